@@ -1,0 +1,37 @@
+# Flags that every target of Merlon is compiled with.
+find_package(PkgConfig REQUIRED)
+find_package(OpenSSL 3.0 REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(prometheus-cpp REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(yaml REQUIRED IMPORTED_TARGET yaml-0.1)
+
+find_program(MERLON_CCACHE ccache)
+if(MERLON_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${MERLON_CCACHE})
+endif()
+
+include(CheckIPOSupported)
+
+function(merlon_flags target)
+  target_compile_options(${target} PRIVATE
+    -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wswitch-enum -Werror -fno-omit-frame-pointer)
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR}/src)
+  target_compile_definitions(${target} PUBLIC MERLON_VERSION="${PROJECT_VERSION}")
+  if(MERLON_SANITIZE)
+    target_compile_options(${target} PUBLIC -fsanitize=${MERLON_SANITIZE} -fno-sanitize-recover=all)
+    target_link_options(${target} PUBLIC -fsanitize=${MERLON_SANITIZE})
+  endif()
+  if(MERLON_FUZZ)
+    target_compile_options(${target} PUBLIC -fsanitize=fuzzer-no-link)
+  endif()
+  if(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
+    target_compile_options(${target} PUBLIC -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+      -D_GLIBCXX_ASSERTIONS -fcf-protection=full -flto=thin)
+    target_link_options(${target} PUBLIC -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack -flto=thin)
+  endif()
+  target_link_options(${target} PUBLIC -fuse-ld=lld)
+endfunction()
