@@ -106,6 +106,9 @@ class Fields {
   }
 
  private:
+  template <class Predicate>
+  std::size_t drop_if(Predicate&& predicate) noexcept;
+
   std::size_t count_ = 0;
   std::bitset<kFieldIdCount> seen_;
   std::array<Field, kCapacity> items_;

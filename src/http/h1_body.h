@@ -86,9 +86,10 @@ class ChunkedDecoder {
   };
 
   [[nodiscard]] std::unexpected<Error> bad(std::uint16_t code, const char* what) noexcept;
+  [[nodiscard]] Result<void> on_byte(char c) noexcept;
   [[nodiscard]] Result<void> on_size(char c) noexcept;
   [[nodiscard]] Result<void> on_extension(char c) noexcept;
-  [[nodiscard]] Result<void> on_framing(char c) noexcept;
+  [[nodiscard]] Result<void> end_extension(char c) noexcept;
   [[nodiscard]] Result<void> on_trailer(char c) noexcept;
   [[nodiscard]] Result<void> end_trailer_line() noexcept;
   void end_size_line() noexcept;

@@ -39,8 +39,10 @@ class ResponseParser : private HeadParser {
 
  private:
   [[nodiscard]] Result<void> parse_status_line(const Line& line) noexcept;
-  [[nodiscard]] Result<void> finish() noexcept;
-  [[nodiscard]] Result<void> judge_framing() noexcept;
+  [[nodiscard]] Result<void> judge_last_field(const Line& line) noexcept;
+  [[nodiscard]] Result<void> judge_framing(std::size_t offset) noexcept;
+  [[nodiscard]] Result<void> judge_upgrade(bool upgrade_option, std::size_t offset) noexcept;
+  [[nodiscard]] Result<void> finish(std::size_t offset) noexcept;
 
   ResponseContext context_;
   ResponseHead head_;

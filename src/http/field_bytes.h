@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+
+/// Byte checks that every parser of field lines shares.
+namespace merlon::http {
+
+/// What may stand in a field value (RFC 9110 §5.5): visible ASCII, SP, HTAB and obs-text.
+[[nodiscard]] constexpr bool is_value_byte(char c) noexcept {
+  const auto byte = static_cast<unsigned char>(c);
+  return (byte >= 0x20 && byte != 0x7f) || c == '\t';
+}
+
+/// The position of the first byte that may not stand in a field value, or `text.size()`.
+/// Eight bytes at a time: values are most of a head.
+[[nodiscard]] inline std::size_t first_bad_value_byte(std::string_view text) noexcept {
+  constexpr std::uint64_t kOnes = 0x0101010101010101ULL;
+  constexpr std::uint64_t kHigh = 0x8080808080808080ULL;
+  std::size_t i = 0;
+  while (i + 8 <= text.size()) {
+    std::uint64_t word;
+    std::memcpy(&word, text.data() + i, 8);
+    const std::uint64_t del = word ^ (kOnes * 0x7f);
+    const std::uint64_t controls = (word - kOnes * 0x20) & ~word & kHigh;
+    const std::uint64_t deletes = (del - kOnes) & ~del & kHigh;
+    if ((controls | deletes) != 0) {
+      // A tab, or the end of the search.
+      for (const std::size_t end = i + 8; i < end; ++i) {
+        if (!is_value_byte(text[i])) return i;
+      }
+    } else {
+      i += 8;
+    }
+  }
+  while (i < text.size() && is_value_byte(text[i])) ++i;
+  return i;
+}
+
+}  // namespace merlon::http
