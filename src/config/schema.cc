@@ -18,12 +18,10 @@ constexpr std::size_t kSuggestBytesMax = 64;  // edit distance is quadratic
 }  // namespace
 
 void Reader::error(const Mark& at, std::string message, std::string help) {
-  if (full()) {
-    if (!said_full_) out_->error(at, "too many errors: the rest of the file is not judged");
-    said_full_ = true;
-    return;
-  }
-  out_->error(at, std::move(message), std::move(help));
+  if (!full()) out_->error(at, std::move(message), std::move(help));
+  if (!full() || said_full_) return;
+  said_full_ = true;
+  out_->error(at, "too many errors: the rest of the file is not judged");
 }
 
 bool Reader::full() const noexcept { return out_->error_count() >= kErrorsMax; }

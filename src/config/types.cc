@@ -26,10 +26,12 @@ Parsed<T> parse_quantity(std::string_view text, Parse parse, T min, T max, Forma
 
 Parsed<std::uint64_t> parse_decimal(std::string_view text) {
   if (text.empty()) return std::unexpected("it is empty");
+  for (const char c : text) {
+    if (!ascii::is_digit(c)) return std::unexpected("it is not a whole number");
+  }
   if (text.size() > 1 && text.front() == '0') return std::unexpected("it has a leading zero");
   std::uint64_t value = 0;
   for (const char c : text) {
-    if (!ascii::is_digit(c)) return std::unexpected("it is not a whole number");
     const auto digit = static_cast<std::uint64_t>(c - '0');
     if (value > (UINT64_MAX - digit) / 10) return std::unexpected("it is too large");
     value = value * 10 + digit;
