@@ -115,7 +115,8 @@ Result<void> RequestParser::skip_empty_line(std::string_view data) noexcept {
 Result<void> RequestParser::check_start_length(std::string_view data) const noexcept {
   if (in_fields_) return {};
   const std::size_t bytes = data.size() - line_start_;
-  if (!after_name_ && bytes > kMethodBytesMax) {
+  const std::string_view method = data.substr(line_start_, kMethodBytesMax + 1);
+  if (bytes > kMethodBytesMax && method.find(' ') == std::string_view::npos) {
     return bad(code::kBadMethod, "method is too long", line_start_);
   }
   if (bytes > kMethodBytesMax + limits_.target_bytes_max + kVersionBytes + 4) {
