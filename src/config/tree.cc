@@ -24,12 +24,12 @@ std::string_view describe(Kind kind) noexcept {
 
 std::span<const Node> Node::items() const noexcept {
   if (kind_ != Kind::kSequence) return {};
-  return {static_cast<const Node*>(children_), count_};
+  return {static_cast<const Node*>(data_), size_};
 }
 
 std::span<const Member> Node::members() const noexcept {
   if (kind_ != Kind::kMapping) return {};
-  return {static_cast<const Member*>(children_), count_};
+  return {static_cast<const Member*>(data_), size_};
 }
 
 const Node* Node::find(std::string_view key) const noexcept {

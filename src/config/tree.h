@@ -35,7 +35,10 @@ class Node {
   [[nodiscard]] bool is_mapping() const noexcept { return kind_ == Kind::kMapping; }
 
   /// A scalar's text with quotes and escapes resolved; empty for lists and mappings.
-  [[nodiscard]] std::string_view text() const noexcept { return {text_, text_size_}; }
+  [[nodiscard]] std::string_view text() const noexcept {
+    if (is_sequence() || is_mapping()) return {};
+    return {static_cast<const char*>(data_), size_};
+  }
   /// True for a scalar in quotes or a block scalar: its text is text, never a number or boolean.
   [[nodiscard]] bool quoted() const noexcept { return quoted_; }
 
@@ -53,13 +56,12 @@ class Node {
   friend class TreeBuilder;
   Kind kind_ = Kind::kNull;
   bool quoted_ = false;
-  std::uint32_t text_size_ = 0;
-  std::uint32_t count_ = 0;  ///< items or members
+  std::uint32_t size_ = 0;  ///< bytes of text, items or members
   std::uint32_t line_ = 0;
   std::uint32_t column_ = 0;
   std::uint32_t length_ = 1;
-  const char* text_ = "";
-  const void* children_ = nullptr;  ///< Node[count_] or Member[count_], in the arena of the tree
+  /// The text, Node[size_] or Member[size_] by kind, in the arena of the tree.
+  const void* data_ = nullptr;
   const std::shared_ptr<const Source>* source_ = nullptr;
 };
 

@@ -63,7 +63,8 @@ class TreeBuilder {
   bool begin_document(const yaml_event_s& event);
   bool count(std::size_t nodes, const Node& where);
   void put(const Node& node, std::uint32_t height);
-  std::vector<Member> pair_up(std::span<const Node> flat);
+  /// Fills `members_` with the usable pairs of keys and values.
+  void pair_up(std::span<const Node> flat);
   bool key_is_usable(const Node& key);
   void judge_properties(const Node& node, const unsigned char* anchor, const unsigned char* tag);
   void report_syntax(const yaml_parser_s& parser);
@@ -81,6 +82,7 @@ class TreeBuilder {
   std::optional<Positions> positions_;
   std::vector<Frame> frames_;
   std::vector<Node> pending_;
+  std::vector<Member> members_;  ///< of the mapping being closed; kept for its capacity
   std::vector<Node> documents_;
   std::unordered_map<std::string, Anchored> anchors_;
   bool stop_ = false;  ///< a second document that is not allowed: the first one is whole

@@ -171,6 +171,17 @@ TEST(GenericYaml, RefusesTheBillionLaughs) {
   EXPECT_NE(p.out.all()[0].message.find("aliases counted"), std::string::npos);
 }
 
+// libyaml takes quadratic time for them.
+TEST(GenericYaml, BoundsTagDirectives) {
+  const auto directives = [](int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += "%TAG !" + std::to_string(i) + "! tag:x\n";
+    return text + "--- a\n";
+  };
+  EXPECT_TRUE(parse(directives(64), kGeneric).out.ok());
+  EXPECT_FALSE(parse(directives(65), kGeneric).out.ok());
+}
+
 TEST(GenericYaml, RefusesAliasesOfThemselvesAndOfNothing) {
   EXPECT_FALSE(parse("a: &a [*a]\n", kGeneric).out.ok());
   EXPECT_FALSE(parse("a: *nowhere\n", kGeneric).out.ok());
