@@ -1,34 +1,14 @@
 #include "http/h1_request_parser.h"
 
 #include <algorithm>
-#include <array>
 
 #include "base/ascii.h"
+#include "http/request_rules.h"
 
 namespace merlon::http {
 namespace {
 
-/// The longest registered method has 17 characters.
-constexpr std::size_t kMethodBytesMax = 64;
 constexpr std::size_t kVersionBytes = 8;  // "HTTP/1.1"
-
-/// Everything visible but '#': a fragment is never sent (RFC 9112 §3.2). path.h and check_query()
-/// judge the rest.
-constexpr ascii::CharSet kTargetChars = ascii::CharSet("!\"").add_range('$', '~');
-
-constexpr bool is_aliasable(std::string_view name) noexcept {
-  return name.find_first_of("_.") != std::string_view::npos;
-}
-
-/// FNV-1a over the name as CGI-like software folds it, so that pairs need not be compared in full.
-std::uint64_t folded_hash(std::string_view name) noexcept {
-  std::uint64_t hash = 14695981039346656037ULL;
-  for (const char c : name) {
-    const char folded = c == '_' || c == '.' ? '-' : ascii::lower(c);
-    hash = (hash ^ static_cast<unsigned char>(folded)) * 1099511628211ULL;
-  }
-  return hash;
-}
 
 /// RFC 6455 §4.1: 16 bytes in base64, which are 22 characters and "==".
 bool is_websocket_key(std::string_view key) noexcept {
@@ -45,15 +25,6 @@ bool is_websocket_handshake(const RequestHead& head) noexcept {
          is_websocket_key(head.fields.value(FieldId::kSecWebSocketKey));
 }
 
-bool lists_trailers(std::string_view te) noexcept {
-  while (!te.empty()) {
-    const std::size_t end = std::min(te.find(','), te.size());
-    if (ascii::iequals(ascii::trim_ows(te.substr(0, end)), "trailers")) return true;
-    te.remove_prefix(std::min(end + 1, te.size()));
-  }
-  return false;
-}
-
 }  // namespace
 
 RequestParser::RequestParser(const HeadLimits& limits) noexcept
@@ -62,7 +33,6 @@ RequestParser::RequestParser(const HeadLimits& limits) noexcept
 void RequestParser::reset() noexcept {
   restart();
   start_ = 0;
-  has_aliasable_ = false;
   Fields& fields = head_.fields;
   fields.clear();
   head_.method = Method::kOther;
@@ -92,7 +62,7 @@ Result<std::size_t> RequestParser::parse(std::string_view data) noexcept {
       if (auto ok = finish(line.offset); !ok) return std::unexpected(ok.error());
       return scanned_;
     }
-    const Result<void> ok = in_fields_ ? judge_last_field(line) : parse_request_line(line);
+    const Result<void> ok = in_fields_ ? read_field(line) : parse_request_line(line);
     if (!ok) return std::unexpected(ok.error());
     in_fields_ = true;
   }
@@ -152,7 +122,8 @@ Result<void> RequestParser::parse_request_line(const Line& line) noexcept {
   if (target.size() > limits_.target_bytes_max) {
     return bad(code::kTargetTooLong, "request target is too long", line.offset + target_start);
   }
-  return parse_target(target, line.offset + target_start);
+  const Result<void> parsed = parse_target(target, head_.method, head_.target);
+  return parsed ? parsed : at(parsed.error(), line.offset + target_start);
 }
 
 Result<void> RequestParser::parse_version(std::string_view version, std::size_t offset) noexcept {
@@ -167,89 +138,14 @@ Result<void> RequestParser::parse_version(std::string_view version, std::size_t 
   return {};
 }
 
-Result<void> RequestParser::parse_target(std::string_view target, std::size_t offset) noexcept {
-  if (target.empty()) return bad(code::kBadTarget, "request target is empty", offset);
-  for (std::size_t i = 0; i < target.size(); ++i) {
-    if (!kTargetChars.contains(target[i])) {
-      return bad(code::kBadTarget, "request target has a forbidden character", offset + i);
-    }
-  }
-  if (target == "*") {
-    if (head_.method != Method::kOptions) {
-      return bad(code::kBadTarget, "asterisk target without OPTIONS", offset);
-    }
-    head_.target.form = TargetForm::kAsterisk;
-    head_.target.path = target;
-    return {};
-  }
-  if (target.front() != '/') return parse_absolute(target, offset);
-  const std::size_t mark = target.find('?');
-  head_.target.form = TargetForm::kOrigin;
-  head_.target.path = target.substr(0, mark);
-  head_.target.has_query = mark != std::string_view::npos;
-  if (head_.target.has_query) head_.target.query = target.substr(mark + 1);
-  return {};
+Result<void> RequestParser::at(const Error& error, std::size_t offset) const noexcept {
+  return bad(error.code, error.what, offset + error.offset_bytes);
 }
 
-Result<void> RequestParser::parse_absolute(std::string_view target, std::size_t offset) noexcept {
-  const std::size_t colon = target.find("://");
-  const std::string_view scheme = target.substr(0, std::min(colon, target.size()));
-  if (!ascii::iequals(scheme, "http") && !ascii::iequals(scheme, "https")) {
-    return bad(code::kBadTarget, "request target is neither a path nor an http URI", offset);
-  }
-  const std::size_t start = colon + 3;
-  const std::size_t end = std::min(target.find_first_of("/?", start), target.size());
-  Target& parsed = head_.target;
-  parsed.form = TargetForm::kAbsolute;
-  parsed.scheme = scheme;
-  parsed.authority = target.substr(start, end - start);
-  if (parsed.authority.empty() || parsed.authority.find('@') != std::string_view::npos) {
-    return bad(code::kBadHost, "target has no host, or user information", offset + start);
-  }
-  const std::string_view rest = target.substr(end);
-  const std::size_t mark = rest.find('?');
-  parsed.path = rest.substr(0, mark);
-  parsed.has_query = mark != std::string_view::npos;
-  if (parsed.has_query) parsed.query = rest.substr(mark + 1);
-  if (!parsed.path.empty()) return {};
-  // RFC 9112 §3.2.4: OPTIONS for a whole server, as an absolute URI.
-  const bool whole_server = head_.method == Method::kOptions && !parsed.has_query;
-  parsed.path = whole_server ? "*" : "/";
-  if (whole_server) parsed.form = TargetForm::kAsterisk;
-  return {};
-}
-
-Result<void> RequestParser::judge_last_field(const Line& line) noexcept {
+Result<void> RequestParser::read_field(const Line& line) noexcept {
   if (auto ok = add_field(line, head_.fields); !ok) return ok;
-  const Field& field = head_.fields[head_.fields.size() - 1];
-  if (has_trait(field.id, FieldTrait::kOnceInRequest) && head_.fields.count(field.id) > 1) {
-    return bad(code::kDuplicateField, "field that may come once came twice", line.offset);
-  }
-  if (field.id == FieldId::kOther && is_aliasable(field.name)) {
-    has_aliasable_ = true;
-    if (aliased_field(field.name) != FieldId::kOther) {
-      return bad(code::kAliasedField, "field name can be taken for a managed one", line.offset);
-    }
-  }
-  return {};
-}
-
-/// Names with '_' or '.' pass unless they read as another field of the request.
-Result<void> RequestParser::judge_aliases(std::size_t offset) const noexcept {
-  if (!has_aliasable_) return {};
-  const Fields& fields = head_.fields;
-  std::array<std::uint64_t, Fields::kCapacity> hashes;
-  for (std::size_t i = 0; i < fields.size(); ++i) hashes[i] = folded_hash(fields[i].name);
-  for (std::size_t i = 0; i < fields.size(); ++i) {
-    if (!is_aliasable(fields[i].name)) continue;
-    for (std::size_t j = 0; j < fields.size(); ++j) {
-      const bool alias = hashes[i] == hashes[j] &&
-                         same_when_aliased(fields[i].name, fields[j].name) &&
-                         !ascii::iequals(fields[i].name, fields[j].name);
-      if (alias) return bad(code::kAliasedField, "two field names read as one", offset);
-    }
-  }
-  return {};
+  const Result<void> judged = judge_last_field(head_.fields);
+  return judged ? judged : at(judged.error(), line.offset);
 }
 
 Result<void> RequestParser::judge_host(std::size_t offset) noexcept {
@@ -278,9 +174,7 @@ Result<void> RequestParser::judge_options(std::size_t offset) noexcept {
     }
     head_.expect_continue = modern;  // RFC 9110 §10.1.1: ignored from HTTP/1.0
   }
-  for (const Field& field : head_.fields) {
-    if (field.id == FieldId::kTe && lists_trailers(field.value)) head_.te_trailers = true;
-  }
+  head_.te_trailers = accepts_trailers(head_.fields);
   if (options->upgrade && modern) head_.upgrade = head_.fields.value(FieldId::kUpgrade);
   head_.wants_websocket = is_websocket_handshake(head_);
   return {};
@@ -293,7 +187,7 @@ Result<void> RequestParser::finish(std::size_t offset) noexcept {
       !ok) {
     return ok;
   }
-  if (auto ok = judge_aliases(offset); !ok) return ok;
+  if (auto ok = judge_aliases(head_.fields); !ok) return at(ok.error(), offset);
   return judge_options(offset);
 }
 

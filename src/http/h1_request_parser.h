@@ -39,20 +39,18 @@ class RequestParser : private HeadParser {
   void reset() noexcept;
 
  private:
+  /// An error of a rule, placed where its input stands in the head.
+  [[nodiscard]] Result<void> at(const Error& error, std::size_t offset) const noexcept;
   [[nodiscard]] Result<void> skip_empty_line(std::string_view data) noexcept;
   [[nodiscard]] Result<void> check_start_length(std::string_view data) const noexcept;
   [[nodiscard]] Result<void> parse_request_line(const Line& line) noexcept;
   [[nodiscard]] Result<void> parse_version(std::string_view version, std::size_t offset) noexcept;
-  [[nodiscard]] Result<void> parse_target(std::string_view target, std::size_t offset) noexcept;
-  [[nodiscard]] Result<void> parse_absolute(std::string_view target, std::size_t offset) noexcept;
-  [[nodiscard]] Result<void> judge_last_field(const Line& line) noexcept;
-  [[nodiscard]] Result<void> judge_aliases(std::size_t offset) const noexcept;
+  [[nodiscard]] Result<void> read_field(const Line& line) noexcept;
   [[nodiscard]] Result<void> judge_host(std::size_t offset) noexcept;
   [[nodiscard]] Result<void> judge_options(std::size_t offset) noexcept;
   [[nodiscard]] Result<void> finish(std::size_t offset) noexcept;
 
-  std::size_t start_ = 0;       ///< 2 after a leading empty line
-  bool has_aliasable_ = false;  ///< some field name has '_' or '.'
+  std::size_t start_ = 0;  ///< 2 after a leading empty line
   RequestHead head_;
 };
 
