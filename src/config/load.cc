@@ -4,6 +4,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "config/shown.h"
 #include "config/tree.h"
 #include "config/tree_builder.h"
 
@@ -77,13 +78,13 @@ class Loader {
   void include(const Node name_node) {
     const std::string name(name_node.text());
     if (const std::string_view problem = problem_of_name(name); !problem.empty()) {
-      builder_.error(name_node.at(), fmt::format("`{}` cannot be included", name.substr(0, 64)),
+      builder_.error(name_node.at(), fmt::format("{} cannot be included", shown(name)),
                      std::string(problem));
       return;
     }
     for (const Included& other : read_names_) {
       if (other.name != name) continue;
-      builder_.error(name_node.at(), fmt::format("`{}` is included twice", name),
+      builder_.error(name_node.at(), fmt::format("{} is included twice", shown(name)),
                      other.at.known() ? fmt::format("the first is at {}", other.at.to_string())
                                       : "it is the main file itself");
       return;
@@ -157,8 +158,7 @@ class Loader {
       entry.members.insert(entry.members.end(), members.begin(), members.end());
       entry.merged = true;
     } else {
-      builder_.error(more.key.at(),
-                     fmt::format("`{}` is given in two files", more.key.text().substr(0, 64)),
+      builder_.error(more.key.at(), fmt::format("{} is given in two files", shown(more.key.text())),
                      fmt::format("the first is at {}; only lists and mappings can be continued",
                                  entry.first.key.at().to_string()));
     }

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
 #include <unordered_map>
 
 #include "base/ascii.h"
 #include "base/escape.h"
+#include "config/shown.h"
 #include "config/waivers.h"
 
 namespace merlon::config {
@@ -94,7 +96,7 @@ void ObjectBase::report_unknown(const Node& key, Reader& reader) const {
       fmt::format_to(std::back_inserter(help), "{}`{}`", i == 0 ? "" : ", ", names[i]);
     }
   }
-  reader.error(key.at(), fmt::format("unknown key {} in {}", detail::shown(key.text()), name_),
+  reader.error(key.at(), fmt::format("unknown key {} in {}", shown(key.text()), name_),
                std::move(help));
 }
 
@@ -149,12 +151,6 @@ void ObjectBase::walk_keys(const void* object, const Node* node, Rows& rows) con
 // ---- What the templates share ----
 
 namespace detail {
-
-std::string shown(std::string_view text) {
-  std::string out = "`";
-  append_json_escaped(out, text, 64);
-  return out + "`";
-}
 
 namespace {
 
@@ -330,6 +326,24 @@ std::shared_ptr<const Shape> one_of_shape(std::vector<std::shared_ptr<const Shap
   shape->example = parts.front()->example;
   shape->parts = std::move(parts);
   return shape;
+}
+
+bool takes_scalars(const Shape& shape) {
+  switch (shape.form) {
+    case Shape::Form::kList:
+    case Shape::Form::kMap:
+    case Shape::Form::kObject:
+      return false;
+    case Shape::Form::kOneOf:
+      return std::ranges::any_of(shape.parts,
+                                 [](const auto& part) { return takes_scalars(*part); });
+    case Shape::Form::kText:
+    case Shape::Form::kInteger:
+    case Shape::Form::kBoolean:
+    case Shape::Form::kWords:
+      return true;
+  }
+  return true;
 }
 
 std::shared_ptr<const Shape> object_shape(const ObjectBase& object) {

@@ -217,7 +217,8 @@ struct Custom {
   std::string name;          ///< "host pattern"
   std::string example;       ///< `"*.example.com"`
   std::string pattern = {};  ///< for JSON Schema; may be empty
-  /// The value, or what is wrong with the text ("a label is empty").
+  /// The value, or what is wrong with the text ("a label is empty"), without quoting the text: the
+  /// message does that, escaped.
   std::function<std::expected<T, std::string>(std::string_view text)> parse;
   std::function<std::string(const T&)> format;
 };

@@ -122,14 +122,15 @@ std::string item_segment(const Node* item, std::size_t index);
 std::string yaml_scalar(std::string_view text);
 /// "{a: 1, b: 2}" from the rows of a nested value.
 std::string flow_mapping(const std::vector<EffectiveRow>& rows);
-/// True when any of these children is a mapping or list with rows of its own.
+/// The item or member that a value was read from; nullptr when it is a default.
 const Node* item_of(const Node* list, std::size_t index);
 const Node* member_of(const Node* mapping, std::string_view key);
 
-/// Quotes the value in an error message, cut when long and with control characters escaped.
-std::string shown(std::string_view text);
+/// The error for a scalar whose text does not fit, with what is wrong about it.
 void report_value(const Node& node, const Shape& want, std::string_view problem, Reader& reader);
 
+/// True when some form of the value is a scalar.
+bool takes_scalars(const Shape& shape);
 std::shared_ptr<const Shape> words_shape(std::vector<std::string> words);
 /// The error for a word that is none of `want.words`, with the nearest.
 void report_unknown_word(const Node& node, const Shape& want, Reader& reader);
@@ -334,10 +335,19 @@ Type<std::map<std::string, T, std::less<>>> map_of(Type<std::string> key, Type<T
   };
   type.walk = [value](const Map& values, const Node* node, Rows& rows) {
     if (values.empty()) rows.add("{}", node);
-    for (const auto& [name, entry] : values) {
+    const auto walk_entry = [&](const std::string& name, const T& entry, const Node* at) {
       rows.enter(name);
-      detail::walk_value<T>(value, entry, detail::member_of(node, name), rows);
+      detail::walk_value<T>(value, entry, at, rows);
       rows.leave();
+    };
+    if (node == nullptr) {
+      for (const auto& [name, entry] : values) walk_entry(name, entry, nullptr);
+      return;
+    }
+    // By the node, since looking each name up in it would be quadratic.
+    for (const Member& member : node->members()) {
+      const auto found = values.find(member.key.text());
+      if (found != values.end()) walk_entry(found->first, found->second, &member.value);
     }
   };
   return type;
@@ -365,17 +375,15 @@ Type<T> word_or(std::string word, T value, Type<T> otherwise,
                 std::function<bool(const T&)> is_word) {
   Type<T> type;
   type.shape = detail::one_of_shape({detail::words_shape({word}), otherwise.shape});
-  type.read = [word, value, otherwise, shape = type.shape](const Node& node, T& out,
-                                                           Reader& reader) {
+  type.read = [word, value, otherwise, shape = type.shape,
+               takes_scalars = detail::takes_scalars(*otherwise.shape)](const Node& node, T& out,
+                                                                        Reader& reader) {
     if (node.is_scalar() && node.text() == word) {
       out = value;
       return true;
     }
-    const bool other_form = node.is_scalar() == (otherwise.shape->form != Shape::Form::kObject &&
-                                                 otherwise.shape->form != Shape::Form::kMap &&
-                                                 otherwise.shape->form != Shape::Form::kList);
-    if (!other_form && otherwise.shape->form != Shape::Form::kOneOf) {
-      detail::report_wrong_kind(node, *shape, reader);
+    if (!node.is_sequence() && !node.is_mapping() && !takes_scalars) {
+      detail::report_wrong_kind(node, *shape, reader);  // names the word, too
       return false;
     }
     return otherwise.read(node, out, reader);

@@ -3,206 +3,14 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-#include <set>
+#include <algorithm>
 
-#include "config/waivers.h"
+#include "config/test_schema.h"
 
-namespace merlon::config {
+namespace merlon::config::test {
 namespace {
 
 using namespace std::chrono_literals;
-
-enum class Protocol { kHttp1, kH2 };
-
-struct Tls {
-  FilePath ca;
-  std::optional<std::string> server_name;
-  Mark at;
-};
-const Object<Tls>& tls_schema() {
-  static const auto schema =
-      Object<Tls>("upstream tls", "How the upstream proves who it is.")
-          .required("ca", &Tls::ca, file(), "Roots that are trusted.")
-          .field("server_name", &Tls::server_name, text(1, 253), "The name to verify.")
-          .mark(&Tls::at);
-  return schema;
-}
-
-struct Target {
-  Endpoint address;
-  std::uint32_t weight = 1;
-};
-const Object<Target>& target_schema() {
-  static const auto schema = Object<Target>("endpoint", "One server.")
-                                 .required("address", &Target::address, endpoint(), "Where it is.")
-                                 .field("weight", &Target::weight, integer(1, 100), "Its share.");
-  return schema;
-}
-Type<Target> target() {
-  return scalar_or<Target>(converted<Target, Endpoint>(
-                               endpoint(), [](Endpoint e) { return Target{.address = e}; },
-                               [](const Target& t) { return t.address; }),
-                           object(target_schema()), [](const Target& t) { return t.weight == 1; });
-}
-
-struct Timeouts {
-  milliseconds connect{2s};
-  milliseconds response{15s};
-};
-const Object<Timeouts>& timeouts_schema() {
-  static const auto schema =
-      Object<Timeouts>("upstream timeouts", "How long to wait.")
-          .field("connect", &Timeouts::connect, duration(10ms, 30s), "For a connection.")
-          .field(
-              "response", &Timeouts::response,
-              waivable(duration(100ms, 60s), duration(100ms, 10min), "upstream-timeout-infinite"),
-              "For the first byte.");
-  return schema;
-}
-
-struct Upstream {
-  std::vector<Target> endpoints;
-  Protocol protocol = Protocol::kHttp1;
-  std::optional<Tls> tls;
-  Timeouts timeouts{.connect = 1s};
-  Located<std::uint32_t> retry_budget{.value = 20, .at = {}};
-  Mark at;
-};
-const Object<Upstream>& upstream_schema() {
-  static const auto schema =
-      Object<Upstream>("upstream", "A group of servers.")
-          .required("endpoints", &Upstream::endpoints, list_of(target(), 1, 4), "Its servers.")
-          .field("protocol", &Upstream::protocol,
-                 words<Protocol>({{"http1", Protocol::kHttp1}, {"h2", Protocol::kH2}}),
-                 "What it speaks.")
-          .field("tls", &Upstream::tls, object(tls_schema()), "Encryption towards it.")
-          .field("timeouts", &Upstream::timeouts, object(timeouts_schema()), "Patience.")
-          .field("retry_budget", &Upstream::retry_budget, percent(), "Share of retries.")
-          .later("outlier", "outlier detection")
-          .mark(&Upstream::at)
-          .check([](const Upstream& u, Reader& reader) {
-            if (u.tls.has_value()) return;
-            static_cast<void>(
-                reader.require_waived("upstream-cleartext", u.at, "the upstream has no `tls`"));
-          });
-  return schema;
-}
-
-struct Limit {
-  Rate rate;
-  std::uint64_t burst = 0;
-};
-const Object<Limit>& limit_schema() {
-  static const auto schema = Object<Limit>("rate limit", "How often.")
-                                 .required("rate", &Limit::rate, rate(1000), "The rate.")
-                                 .field("burst", &Limit::burst, integer(0, 1000), "Beyond it.");
-  return schema;
-}
-
-struct Auth {
-  bool none = false;
-  std::string jwt;
-};
-const Object<Auth>& auth_schema() {
-  static const auto schema =
-      Object<Auth>("auth", "Who may.").required("jwt", &Auth::jwt, name(), "An issuer.");
-  return schema;
-}
-
-struct Route {
-  std::string name;
-  Auth auth;
-  std::vector<Limit> rate_limit;
-  std::uint64_t body_bytes_max = 1024 * 1024;
-  bool websocket = false;
-  std::optional<Located<std::string>> upstream;
-  std::vector<Located<std::string>> hosts;
-  Mark at;
-};
-const Object<Route>& route_schema() {
-  static const auto schema =
-      Object<Route>("route", "What is forwarded.")
-          .required("name", &Route::name, name(), "Its name.")
-          .required("auth", &Route::auth,
-                    word_or<Auth>("none", Auth{.none = true, .jwt = {}}, object(auth_schema()),
-                                  [](const Auth& a) { return a.none; }),
-                    "Who may use it.")
-          .field("rate_limit", &Route::rate_limit, one_or_list(object(limit_schema()), 1, 3),
-                 "Rates.")
-          .field("body", &Route::body_bytes_max, bytes(1024, 8UL << 20U), "The largest | body.")
-          .field("websocket", &Route::websocket, boolean(), "Upgrades.")
-          .field("upstream", &Route::upstream, name(), "Where to.")
-          .field("hosts", &Route::hosts, one_or_list(located(text(1, 20)), 1, 2), "For whom.")
-          .mark(&Route::at)
-          .check([](const Route& r, Diagnostics& out) {
-            if (r.auth.none && r.websocket) out.error(r.at, "a public route has no websocket");
-          });
-  return schema;
-}
-
-struct Config {
-  std::uint32_t version = 0;
-  std::vector<Cidr> trusted;
-  std::map<std::string, Upstream, std::less<>> upstreams;
-  std::vector<Route> routes;
-  std::optional<std::uint16_t> admin_port;
-};
-const Object<Config>& config_schema() {
-  static const auto schema =
-      Object<Config>("configuration", "The whole file.")
-          .required("version", &Config::version, integer(1, 1), "Of the language.")
-          .field("trusted", &Config::trusted, list_of(cidr(), 0, 3), "Proxies.")
-          .field("upstreams", &Config::upstreams, map_of(name(), object(upstream_schema())),
-                 "Servers.")
-          .field("routes", &Config::routes, named_list(object(route_schema())), "Routes.")
-          .field("admin_port", &Config::admin_port, port(), "Of the admin.")
-          .read_apart("waivers", waiver_list(), "Exceptions.");
-  return schema;
-}
-
-struct Loaded {
-  Diagnostics out;
-  std::shared_ptr<const Tree> tree;
-  Waivers waivers;
-  std::optional<Config> config;
-};
-Loaded load_config(const std::string& text, const std::string& directory = "/etc/merlon") {
-  Loaded l;
-  l.tree = load_text(directory + "/m.yaml", text, l.out);
-  if (l.tree == nullptr) return l;
-  l.waivers = Waivers::read(l.tree->root(), *parse_date("2027-01-01"), ExpiryMode::kRefuse, l.out);
-  Reader reader(l.out, directory, &l.waivers);
-  l.config = read(config_schema(), l.tree->root(), reader);
-  return l;
-}
-
-constexpr const char* kGood = R"(version: 1
-trusted: [10.0.0.0/8, "2001:db8::/32"]
-upstreams:
-  orders:
-    endpoints: [10.0.0.1:80, {address: "[::1]:81", weight: 7}]
-    protocol: h2
-    tls: { ca: internal.pem }
-    timeouts: { response: 2min }
-    retry_budget: 10%
-routes:
-  - name: a
-    auth: none
-    rate_limit: { rate: 10/s, burst: 5 }
-    body: 16KiB
-    upstream: orders
-    hosts: x.example
-  - name: b
-    auth: { jwt: staff }
-    rate_limit: [{ rate: 1/s }, { rate: 100/h }]
-    websocket: true
-    hosts: [x.example, y.example]
-admin_port: 9901
-waivers:
-  - { rule: upstream-timeout-infinite, on: upstreams.orders.timeouts.response,
-      reason: reports take long, owner: ops@example.com, expires: 2027-03-01 }
-)";
 
 TEST(Schema, ReadsEveryForm) {
   const Loaded l = load_config(kGood);
@@ -425,6 +233,27 @@ TEST(Schema, RunsChecksOfWholeObjectsOnly) {
       << l.out.all()[0].message;
 }
 
+// Escape sequences in a file must not reach the terminal of whoever checks it.
+TEST(Schema, MessagesHoldNoControlCharacters) {
+  const std::string esc = R"("\e[2J\0")";
+  for (const std::string& text :
+       {esc + ": 1", esc + ": 1\n" + esc + ": 2", "version: " + esc, "include: [" + esc + "]",
+        "trusted: [" + esc + "]", "upstreams: {" + esc + ": {protocol: " + esc + "}}",
+        "routes: [{name: " + esc + ", auth: " + esc + ", websocket: " + esc + ", body: " + esc +
+            ", hosts: " + esc + ", rate_limit: {rate: " + esc + "}}]",
+        "waivers: [{rule: " + esc + ", on: " + esc + ", reason: " + esc + ", owner: " + esc +
+            ", expires: " + esc + "}]",
+        std::string("a: !%1b[2J b")}) {
+    const Loaded l = load_config(text);
+    EXPECT_FALSE(l.out.ok()) << text;
+    for (const Diagnostic& d : l.out.all()) {
+      for (const char c : d.message + d.help) {
+        EXPECT_GE(static_cast<unsigned char>(c), 0x20) << text << d.message;
+      }
+    }
+  }
+}
+
 TEST(Schema, RootsThatAreNoMappingAreRefused) {
   for (const char* text : {"", "[]", "a", "---\n"}) {
     const Loaded l = load_config(text);
@@ -456,101 +285,6 @@ TEST(Schema, RulesAreWaivedAtTheirPlaceOnly) {
   EXPECT_EQ(error->at.line, 4U);
   EXPECT_NE(error->help.find("on: upstreams.b"), std::string::npos) << error->help;
   EXPECT_TRUE(l.waivers.unused().empty());
-}
-
-// ---- Effective values ----
-
-TEST(Effective, ListsEveryValueWithItsOrigin) {
-  const Loaded l = load_config(kGood);
-  ASSERT_TRUE(l.config.has_value()) << l.out.render();
-  std::map<std::string, std::string> rows;
-  for (const EffectiveRow& row : effective(config_schema(), *l.config, &l.tree->root())) {
-    EXPECT_TRUE(rows.emplace(row.place, row.value + " @ " + row.origin()).second) << row.place;
-  }
-  const std::string file = " @ /etc/merlon/m.yaml:";
-  EXPECT_EQ(rows["version"], "1" + file + "1");
-  EXPECT_EQ(rows["upstreams.orders.protocol"], "h2" + file + "6");
-  EXPECT_EQ(rows["upstreams.orders.endpoints.0"], "10.0.0.1:80" + file + "5");
-  EXPECT_EQ(rows["upstreams.orders.endpoints.1.weight"], "7" + file + "5");
-  EXPECT_EQ(rows["upstreams.orders.tls.server_name"], "not set @ default");
-  EXPECT_EQ(rows["upstreams.orders.timeouts.connect"], "1s @ default");
-  EXPECT_EQ(rows["upstreams.orders.timeouts.response"], "2min" + file + "8");
-  EXPECT_EQ(rows["routes.a.auth"], "none" + file + "12");
-  EXPECT_EQ(rows["routes.a.rate_limit.rate"], "10/s" + file + "13");
-  EXPECT_EQ(rows["routes.b.rate_limit.1.rate"], "100/h" + file + "19");
-  EXPECT_EQ(rows["routes.b.body"], "1MiB @ default");
-  EXPECT_EQ(rows["routes.a.hosts"], "[x.example]" + file + "16");
-  EXPECT_EQ(rows["trusted"], "[10.0.0.0/8, 2001:db8::/32]" + file + "2");
-}
-
-TEST(Effective, PlacesAreThoseThatWaiversName) {
-  const Loaded l = load_config(kGood);
-  for (const EffectiveRow& row : effective(config_schema(), *l.config, &l.tree->root())) {
-    if (row.at.known()) {
-      EXPECT_NE(resolve(l.tree->root(), row.place), nullptr) << row.place;
-    }
-  }
-}
-
-TEST(Effective, DefaultsComeFromTheStruct) {
-  const auto rows = effective(route_schema(), Route{}, nullptr);
-  ASSERT_FALSE(rows.empty());
-  for (const EffectiveRow& row : rows) EXPECT_EQ(row.origin(), "default");
-}
-
-// ---- Documentation ----
-
-TEST(JsonSchema, DescribesEveryKeyAndClosesEveryObject) {
-  const auto schema = nlohmann::json::parse(json_schema(config_schema()));
-  EXPECT_EQ(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
-  EXPECT_EQ(schema["additionalProperties"], false);
-  EXPECT_EQ(schema["required"], nlohmann::json::array({"version"}));
-  EXPECT_TRUE(schema["properties"].contains("include"));
-  EXPECT_TRUE(schema["properties"].contains("waivers"));
-  for (const auto& [name, definition] : schema["$defs"].items()) {
-    EXPECT_EQ(definition["additionalProperties"], false) << name;
-    for (const auto& [key, property] : definition["properties"].items()) {
-      EXPECT_FALSE(property["description"].get<std::string>().empty()) << name << "." << key;
-    }
-  }
-  const auto& upstream = schema["$defs"]["upstream"]["properties"];
-  EXPECT_FALSE(upstream.contains("outlier"));
-  EXPECT_EQ(upstream["protocol"]["enum"], nlohmann::json::array({"http1", "h2"}));
-  EXPECT_EQ(upstream["tls"]["$ref"], "#/$defs/upstream-tls");
-  EXPECT_EQ(upstream["endpoints"]["minItems"], 1);
-  EXPECT_EQ(schema["$defs"]["rate-limit"]["properties"]["burst"]["maximum"], 1000);
-}
-
-TEST(JsonSchema, NamesObjectsApartThatShareAName) {
-  struct Inner {
-    bool x = false;
-  };
-  static const auto one = Object<Inner>("tls", "One.").field("x", &Inner::x, boolean(), "X.");
-  static const auto two = Object<Inner>("tls", "Two.").field("x", &Inner::x, boolean(), "X.");
-  struct Outer {
-    Inner a;
-    Inner b;
-  };
-  const auto root = Object<Outer>("root", "Root.")
-                        .field("a", &Outer::a, object(one), "A.")
-                        .field("b", &Outer::b, object(two), "B.");
-  const auto schema = nlohmann::json::parse(json_schema(root));
-  EXPECT_EQ(schema["properties"]["a"]["$ref"], "#/$defs/tls");
-  EXPECT_EQ(schema["properties"]["b"]["$ref"], "#/$defs/tls-2");
-  EXPECT_EQ(schema["$defs"]["tls-2"]["description"], "Two.");
-}
-
-TEST(Reference, HasARowForEveryKeyWithItsDefault) {
-  const std::string page = reference_markdown(config_schema());
-  for (const char* part :
-       {"## configuration", "## upstream tls", "| `version` |", "[upstream](#upstream)",
-        "| `protocol` | one of `http1`, `h2` | `http1` | What it speaks. |",
-        "| `body` | an amount of bytes from 1KiB to 8MiB | `1MiB` | The largest \\| body. |",
-        "| `ca` | the name of a file | required | Roots that are trusted. |",
-        "| `server_name` | text of up to 253 bytes | not set |", "`outlier` (outlier detection)",
-        "| `include` |"}) {
-    EXPECT_NE(page.find(part), std::string::npos) << part << "\n" << page;
-  }
 }
 
 /// What the reference shows as an example must itself be accepted.
@@ -594,4 +328,4 @@ TEST(Types, RefuseANumberThatTheMemberCannotHold) {
 }
 
 }  // namespace
-}  // namespace merlon::config
+}  // namespace merlon::config::test

@@ -9,6 +9,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "config/shown.h"
 #include "config/tree_arena.h"
 
 namespace merlon::config {
@@ -226,11 +227,11 @@ bool TreeBuilder::count(std::size_t nodes, const Node& where) {
 void TreeBuilder::judge_properties(const Node& node, const unsigned char* anchor,
                                    const unsigned char* tag) {
   if (anchor != nullptr && !options_.allow_aliases) {
-    error(node.at(), fmt::format("anchors are not part of the language: `&{}`", view(anchor)),
+    error(node.at(), fmt::format("anchors are not part of the language: {}", shown(view(anchor))),
           "write the value where it is needed");
   }
   if (tag != nullptr && !options_.allow_tags) {
-    error(node.at(), fmt::format("tags are not part of the language: `{}`", view(tag)),
+    error(node.at(), fmt::format("tags are not part of the language: {}", shown(view(tag))),
           "remove it: each key knows its type");
   }
 }
@@ -307,12 +308,12 @@ bool TreeBuilder::alias(const yaml_event_t& event) {
   const std::string name(view(event.data.alias.anchor));
   const Node here = blank(event, Kind::kNull);
   if (!options_.allow_aliases) {
-    error(here.at(), fmt::format("aliases are not part of the language: `*{}`", name),
+    error(here.at(), fmt::format("aliases are not part of the language: {}", shown(name)),
           "write the value where it is needed");
   }
   const auto found = anchors_.find(name);
   if (found == anchors_.end()) {
-    error(here.at(), fmt::format("no anchor `&{}` ends before this alias", name));
+    error(here.at(), fmt::format("no anchor {} ends before this alias", shown(name)));
     put(here, 0);
     return count(1, here);
   }
@@ -372,8 +373,7 @@ void TreeBuilder::refuse_duplicates(std::vector<Member>& members) {
   std::size_t kept = 0;
   for (std::size_t i = 0; i < members.size(); ++i) {
     if (const Member* first = earlier(i, kept)) {
-      const std::string_view key = members[i].key.text().substr(0, 64);
-      error(members[i].key.at(), fmt::format("`{}` is given twice", key),
+      error(members[i].key.at(), fmt::format("{} is given twice", shown(members[i].key.text())),
             fmt::format("the first is at {}: keep one", first->key.at().to_string()));
     } else {
       members[kept++] = members[i];

@@ -2,6 +2,7 @@
 
 #include "base/ascii.h"
 #include "config/schema.h"
+#include "config/shown.h"
 
 /// The scalar types of schema.h.
 namespace merlon::config {
@@ -12,11 +13,25 @@ constexpr std::size_t kQuantityBytesMax = 32;  // no number with a unit is longe
 template <class T>
 using Parsed = std::expected<T, std::string>;
 
-/// Runs a parser of base/units.h on text that is short enough to be quoted back, and judges the
-/// range. `format` writes the bounds.
+bool has_control(std::string_view text) {
+  for (const char c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return true;
+  }
+  return false;
+}
+
+/// Why a text cannot be a quantity: messages of base/units.h quote it as it is.
+std::string_view problem_of_quantity(std::string_view text) {
+  if (text.size() > kQuantityBytesMax) return "it is too long";
+  return has_control(text) ? "it has a control character" : "";
+}
+
+/// Runs a parser of base/units.h and judges the range. `format` writes the bounds.
 template <class T, class Parse, class Format>
 Parsed<T> parse_quantity(std::string_view text, Parse parse, T min, T max, Format format) {
-  if (text.size() > kQuantityBytesMax) return std::unexpected("it is too long");
+  if (const auto wrong = problem_of_quantity(text); !wrong.empty()) {
+    return std::unexpected(std::string(wrong));
+  }
   Parsed<T> value = parse(text);
   if (!value.has_value()) return value;
   if (*value < min) return std::unexpected(fmt::format("the least is {}", format(min)));
@@ -51,13 +66,6 @@ Type<T> with_form(Type<T> type, Shape::Form form, std::optional<std::uint64_t> m
   shape->maximum = max;
   type.shape = shape;
   return type;
-}
-
-bool has_control(std::string_view text) {
-  for (const char c : text) {
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return true;
-  }
-  return false;
 }
 
 Type<std::uint64_t> unquoted_integer(Custom<std::uint64_t> parts) {
@@ -142,8 +150,7 @@ Type<bool> boolean() {
       if (ascii::iequals(value, no)) help = "write `false`";
     }
     if (node.quoted()) help += ", without quotes";
-    reader.error(node.at(), fmt::format("expected {}, found {}", shape->name, detail::shown(value)),
-                 help);
+    reader.error(node.at(), fmt::format("expected {}, found {}", shape->name, shown(value)), help);
     return false;
   };
   return type;
@@ -187,7 +194,9 @@ Type<milliseconds> duration(milliseconds min, milliseconds max) {
 
 Type<Rate> rate(std::uint64_t events_max) {
   const auto parse = [events_max](std::string_view value) -> Parsed<Rate> {
-    if (value.size() > kQuantityBytesMax) return std::unexpected("it is too long");
+    if (const auto wrong = problem_of_quantity(value); !wrong.empty()) {
+      return std::unexpected(std::string(wrong));
+    }
     Parsed<Rate> parsed = parse_rate(value);
     if (parsed.has_value() && parsed->events > events_max) {
       return std::unexpected(fmt::format("the most is {} events", events_max));

@@ -6,6 +6,7 @@
 
 #include "base/ascii.h"
 #include "config/catalogue.h"
+#include "config/shown.h"
 
 namespace merlon::config {
 namespace {
@@ -183,7 +184,7 @@ Waivers Waivers::read(const Node& root, Date today, ExpiryMode mode, Diagnostics
     if (!waiver_schema().read(item, waiver, reader)) continue;
     const bool known = place_exists ? place_exists(waiver.on) : resolve(root, waiver.on) != nullptr;
     if (!known) {
-      reader.error(item.find("on")->at(), fmt::format("nothing is at {}", detail::shown(waiver.on)),
+      reader.error(item.find("on")->at(), fmt::format("nothing is at {}", shown(waiver.on)),
                    "name a place of this configuration, such as `routes.orders`");
     }
     if (const Waiver* first = result.find(waiver.rule, waiver.on)) {
