@@ -389,7 +389,8 @@ template <class T>
 
 /// JSON Schema (draft 2020-12) for editors, indented. `root` describes the whole file.
 [[nodiscard]] std::string json_schema(const ObjectBase& root);
-/// The reference page: a section for each object, a table of its keys.
+/// The reference page: a section for each object, a table of its keys. Defaults shown are those of
+/// the object's own struct: state a member's other defaults in the text of its key.
 [[nodiscard]] std::string reference_markdown(const ObjectBase& root);
 
 }  // namespace merlon::config

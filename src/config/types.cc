@@ -160,12 +160,14 @@ Type<std::uint64_t> integer(std::uint64_t min, std::uint64_t max) {
   const auto parse = [min, max](std::string_view value) {
     return parse_quantity<std::uint64_t>(value, parse_decimal, min, max, decimal);
   };
-  return with_form(unquoted_integer({.name = fmt::format("a whole number from {} to {}", min, max),
-                                     .example = decimal(min),
-                                     .pattern = "",
-                                     .parse = parse,
-                                     .format = decimal}),
-                   Shape::Form::kInteger, min, max);
+  return with_form(
+      unquoted_integer({.name = min == max ? fmt::format("the number {}", min)
+                                           : fmt::format("a whole number from {} to {}", min, max),
+                        .example = decimal(min),
+                        .pattern = "",
+                        .parse = parse,
+                        .format = decimal}),
+      Shape::Form::kInteger, min, max);
 }
 
 Type<std::uint64_t> bytes(std::uint64_t min, std::uint64_t max) {

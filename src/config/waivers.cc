@@ -150,12 +150,15 @@ const Object<Waiver>& waiver_schema() {
                     with_example(text(1, 512), "a dotted place", "upstreams.legacy"),
                     "Where, as a dotted place in this configuration; nowhere else.")
           .required("reason", &Waiver::reason,
-                    with_example(where<std::string>(text(1, 1024), problem_of_reason),
-                                 "text of 10 to 1024 bytes", "TLS lands with PLAT-123"),
+                    where<std::string>(with_example(text(1, 1024), "text of 10 to 1024 bytes",
+                                                    "TLS lands with PLAT-123"),
+                                       problem_of_reason),
                     "Why, for whoever decides about it next.")
           .required("owner", &Waiver::owner,
-                    with_example(where<std::string>(text(1, 254), problem_of_owner),
-                                 "an e-mail address or the name of a team", "platform@example.com"),
+                    where<std::string>(
+                        with_example(text(1, 254), "an e-mail address or the name of a team",
+                                     "platform@example.com"),
+                        problem_of_owner),
                     "Who answers for it.")
           .required("expires", &Waiver::expires, date_type(),
                     "The last day (UTC) on which it holds: at most 180 days ahead, 30 for "
