@@ -75,6 +75,7 @@ struct Finding {
   std::vector<std::string> affected;  ///< routes or servers, as "host/path", sorted, no duplicates
   std::vector<Edit> fix;              ///< empty when there is no mechanical change
   std::string waived;                 ///< reason of the waiver in force; empty: the finding counts
+  bool hide_source = false;           ///< the line holds a secret: writers must not show its text
   bool baseline = false;              ///< known from the baseline file: shown, does not fail
 };
 

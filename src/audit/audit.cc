@@ -1,0 +1,284 @@
+#include "audit/audit.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+
+#include "audit/baseline.h"
+#include "audit/nginx/files.h"
+#include "audit/nginx/reader.h"
+#include "audit/waive.h"
+
+namespace merlon::audit {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kFolderDepthMax = 16;
+
+/// Folders whose files belong to the configuration of the folder above them.
+bool is_fragment_folder(std::string_view name) {
+  constexpr std::string_view kNames[] = {
+      "sites-enabled",   "sites-available",   "conf.d",   "snippets",    "vhosts",     "vhosts.d",
+      "modules-enabled", "modules-available", "includes", "proxy-confs", "site-confs", "servers",
+      "stream.d",        "stream-conf.d"};
+  return std::ranges::find(kNames, name) != std::end(kNames);
+}
+
+/// Of these, what nothing includes is switched off: not part of what is in force.
+bool is_switched_off(const fs::path& path) {
+  const std::string folder = path.parent_path().filename().string();
+  return folder == "sites-available" || folder == "modules-available";
+}
+
+class Auditor {
+ public:
+  Auditor(const Options& options, AuditResult& out)
+      : options_(options), files_(options), out_(out) {
+    for (const std::string& root : options.allow_roots) files_.allow(root);
+  }
+
+  void path(const std::string& given) {
+    out_.inputs.push_back(given);
+    struct stat about{};
+    if (::stat(given.c_str(), &about) != 0) {
+      out_.gaps.push_back({{}, given, "no such file or folder, or it cannot be reached"});
+      return;
+    }
+    if (S_ISDIR(about.st_mode)) {
+      folder(given);
+    } else {
+      file(given);
+    }
+  }
+
+  void text(const std::shared_ptr<const Source>& source) {
+    out_.inputs.push_back(source->path);
+    one(source, {}, false, true);
+  }
+
+ private:
+  static std::string parent_of(const std::string& path) {
+    const fs::path parent = fs::path(path).parent_path();
+    return parent.empty() ? "." : parent.string();
+  }
+
+  /// A file in sites-enabled/ includes relative to the folder above.
+  void allow_around(const std::string& path, std::vector<std::string>& bases) {
+    const std::string folder = parent_of(path);
+    bases.push_back(folder);
+    files_.allow(folder);
+    const std::string resolved = resolve_path(folder);
+    if (is_fragment_folder(fs::path(resolved).filename().string())) {
+      bases.push_back(folder + "/..");
+      files_.allow(folder + "/..");
+    }
+    // The host's own configuration reaches into these, by links that its packages made.
+    if ((resolved + "/").starts_with("/etc/nginx/")) {
+      for (const char* usual : {"/etc/nginx", "/usr/share/nginx", "/etc/letsencrypt"}) {
+        files_.allow(usual);
+      }
+    }
+  }
+
+  void file(const std::string& path) {
+    std::vector<std::string> bases;
+    allow_around(path, bases);
+    const FileReader::Read got = files_.read(path, path);
+    if (got.source == nullptr) {
+      refused(path, got.refusal);
+      return;
+    }
+    one(got.source, bases, true, true);
+  }
+
+  void refused(const std::string& path, const std::string& why) {
+    out_.gaps.push_back({{}, path, why});
+    Finding finding;
+    finding.rule = "CFG-01";
+    finding.level = Level::kHigh;
+    finding.at.source = std::make_shared<const Source>(Source{path, {}});
+    finding.at.line = 1;
+    finding.at.column = 1;
+    finding.message = why;
+    out_.findings.push_back(std::move(finding));
+  }
+
+  /// `asked`: the user named this very file, so that not understanding it is a gap.
+  void one(const std::shared_ptr<const Source>& source, const std::vector<std::string>& bases,
+           bool on_disk, bool asked) {
+    const Kind kind =
+        options_.kind != Kind::kUnknown ? options_.kind : detect_kind(source->path, source->text);
+    switch (kind) {
+      case Kind::kNginx:
+        note_kind(kind);
+        nginx::audit_file(source, bases, files_, options_, on_disk, reached_, out_);
+        return;
+      case Kind::kUnknown:
+        if (asked) refused(source->path, "the language that it is written in is not recognised");
+        return;
+      case Kind::kEnvoy:
+      case Kind::kMerlon:
+      case Kind::kHaproxy:
+      case Kind::kCaddy:
+      case Kind::kTraefik:
+        refused(source->path,
+                fmt::format("it is a configuration of {}, which is not read", name(kind)));
+        return;
+    }
+  }
+
+  void note_kind(Kind kind) {
+    if (std::ranges::find(out_.kinds, kind) == out_.kinds.end()) out_.kinds.push_back(kind);
+  }
+
+  void folder(const std::string& given) {
+    files_.allow(given);
+    std::vector<std::string> all;
+    list(given, 0, all);
+    std::ranges::sort(all);
+    if (all.empty()) refused(given, "the folder holds no file that could be read");
+    // Whole configurations first: what they include is read as a part of them.
+    for (const std::string& path : all) {
+      if (fs::path(path).filename() == "nginx.conf") file(path);
+    }
+    const bool has_main = !reached_.empty();
+    const std::size_t before = out_.kinds.size();
+    for (const std::string& path : all) {
+      if (reached_.contains(path) || is_reached_by_link(path)) continue;
+      if (has_main && is_switched_off(path)) continue;
+      std::vector<std::string> bases;
+      allow_around(path, bases);
+      bases.push_back(given);
+      const FileReader::Read got = files_.read(path, path);
+      if (got.source == nullptr) {
+        if (fs::path(path).extension() == ".conf") refused(path, got.refusal);
+        continue;
+      }
+      // Lists of parameters and types that nothing includes say nothing of their own.
+      if (has_main && got.source->text.find('{') == std::string::npos) continue;
+      one(got.source, bases, true, false);
+    }
+    if (!has_main && out_.kinds.size() == before && out_.findings.empty() && !all.empty()) {
+      refused(given, "no file in the folder is a configuration that is recognised");
+    }
+  }
+
+  bool is_reached_by_link(const std::string& path) {
+    if (reached_resolved_.size() != reached_.size()) {
+      for (const std::string& one : reached_) reached_resolved_[one] = resolve_path(one);
+      resolved_.clear();
+      for (const auto& [shown, real] : reached_resolved_) resolved_.insert(real);
+    }
+    return resolved_.contains(resolve_path(path));
+  }
+
+  void list(const std::string& folder, int depth, std::vector<std::string>& out) {
+    if (depth > kFolderDepthMax || out.size() >= options_.files_max) return;
+    std::error_code error;
+    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+      if (out.size() >= options_.files_max) return;
+      const std::string leaf = it->path().filename().string();
+      if (leaf.starts_with('.')) continue;
+      std::error_code ignored;
+      if (it->is_symlink(ignored) && it->is_directory(ignored)) continue;
+      if (it->is_directory(ignored)) {
+        list(it->path().string(), depth + 1, out);
+      } else if (it->is_regular_file(ignored)) {
+        out.push_back(it->path().string());
+      }
+    }
+  }
+
+  const Options& options_;
+  FileReader files_;
+  AuditResult& out_;
+  std::set<std::string> reached_;
+  std::map<std::string, std::string> reached_resolved_;
+  std::set<std::string> resolved_;
+};
+
+/// Lines of `text`, at most `count`, without leading blanks.
+std::vector<std::string_view> first_lines(std::string_view text, std::size_t count) {
+  std::vector<std::string_view> out;
+  for (std::size_t at = 0; at < text.size() && out.size() < count;) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    out.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return out;
+}
+
+bool has_line_with(const std::vector<std::string_view>& lines, std::string_view start) {
+  return std::ranges::any_of(lines, [&](std::string_view line) { return line.starts_with(start); });
+}
+
+Kind kind_of_yaml(std::string_view text, const std::vector<std::string_view>& lines) {
+  if (text.find("type.googleapis.com/envoy") != std::string_view::npos ||
+      has_line_with(lines, "static_resources:") || has_line_with(lines, "dynamic_resources:") ||
+      text.find("\"static_resources\"") != std::string_view::npos) {
+    return Kind::kEnvoy;
+  }
+  if (has_line_with(lines, "entryPoints:") || has_line_with(lines, "[entryPoints") ||
+      text.find("\n  routers:") != std::string_view::npos ||
+      text.find("[http.routers") != std::string_view::npos) {
+    return Kind::kTraefik;
+  }
+  const bool gateway = has_line_with(lines, "routes:") || has_line_with(lines, "upstreams:") ||
+                       has_line_with(lines, "listeners:");
+  if (has_line_with(lines, "version: 1") && gateway) return Kind::kMerlon;
+  return Kind::kUnknown;
+}
+
+}  // namespace
+
+Kind detect_kind(std::string_view path, std::string_view text) {
+  const std::vector<std::string_view> lines = first_lines(text, 5000);
+  if (const Kind kind = kind_of_yaml(text, lines); kind != Kind::kUnknown) return kind;
+  const fs::path file(path);
+  const std::string extension = file.extension().string();
+  if (file.filename() == "Caddyfile") return Kind::kCaddy;
+  const bool sections = has_line_with(lines, "frontend ") || has_line_with(lines, "backend ") ||
+                        has_line_with(lines, "listen ");
+  if (sections &&
+      (has_line_with(lines, "defaults") || has_line_with(lines, "global") || extension == ".cfg")) {
+    return Kind::kHaproxy;
+  }
+  if (nginx::looks_like_nginx(text)) return Kind::kNginx;
+  if (text.find("\n\treverse_proxy ") != std::string_view::npos ||
+      text.find("\n    reverse_proxy ") != std::string_view::npos) {
+    return Kind::kCaddy;
+  }
+  // A main file that is broken from the first line on is still nginx's.
+  return file.filename() == "nginx.conf" ? Kind::kNginx : Kind::kUnknown;
+}
+
+AuditResult audit(const std::vector<std::string>& paths, const Options& options) {
+  AuditResult out;
+  Auditor auditor(options, out);
+  for (const std::string& path : paths) auditor.path(path);
+  apply_waivers(out, options);
+  normalize(out);
+  apply_baseline(out, options);
+  return out;
+}
+
+AuditResult audit_text(std::string path, std::string text, const Options& options) {
+  AuditResult out;
+  Auditor auditor(options, out);
+  auditor.text(std::make_shared<const Source>(Source{std::move(path), std::move(text)}));
+  apply_waivers(out, options);
+  normalize(out);
+  apply_baseline(out, options);
+  return out;
+}
+
+int exit_code(const AuditResult& result, Level fail_on) noexcept {
+  if (!result.gaps.empty() || result.counts.files == 0) return 3;
+  return count_levels(result).at_least(fail_on) > 0 ? 1 : 0;
+}
+
+}  // namespace merlon::audit

@@ -1,0 +1,181 @@
+#include "audit/nginx/header_view.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/ascii.h"
+#include "base/ip.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+/// "X-Name: value" of more_set_headers.
+bool names_header(std::string_view field, std::string_view name) {
+  const std::size_t colon = field.find(':');
+  return colon != std::string_view::npos &&
+         ascii::iequals(ascii::trim_ows(field.substr(0, colon)), name);
+}
+
+bool has_any(std::string_view text, std::initializer_list<std::string_view> words) {
+  std::string lower(text);
+  std::ranges::transform(lower, lower.begin(), ascii::lower);
+  return std::ranges::any_of(
+      words, [&](std::string_view word) { return lower.find(word) != std::string::npos; });
+}
+
+}  // namespace
+
+const Directive* sent_header(const Scope& scope, std::string_view name) {
+  for (const Directive* header : scope.effective_all("add_header")) {
+    if (ascii::iequals(header->arg(0), name)) return header;
+  }
+  for (const Scope* level = &scope; level != nullptr; level = level->parent) {
+    for (const Directive* header : level->own_all("more_set_headers")) {
+      for (const Word& word : header->args) {
+        if (names_header(word.text, name)) return header;
+      }
+    }
+  }
+  return nullptr;
+}
+
+std::string_view header_value(const Directive& directive) {
+  if (directive.is("add_header")) return directive.arg(1);
+  for (const Word& word : directive.args) {
+    const std::size_t colon = word.text.find(':');
+    if (colon != std::string_view::npos) return ascii::trim_ows(word.text.substr(colon + 1));
+  }
+  return {};
+}
+
+const Directive* forwarded_header(const Scope& scope, std::string_view name) {
+  const Name directive =
+      scope.has("grpc_pass") ? Name("grpc_set_header") : Name("proxy_set_header");
+  for (const Directive* header : scope.effective_all(directive)) {
+    if (ascii::iequals(header->arg(0), name)) return header;
+  }
+  return nullptr;
+}
+
+bool hsts_max_age(std::string_view value, std::uint64_t& seconds) {
+  constexpr std::string_view kKey = "max-age=";
+  for (std::size_t at = 0; at + kKey.size() <= value.size(); ++at) {
+    if (!ascii::iequals(value.substr(at, kKey.size()), kKey)) continue;
+    std::string_view digits = value.substr(at + kKey.size());
+    if (digits.starts_with('"')) digits.remove_prefix(1);
+    seconds = 0;
+    std::size_t i = 0;
+    for (; i < digits.size() && i < 12 && ascii::is_digit(digits[i]); ++i) {
+      seconds = seconds * 10 + static_cast<unsigned>(digits[i] - '0');
+    }
+    return i > 0;
+  }
+  return false;
+}
+
+bool terminates_elsewhere(const Model& model, const Server& server) {
+  if (server.scope->level_of("set_real_ip_from") != nullptr) return true;
+  if (server.scope->level_of("real_ip_header") != nullptr) return true;
+  if (std::ranges::any_of(server.listens, [](const Listen& l) { return l.proxy_protocol; })) {
+    return true;
+  }
+  const auto by_forwarded_proto = [](const Directive& directive) {
+    return std::ranges::any_of(directive.args, [](const Word& word) {
+      return word.text.find("http_x_forwarded_proto") != std::string_view::npos ||
+             word.text.find("http_x_forwarded_ssl") != std::string_view::npos ||
+             word.text.find("http_cf_visitor") != std::string_view::npos;
+    });
+  };
+  for (const Scope* level = server.scope; level != nullptr; level = level->parent) {
+    if (std::ranges::any_of(level->settings,
+                            [&](const Directive* d) { return by_forwarded_proto(*d); })) {
+      return true;
+    }
+    for (const Scope* child : level->children) {
+      const bool test = (child->context & (kIfInServer | kIfInLocation)) != 0;
+      if (test && child->block != nullptr && by_forwarded_proto(*child->block)) return true;
+    }
+  }
+  for (const Location* location : server.all_locations) {
+    if (std::ranges::any_of(location->scope->settings,
+                            [&](const Directive* d) { return by_forwarded_proto(*d); })) {
+      return true;
+    }
+  }
+  (void)model;
+  return false;
+}
+
+std::string_view if_variable(const Directive& block) {
+  if (!block.is("if") || block.args.empty()) return {};
+  std::string_view first = block.arg(0);
+  if (first.starts_with('(')) first.remove_prefix(1);
+  if (first.empty()) first = block.arg(1);
+  if (first.ends_with(')')) first.remove_suffix(1);
+  return first.starts_with('$') ? first : std::string_view{};
+}
+
+Target parse_target(std::string_view text) {
+  Target out;
+  const std::size_t scheme = text.find("://");
+  if (scheme != std::string_view::npos) {
+    out.scheme = text.substr(0, scheme);
+    text.remove_prefix(scheme + 3);
+  }
+  if (text.starts_with("unix:")) {
+    out.host = text;
+    return out;
+  }
+  const std::size_t slash = std::min(text.find('/'), text.size());
+  out.path = text.substr(slash);
+  std::string_view host = text.substr(0, slash);
+  const std::size_t bracket = host.rfind(']');
+  const std::size_t colon = host.rfind(':');
+  const bool has_port =
+      colon != std::string_view::npos && (bracket == std::string_view::npos || colon > bracket);
+  if (has_port) {
+    out.port = host.substr(colon + 1);
+    host = host.substr(0, colon);
+  }
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  out.host = host;
+  out.has_variable = (out.scheme + out.host + out.port).find('$') != std::string::npos;
+  return out;
+}
+
+Distance distance_of(std::string_view host) {
+  if (host.starts_with("unix:") || host == "localhost") return Distance::kLoopback;
+  if (const auto address = IpAddress::parse(host)) {
+    if (address->is_loopback()) return Distance::kLoopback;
+    constexpr std::array<std::string_view, 6> kPrivate = {
+        "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10"};
+    for (const std::string_view block : kPrivate) {
+      const auto cidr = Cidr::parse(block);
+      if (cidr && cidr->contains(*address)) return Distance::kPrivate;
+    }
+    return Distance::kPublic;
+  }
+  if (host.find('.') == std::string_view::npos) return Distance::kSingleLabel;
+  for (const std::string_view suffix :
+       {".local", ".internal", ".lan", ".svc", ".cluster.local", ".docker", ".home", ".consul",
+        ".localdomain", ".home.arpa", ".intranet", ".corp", ".private"}) {
+    if (host.ends_with(suffix)) return Distance::kPrivate;
+  }
+  if (host.find(".svc.") != std::string_view::npos) return Distance::kPrivate;
+  return Distance::kPublic;
+}
+
+bool is_streaming_path(std::string_view path) {
+  return has_any(
+      path, {"ws", "socket", "stream", "sse", "event", "grpc", "hub", "signalr", "watch", "live",
+             "terminal", "console", "notify", "notifications", "longpoll", "poll"});
+}
+
+bool is_open_on_purpose(std::string_view path) {
+  return has_any(path,
+                 {"health",  "/ping",  "ready",   "live",     ".well-known", "acme",   "robots.txt",
+                  "favicon", "/login", "/oauth",  "/auth",    "static",      "assets", "/public",
+                  "webhook", "/api",   "/socket", "callback", ".ico",        ".css"});
+}
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "audit/nginx/model.h"
+
+/// The header fields that a scope sends or hands to its upstream.
+namespace merlon::audit::nginx {
+
+/// The directive in force that sets response header `name`: add_header, or more_set_headers of the
+/// headers-more module (which inherits additively). nullptr when none does.
+[[nodiscard]] const Directive* sent_header(const Scope& scope, std::string_view name);
+/// The value that such a directive gives it.
+[[nodiscard]] std::string_view header_value(const Directive& directive);
+
+/// The proxy_set_header (or grpc_set_header) in force for `name`; nullptr when there is none.
+[[nodiscard]] const Directive* forwarded_header(const Scope& scope, std::string_view name);
+
+/// Seconds of max-age in a Strict-Transport-Security value; false when it has none.
+bool hsts_max_age(std::string_view value, std::uint64_t& seconds);
+
+/// True when the configuration shows that TLS ends before this server: real_ip with a trusted
+/// proxy, the PROXY protocol, or decisions by X-Forwarded-Proto.
+[[nodiscard]] bool terminates_elsewhere(const Model& model, const Server& server);
+
+/// What an `if` compares, such as "$request_method"; "" for something else.
+[[nodiscard]] std::string_view if_variable(const Directive& block);
+
+/// The host of a *_pass argument, as far as it is written out.
+struct Target {
+  std::string scheme;     ///< "http", "https", "grpc", "grpcs"; "" for fastcgi_pass and its like
+  std::string host;       ///< without port and brackets; "unix:/path" for a socket
+  std::string port;       ///< "" when none is given
+  std::string_view path;  ///< from the first "/" after the host
+  bool has_variable = false;  ///< in scheme, host or port
+};
+[[nodiscard]] Target parse_target(std::string_view text);
+
+/// How far away a host is. kSingleLabel: a name without dots, of a container network or /etc/hosts.
+enum class Distance : std::uint8_t { kLoopback, kPrivate, kSingleLabel, kPublic };
+[[nodiscard]] Distance distance_of(std::string_view host);
+
+/// True when the words of a location's path speak of long-lived exchanges.
+[[nodiscard]] bool is_streaming_path(std::string_view path);
+/// True for health checks and ACME challenges, which are open on purpose.
+[[nodiscard]] bool is_open_on_purpose(std::string_view path);
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,96 @@
+#pragma once
+
+#include <bitset>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+/// Regular expressions as the auditor needs them: not to be fast, but to be asked questions. What
+/// can a group hold, does the pattern let a given text through, what does a matching text look
+/// like. The common part of PCRE: classes, groups (named too), alternation, greedy and lazy
+/// repeats, anchors, look-around. Anything else makes ok() false, and nothing is concluded from it.
+namespace merlon::audit::nginx {
+
+class Pattern {
+ public:
+  using Chars = std::bitset<256>;
+
+  Pattern() = default;
+  /// At most 4096 bytes and 64 levels of nesting; beyond that not ok().
+  Pattern(std::string_view text, bool ignore_case);
+
+  [[nodiscard]] bool ok() const noexcept { return ok_; }
+  /// True when `text` holds a match (PCRE searches: it is not anchored by itself); nullopt when the
+  /// pattern is not understood or the search takes more than 200,000 steps.
+  [[nodiscard]] std::optional<bool> search(std::string_view text) const;
+
+  /// Every byte that group `number` can match (0: the whole pattern); all bytes when not known.
+  [[nodiscard]] Chars group_chars(std::size_t number) const;
+  /// True when the group can only match one of finitely many texts, such as (en|fr).
+  [[nodiscard]] bool group_is_finite(std::size_t number) const;
+  /// True when whatever group `number` matches starts with `c`.
+  [[nodiscard]] bool group_starts_with(std::size_t number, char c) const;
+  /// The number of the group called `name`; 0 when there is none.
+  [[nodiscard]] std::size_t group_named(std::string_view name) const;
+  [[nodiscard]] std::size_t groups() const noexcept { return groups_; }
+
+  /// True when every match starts at the start of the text, or ends at its end.
+  [[nodiscard]] bool anchored_at_start() const { return ok_ && anchored(root_, true); }
+  [[nodiscard]] bool anchored_at_end() const { return ok_ && anchored(root_, false); }
+
+  /// A text that matches, made of the pattern's own literals; "." stands for itself where any byte
+  /// may stand. `swap_wild` has "x" there instead. "" when none was found.
+  [[nodiscard]] std::string sample(bool swap_wild = false) const;
+  /// True when an unescaped dot stands between two literals where a literal dot was meant.
+  [[nodiscard]] bool has_loose_dot() const noexcept { return loose_dot_; }
+  /// A text on which backtracking explodes, for patterns with a repeat of a repeat that overlap:
+  /// "" when none is seen.
+  [[nodiscard]] std::string explosive() const;
+
+ private:
+  enum class Op : std::uint8_t {
+    kEmpty,
+    kChars,
+    kSequence,
+    kChoice,
+    kRepeat,
+    kGroup,
+    kBegin,
+    kEnd,
+    kWordEdge,
+    kLook,
+    kFail
+  };
+  struct Node {
+    Op op = Op::kEmpty;
+    Chars chars;
+    std::vector<std::uint32_t> parts;
+    std::uint32_t min = 0;
+    std::uint32_t max = 0;    ///< UINT32_MAX: no bound
+    std::uint32_t group = 0;  ///< number of a capturing group; 0: not captured
+    bool negative = false;    ///< of kLook, kWordEdge
+    bool behind = false;      ///< of kLook
+    bool wild = false;        ///< of kChars: an unescaped dot
+  };
+  class Builder;
+  class Search;
+
+  [[nodiscard]] bool anchored(std::uint32_t node, bool start) const;
+  void collect(std::uint32_t node, Chars& out) const;
+  [[nodiscard]] bool starts_with(std::uint32_t node, char c) const;
+  [[nodiscard]] bool finite(std::uint32_t node) const;
+  void sample_into(std::uint32_t node, bool swap_wild, std::string& out) const;
+  [[nodiscard]] std::optional<std::uint32_t> find_group(std::size_t number) const;
+
+  std::vector<Node> nodes_;
+  std::vector<std::pair<std::string, std::uint32_t>> names_;
+  std::uint32_t root_ = 0;
+  std::size_t groups_ = 0;
+  bool ok_ = false;
+  bool loose_dot_ = false;
+};
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,159 @@
+#include "audit/nginx/reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <deque>
+
+#include "audit/nginx/directives.h"
+#include "audit/nginx/exposure.h"
+#include "audit/nginx/lexer.h"
+#include "audit/nginx/model.h"
+#include "audit/nginx/rules.h"
+#include "audit/nginx/variables.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+/// Files that nginx ships: what is in them is known, and holds nothing that rules ask for.
+bool is_stock_file(std::string_view pattern) {
+  constexpr std::array<std::string_view, 9> kStock = {
+      "mime.types",   "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params",
+      "proxy_params", "koi-utf",        "koi-win",      "win-utf"};
+  const std::size_t slash = pattern.rfind('/');
+  const std::string_view file =
+      slash == std::string_view::npos ? pattern : pattern.substr(slash + 1);
+  return std::ranges::find(kStock, file) != kStock.end();
+}
+
+void report_problem(const Problem& problem, Inspection& inspection) {
+  const auto add = [&](std::string_view rule, Level level, std::string message) {
+    Finding finding;
+    finding.rule = rule;
+    finding.level = level;
+    finding.at = problem.at;
+    finding.message = std::move(message);
+    inspection.out.findings.push_back(std::move(finding));
+  };
+  const auto gap = [&] {
+    const std::string path = problem.at.source == nullptr ? "" : problem.at.source->path;
+    inspection.out.gaps.push_back({problem.at, path, problem.what});
+  };
+  const bool stock = problem.directive != nullptr && problem.directive->is("include") &&
+                     is_stock_file(problem.directive->arg(0));
+  switch (problem.kind) {
+    case Problem::Kind::kSyntax:
+    case Problem::Kind::kMeaning:
+      add("CFG-01", Level::kHigh, problem.what);
+      gap();
+      return;
+    case Problem::Kind::kRefused:
+      add("CFG-01", Level::kHigh, problem.what);
+      gap();
+      return;
+    case Problem::Kind::kInclude:
+      add("CFG-02", stock ? Level::kInfo : Level::kLow, problem.what);
+      if (!stock) gap();
+      return;
+    case Problem::Kind::kIncludeEmpty:
+      add("CFG-02", Level::kInfo, problem.what);
+      return;
+  }
+}
+
+/// A stock file that is missing hides no setting: its block counts as whole all the same.
+void forgive_stock_includes(Model& model) {
+  for (const Problem& problem : model.tree.problems) {
+    if (problem.kind != Problem::Kind::kInclude || problem.directive == nullptr) continue;
+    if (!problem.directive->is("include") || !is_stock_file(problem.directive->arg(0))) continue;
+    Directive* parent = problem.directive->parent;
+    const bool others = std::ranges::any_of(model.tree.problems, [&](const Problem& other) {
+      return &other != &problem && other.directive != nullptr &&
+             other.directive->parent == parent && other.kind == Problem::Kind::kInclude &&
+             !is_stock_file(other.directive->arg(0));
+    });
+    if (!others) parent->incomplete = false;
+  }
+}
+
+void count(const Model& model, AuditResult& out) {
+  out.counts.files += model.tree.files.size();
+  for (const auto& file : model.tree.files) {
+    out.counts.lines += static_cast<std::uint64_t>(std::ranges::count(file->text, '\n'));
+    if (!file->text.empty() && !file->text.ends_with('\n')) ++out.counts.lines;
+    out.sources.push_back(file);
+  }
+  out.counts.directives += model.tree.statements;
+  out.counts.includes += model.tree.includes;
+  out.counts.unknown_directives += model.unknown.size();
+  for (const std::string_view name : model.unknown) out.unknown_directives.emplace_back(name);
+}
+
+SyntaxLimits limits_of(const Options& options) {
+  SyntaxLimits limits;
+  limits.depth_max = options.depth_max;
+  limits.include_depth_max = std::min(options.depth_max, limits.include_depth_max);
+  limits.includes_max = options.includes_max;
+  return limits;
+}
+
+}  // namespace
+
+bool looks_like_nginx(std::string_view text) {
+  if (is_dump(text)) return true;
+  constexpr std::size_t kBytesLooked = 64 * 1024;
+  std::deque<std::string> pool;
+  Lexer lexer(text.substr(0, kBytesLooked), pool);
+  std::vector<Word> words;
+  std::size_t known = 0;
+  std::size_t total = 0;
+  for (std::size_t i = 0; i < 2000; ++i) {
+    const Lexer::End end = lexer.next(words);
+    if (end == Lexer::End::kText) break;
+    if (words.empty()) continue;
+    const std::string_view name = words.front().text;
+    ++total;
+    known += is_known(name) && takes_arguments(name, words.size() - 1);
+    std::string_view raw;
+    if (end == Lexer::End::kBlockOpens && holds_lua(name)) lexer.lua_block(raw);
+  }
+  return known > 0 && known * 2 >= total;
+}
+
+void audit_file(const std::shared_ptr<const Source>& main, const std::vector<std::string>& bases,
+                FileReader& files, const Options& options, bool on_disk,
+                std::set<std::string>& reached, AuditResult& out) {
+  Model model;
+  DumpIncludes dump;
+  DiskIncludes disk(files, bases);
+  NoIncludes none;
+  const bool dumped = is_dump(main->text) && dump.load(main->text);
+  IncludeFinder* includes = &none;
+  if (!bases.empty()) includes = &disk;
+  if (dumped) includes = &dump;
+  parse(model.tree, dumped ? dump.main() : main, *includes, limits_of(options));
+  const std::uint32_t frame = guess_frame(model.tree);
+  if (frame == kNowhere) {
+    out.gaps.push_back({{}, main->path, "nothing of nginx's language was found in it"});
+  }
+  model.tree.root.inside = frame == kNowhere ? std::uint32_t{kMain} : frame;
+  check_directives(model.tree, model.unknown);
+  forgive_stock_includes(model);
+  build_model(model);
+  const Variables variables(model);
+  const std::int64_t now = options.now != 0
+                               ? options.now
+                               : std::chrono::duration_cast<std::chrono::seconds>(
+                                     std::chrono::system_clock::now().time_since_epoch())
+                                     .count();
+  Inspection inspection{model, variables, options, files, out, now, on_disk && !dumped};
+  for (const Problem& problem : model.tree.problems) report_problem(problem, inspection);
+  run_rules(inspection);
+  map_exposure(inspection);
+  count(model, out);
+  for (const auto& file : model.tree.files) reached.insert(file->path);
+}
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,236 @@
+#include "audit/nginx/rules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+namespace merlon::audit::nginx {
+namespace {
+
+using Family = std::span<const RuleEntry> (*)();
+
+constexpr std::array<Family, 5> kFamilies = {header_rules, method_rules, tls_rules, limit_rules,
+                                             access_rules};
+
+bool wanted(const Options& options, std::string_view id) {
+  return options.only_rules.empty() ||
+         std::ranges::find(options.only_rules, id) != options.only_rules.end();
+}
+
+void add_include_trail(const Directive& at, std::vector<TrailStep>& trail) {
+  std::vector<TrailStep> steps;
+  constexpr std::size_t kStepsMax = 8;
+  for (const Directive* via = at.via; via != nullptr && steps.size() < kStepsMax; via = via->via) {
+    steps.push_back({via->mark(), fmt::format("included from here as \"{}\"", via->arg(0))});
+  }
+  std::ranges::reverse(steps);
+  trail.insert(trail.end(), steps.begin(), steps.end());
+}
+
+std::string_view indentation(std::string_view line) {
+  const std::size_t end = line.find_first_not_of(" \t");
+  return line.substr(0, end == std::string_view::npos ? 0 : end);
+}
+
+/// True when nothing but `directive` and blanks stand on its lines.
+bool is_alone(const Directive& directive) {
+  const std::string_view first = directive.file->line(directive.name.line);
+  if (indentation(first).size() + 1 != directive.name.column) return false;
+  std::string_view last = directive.file->line(directive.end_line);
+  while (!last.empty() && (last.back() == ' ' || last.back() == '\t' || last.back() == '\r')) {
+    last.remove_suffix(1);
+  }
+  if (!last.ends_with(';')) return false;
+  return std::ranges::count(last, ';') == 1 || directive.name.line != directive.end_line;
+}
+
+}  // namespace
+
+Finding& Inspection::report(std::string_view rule, Level level, const Directive& at,
+                            std::string message) {
+  return report(rule, level, at, at.name, std::move(message));
+}
+
+Finding& Inspection::report(std::string_view rule, Level level, const Directive& at,
+                            const Word& word, std::string message) {
+  static thread_local Finding overflow;
+  if (out.findings.size() >= options.findings_max) {
+    overflow = {};
+    return overflow;
+  }
+  Finding& finding = out.findings.emplace_back();
+  finding.rule = rule;
+  finding.level = level;
+  finding.at = at.mark(word);
+  finding.message = std::move(message);
+  add_include_trail(at, finding.trail);
+  return finding;
+}
+
+void Inspection::not_checked(std::string_view rule, std::string_view why) {
+  const bool known = std::ranges::any_of(
+      out.not_checked, [&](const NotChecked& other) { return other.rule == rule; });
+  if (!known) out.not_checked.push_back({std::string(rule), std::string(why)});
+}
+
+void run_rules(Inspection& inspection) {
+  std::uint64_t run = 0;
+  for (const Family family : kFamilies) {
+    for (const RuleEntry& rule : family()) {
+      if (!wanted(inspection.options, rule.id)) continue;
+      rule.check(inspection);
+      ++run;
+    }
+  }
+  inspection.out.counts.rules = std::max(inspection.out.counts.rules, run);
+}
+
+std::vector<std::string_view> rule_ids() {
+  std::vector<std::string_view> out;
+  for (const Family family : kFamilies) {
+    for (const RuleEntry& rule : family()) out.push_back(rule.id);
+  }
+  std::ranges::sort(out);
+  return out;
+}
+
+std::vector<const Scope*> request_scopes(const Model& model) {
+  std::vector<const Scope*> out;
+  constexpr std::uint32_t kAnswering = kServer | kLocation | kIfInLocation | kIfInServer;
+  for (const Scope& scope : model.scopes) {
+    if ((scope.context & kAnswering) != 0) out.push_back(&scope);
+  }
+  return out;
+}
+
+unsigned return_status(const Scope& scope) {
+  const Directive* at = scope.own("return");
+  if (at == nullptr) return 0;
+  const std::string_view code = at->arg(0);
+  unsigned status = 0;
+  const auto [end, error] = std::from_chars(code.data(), code.data() + code.size(), status);
+  return error == std::errc{} && end == code.data() + code.size() ? status : 302;
+}
+
+bool only_redirects(const Server& server) {
+  const auto refuses_or_redirects = [](const Scope& scope) {
+    const unsigned status = return_status(scope);
+    if (status >= 300) return true;
+    const Directive* rewrite = scope.own("rewrite");
+    if (rewrite == nullptr) return false;
+    const std::string_view flag = rewrite->arg(2);
+    const std::string_view to = rewrite->arg(1);
+    const bool everything = rewrite->arg(0) == "^" || rewrite->arg(0) == "^(.*)$" ||
+                            rewrite->arg(0) == "^(.*)" || rewrite->arg(0) == "^/(.*)$" ||
+                            rewrite->arg(0) == "^/(.*)" || rewrite->arg(0) == ".*" ||
+                            rewrite->arg(0) == "(.*)";
+    return everything && (flag == "permanent" || flag == "redirect" || to.starts_with("http") ||
+                          to.starts_with("$scheme"));
+  };
+  if (refuses_or_redirects(*server.scope)) return true;
+  // if ($scheme = http) { return 301 … } and its like redirect what came in clear.
+  for (const Scope* child : server.scope->children) {
+    if (child->context == kIfInServer && child->block != nullptr &&
+        (child->block->arg(0).find("scheme") != std::string_view::npos ||
+         child->block->arg(0).find("https") != std::string_view::npos ||
+         child->block->arg(0).find("server_port") != std::string_view::npos) &&
+        refuses_or_redirects(*child)) {
+      return true;
+    }
+  }
+  if (server.locations.empty()) return false;
+  bool root = false;
+  for (const Location* location : server.locations) {
+    const bool acme = location->path.find("acme-challenge") != std::string_view::npos ||
+                      location->path.find(".well-known") != std::string_view::npos;
+    if (acme || location->internal) continue;
+    if (!refuses_or_redirects(*location->scope)) return false;
+    root = root || location->path == "/";
+  }
+  return root;
+}
+
+bool has_authentication(const Model& model, const Scope& scope) {
+  for (const Name name :
+       {Name("auth_basic"), Name("auth_request"), Name("auth_jwt"), Name("auth_digest"),
+        Name("auth_ldap"), Name("auth_pam"), Name("auth_oidc")}) {
+    const Directive* at = scope.effective(name);
+    if (at != nullptr && at->arg(0) != "off") return true;
+  }
+  const Directive* verify = scope.effective("ssl_verify_client");
+  if (verify != nullptr && verify->arg(0) == "on") return true;
+  for (const Name name :
+       {Name("access_by_lua_block"), Name("access_by_lua_file"), Name("access_by_lua")}) {
+    if (scope.effective(name) != nullptr) return true;
+  }
+  (void)model;
+  return false;
+}
+
+bool has_network_acl(const Scope& scope) {
+  const Scope* allow = scope.level_of("allow");
+  const Scope* deny = scope.level_of("deny");
+  const Scope* level = allow == nullptr         ? deny
+                       : deny == nullptr        ? allow
+                       : allow->is_below(*deny) ? allow
+                                                : deny;
+  if (level == nullptr) return false;
+  return std::ranges::any_of(level->own_all("deny"),
+                             [](const Directive* d) { return d->arg(0) == "all"; });
+}
+
+bool is_denied_to_all(const Scope& scope) {
+  const unsigned status = return_status(scope);
+  if (status == 403 || status == 404 || status == 444 || status == 410 || status == 401 ||
+      status == 421)
+    return true;
+  if (!has_network_acl(scope)) return false;
+  const Scope* allow = scope.level_of("allow");
+  const Scope* deny = scope.level_of("deny");
+  return deny != nullptr && (allow == nullptr || (allow != deny && deny->is_below(*allow)));
+}
+
+std::string join_some(std::span<const std::string> words, std::size_t shown) {
+  std::string out;
+  for (std::size_t i = 0; i < words.size() && i < shown; ++i) {
+    if (i > 0) out += i + 1 == words.size() ? " and " : ", ";
+    out += words[i];
+  }
+  if (words.size() > shown) out += fmt::format(" and {} more", words.size() - shown);
+  return out;
+}
+
+std::string statement(const Directive& directive) {
+  std::string out(directive.name.text);
+  for (const Word& word : directive.args) {
+    const bool quote = word.quoted || word.text.empty();
+    out += quote ? fmt::format(" \"{}\"", word.text) : fmt::format(" {}", word.text);
+  }
+  return out;
+}
+
+std::vector<Edit> replace_statement(const Directive& directive, std::string text) {
+  if (directive.is_block || !is_alone(directive)) return {};
+  std::string line(indentation(directive.file->line(directive.name.line)));
+  line += text + "\n";
+  return {{directive.file, directive.name.line, directive.end_line, std::move(line)}};
+}
+
+std::vector<Edit> remove_statement(const Directive& directive) {
+  if (directive.is_block || !is_alone(directive)) return {};
+  return {{directive.file, directive.name.line, directive.end_line, {}}};
+}
+
+std::vector<Edit> insert_first(const Directive& block, std::string text) {
+  if (!block.is_block || block.file == nullptr || block.body.empty()) return {};
+  const Directive& first = *block.body.front();
+  if (first.via != block.via || first.name.line <= block.name.line) return {};
+  const std::string_view line = first.file->line(first.name.line);
+  if (indentation(line).size() + 1 != first.name.column) return {};
+  return {{block.file, first.name.line, first.name.line - 1,
+           std::string(indentation(line)) + text + "\n"}};
+}
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "audit/audit.h"
+#include "audit/certificate.h"
+#include "audit/finding.h"
+#include "audit/nginx/files.h"
+#include "audit/nginx/model.h"
+#include "audit/nginx/variables.h"
+
+/// The rules for nginx. One rule is one small function in the file of its family; rule_table.cc
+/// lists them all.
+namespace merlon::audit::nginx {
+
+/// What a rule sees and where it reports to.
+struct Inspection {
+  const Model& model;
+  const Variables& variables;
+  const Options& options;
+  FileReader& files;  ///< for certificates, keys and password files named by the configuration
+  AuditResult& out;
+  std::int64_t now = 0;  ///< seconds since 1970 UTC
+  bool on_disk = false;  ///< the configuration was read from this host's files, not from a dump
+
+  /// Adds a finding at `at`; the includes that brought the file in become its trail.
+  Finding& report(std::string_view rule, Level level, const Directive& at, std::string message);
+  Finding& report(std::string_view rule, Level level, const Directive& at, const Word& word,
+                  std::string message);
+  /// Says once per rule why it was not judged.
+  void not_checked(std::string_view rule, std::string_view why);
+};
+
+struct RuleEntry {
+  std::string_view id;
+  void (*check)(Inspection&);
+};
+
+[[nodiscard]] std::span<const RuleEntry> header_rules();
+[[nodiscard]] std::span<const RuleEntry> method_rules();
+[[nodiscard]] std::span<const RuleEntry> exposure_rules();
+[[nodiscard]] std::span<const RuleEntry> tls_rules();
+[[nodiscard]] std::span<const RuleEntry> certificate_rules();
+[[nodiscard]] std::span<const RuleEntry> cors_rules();
+[[nodiscard]] std::span<const RuleEntry> limit_rules();
+[[nodiscard]] std::span<const RuleEntry> path_rules();
+[[nodiscard]] std::span<const RuleEntry> injection_rules();
+[[nodiscard]] std::span<const RuleEntry> forwarding_rules();
+[[nodiscard]] std::span<const RuleEntry> upstream_rules();
+[[nodiscard]] std::span<const RuleEntry> access_rules();
+[[nodiscard]] std::span<const RuleEntry> identity_rules();
+[[nodiscard]] std::span<const RuleEntry> logging_rules();
+[[nodiscard]] std::span<const RuleEntry> system_rules();
+[[nodiscard]] std::span<const RuleEntry> config_rules();
+
+/// Runs every rule that options.only_rules lets through.
+void run_rules(Inspection& inspection);
+/// Ids of all rules for nginx, sorted.
+[[nodiscard]] std::vector<std::string_view> rule_ids();
+
+// Helpers that several families share.
+
+/// Every scope of http in which a request can end: servers, locations, ifs in locations.
+[[nodiscard]] std::vector<const Scope*> request_scopes(const Model& model);
+/// True when the scope needs no rule about what it answers: internal, or only redirects.
+[[nodiscard]] bool only_redirects(const Server& server);
+/// `return` with this status; 0 when the scope has no unconditional one. "return URL" is 302.
+[[nodiscard]] unsigned return_status(const Scope& scope);
+/// True when access to the scope is restricted: deny all in force, auth_basic, auth_request,
+/// auth_jwt, or a verified client certificate.
+[[nodiscard]] bool has_authentication(const Model& model, const Scope& scope);
+[[nodiscard]] bool has_network_acl(const Scope& scope);
+/// True when no outside client gets an answer but a refusal.
+[[nodiscard]] bool is_denied_to_all(const Scope& scope);
+/// Lists what a set holds: "a, b and 3 more".
+[[nodiscard]] std::string join_some(std::span<const std::string> words, std::size_t shown = 4);
+/// The statement as written, in one line, without its semicolon.
+[[nodiscard]] std::string statement(const Directive& directive);
+
+/// An edit that replaces `directive` by `text` at its indentation; empty when its lines hold
+/// anything else.
+[[nodiscard]] std::vector<Edit> replace_statement(const Directive& directive, std::string text);
+[[nodiscard]] std::vector<Edit> remove_statement(const Directive& directive);
+/// An edit that adds a statement as the first of a block; empty when the block opens and closes on
+/// one line.
+[[nodiscard]] std::vector<Edit> insert_first(const Directive& block, std::string text);
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,316 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "audit/nginx/header_view.h"
+#include "audit/nginx/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+bool is_everyone(std::string_view address) {
+  return address == "all" || address == "0.0.0.0/0" || address == "::/0";
+}
+
+bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+void check_if(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    if (scope.context != kIfInLocation) continue;
+    const bool answers = scope.has("return");
+    std::vector<std::string> unsafe;
+    for (const Directive* directive : scope.settings) {
+      const std::string_view name = directive->name.text;
+      if (is_one_of(name, {"return", "rewrite", "set", "break", "include", "access_log",
+                           "limit_rate", "error_log", "rewrite_log"})) {
+        continue;
+      }
+      // A block that ends in a return answers by itself: its headers do what they seem to.
+      if (answers && is_one_of(name, {"add_header", "default_type", "more_set_headers",
+                                      "add_trailer", "expires", "charset"})) {
+        continue;
+      }
+      if (!directive->known) continue;
+      unsafe.emplace_back(name);
+    }
+    if (unsafe.empty()) continue;
+    in.report("LOC-01", Level::kMedium, *scope.block,
+              fmt::format("{} inside if: only return, rewrite and set work there as they look",
+                          join_some(unsafe)))
+        .affected.push_back(in.model.route_of(scope));
+  }
+}
+
+/// The access control that stands in this very scope; "" when there is none.
+std::string own_access_control(const Scope& scope) {
+  for (const Directive* deny : scope.own_all("deny")) {
+    return fmt::format("deny {}", deny->arg(0));
+  }
+  for (const Name name : {Name("auth_basic"), Name("auth_request"), Name("auth_jwt")}) {
+    const Directive* at = scope.own(name);
+    if (at != nullptr && at->arg(0) != "off") return std::string(name.text);
+  }
+  for (const Scope* child : scope.children) {
+    if (child->context == kLimitExcept) return "limit_except";
+  }
+  return {};
+}
+
+void check_return(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    const unsigned status = return_status(*scope);
+    if (status == 0 || (status >= 400 && status < 600)) continue;
+    const std::string control = own_access_control(*scope);
+    if (control.empty()) continue;
+    const bool redirect = status >= 300;
+    Finding& finding =
+        in.report("LOC-02", redirect ? Level::kLow : Level::kHigh, *scope->own("return"),
+                  fmt::format("return answers before {} is looked at: everyone gets the {}",
+                              control, redirect ? "redirect" : "answer"));
+    finding.evidence =
+        fmt::format("{} answers {} to a denied client", in.model.route_of(*scope), status);
+    finding.affected.push_back(in.model.route_of(*scope));
+  }
+}
+
+void check_allow_without_deny(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    const std::vector<const Directive*> allows = scope.own_all("allow");
+    if (allows.empty() || scope.has("deny") || scope.incomplete) continue;
+    if ((scope.context & (kHttp | kServer | kLocation | kLimitExcept)) == 0) continue;
+    if (std::ranges::any_of(allows, [](const Directive* d) { return is_everyone(d->arg(0)); })) {
+      continue;
+    }
+    if (scope.block == &in.model.tree.root) continue;  // a list that others include
+    const Directive* satisfy = scope.effective("satisfy");
+    const bool any = satisfy != nullptr && satisfy->arg(0) == "any";
+    if (any && has_authentication(in.model, scope)) continue;
+    if (scope.context == kLimitExcept && (scope.has("auth_basic") || scope.has("auth_request"))) {
+      continue;
+    }
+    if (is_denied_to_all(scope)) continue;
+    Finding& finding =
+        in.report("LOC-03", Level::kHigh, *allows.front(),
+                  "allow without \"deny all\" after it: addresses that match nothing are let in");
+    finding.evidence =
+        fmt::format("a client from any other address reaches {}", in.model.route_of(scope));
+    const Scope* outer = scope.parent == nullptr ? nullptr : scope.parent->level_of("deny");
+    if (outer != nullptr) {
+      finding.trail.push_back({outer->own("deny")->mark(),
+                               "this deny is not inherited: the level below has rules of its own"});
+    }
+    finding.affected.push_back(in.model.route_of(scope));
+    const Directive& last = *allows.back();
+    if (!replace_statement(last, "x").empty()) {
+      std::string line = replace_statement(last, "deny all;")[0].replacement;
+      finding.fix = {{last.file, last.end_line + 1, last.end_line, line}};
+    }
+  }
+}
+
+void check_satisfy(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    const Directive* satisfy = scope->effective("satisfy");
+    if (satisfy == nullptr || satisfy->arg(0) != "any") continue;
+    if (!has_authentication(in.model, *scope)) continue;
+    const Scope* allow = scope->level_of("allow");
+    if (allow == nullptr) continue;
+    const Scope* deny = scope->level_of("deny");
+    if (deny != nullptr && deny != allow && deny->is_below(*allow)) continue;
+    // Rules are tried in order: an earlier "deny all" makes the allow unreachable.
+    const Directive* open = nullptr;
+    for (const Directive* rule : allow->settings) {
+      if (rule->is("deny") && is_everyone(rule->arg(0))) break;
+      if (rule->is("allow") && is_everyone(rule->arg(0))) {
+        open = rule;
+        break;
+      }
+    }
+    if (open == nullptr) continue;
+    Finding& finding = in.report(
+        "LOC-04", Level::kCritical, *satisfy,
+        fmt::format("satisfy any with \"allow {}\": every address satisfies it, so nobody is asked "
+                    "to authenticate",
+                    open->arg(0)));
+    finding.trail.push_back({open->mark(), "this rule lets everyone in"});
+    finding.affected.push_back(in.model.route_of(*scope));
+  }
+}
+
+void check_auth_off(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    if (scope->parent == nullptr) continue;
+    for (const Name name : {Name("auth_basic"), Name("auth_request"), Name("auth_jwt")}) {
+      const Directive* off = scope->own(name);
+      if (off == nullptr || off->arg(0) != "off") continue;
+      const Directive* outer = scope->parent->effective(name);
+      if (outer == nullptr || outer->arg(0) == "off") continue;
+      if (is_denied_to_all(*scope) || has_network_acl(*scope)) continue;
+      if (has_authentication(in.model, *scope)) continue;
+      const unsigned status = return_status(*scope);
+      const Location* location = in.model.location_of(*scope);
+      const bool harmless = status >= 300 || scope->has("internal") ||
+                            (location != nullptr && is_open_on_purpose(location->path));
+      // Of tokens, catalogue rule JWT-02 speaks.
+      const bool token = name.text == "auth_jwt";
+      if (token && harmless) continue;
+      Finding& finding =
+          in.report(token ? "JWT-02" : "LOC-05",
+                    harmless ? Level::kInfo
+                    : token  ? Level::kHigh
+                             : Level::kMedium,
+                    *off,
+                    fmt::format("{} is switched off for {}, which the outer level protects",
+                                name.text, in.model.route_of(*scope)));
+      finding.trail.push_back({outer->mark(), "it is on here"});
+      finding.affected.push_back(in.model.route_of(*scope));
+    }
+  }
+}
+
+void check_basic_in_clear(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    const Directive* basic = scope->effective("auth_basic");
+    if (basic == nullptr || basic->arg(0) == "off") continue;
+    const Server* server = in.model.server_of(*scope);
+    if (server == nullptr || server->listens.empty() || server->is_local()) continue;
+    if (server->scope->block == &in.model.tree.root) continue;
+    const bool exposed = std::ranges::any_of(
+        server->listens, [](const Listen& l) { return !l.ssl && !l.quic && !l.is_local(); });
+    if (!exposed || only_redirects(*server)) continue;
+    const bool behind = terminates_elsewhere(in.model, *server);
+    if (behind) continue;
+    Finding& finding = in.report("LOC-06", Level::kHigh, *basic,
+                                 "passwords travel in clear: auth_basic on a server without TLS");
+    finding.confidence = Confidence::kLikely;
+    finding.affected.push_back(in.model.route_of(*scope));
+  }
+}
+
+enum class Hash : std::uint8_t { kStrong, kMd5, kWeak };
+
+Hash hash_of(std::string_view field) {
+  if (field.starts_with("$2") || field.starts_with("$5$") || field.starts_with("$6$") ||
+      field.starts_with("$y$") || field.starts_with("$7$") || field.starts_with("$argon2") ||
+      field.starts_with("{SSHA")) {
+    return Hash::kStrong;
+  }
+  if (field.starts_with("$apr1$") || field.starts_with("$1$")) return Hash::kMd5;
+  return Hash::kWeak;
+}
+
+/// The text of a file that a directive names, when it lies in the folders under audit.
+std::string_view file_text(Inspection& in, std::string_view name, FileReader::Read& keep) {
+  if (!in.on_disk || name.empty() || name.find('$') != std::string_view::npos) return {};
+  std::string path(name);
+  if (!name.starts_with('/')) {
+    const std::string& main = in.model.tree.files.front()->path;
+    path = main.substr(0, main.rfind('/') + 1) + path;
+  }
+  keep = in.files.read(path, path);
+  return keep.source == nullptr ? std::string_view{} : std::string_view(keep.source->text);
+}
+
+void check_password_files(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* named : scope.own_all("auth_basic_user_file")) {
+      FileReader::Read keep;
+      std::string_view text = file_text(in, named->arg(0), keep);
+      Hash worst = Hash::kStrong;
+      while (!text.empty()) {
+        const std::size_t end = std::min(text.find('\n'), text.size());
+        const std::string_view line = text.substr(0, end);
+        text.remove_prefix(std::min(end + 1, text.size()));
+        const std::size_t colon = line.find(':');
+        if (line.starts_with('#') || colon == std::string_view::npos) continue;
+        worst = std::max(worst, hash_of(line.substr(colon + 1)));
+      }
+      if (worst == Hash::kStrong) continue;
+      in.report("LOC-06", worst == Hash::kMd5 ? Level::kMedium : Level::kHigh, *named,
+                worst == Hash::kMd5
+                    ? "passwords are kept as MD5 hashes, which are fast to guess: expected bcrypt"
+                    : "passwords are kept in clear or under a broken hash: expected bcrypt");
+    }
+  }
+}
+
+bool is_vital(std::string_view name) {
+  constexpr std::array<std::string_view, 9> kVital = {"host",
+                                                      "x-real-ip",
+                                                      "x-forwarded-for",
+                                                      "x-forwarded-proto",
+                                                      "x-forwarded-host",
+                                                      "forwarded",
+                                                      "authorization",
+                                                      "x-forwarded-user",
+                                                      "x-user"};
+  return std::ranges::any_of(kVital,
+                             [&](std::string_view vital) { return ascii::iequals(vital, name); });
+}
+
+bool passes_below(const Scope& scope) {
+  if (pass_of(scope) != nullptr) return true;
+  return std::ranges::any_of(scope.children, [](const Scope* child) {
+    return (child->context & (kLocation | kIfInLocation)) != 0 && passes_below(*child);
+  });
+}
+
+void check_lost_request_headers(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    const Directive* first = scope->own("proxy_set_header");
+    if (first == nullptr || scope->parent == nullptr || !passes_below(*scope)) continue;
+    const Scope* outer = scope->parent->level_of("proxy_set_header");
+    if (outer == nullptr) continue;
+    const auto own = scope->own_all("proxy_set_header");
+    std::vector<std::string> lost;
+    std::vector<const Directive*> causes;
+    for (const Directive* header : outer->own_all("proxy_set_header")) {
+      if (!is_vital(header->arg(0))) continue;
+      const bool repeated = std::ranges::any_of(
+          own, [&](const Directive* d) { return ascii::iequals(d->arg(0), header->arg(0)); });
+      if (repeated) continue;
+      lost.emplace_back(header->arg(0));
+      causes.push_back(header);
+    }
+    if (lost.empty()) continue;
+    Finding& finding = in.report(
+        "LOC-07", Level::kMedium, *first,
+        fmt::format("proxy_set_header here replaces all of the outer level: {} {} lost, and should "
+                    "be repeated",
+                    join_some(lost), lost.size() == 1 ? "is" : "are"));
+    const std::vector<Edit> shape = replace_statement(*first, "");
+    std::string lines;
+    for (const Directive* cause : causes) {
+      finding.trail.push_back({cause->mark(), fmt::format("{} is set here", cause->arg(0))});
+      if (!shape.empty()) {
+        lines += shape[0].replacement.substr(0, shape[0].replacement.size() - 1) +
+                 statement(*cause) + ";\n";
+      }
+    }
+    finding.affected.push_back(in.model.route_of(*scope));
+    if (!lines.empty()) {
+      finding.fix = {{first->file, first->name.line, first->name.line - 1, lines}};
+    }
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"LOC-01", check_if},
+    {"LOC-02", check_return},
+    {"LOC-03", check_allow_without_deny},
+    {"LOC-04", check_satisfy},
+    {"LOC-05", check_auth_off},
+    {"LOC-06", check_basic_in_clear},
+    {"LOC-06", check_password_files},
+    {"LOC-07", check_lost_request_headers},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> access_rules() { return kRules; }
+
+}  // namespace merlon::audit::nginx

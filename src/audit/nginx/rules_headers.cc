@@ -1,0 +1,421 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+
+#include "audit/nginx/directives.h"
+#include "audit/nginx/header_view.h"
+#include "audit/nginx/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+constexpr std::array<std::string_view, 10> kSecurityHeaders = {"strict-transport-security",
+                                                               "content-security-policy",
+                                                               "x-frame-options",
+                                                               "x-content-type-options",
+                                                               "referrer-policy",
+                                                               "permissions-policy",
+                                                               "cross-origin-opener-policy",
+                                                               "cross-origin-embedder-policy",
+                                                               "cross-origin-resource-policy",
+                                                               "x-permitted-cross-domain-policies"};
+
+bool is_security_header(std::string_view name) {
+  return std::ranges::any_of(kSecurityHeaders,
+                             [&](std::string_view known) { return ascii::iequals(known, name); });
+}
+
+/// An answer without a body of its own, such as the one to a CORS preflight.
+bool answers_nothing(const Scope& scope) {
+  const unsigned status = return_status(scope);
+  return status == 204 || status == 304 || (status >= 400 && status != 404 && status < 600);
+}
+
+bool merges_headers(const Scope& scope) {
+  const Directive* inherit = scope.effective("add_header_inherit");
+  return inherit != nullptr && inherit->arg(0) == "merge";
+}
+
+void check_inheritance(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    const Directive* first = scope->own("add_header");
+    if (first == nullptr || scope->parent == nullptr || merges_headers(*scope)) continue;
+    if (answers_nothing(*scope)) continue;
+    const Scope* outer = scope->parent->level_of("add_header");
+    if (outer == nullptr) continue;
+    std::vector<std::string> lost;
+    std::vector<const Directive*> causes;
+    for (const Directive* header : outer->own_all("add_header")) {
+      if (!is_security_header(header->arg(0))) continue;
+      if (sent_header(*scope, header->arg(0)) != nullptr) continue;
+      const std::string name(header->arg(0));
+      if (std::ranges::find(lost, name) != lost.end()) continue;
+      lost.push_back(name);
+      causes.push_back(header);
+    }
+    if (lost.empty()) continue;
+    Finding& finding = in.report(
+        "HDR-01", Level::kMedium, *first,
+        fmt::format("add_header here replaces all of {}: {} {} lost, and should be repeated",
+                    outer->block->name.text.empty() ? "the outer level" : outer->block->name.text,
+                    join_some(lost), lost.size() == 1 ? "is" : "are"));
+    finding.evidence =
+        fmt::format("{} answers without {}", in.model.route_of(*scope), join_some(lost, 10));
+    std::string repeated;
+    for (const Directive* cause : causes) {
+      finding.trail.push_back({cause->mark(), fmt::format("{} is set here", cause->arg(0))});
+      repeated += (repeated.empty() ? "" : "\n") + statement(*cause) + ";";
+    }
+    finding.trail.push_back({first->mark(), "and this level starts over"});
+    finding.affected.push_back(in.model.route_of(*scope));
+    std::vector<Edit> edit = replace_statement(*first, "");
+    if (!edit.empty() && causes.size() == lost.size()) {
+      // Before the first add_header of this level, one line each, at its indentation.
+      const std::string indent = edit[0].replacement.substr(0, edit[0].replacement.size() - 1);
+      std::string lines;
+      for (const Directive* cause : causes) lines += indent + statement(*cause) + ";\n";
+      finding.fix = {{first->file, first->name.line, first->name.line - 1, lines}};
+    }
+  }
+}
+
+void check_always(Inspection& in) {
+  std::map<std::string, std::size_t> index;
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* header : scope.own_all("add_header")) {
+      if (!is_security_header(header->arg(0)) || header->arg(2) == "always") continue;
+      if (header->args.size() < 2 || header->arg(1).empty()) continue;
+      std::string key(header->arg(0));
+      std::ranges::transform(key, key.begin(), ascii::lower);
+      const auto [found, added] = index.try_emplace(key, in.out.findings.size());
+      std::vector<Edit> edit = replace_statement(*header, statement(*header) + " always;");
+      if (!added) {
+        Finding& known = in.out.findings[found->second];
+        known.affected.push_back(in.model.route_of(scope));
+        known.fix.insert(known.fix.end(), edit.begin(), edit.end());
+        continue;
+      }
+      Finding& finding =
+          in.report("HDR-02", Level::kLow, *header,
+                    fmt::format("{} has no \"always\": nginx leaves it out of 4xx and 5xx answers",
+                                header->arg(0)));
+      finding.affected.push_back(in.model.route_of(scope));
+      finding.fix = std::move(edit);
+    }
+  }
+}
+
+/// True when something of the server hands out content of its own or of an upstream.
+bool serves_content(const Server& server) {
+  if (only_redirects(server) || return_status(*server.scope) != 0) return false;
+  const Directive* reject = server.scope->own("ssl_reject_handshake");
+  return reject == nullptr || reject->arg(0) != "on";
+}
+
+bool serves_files(const Server& server) {
+  const auto files = [](const Scope& scope) {
+    return handler_of(scope).kind == Handler::Kind::kStatic &&
+           (scope.effective("root") != nullptr || scope.has("alias"));
+  };
+  if (server.locations.empty()) return files(*server.scope);
+  return std::ranges::any_of(server.all_locations, [&](const Location* location) {
+    return !location->internal && files(*location->scope);
+  });
+}
+
+/// Reports a header that is set nowhere, once for all servers it is missing in.
+void report_absent(Inspection& in, std::string_view rule, std::string_view message,
+                   const std::function<bool(const Scope&)>& present, Level for_files,
+                   Level for_proxies) {
+  Finding* finding = nullptr;
+  std::vector<const Server*> missing;
+  for (const Server& server : in.model.servers) {
+    if (!serves_content(server) || server.is_local()) continue;
+    bool anywhere = present(*server.scope);
+    for (const Location* location : server.all_locations) {
+      anywhere = anywhere || present(*location->scope);
+    }
+    if (anywhere) continue;
+    if (server.scope->level_of("add_header") == nullptr && server.scope->may_inherit_unseen()) {
+      in.not_checked(rule, "the http block, which may set it, is not in the files");
+      continue;
+    }
+    missing.push_back(&server);
+  }
+  for (const Server* server : missing) {
+    const Level level = serves_files(*server) ? for_files : for_proxies;
+    if (finding == nullptr) {
+      finding = &in.report(rule, level, server->at(), std::string(message));
+      finding->confidence = serves_files(*server) ? Confidence::kLikely : Confidence::kPossible;
+    }
+    finding->level = std::max(finding->level, level);
+    finding->affected.push_back(server->label());
+  }
+}
+
+void check_nosniff(Inspection& in) {
+  report_absent(
+      in, "HDR-03", "X-Content-Type-Options is set nowhere: expected \"nosniff\"",
+      [](const Scope& s) { return sent_header(s, "X-Content-Type-Options") != nullptr; },
+      Level::kLow, Level::kLow);
+}
+
+bool has_frame_ancestors(const Scope& scope) {
+  if (sent_header(scope, "X-Frame-Options") != nullptr) return true;
+  const Directive* csp = sent_header(scope, "Content-Security-Policy");
+  return csp != nullptr && header_value(*csp).find("frame-ancestors") != std::string_view::npos;
+}
+
+void check_framing(Inspection& in) {
+  report_absent(in, "HDR-04",
+                "neither X-Frame-Options nor a frame-ancestors of Content-Security-Policy is set",
+                has_frame_ancestors, Level::kLow, Level::kInfo);
+}
+
+/// The sources of `directive` in a policy; false when the policy does not have it.
+bool policy_sources(std::string_view policy, std::string_view directive, std::string_view& out) {
+  while (!policy.empty()) {
+    const std::size_t end = std::min(policy.find(';'), policy.size());
+    std::string_view part = policy.substr(0, end);
+    policy.remove_prefix(std::min(end + 1, policy.size()));
+    while (!part.empty() && (part.front() == ' ' || part.front() == '\n')) part.remove_prefix(1);
+    if (!part.starts_with(directive)) continue;
+    part.remove_prefix(directive.size());
+    if (!part.empty() && part.front() != ' ') continue;
+    out = part;
+    return true;
+  }
+  return false;
+}
+
+std::string weakness_of_policy(std::string_view policy) {
+  std::string_view sources;
+  if (policy.find('$') != std::string_view::npos) return {};
+  const bool scripts = policy_sources(policy, "script-src", sources) ||
+                       policy_sources(policy, "default-src", sources);
+  if (!scripts) return {};
+  const bool nonce = sources.find("'nonce-") != std::string_view::npos ||
+                     sources.find("'sha256-") != std::string_view::npos ||
+                     sources.find("'strict-dynamic'") != std::string_view::npos;
+  if (!nonce && sources.find("'unsafe-inline'") != std::string_view::npos) return "'unsafe-inline'";
+  if (sources.find("'unsafe-eval'") != std::string_view::npos) return "'unsafe-eval'";
+  for (std::size_t at = sources.find('*'); at != std::string_view::npos;
+       at = sources.find('*', at + 1)) {
+    const bool alone =
+        (at == 0 || sources[at - 1] == ' ') && (at + 1 == sources.size() || sources[at + 1] == ' ');
+    if (alone) return "the wildcard *";
+  }
+  return {};
+}
+
+void check_policy(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* header : scope.own_all("add_header")) {
+      if (!ascii::iequals(header->arg(0), "Content-Security-Policy")) continue;
+      const std::string weakness = weakness_of_policy(header->arg(1));
+      if (weakness.empty()) continue;
+      in.report(
+            "HDR-05", Level::kLow, *header,
+            fmt::format("the policy lets scripts run by {}: it stops no injected script", weakness))
+          .affected.push_back(in.model.route_of(scope));
+    }
+  }
+  report_absent(
+      in, "HDR-05", "Content-Security-Policy is set nowhere",
+      [](const Scope& s) { return sent_header(s, "Content-Security-Policy") != nullptr; },
+      Level::kLow, Level::kInfo);
+}
+
+void check_referrer(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* header : scope.own_all("add_header")) {
+      if (!ascii::iequals(header->arg(0), "Referrer-Policy")) continue;
+      // Of a list, browsers take the last value that they know.
+      const std::string_view value = header->arg(1);
+      const std::size_t comma = value.rfind(',');
+      const std::string_view last =
+          ascii::trim_ows(comma == std::string_view::npos ? value : value.substr(comma + 1));
+      const bool unsafe = last == "unsafe-url" || last == "no-referrer-when-downgrade" ||
+                          last == "origin" || last == "origin-when-cross-origin";
+      if (!unsafe) continue;
+      in.report("HDR-06", Level::kInfo, *header,
+                fmt::format("Referrer-Policy \"{}\" tells other sites more than browsers would by "
+                            "default: expected no-referrer or strict-origin-when-cross-origin",
+                            last));
+    }
+  }
+}
+
+void check_hsts_missing(Inspection& in) {
+  constexpr std::string_view kHeader = "Strict-Transport-Security";
+  for (const Server& server : in.model.servers) {
+    if (!server.has_tls() || server.is_local() || !serves_content(server)) continue;
+    const Directive* verify = server.scope->effective("ssl_verify_client");
+    if (verify != nullptr && verify->arg(0) == "on") continue;
+    if (sent_header(*server.scope, kHeader) != nullptr) continue;
+    const bool in_locations =
+        std::ranges::any_of(server.all_locations, [&](const Location* location) {
+          return sent_header(*location->scope, kHeader) != nullptr;
+        });
+    // Lost by inheritance is HDR-01.
+    const Scope* outer = server.scope->parent;
+    if (in_locations || (outer != nullptr && sent_header(*outer, kHeader) != nullptr)) continue;
+    if (server.scope->level_of("add_header") == nullptr && server.scope->may_inherit_unseen()) {
+      in.not_checked("HDR-07", "the http block, which may set it, is not in the files");
+      continue;
+    }
+    Finding& finding = in.report(
+        "HDR-07", Level::kMedium, server.at(),
+        "this HTTPS server sends no Strict-Transport-Security: expected max-age=31536000 or more");
+    finding.confidence = Confidence::kLikely;
+    finding.affected.push_back(server.label());
+    if (server.scope->level_of("add_header") == nullptr || server.scope->has("add_header")) {
+      finding.fix = insert_first(
+          server.at(), "add_header Strict-Transport-Security \"max-age=31536000\" always;");
+    }
+  }
+}
+
+void check_hsts_weak(Inspection& in) {
+  constexpr std::uint64_t kHalfYear = 15'768'000;
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* header : scope.own_all("add_header")) {
+      if (!ascii::iequals(header->arg(0), "Strict-Transport-Security")) continue;
+      std::uint64_t seconds = 0;
+      if (!hsts_max_age(header->arg(1), seconds)) continue;
+      if (seconds < kHalfYear) {
+        in.report(
+              "HDR-08", Level::kLow, *header,
+              seconds == 0
+                  ? std::string("max-age=0 switches HSTS off: right only while rolling it back")
+                  : fmt::format("max-age={} is less than half a year: expected 31536000", seconds))
+            .affected.push_back(in.model.route_of(scope));
+        continue;
+      }
+      const Server* server = in.model.server_of(scope);
+      const bool clear = server != nullptr && !server->listens.empty() && !server->has_tls();
+      if (!clear || server->is_local() || terminates_elsewhere(in.model, *server)) continue;
+      in.report("HDR-08", Level::kLow, *header,
+                "HSTS on a server without TLS: browsers ignore it there (RFC 6797)")
+          .affected.push_back(server->label());
+    }
+  }
+}
+
+void check_cached_authenticated(Inspection& in) {
+  const auto by_user = [&](const Scope& scope, Name name) {
+    for (const Directive* directive : scope.effective_all(name)) {
+      for (const Word& word : directive->args) {
+        const bool hit = in.variables.depends_on(
+            word.text,
+            [](std::string_view v) {
+              return v == "http_authorization" || v == "http_cookie" || v == "remote_user" ||
+                     v.starts_with("cookie_") || v.starts_with("jwt_") ||
+                     v.starts_with("ssl_client");
+            },
+            scope);
+        if (hit) return true;
+      }
+    }
+    return false;
+  };
+  for (const Scope* scope : request_scopes(in.model)) {
+    const Directive* cache = scope->effective("proxy_cache");
+    if (cache == nullptr || cache->arg(0) == "off" || !scope->has("proxy_pass")) continue;
+    if (!has_authentication(in.model, *scope)) continue;
+    if (by_user(*scope, "proxy_cache_key") || by_user(*scope, "proxy_cache_bypass") ||
+        by_user(*scope, "proxy_no_cache")) {
+      continue;
+    }
+    in.report("HDR-09", Level::kMedium, *cache,
+              "answers to authenticated requests are cached under a key without the user: one "
+              "client may get another's answer")
+        .affected.push_back(in.model.route_of(*scope));
+  }
+}
+
+bool contains_word(std::string_view text, std::string_view word) {
+  for (std::size_t i = 0; i + word.size() <= text.size(); ++i) {
+    if (ascii::iequals(text.substr(i, word.size()), word)) return true;
+  }
+  return false;
+}
+
+void check_cookies(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* header : scope.own_all("add_header")) {
+      if (!ascii::iequals(header->arg(0), "Set-Cookie")) continue;
+      std::vector<std::string> missing;
+      for (const std::string_view flag : {"Secure", "HttpOnly", "SameSite"}) {
+        if (!contains_word(header->arg(1), flag)) missing.emplace_back(flag);
+      }
+      if (missing.empty()) continue;
+      in.report("HDR-10", Level::kMedium, *header,
+                fmt::format("the cookie is set without {}", join_some(missing)))
+          .affected.push_back(in.model.route_of(scope));
+    }
+    for (const Directive* flags : scope.own_all("proxy_cookie_flags")) {
+      for (std::size_t i = 1; i < flags->args.size(); ++i) {
+        const std::string_view flag = flags->arg(i);
+        if (flag != "nosecure" && flag != "nohttponly") continue;
+        in.report("HDR-10", Level::kMedium, *flags,
+                  fmt::format("proxy_cookie_flags takes {} away from the upstream's cookies",
+                              flag.substr(2)));
+      }
+    }
+  }
+}
+
+void check_multiline(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* header : scope.settings) {
+      if (!header->is("add_header") && !header->is("more_set_headers")) continue;
+      const auto broken = std::ranges::find_if(header->args, [](const Word& word) {
+        return word.text.find_first_of("\r\n") != std::string_view::npos;
+      });
+      if (broken == header->args.end()) continue;
+      in.report("HDR-11", Level::kLow, *header,
+                "the value runs over several lines: nginx sends the line breaks as they are");
+    }
+  }
+}
+
+void check_content_type(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* header : scope.own_all("add_header")) {
+      if (!ascii::iequals(header->arg(0), "Content-Type")) continue;
+      const std::vector<const Directive*> hidden = scope.effective_all("proxy_hide_header");
+      const bool replaced = std::ranges::any_of(
+          hidden, [](const Directive* d) { return ascii::iequals(d->arg(0), "Content-Type"); });
+      if (replaced) continue;
+      in.report("HDR-12", Level::kLow, *header,
+                "add_header adds a second Content-Type: default_type or types sets the only one")
+          .affected.push_back(in.model.route_of(scope));
+    }
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"HDR-01", check_inheritance},
+    {"HDR-02", check_always},
+    {"HDR-03", check_nosniff},
+    {"HDR-04", check_framing},
+    {"HDR-05", check_policy},
+    {"HDR-06", check_referrer},
+    {"HDR-07", check_hsts_missing},
+    {"HDR-08", check_hsts_weak},
+    {"HDR-09", check_cached_authenticated},
+    {"HDR-10", check_cookies},
+    {"HDR-11", check_multiline},
+    {"HDR-12", check_content_type},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> header_rules() { return kRules; }
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,167 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "audit/nginx/header_view.h"
+#include "audit/nginx/rules.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+const Scope* limit_except_of(const Scope& scope) {
+  for (const Scope* level = &scope; level != nullptr; level = level->parent) {
+    for (const Scope* child : level->children) {
+      if (child->context == kLimitExcept) return child;
+    }
+  }
+  return nullptr;
+}
+
+/// An if on the method, here or further out, or on a variable that a map makes of it.
+bool tests_method(const Inspection& in, const Scope& scope) {
+  for (const Scope* level = &scope; level != nullptr; level = level->parent) {
+    for (const Scope* child : level->children) {
+      if ((child->context & (kIfInServer | kIfInLocation)) == 0) continue;
+      const bool method = in.variables.depends_on(
+          if_variable(*child->block), [](std::string_view v) { return v == "request_method"; },
+          scope);
+      if (method) return true;
+    }
+  }
+  return false;
+}
+
+bool forwards_any_method(const Inspection& in, const Location& location) {
+  const Scope& scope = *location.scope;
+  const Directive* pass = pass_of(scope);
+  if (pass == nullptr || pass->is("grpc_pass") || pass->is("memcached_pass")) return false;
+  if (scope.has("internal") || return_status(scope) != 0) return false;
+  const Directive* fixed = scope.effective("proxy_method");
+  return fixed == nullptr && limit_except_of(scope) == nullptr && !tests_method(in, scope) &&
+         !is_denied_to_all(scope);
+}
+
+void check_unrestricted(Inspection& in) {
+  for (const Server& server : in.model.servers) {
+    Finding* finding = nullptr;
+    for (const Location* location : server.all_locations) {
+      if (!forwards_any_method(in, *location)) continue;
+      if (location->scope->incomplete) continue;
+      if (finding == nullptr) {
+        finding = &in.report("MTH-01", Level::kMedium, location->at(),
+                             "any method is forwarded, made-up ones too: expected a list of those "
+                             "that the route serves");
+        finding->confidence = Confidence::kLikely;
+      }
+      finding->affected.push_back(location->label());
+    }
+  }
+}
+
+void check_dav(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    const Directive* methods = scope->effective("dav_methods");
+    if (methods == nullptr || methods->arg(0) == "off") continue;
+    if (handler_of(*scope).kind != Handler::Kind::kStatic) continue;
+    const bool guarded = has_authentication(in.model, *scope) || has_network_acl(*scope) ||
+                         limit_except_of(*scope) != nullptr;
+    const Server* server = in.model.server_of(*scope);
+    if (guarded || (server != nullptr && server->is_local())) continue;
+    if (scope->context == kServer && !scope->children.empty() && methods->parent != scope->block) {
+      continue;
+    }
+    std::vector<std::string> words;
+    for (const Word& word : methods->args) words.emplace_back(word.text);
+    in.report("MTH-03", Level::kHigh, *methods,
+              fmt::format("anyone may use {} on the files: neither authentication nor an address "
+                          "list stands before it",
+                          join_some(words, 6)))
+        .affected.push_back(in.model.route_of(*scope));
+  }
+}
+
+bool restricts(const Scope& limit) {
+  for (const Directive* deny : limit.own_all("deny")) {
+    if (deny->arg(0) == "all") return true;
+  }
+  for (const Name name : {Name("auth_basic"), Name("auth_request"), Name("auth_jwt"),
+                          Name("auth_digest"), Name("auth_ldap"), Name("auth_pam")}) {
+    const Directive* at = limit.own(name);
+    if (at != nullptr && at->arg(0) != "off") return true;
+  }
+  return limit.has("access_by_lua_block") || limit.has("access_by_lua_file") || limit.has("return");
+}
+
+void check_limit_except(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    if (scope.context != kLimitExcept || scope.incomplete) continue;
+    if (restricts(scope)) continue;
+    // A deny list inside narrows something, but lets every other address through.
+    in.report("MTH-04", Level::kHigh, *scope.block,
+              fmt::format("limit_except {} holds neither \"deny all\" nor authentication: every "
+                          "other method is let through",
+                          scope.block->arg(0)))
+        .affected.push_back(in.model.route_of(scope));
+  }
+}
+
+void check_override(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    if (scope.context != kLimitExcept || !restricts(scope) || scope.parent == nullptr) continue;
+    if (!scope.parent->has("proxy_pass")) continue;
+    if (forwarded_header(*scope.parent, "X-HTTP-Method-Override") != nullptr) continue;
+    if (scope.parent->level_of("proxy_set_header") == nullptr &&
+        scope.parent->may_inherit_unseen()) {
+      continue;
+    }
+    Finding& finding = in.report(
+        "MTH-05", Level::kLow, *scope.block,
+        "the methods are limited, but X-HTTP-Method-Override reaches the upstream, which may act "
+        "on it");
+    finding.confidence = Confidence::kPossible;
+    finding.affected.push_back(in.model.route_of(scope));
+  }
+}
+
+void check_connect(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    const Directive* connect = scope.own("proxy_connect");
+    if (connect == nullptr) connect = scope.own("tunnel_pass");
+    if (connect == nullptr) continue;
+    const Server* server = in.model.server_of(scope);
+    const bool local = server != nullptr && server->is_local();
+    in.report("MTH-06", local ? Level::kInfo : Level::kHigh, *connect,
+              "CONNECT is served: clients can open connections to other hosts through this server");
+  }
+}
+
+void check_answer(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    if (scope.context != kLimitExcept) continue;
+    const auto denies = scope.own_all("deny");
+    const bool deny_all =
+        std::ranges::any_of(denies, [](const Directive* d) { return d->arg(0) == "all"; });
+    if (!deny_all || is_denied_to_all(*scope.parent)) continue;
+    bool mapped = false;
+    for (const Directive* page : scope.effective_all("error_page")) {
+      const auto is_403 = [](const Word& word) { return word.text == "403"; };
+      const auto is_405 = [](const Word& word) { return word.text == "=405" || word.text == "="; };
+      mapped |= std::ranges::any_of(page->args, is_403) && std::ranges::any_of(page->args, is_405);
+    }
+    if (mapped) continue;
+    in.report("MTH-07", Level::kLow, *scope.block,
+              "a refused method is answered 403: expected 405 with Allow (RFC 9110, 15.5.6)")
+        .affected.push_back(in.model.route_of(scope));
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"MTH-01", check_unrestricted}, {"MTH-03", check_dav},     {"MTH-04", check_limit_except},
+    {"MTH-05", check_override},     {"MTH-06", check_connect}, {"MTH-07", check_answer},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> method_rules() { return kRules; }
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,474 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "audit/certificate.h"
+#include "audit/nginx/header_view.h"
+#include "audit/nginx/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+bool offers(const Directive& protocols, std::string_view version) {
+  return std::ranges::any_of(protocols.args,
+                             [&](const Word& word) { return word.text == version; });
+}
+
+std::vector<std::string> legacy_versions(const Directive& protocols) {
+  std::vector<std::string> out;
+  for (const std::string_view version : {"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"}) {
+    if (offers(protocols, version)) out.emplace_back(version);
+  }
+  return out;
+}
+
+/// The directive called `name` that really applies to a TLS socket, with the servers it decides
+/// for: nginx takes the one of the socket's default server, whatever the others say. In fragments,
+/// where the default server may not be in the files, each one counts.
+struct Applied {
+  const Directive* at = nullptr;
+  std::vector<std::string> routes;
+  bool settled = false;  ///< the whole http block was read
+};
+
+std::vector<Applied> applied(const Model& model, Name name) {
+  std::vector<Applied> out;
+  const auto add = [&](const Directive* at, std::string route) {
+    const auto found = std::ranges::find(out, at, &Applied::at);
+    Applied& one = found == out.end() ? out.emplace_back() : *found;
+    one.at = at;
+    one.settled = model.framed;
+    one.routes.push_back(std::move(route));
+  };
+  if (!model.framed) {
+    for (const Scope& scope : model.scopes) {
+      if ((scope.context & (kHttp | kServer | kLocation)) == 0) continue;
+      const Directive* own = scope.own(name);
+      if (own != nullptr) add(own, model.route_of(scope));
+    }
+    return out;
+  }
+  for (const Socket& socket : model.sockets) {
+    const Server& server = *socket.servers.front().first;
+    const bool tls = std::ranges::any_of(
+        socket.servers, [](const auto& pair) { return pair.second->ssl || pair.second->quic; });
+    const Directive* at = server.scope->effective(name);
+    if (tls && at != nullptr) add(at, socket.name);
+  }
+  return out;
+}
+
+void check_legacy(Inspection& in) {
+  for (const Applied& one : applied(in.model, "ssl_protocols")) {
+    const std::vector<std::string> legacy = legacy_versions(*one.at);
+    if (legacy.empty()) continue;
+    Finding& finding = in.report("TLS-01", Level::kHigh, *one.at,
+                                 fmt::format("{} {} offered: expected TLSv1.2 and TLSv1.3 only",
+                                             join_some(legacy), legacy.size() == 1 ? "is" : "are"));
+    finding.affected = one.routes;
+    finding.fix = replace_statement(*one.at, "ssl_protocols TLSv1.2 TLSv1.3;");
+  }
+}
+
+/// Without ssl_protocols, what is offered depends on nginx's version.
+void check_default_protocols(Inspection& in) {
+  if (!in.model.framed) return;
+  Finding* finding = nullptr;
+  for (const Socket& socket : in.model.sockets) {
+    const auto& [server, listen] = socket.servers.front();
+    if (!listen->ssl || listen->is_local()) continue;
+    if (server->scope->effective("ssl_protocols") != nullptr) continue;
+    if (server->scope->may_inherit_unseen()) continue;
+    if (finding == nullptr) {
+      finding = &in.report("TLS-01", Level::kMedium, server->at(),
+                           "ssl_protocols is not set: nginx before 1.27.3 then offers TLSv1 and "
+                           "TLSv1.1 too");
+      finding->confidence = Confidence::kPossible;
+      finding->fix = insert_first(server->at(), "ssl_protocols TLSv1.2 TLSv1.3;");
+    }
+    finding->affected.push_back(socket.name);
+  }
+}
+
+void check_tls13(Inspection& in) {
+  for (const Applied& one : applied(in.model, "ssl_protocols")) {
+    if (offers(*one.at, "TLSv1.3")) continue;
+    Finding& finding = in.report("TLS-02", Level::kLow, *one.at,
+                                 "TLSv1.3 is not offered: expected \"TLSv1.2 TLSv1.3\"");
+    finding.affected = one.routes;
+    if (legacy_versions(*one.at).empty()) {
+      finding.fix = replace_statement(*one.at, statement(*one.at) + " TLSv1.3;");
+    }
+  }
+}
+
+std::vector<std::string> names_of(const std::vector<Suite>& suites, bool (*pick)(const Suite&)) {
+  std::vector<std::string> out;
+  for (const Suite& suite : suites) {
+    if (pick(suite)) out.push_back(suite.name);
+  }
+  return out;
+}
+
+/// Cipher lists that apply, expanded; those that only TLS 1.3 would make use of are left out.
+void for_cipher_lists(Inspection& in,
+                      void (*judge)(Inspection&, const Applied&, const std::vector<Suite>&)) {
+  for (const Applied& one : applied(in.model, "ssl_ciphers")) {
+    const auto scope = in.model.scope_of_block.find(one.at->parent);
+    const Directive* protocols = scope == in.model.scope_of_block.end()
+                                     ? nullptr
+                                     : scope->second->effective("ssl_protocols");
+    const bool only_13 =
+        protocols != nullptr && protocols->args.size() == 1 && offers(*protocols, "TLSv1.3");
+    if (only_13 || one.at->arg(0).find('$') != std::string_view::npos) continue;
+    bool valid = false;
+    const std::vector<Suite> suites = expand_ciphers(std::string(one.at->arg(0)), valid);
+    judge(in, one, suites);
+  }
+}
+
+bool is_static_rsa(const Suite& s) {
+  return !s.forward_secret && !s.anonymous && !s.null_cipher && !s.rc4 && !s.triple_des &&
+         !s.export_grade;
+}
+
+void judge_forward_secrecy(Inspection& in, const Applied& one, const std::vector<Suite>& suites) {
+  const std::vector<std::string> names = names_of(suites, is_static_rsa);
+  if (names.empty()) return;
+  Finding& finding =
+      in.report("TLS-03", Level::kMedium, *one.at,
+                fmt::format("{} of {} suites have no forward secrecy: expected ECDHE suites only",
+                            names.size(), suites.size()));
+  finding.evidence = join_some(names);
+  finding.affected = one.routes;
+}
+
+void judge_weak(Inspection& in, const Applied& one, const std::vector<Suite>& suites) {
+  const auto report = [&](Level level, std::string what, const std::vector<std::string>& names) {
+    Finding& finding = in.report("TLS-04", level, *one.at,
+                                 fmt::format("the list enables {}: expected ECDHE with AES-GCM or "
+                                             "ChaCha20-Poly1305 only",
+                                             what));
+    finding.evidence = join_some(names);
+    finding.affected = one.routes;
+  };
+  const auto open = names_of(suites, [](const Suite& s) { return s.null_cipher || s.anonymous; });
+  if (!open.empty())
+    return report(Level::kCritical, "suites without encryption or authentication", open);
+  const auto broken =
+      names_of(suites, [](const Suite& s) { return s.rc4 || s.triple_des || s.export_grade; });
+  if (!broken.empty()) return report(Level::kHigh, "RC4, DES or export suites", broken);
+  const auto cbc = names_of(suites, [](const Suite& s) { return s.cbc && !s.aead; });
+  if (!cbc.empty()) report(Level::kLow, "CBC suites", cbc);
+}
+
+void judge_order(Inspection& in, const Applied& one, const std::vector<Suite>& suites) {
+  const auto scope = in.model.scope_of_block.find(one.at->parent);
+  if (scope == in.model.scope_of_block.end()) return;
+  const Directive* prefer = scope->second->effective("ssl_prefer_server_ciphers");
+  if (prefer == nullptr || prefer->arg(0) != "off") return;
+  const bool sound =
+      std::ranges::all_of(suites, [](const Suite& s) { return s.aead && s.forward_secret; });
+  if (sound) return;
+  in.report("TLS-05", Level::kInfo, *prefer,
+            "the client chooses among suites of which some are weak: switch the server's order on, "
+            "or take the weak ones out");
+}
+
+void judge_aes128(Inspection& in, const Applied& one, const std::vector<Suite>& suites) {
+  const auto names = names_of(
+      suites, [](const Suite& s) { return s.aead && s.name.find("AES128") != std::string::npos; });
+  if (names.empty()) return;
+  in.report("TLS-19", Level::kInfo, *one.at,
+            "the strict profile asks for 256-bit AEAD suites only, and AES-128 is offered")
+      .evidence = join_some(names);
+}
+
+void check_forward_secrecy(Inspection& in) { for_cipher_lists(in, judge_forward_secrecy); }
+void check_weak(Inspection& in) { for_cipher_lists(in, judge_weak); }
+void check_order(Inspection& in) { for_cipher_lists(in, judge_order); }
+void check_aes128(Inspection& in) {
+  if (in.options.strict) for_cipher_lists(in, judge_aes128);
+}
+
+bool is_weak_curve(std::string_view curve) {
+  constexpr std::array<std::string_view, 6> kWeak = {"secp160", "secp192", "prime192",
+                                                     "secp112", "sect1",   "secp128"};
+  return curve == "P-192" || std::ranges::any_of(kWeak, [&](std::string_view weak) {
+           return ascii::iequals(curve.substr(0, weak.size()), weak);
+         });
+}
+
+void check_curves(Inspection& in) {
+  for (const Applied& one : applied(in.model, "ssl_ecdh_curve")) {
+    std::string_view rest = one.at->arg(0);
+    while (!rest.empty()) {
+      const std::size_t end = std::min(rest.find(':'), rest.size());
+      if (is_weak_curve(rest.substr(0, end))) {
+        in.report("TLS-06", Level::kMedium, *one.at,
+                  fmt::format("the curve {} is too weak: expected X25519:prime256v1",
+                              rest.substr(0, end)));
+        break;
+      }
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+  }
+  for (const Applied& one : applied(in.model, "ssl_dhparam")) {
+    if (!in.on_disk) continue;
+    std::string path(one.at->arg(0));
+    if (!path.starts_with('/')) {
+      const std::string& main = in.model.tree.files.front()->path;
+      path = main.substr(0, main.rfind('/') + 1) + path;
+    }
+    const FileReader::Read got = in.files.read(path, path);
+    const int bits = got.source == nullptr ? 0 : dh_bits(got.source->text);
+    if (bits == 0 || bits >= 2048) continue;
+    in.report("TLS-06", Level::kMedium, *one.at,
+              fmt::format("the Diffie-Hellman prime has {} bits: expected 2048 or more, or no DHE",
+                          bits));
+  }
+}
+
+void check_tickets(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    const auto keys = scope.own_all("ssl_session_ticket_key");
+    if (keys.empty()) continue;
+    if (!scope.flag("ssl_session_tickets", true)) continue;
+    if (keys.size() > 1) continue;  // several keys are a rotation
+    in.report("TLS-10", Level::kMedium, *keys.front(),
+              "one ticket key from a file: who gets it once reads all resumed sessions; rotate "
+              "keys, or leave nginx to make them in memory");
+  }
+}
+
+void check_stapling(Inspection& in) {
+  for (const Applied& one : applied(in.model, "ssl_stapling")) {
+    if (one.at->arg(0) != "on") continue;
+    const auto scope = in.model.scope_of_block.find(one.at->parent);
+    if (scope == in.model.scope_of_block.end()) continue;
+    const Scope& where = *scope->second;
+    const bool resolves = std::ranges::any_of(in.model.servers, [](const Server& server) {
+      return server.scope->effective("resolver") != nullptr;
+    });
+    if (resolves || where.effective("resolver") != nullptr) continue;
+    if (where.effective("ssl_stapling_file") != nullptr || where.may_inherit_unseen()) continue;
+    in.report("TLS-11", Level::kInfo, *one.at,
+              "stapling without a resolver: nginx cannot find the OCSP responder and staples "
+              "nothing");
+  }
+}
+
+void check_early_data(Inspection& in) {
+  for (const Server& server : in.model.servers) {
+    const Directive* early = server.scope->effective("ssl_early_data");
+    if (early == nullptr || early->arg(0) != "on" || !server.has_tls()) continue;
+    bool passes = false;
+    bool defended = false;
+    for (const Location* location : server.all_locations) {
+      if (pass_of(*location->scope) == nullptr) continue;
+      const Directive* header = forwarded_header(*location->scope, "Early-Data");
+      const bool tells = header != nullptr && header->arg(1) == "$ssl_early_data";
+      passes |= !tells;
+      defended |= tells;
+    }
+    if (!passes && defended) continue;
+    if (in.variables.is_used("ssl_early_data") && !passes) continue;
+    in.report("TLS-12", Level::kMedium, *early,
+              "early data can be replayed, and the upstream is not told of it: expected "
+              "\"proxy_set_header Early-Data $ssl_early_data\" and 425 answers, or off")
+        .affected.push_back(server.label());
+  }
+}
+
+/// A server that is nobody's site: it refuses what comes.
+bool refuses_all(const Server& server) {
+  const unsigned status = return_status(*server.scope);
+  return status >= 400;
+}
+
+bool answers_acme_only(const Server& server) {
+  if (server.locations.empty()) return false;
+  return std::ranges::all_of(server.locations, [](const Location* location) {
+    return location->path.find(".well-known") != std::string_view::npos ||
+           return_status(*location->scope) >= 300 || location->internal;
+  });
+}
+
+bool has_public_name(const Server& server) {
+  return std::ranges::any_of(server.names, [](std::string_view name) {
+    return !name.starts_with('~') && name != "_" && name.find('.') != std::string_view::npos &&
+           distance_of(name) == Distance::kPublic && !name.ends_with(".test") &&
+           !name.ends_with(".localhost");
+  });
+}
+
+bool is_only_status(const Server& server) {
+  return !server.locations.empty() &&
+         std::ranges::all_of(server.all_locations, [](const Location* location) {
+           const Handler::Kind kind = handler_of(*location->scope).kind;
+           return kind == Handler::Kind::kStatus || is_denied_to_all(*location->scope) ||
+                  (kind == Handler::Kind::kReturn);
+         });
+}
+
+void check_cleartext(Inspection& in) {
+  const bool tls_somewhere =
+      std::ranges::any_of(in.model.servers, [](const Server& server) { return server.has_tls(); });
+  for (const Server& server : in.model.servers) {
+    if (server.scope->block == &in.model.tree.root || refuses_all(server)) continue;
+    if (only_redirects(server) || answers_acme_only(server) || is_only_status(server)) continue;
+    if (terminates_elsewhere(in.model, server)) continue;
+    if (has_network_acl(*server.scope)) continue;
+    for (const Listen& listen : server.listens) {
+      if (listen.ssl || listen.quic || listen.is_local() || listen.port == 443) continue;
+      const bool sure = (has_public_name(server) || tls_somewhere) && listen.port == 80;
+      Finding& finding =
+          listen.at != nullptr
+              ? in.report("TLS-13", sure ? Level::kHigh : Level::kMedium, *listen.at, {})
+              : in.report("TLS-13", sure ? Level::kHigh : Level::kMedium, server.at(), {});
+      finding.message =
+          fmt::format("{} is served in clear on {}: expected TLS, or a redirect to it",
+                      server.label(), listen.socket());
+      finding.confidence = sure ? Confidence::kLikely : Confidence::kPossible;
+      finding.affected.push_back(server.label());
+      break;  // the other sockets of the server have the same cause
+    }
+  }
+}
+
+void check_redirect(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    const Directive* redirect = scope->own("return");
+    if (redirect == nullptr) continue;
+    const std::string_view to = redirect->arg(redirect->args.size() - 1);
+    if (!to.starts_with("https://")) continue;
+    const Server* server = in.model.server_of(*scope);
+    if (server == nullptr || server->has_tls()) continue;
+    const unsigned status = return_status(*scope);
+    if (to.starts_with("https://$http_host")) {
+      Finding& finding =
+          in.report("TLS-14", Level::kLow, *redirect,
+                    "the redirect goes to whatever host the client named, its port included: "
+                    "expected the canonical name or $host");
+      finding.affected.push_back(server->label());
+    } else if ((status == 302 || status == 307) &&
+               to.find("$request_uri") != std::string_view::npos) {
+      Finding& finding =
+          in.report("TLS-14", Level::kLow, *redirect,
+                    fmt::format("the redirect to HTTPS is temporary ({}): browsers ask in clear "
+                                "again each time; expected 301 or 308",
+                                status));
+      finding.affected.push_back(server->label());
+    }
+  }
+}
+
+void check_listen_443(Inspection& in) {
+  for (const Server& server : in.model.servers) {
+    for (const Listen& listen : server.listens) {
+      if (listen.port != 443 || listen.ssl || listen.quic || listen.is_local()) continue;
+      if (listen.at == nullptr || listen.proxy_protocol) continue;
+      // One "ssl" on the socket is enough for all servers on it.
+      const bool elsewhere = std::ranges::any_of(in.model.sockets, [&](const Socket& socket) {
+        return socket.name == listen.socket() &&
+               std::ranges::any_of(socket.servers,
+                                   [](const auto& pair) { return pair.second->ssl; });
+      });
+      if (elsewhere) continue;
+      Finding& finding =
+          in.report("TLS-15", Level::kHigh, *listen.at,
+                    fmt::format("{} speaks HTTP in clear: \"ssl\" is missing", listen.socket()));
+      finding.affected.push_back(server.label());
+      finding.fix = replace_statement(*listen.at, statement(*listen.at) + " ssl;");
+    }
+  }
+}
+
+void check_optional_mtls(Inspection& in) {
+  for (const Server& server : in.model.servers) {
+    const Directive* verify = server.scope->effective("ssl_verify_client");
+    if (verify == nullptr) continue;
+    if (verify->arg(0) != "optional" && verify->arg(0) != "optional_no_ca") continue;
+    if (in.variables.is_used("ssl_client_verify")) continue;
+    if (server.scope->may_inherit_unseen() && server.scope->incomplete) continue;
+    Finding& finding = in.report(
+        "TLS-16", Level::kHigh, *verify,
+        fmt::format("ssl_verify_client {} lets clients without a certificate in, and nothing tests "
+                    "$ssl_client_verify",
+                    verify->arg(0)));
+    finding.affected.push_back(server.label());
+  }
+}
+
+void check_default_certificate(Inspection& in) {
+  if (!in.model.framed) return;
+  for (const Socket& socket : in.model.sockets) {
+    const auto& [server, listen] = socket.servers.front();
+    if (!listen->ssl || socket.servers.size() < 2 || listen->is_local()) continue;
+    const Directive* reject = server->scope->effective("ssl_reject_handshake");
+    if (reject != nullptr && reject->arg(0) == "on") continue;
+    if (refuses_all(*server) || !has_public_name(*server)) continue;
+    Finding& finding = in.report(
+        "TLS-17", Level::kInfo, server->at(),
+        fmt::format("clients that name an unknown host on {} are shown the certificate of {}: "
+                    "expected a default server with ssl_reject_handshake on",
+                    socket.name, server->label()));
+    finding.affected.push_back(server->label());
+  }
+}
+
+std::set<std::string_view> versions(const Directive* protocols) {
+  std::set<std::string_view> out;
+  if (protocols == nullptr) return out;
+  for (const Word& word : protocols->args) out.insert(word.text);
+  return out;
+}
+
+void check_ignored_protocols(Inspection& in) {
+  for (const Socket& socket : in.model.sockets) {
+    const Server& fallback = *socket.servers.front().first;
+    for (std::size_t i = 1; i < socket.servers.size(); ++i) {
+      const Server& server = *socket.servers[i].first;
+      const Directive* own = server.scope->own("ssl_protocols");
+      if (own == nullptr || !server.has_tls() || &server == &fallback) continue;
+      const Directive* rules = fallback.scope->effective("ssl_protocols");
+      if (rules == nullptr || versions(own) == versions(rules)) continue;
+      Finding& finding = in.report(
+          "TLS-18", Level::kMedium, *own,
+          fmt::format(
+              "these versions are ignored: on {} nginx takes those of the default server {}",
+              socket.name, fallback.label()));
+      finding.trail.push_back({rules->mark(), "these are in force"});
+      finding.affected.push_back(server.label());
+    }
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"TLS-01", check_legacy},
+    {"TLS-01", check_default_protocols},
+    {"TLS-02", check_tls13},
+    {"TLS-03", check_forward_secrecy},
+    {"TLS-04", check_weak},
+    {"TLS-05", check_order},
+    {"TLS-06", check_curves},
+    {"TLS-10", check_tickets},
+    {"TLS-11", check_stapling},
+    {"TLS-12", check_early_data},
+    {"TLS-13", check_cleartext},
+    {"TLS-14", check_redirect},
+    {"TLS-15", check_listen_443},
+    {"TLS-16", check_optional_mtls},
+    {"TLS-17", check_default_certificate},
+    {"TLS-18", check_ignored_protocols},
+    {"TLS-19", check_aes128},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> tls_rules() { return kRules; }
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,230 @@
+#include "audit/nginx/syntax.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_set>
+#include <utility>
+
+#include "audit/nginx/directives.h"
+#include "audit/nginx/lexer.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+class Parser {
+ public:
+  Parser(Tree& tree, IncludeFinder& includes, const SyntaxLimits& limits)
+      : tree_(tree), includes_(includes), limits_(limits) {}
+
+  void file(const std::shared_ptr<const Source>& source, Directive& into, const Directive* via);
+
+ private:
+  void problem(Problem::Kind kind, Mark at, std::string what, const Directive* directive = nullptr);
+  Directive* add(Directive& parent, const std::shared_ptr<const Source>& source,
+                 const Directive* via, std::vector<Word>& words);
+  void include(Directive& directive);
+  void lua(Lexer& lexer, Directive& directive);
+  void split_lost_semicolon(Directive& parent, const std::shared_ptr<const Source>& source,
+                            const Directive* via, std::vector<Word>& words);
+
+  Tree& tree_;
+  IncludeFinder& includes_;
+  const SyntaxLimits& limits_;
+  std::vector<const Source*> open_files_;  // to see loops
+  std::unordered_set<const Source*> seen_;
+  std::uint32_t depth_ = 0;
+  bool exhausted_ = false;
+};
+
+void Parser::problem(Problem::Kind kind, Mark at, std::string what, const Directive* directive) {
+  if (tree_.problems.size() >= limits_.problems_max) return;
+  tree_.problems.push_back({kind, std::move(at), std::move(what), directive});
+}
+
+Mark mark_of(const std::shared_ptr<const Source>& source, const Word& word) {
+  return {source, word.line, word.column, std::max(1U, word.length)};
+}
+
+Directive* Parser::add(Directive& parent, const std::shared_ptr<const Source>& source,
+                       const Directive* via, std::vector<Word>& words) {
+  if (++tree_.statements > limits_.statements_max) {
+    if (!std::exchange(exhausted_, true)) {
+      problem(Problem::Kind::kRefused, mark_of(source, words.front()),
+              fmt::format("more than {} statements: the rest is not read", limits_.statements_max));
+    }
+    return nullptr;
+  }
+  Directive& made = tree_.directives.emplace_back();
+  made.name = words.front();
+  made.args.assign(words.begin() + 1, words.end());
+  made.parent = &parent;
+  made.via = via;
+  made.file = source;
+  parent.body.push_back(&made);
+  return &made;
+}
+
+// A statement that runs over several lines and holds a known directive at the start of a later
+// one has most likely lost its ";" there. It is cut there, so that the rest is still read.
+void Parser::split_lost_semicolon(Directive& parent, const std::shared_ptr<const Source>& source,
+                                  const Directive* via, std::vector<Word>& words) {
+  if (parent.inside == kData || parent.inside == kOpaque) return;
+  if (takes_arguments(words.front().text, words.size() - 1)) return;
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    const bool starts_line = words[i].line != words[i - 1].line;
+    if (!starts_line || words[i].quoted || !is_known(words[i].text)) continue;
+    problem(Problem::Kind::kSyntax, mark_of(source, words[i - 1]),
+            fmt::format("\"{}\" has no \";\": \"{}\" on line {} is read as its argument",
+                        words.front().text, words[i].text, words[i].line));
+    std::vector<Word> first(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(i));
+    if (Directive* made = add(parent, source, via, first)) made->end_line = words[i - 1].line;
+    words.erase(words.begin(), words.begin() + static_cast<std::ptrdiff_t>(i));
+    split_lost_semicolon(parent, source, via, words);
+    return;
+  }
+}
+
+void Parser::file(const std::shared_ptr<const Source>& source, Directive& into,
+                  const Directive* via) {
+  if (seen_.insert(source.get()).second) tree_.files.push_back(source);
+  open_files_.push_back(source.get());
+  std::string_view text = source->text;
+  Lexer lexer(text, tree_.unescaped);
+  std::vector<Word> words;
+  std::vector<Directive*> open{&into};
+  while (!exhausted_) {
+    const Lexer::End end = lexer.next(words);
+    if (!words.empty() && words.front().line == 1 && words.front().column == 1 &&
+        words.front().text.starts_with(kByteOrderMark)) {
+      problem(Problem::Kind::kSyntax, mark_of(source, words.front()),
+              "the file starts with a byte order mark, which nginx takes for part of a name");
+      words.front().text.remove_prefix(kByteOrderMark.size());
+      if (words.front().text.empty()) words.erase(words.begin());
+      if (words.empty()) continue;
+    }
+    if (end == Lexer::End::kError) {
+      problem(Problem::Kind::kSyntax, mark_of(source, lexer.error_word()), lexer.error());
+      open.back()->incomplete = true;
+      if (words.empty()) continue;
+    }
+    if (end == Lexer::End::kText) {
+      if (!words.empty()) {
+        problem(Problem::Kind::kSyntax, mark_of(source, words.front()),
+                "unexpected end of file: the statement has neither \";\" nor \"{\"");
+        open.back()->incomplete = true;
+      }
+      break;
+    }
+    if (end == Lexer::End::kBlockCloses) {
+      if (open.size() == 1) {
+        Word brace{.text = {}, .line = lexer.line(), .column = 1};
+        problem(Problem::Kind::kSyntax, mark_of(source, brace),
+                "unexpected \"}\": there is no block to close");
+        continue;
+      }
+      open.back()->end_line = lexer.line();
+      open.pop_back();
+      --depth_;
+      continue;
+    }
+    split_lost_semicolon(*open.back(), source, via, words);
+    Directive* made = add(*open.back(), source, via, words);
+    if (made == nullptr) break;
+    made->end_line = lexer.line();
+    if (end == Lexer::End::kBlockOpens) {
+      made->is_block = true;
+      made->inside = context_inside(open.back()->inside, *made);
+      if (holds_lua(made->name.text)) {
+        lua(lexer, *made);
+        continue;
+      }
+      if (++depth_ > limits_.depth_max) {
+        problem(Problem::Kind::kRefused, made->mark(),
+                fmt::format("blocks are nested deeper than {}: the rest of the file is not read",
+                            limits_.depth_max));
+        open.back()->incomplete = true;
+        --depth_;
+        break;
+      }
+      open.push_back(made);
+      continue;
+    }
+    const bool includes = made->is("include") && made->args.size() == 1;
+    if (includes && open.back()->inside != kOpaque) include(*made);
+  }
+  for (; open.size() > 1; open.pop_back(), --depth_) {
+    open.back()->end_line = lexer.line();
+    open.back()->incomplete = true;
+    if (!exhausted_) {
+      problem(Problem::Kind::kSyntax, open.back()->mark(),
+              fmt::format("the block of \"{}\" is not closed: \"}}\" is missing",
+                          open.back()->name.text));
+    }
+  }
+  open_files_.pop_back();
+}
+
+void Parser::lua(Lexer& lexer, Directive& directive) {
+  if (!lexer.lua_block(directive.raw)) {
+    problem(Problem::Kind::kSyntax, directive.mark(),
+            fmt::format("the Lua block of \"{}\" is not closed", directive.name.text));
+  }
+  directive.end_line = lexer.line();
+}
+
+void Parser::include(Directive& directive) {
+  Directive& parent = *directive.parent;
+  const std::string_view pattern = directive.arg(0);
+  const auto refuse = [&](Problem::Kind kind, std::string why) {
+    problem(kind, directive.mark(directive.args[0]), std::move(why), &directive);
+    if (kind != Problem::Kind::kIncludeEmpty) parent.incomplete = true;
+  };
+  if (pattern.find('$') != std::string_view::npos) {
+    return refuse(Problem::Kind::kInclude,
+                  "an include takes no variables: nginx looks for a file of this very name");
+  }
+  if (open_files_.size() >= limits_.include_depth_max) {
+    return refuse(Problem::Kind::kRefused,
+                  fmt::format("includes are nested deeper than {}", limits_.include_depth_max));
+  }
+  const Included found = includes_.find(pattern, *directive.file);
+  for (const std::string& why : found.refusals) refuse(Problem::Kind::kInclude, why);
+  if (found.files.empty() && found.refusals.empty()) {
+    return refuse(
+        found.has_pattern ? Problem::Kind::kIncludeEmpty : Problem::Kind::kInclude,
+        fmt::format("include \"{}\" {}", pattern,
+                    found.has_pattern ? "matches no file" : "names a file that was not found"));
+  }
+  for (const auto& file_found : found.files) {
+    if (std::ranges::find(open_files_, file_found.get()) != open_files_.end()) {
+      refuse(Problem::Kind::kInclude,
+             fmt::format("include \"{}\" leads back to {}", pattern, file_found->path));
+      continue;
+    }
+    if (++tree_.includes > limits_.includes_max) {
+      return refuse(Problem::Kind::kRefused,
+                    fmt::format("more than {} includes", limits_.includes_max));
+    }
+    file(file_found, parent, &directive);
+  }
+}
+
+}  // namespace
+
+Mark Directive::mark() const { return mark_of(file, name); }
+Mark Directive::mark(const Word& word) const { return mark_of(file, word); }
+
+bool holds_lua(std::string_view directive) noexcept { return directive.ends_with("_by_lua_block"); }
+
+void parse(Tree& tree, std::shared_ptr<const Source> main, IncludeFinder& includes,
+           const SyntaxLimits& limits) {
+  tree.root.file = main;
+  tree.root.is_block = true;
+  if (tree.root.inside == kNowhere) tree.root.inside = kMain;
+  Parser(tree, includes, limits).file(main, tree.root, nullptr);
+}
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,434 @@
+#include "audit/nginx/variables.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "base/ascii.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+constexpr std::uint32_t kDepthMax = 16;
+constexpr std::size_t kUsesMax = 64;
+
+bool is_name_char(char c) noexcept { return ascii::is_alnum(c) || c == '_'; }
+
+bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+/// "~*pattern" or "~pattern", the form of map keys and server names.
+bool is_regex_key(std::string_view key) noexcept { return key.starts_with('~'); }
+
+Pattern pattern_of_key(std::string_view key) {
+  const bool ignore_case = key.starts_with("~*");
+  return Pattern(key.substr(ignore_case ? 2 : 1), ignore_case);
+}
+
+/// What a capture of `pattern` keeps of the taint of its subject.
+Origin capture_of(const Pattern& pattern, std::size_t group, Origin subject) {
+  if (!pattern.ok() || group > pattern.groups()) return subject;
+  if (pattern.group_is_finite(group)) return {};
+  const Pattern::Chars chars = pattern.group_chars(group);
+  subject.taint &= ~std::uint32_t{kRooted};
+  if (pattern.group_starts_with(group, '/')) subject.taint |= kRooted;
+  if (!chars['\n']) subject.taint &= ~std::uint32_t{kLineBreaks};
+  if (!chars['.'] && !chars['/'] && !chars[':']) subject.taint |= kSlashFree;
+  return subject;
+}
+
+/// Merges into nothing yet: the first value stands as it is.
+Origin combine(const Origin& so_far, const Origin& next) {
+  if (so_far.taint == kConstant && so_far.source.empty()) return next;
+  Origin out = so_far;
+  out.merge(next);
+  return out;
+}
+
+/// The number of the capture that `name` means in `pattern`: "1" or a named group. 0: none.
+std::size_t group_of(const Pattern& pattern, std::string_view name) {
+  if (name.size() == 1 && name[0] >= '1' && name[0] <= '9') {
+    const auto number = static_cast<std::size_t>(name[0] - '0');
+    return number <= pattern.groups() ? number : 0;
+  }
+  return pattern.group_named(name);
+}
+
+/// The operands of `if ($variable ~ pattern)`; the parentheses may stand apart or be glued on.
+struct IfRegex {
+  std::string_view variable;
+  std::string_view pattern;
+  bool ignore_case = false;
+  bool negative = false;
+};
+
+bool parse_if(const Directive& block, IfRegex& out) {
+  if (!block.is("if") || block.args.size() < 3) return false;
+  std::vector<std::string_view> words;
+  for (const Word& word : block.args) words.push_back(word.text);
+  if (words.front().starts_with('(')) words.front().remove_prefix(1);
+  if (words.front().empty()) words.erase(words.begin());
+  if (words.back().ends_with(')')) words.back().remove_suffix(1);
+  if (words.back().empty()) words.pop_back();
+  if (words.size() < 3) return false;
+  if (!is_one_of(words[1], {"~", "~*", "!~", "!~*"})) return false;
+  out.variable = words[0].starts_with('$') ? words[0].substr(1) : words[0];
+  out.ignore_case = words[1].ends_with('*');
+  out.negative = words[1].starts_with('!');
+  out.pattern = words[2];
+  return true;
+}
+
+}  // namespace
+
+void Origin::merge(const Origin& other) {
+  // A value that may be one of two is as free as the freer one.
+  const bool both_narrow = (taint & other.taint & kSlashFree) != 0 ||
+                           ((taint & kClient) == 0 && (other.taint & kSlashFree) != 0) ||
+                           ((other.taint & kClient) == 0 && (taint & kSlashFree) != 0);
+  const bool both_hosts = ((taint & kClient) == 0 || (taint & kHostOnly) != 0) &&
+                          ((other.taint & kClient) == 0 || (other.taint & kHostOnly) != 0);
+  const bool both_rooted = (taint & other.taint & kRooted) != 0;
+  taint |= other.taint;
+  if (!both_rooted) taint &= ~std::uint32_t{kRooted};
+  if (!both_narrow) taint &= ~std::uint32_t{kSlashFree};
+  if (!both_hosts) taint &= ~std::uint32_t{kHostOnly};
+  if (source.empty() || (!other.source.empty() && other.line_breaks())) {
+    if (!other.source.empty()) {
+      source = other.source;
+      trail = other.trail;
+    }
+  }
+}
+
+std::vector<VariableUse> variables_in(std::string_view text) {
+  std::vector<VariableUse> out;
+  for (std::size_t at = text.find('$'); at != std::string_view::npos && out.size() < kUsesMax;
+       at = text.find('$', at + 1)) {
+    std::size_t from = at + 1;
+    const bool braced = from < text.size() && text[from] == '{';
+    if (braced) ++from;
+    std::size_t end = from;
+    // "$1" is one digit long, whatever follows.
+    if (end < text.size() && ascii::is_digit(text[end]) && !braced) {
+      ++end;
+    } else {
+      while (end < text.size() && is_name_char(text[end])) ++end;
+    }
+    if (end == from) continue;
+    const std::size_t close = braced && end < text.size() && text[end] == '}' ? end + 1 : end;
+    out.push_back({text.substr(from, end - from), at, close - at});
+  }
+  return out;
+}
+
+std::uint32_t builtin_taint(std::string_view name) {
+  if (is_one_of(name, {"uri", "document_uri", "request_filename", "fastcgi_script_name",
+                       "fastcgi_path_info"})) {
+    return kClient | kLineBreaks | (name.ends_with("uri") ? std::uint32_t{kRooted} : 0U);
+  }
+  if (name == "request_uri") return kClient | kRooted;
+  if (name == "host" || name == "ssl_server_name" || name == "ssl_preread_server_name") {
+    return kClient | kHostOnly;
+  }
+  if (is_one_of(name, {"args", "query_string", "request", "request_body", "remote_user",
+                       "content_type", "content_length"})) {
+    return kClient;
+  }
+  for (const std::string_view prefix : {"arg_", "http_", "cookie_"}) {
+    if (name.starts_with(prefix)) return kClient;
+  }
+  for (const std::string_view prefix :
+       {"upstream_http_", "upstream_cookie_", "upstream_trailer_", "sent_http_"}) {
+    if (name.starts_with(prefix)) return kUpstreamSays;
+  }
+  for (const std::string_view prefix :
+       {"ssl_",      "upstream_",   "proxy_",     "server_", "remote_", "time_",
+        "request_",  "connection",  "body_",      "bytes_",  "binary_", "tcpinfo_",
+        "realip_",   "geoip",       "jwt_",       "date_",   "gzip_",   "document_",
+        "realpath_", "secure_link", "memcached_", "session_"}) {
+    if (name.starts_with(prefix)) return kConstant;
+  }
+  if (is_one_of(name, {"scheme",
+                       "is_args",
+                       "hostname",
+                       "https",
+                       "http2",
+                       "http3",
+                       "status",
+                       "msec",
+                       "pid",
+                       "pipe",
+                       "nginx_version",
+                       "limit_rate",
+                       "slice_range",
+                       "uid_got",
+                       "uid_set",
+                       "limit_req_status",
+                       "limit_conn_status",
+                       "invalid_referer",
+                       "protocol",
+                       "modern_browser",
+                       "ancient_browser",
+                       "msie",
+                       "spdy",
+                       "early_data"})) {
+    return kConstant;
+  }
+  return kUnseen;
+}
+
+Variables::Variables(const Model& model) : model_(model) {
+  for (const Directive& directive : model.tree.directives) {
+    const std::string_view name = directive.name.text;
+    const auto variable = [&](std::size_t i) {
+      const std::string_view text = directive.arg(i);
+      return text.starts_with('$') ? text.substr(1) : std::string_view{};
+    };
+    if (directive.is_block && (name == "map" || name == "split_clients")) {
+      maps_.emplace(variable(1), &directive);
+    } else if (directive.is_block && name == "geo") {
+      maps_.emplace(variable(directive.args.size() == 2 ? 1 : 0), &directive);
+    } else if (name == "set" || name == "auth_request_set") {
+      sets_[variable(0)].push_back(&directive);
+    } else if (name.starts_with("set_") || name.ends_with("_set") || name == "keyval") {
+      for (std::size_t i = 0; i < directive.args.size(); ++i) {
+        if (!variable(i).empty()) unseen_.emplace(variable(i), &directive);
+      }
+    }
+    if (name == "log_format") continue;  // to log a value is not to act on it
+    const std::size_t first = name == "set" || name == "auth_request_set" ? 1 : 0;
+    for (std::size_t i = first; i < directive.args.size(); ++i) {
+      if (directive.arg(i).find('$') == std::string_view::npos) continue;
+      for (const VariableUse& use : variables_in(directive.arg(i))) used_[use.name] = true;
+    }
+    if (directive.parent != nullptr && directive.parent->inside == kData) {
+      for (const VariableUse& use : variables_in(name)) used_[use.name] = true;
+    }
+  }
+}
+
+const Directive* Variables::map_of(std::string_view name) const {
+  const auto found = maps_.find(name);
+  return found == maps_.end() ? nullptr : found->second;
+}
+
+Origin Variables::origin(std::string_view text, const Scope& scope, const Directive& user) const {
+  steps_ = 0;
+  return text_origin(text, Context{scope, user});
+}
+
+Origin Variables::origin_of_variable(std::string_view name, const Scope& scope,
+                                     const Directive& user) const {
+  steps_ = 0;
+  return name_origin(name, Context{scope, user});
+}
+
+Origin Variables::text_origin(std::string_view text, const Context& context) const {
+  Origin out;
+  bool first = true;
+  for (const VariableUse& use : variables_in(text)) {
+    const Origin one = name_origin(use.name, context);
+    if (first) {
+      out = one;
+    } else {
+      out.merge(one);
+    }
+    first = false;
+  }
+  return out;
+}
+
+Origin Variables::name_origin(std::string_view name, const Context& context) const {
+  Origin out;
+  if (context.depth >= kDepthMax || ++steps_ > kStepsMax) {
+    out.taint = kUnseen;
+    return out;
+  }
+  const Context deeper{context.scope, context.user, context.depth + 1};
+  if (const Directive* map = map_of(name)) {
+    out = map_origin(*map, deeper);
+    if (out.taint != kConstant) {
+      out.trail.insert(out.trail.begin(),
+                       {map->mark(), fmt::format("${} is defined by {}", name, map->name.text)});
+    }
+    return out;
+  }
+  const auto sets = sets_.find(name);
+  if (sets != sets_.end()) {
+    // Those on the way down to this scope, with their ifs; others of the server only when there
+    // are none: an internal redirect could have passed through them.
+    const Server* server = model_.server_of(context.scope);
+    std::vector<std::pair<const Directive*, const Scope*>> near;
+    std::vector<std::pair<const Directive*, const Scope*>> far;
+    for (const Directive* set : sets->second) {
+      const auto found = model_.scope_of_block.find(set->parent);
+      if (found == model_.scope_of_block.end()) continue;
+      const Scope* where = found->second;
+      const Scope* base =
+          (where->context & (kIfInServer | kIfInLocation)) != 0 ? where->parent : where;
+      if (base != nullptr && context.scope.is_below(*base)) {
+        near.emplace_back(set, where);
+      } else if (server == nullptr || model_.server_of(*where) == server) {
+        far.emplace_back(set, where);
+      }
+    }
+    bool first = true;
+    for (const auto& [set, where] : near.empty() ? far : near) {
+      if (set == &context.user) continue;  // "set $a $a/x": the other definitions say what $a is
+      Origin one = text_origin(set->arg(1), Context{*where, *set, context.depth + 1});
+      if (one.taint != kConstant) {
+        one.trail.insert(one.trail.begin(),
+                         {set->mark(), fmt::format("${} is set to \"{}\"", name, set->arg(1))});
+      }
+      if (first) {
+        out = one;
+      } else {
+        out.merge(one);
+      }
+      first = false;
+    }
+    return out;
+  }
+  const Origin captured = capture_origin(name, deeper);
+  if (!captured.source.empty() || captured.taint != kUnseen) return captured;
+  if (unseen_.contains(name)) {
+    out.taint = kUnseen;
+    return out;
+  }
+  out.taint = builtin_taint(name);
+  if ((out.taint & kClient) != 0) out.source = fmt::format("${}", name);
+  return out;
+}
+
+Origin Variables::map_origin(const Directive& map, const Context& context) const {
+  Origin out;
+  if (!map.is("map")) return out;
+  const Origin subject = text_origin(map.arg(0), context);
+  bool first = true;
+  for (const Directive* entry : map.body) {
+    const std::string_view key = entry->name.text;
+    if (is_one_of(key, {"hostnames", "volatile", "include"})) continue;
+    const std::string_view value = entry->arg(0);
+    Origin one;
+    const bool regex = is_regex_key(key);
+    const bool is_default = key == "default" && !entry->name.quoted;
+    for (const VariableUse& use : variables_in(value)) {
+      const Pattern pattern = regex ? pattern_of_key(key) : Pattern{};
+      const std::size_t group = regex ? group_of(pattern, use.name) : 0;
+      if (group != 0) {
+        one = combine(one, capture_of(pattern, group, subject));
+        continue;
+      }
+      const bool itself = map.arg(0).substr(1) == use.name;
+      if (itself && regex && pattern.anchored_at_start() && pattern.anchored_at_end()) {
+        one = combine(one, capture_of(pattern, 0, subject));
+        continue;
+      }
+      // The source echoed under an exact key is that key: a constant.
+      if (itself && !regex && !is_default) continue;
+      one = combine(one, name_origin(use.name, context));
+    }
+    if (first) {
+      out = one;
+    } else {
+      out.merge(one);
+    }
+    first = false;
+  }
+  return out;
+}
+
+Origin Variables::capture_origin(std::string_view name, const Context& context) const {
+  const bool numbered = name.size() == 1 && ascii::is_digit(name[0]) && name[0] != '0';
+  const auto uri = [&](const Mark& at, std::string_view what) {
+    Origin origin;
+    origin.taint = kClient | kLineBreaks;
+    origin.source = fmt::format("${}", name);
+    origin.trail.push_back(
+        {at, fmt::format("${} is captured from the decoded path by {}", name, what)});
+    return origin;
+  };
+  const auto from_rewrite = [&](const Directive& rewrite) -> std::pair<bool, Origin> {
+    const Pattern pattern(rewrite.arg(0), false);
+    const std::size_t group = group_of(pattern, name);
+    if (group == 0) return {false, {}};
+    return {true, capture_of(pattern, group, uri(rewrite.mark(), "this rewrite"))};
+  };
+  if (context.user.is("rewrite")) {
+    if (auto [found, origin] = from_rewrite(context.user); found) return origin;
+  }
+  for (const Scope* level = &context.scope; level != nullptr; level = level->parent) {
+    IfRegex condition;
+    if (level->block != nullptr && parse_if(*level->block, condition) && !condition.negative) {
+      const Pattern pattern(condition.pattern, condition.ignore_case);
+      if (const std::size_t group = group_of(pattern, name); group != 0) {
+        Origin subject = name_origin(condition.variable, {*level, *level->block, context.depth});
+        subject.trail.push_back({level->block->mark(), fmt::format("${} is captured from ${}", name,
+                                                                   condition.variable)});
+        return capture_of(pattern, group, std::move(subject));
+      }
+    }
+    // A rewrite that ran before leaves its captures behind.
+    for (const Directive* rewrite : level->own_all("rewrite")) {
+      if (rewrite->name.line > context.user.name.line) continue;
+      if (auto [found, origin] = from_rewrite(*rewrite); found) return origin;
+    }
+    if (level->location != nullptr && level->location->is_regex()) {
+      const Pattern& pattern = *level->location->pattern;
+      if (const std::size_t group = group_of(pattern, name); group != 0) {
+        return capture_of(pattern, group, uri(level->block->mark(), "this location"));
+      }
+    }
+    if (level->server == nullptr) continue;
+    for (const std::string_view server_name : level->server->names) {
+      if (!is_regex_key(server_name)) continue;
+      const Pattern pattern(server_name.substr(1), true);
+      if (const std::size_t group = group_of(pattern, name); group != 0) {
+        Origin host;
+        host.taint = kClient | kHostOnly;
+        host.source = fmt::format("${}", name);
+        return capture_of(pattern, group, std::move(host));
+      }
+    }
+  }
+  if (numbered) return {};  // no expression captures it: nginx leaves it empty
+  Origin unknown;
+  unknown.taint = kUnseen;
+  return unknown;
+}
+
+bool Variables::depends_on(std::string_view text, const std::function<bool(std::string_view)>& hit,
+                           const Scope& scope) const {
+  steps_ = 0;
+  return depends(text, hit, scope, 0);
+}
+
+bool Variables::depends(std::string_view text, const std::function<bool(std::string_view)>& hit,
+                        const Scope& scope, std::uint32_t depth) const {
+  if (depth >= kDepthMax || ++steps_ > kStepsMax) return false;
+  for (const VariableUse& use : variables_in(text)) {
+    if (hit(use.name)) return true;
+    if (const Directive* map = map_of(use.name)) {
+      if (map->args.size() == 2 && depends(map->arg(0), hit, scope, depth + 1)) return true;
+      for (const Directive* entry : map->body) {
+        if (depends(entry->arg(0), hit, scope, depth + 1)) return true;
+      }
+    }
+    const auto sets = sets_.find(use.name);
+    if (sets == sets_.end()) continue;
+    const Server* server = model_.server_of(scope);
+    for (const Directive* set : sets->second) {
+      const auto where = model_.scope_of_block.find(set->parent);
+      if (where == model_.scope_of_block.end()) continue;
+      if (server != nullptr && model_.server_of(*where->second) != server) continue;
+      if (set->arg(1).find(use.name) != std::string_view::npos) continue;
+      if (depends(set->arg(1), hit, scope, depth + 1)) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace merlon::audit::nginx
