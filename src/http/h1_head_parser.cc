@@ -69,8 +69,8 @@ std::unexpected<Error> HeadParser::bad(std::uint16_t code, const char* what,
   return fail(code, blame_, what, static_cast<std::uint32_t>(offset));
 }
 
-std::size_t HeadParser::offset_of(const char* at) const noexcept {
-  return static_cast<std::size_t>(at - base_);
+std::size_t HeadParser::offset_of(std::string_view part) const noexcept {
+  return static_cast<std::size_t>(part.data() - base_);
 }
 
 Result<bool> HeadParser::next_line(std::string_view data, Line& line) noexcept {
@@ -78,7 +78,7 @@ Result<bool> HeadParser::next_line(std::string_view data, Line& line) noexcept {
   if (scanned_ >= data.size()) return false;
   const void* found = std::memchr(data.data() + scanned_, '\n', data.size() - scanned_);
   if (found == nullptr) return false;
-  const std::size_t lf = offset_of(static_cast<const char*>(found));
+  const auto lf = static_cast<std::size_t>(static_cast<const char*>(found) - data.data());
   if (lf == line_start_ || data[lf - 1] != '\r') {
     return bad(code::kBareLineEnd, "line ends in LF without CR", lf);
   }
@@ -149,7 +149,7 @@ Result<void> HeadParser::judge_nominated(std::string_view token, Fields& fields)
   const FieldId id = field_id(token);
   if (has_trait(id, FieldTrait::kNeverNominated) || aliased_field(token) != FieldId::kOther) {
     return bad(code::kBadConnection, "connection nominates a field that must stay",
-               offset_of(token.data()));
+               offset_of(token));
   }
   if (!has_trait(id, FieldTrait::kHopByHop)) fields.drop(token);
   return {};
@@ -166,12 +166,11 @@ Result<HeadParser::ConnectionOptions> HeadParser::read_connection(Fields& fields
       const std::string_view token = ascii::trim_ows(rest.substr(0, end));
       rest.remove_prefix(std::min(end + 1, rest.size()));
       if (++count > kConnectionOptionsMax) {
-        return bad(code::kBadConnection, "too many connection options", offset_of(rest.data()));
+        return bad(code::kBadConnection, "too many connection options", offset_of(rest));
       }
       if (token.empty()) continue;  // RFC 9110 §5.6.1.2: empty elements count for nothing
       if (!ascii::is_token(token)) {
-        return bad(code::kBadConnection, "connection option is not a token",
-                   offset_of(token.data()));
+        return bad(code::kBadConnection, "connection option is not a token", offset_of(token));
       }
       if (ascii::iequals(token, "close")) {
         options.close = true;
@@ -193,10 +192,10 @@ Result<void> HeadParser::read_framing(const Fields& fields, std::uint8_t minor_v
   const Field* size = fields.find(FieldId::kContentLength);
   if (encoding != nullptr && size != nullptr) {
     return bad(code::kLengthAndEncoding, "content-length and transfer-encoding together",
-               offset_of(encoding->name.data()));
+               offset_of(encoding->name));
   }
   if (encoding != nullptr) {
-    const std::size_t at = offset_of(encoding->name.data());
+    const std::size_t at = offset_of(encoding->name);
     if (minor_version == 0) {
       return bad(code::kBadTransferEncoding, "transfer-encoding in HTTP/1.0", at);
     }
@@ -210,7 +209,7 @@ Result<void> HeadParser::read_framing(const Fields& fields, std::uint8_t minor_v
   }
   if (size == nullptr) return {};
   const Result<std::uint64_t> parsed = parse_content_length(size->value);
-  if (!parsed) return bad(parsed.error().code, parsed.error().what, offset_of(size->name.data()));
+  if (!parsed) return bad(parsed.error().code, parsed.error().what, offset_of(size->name));
   framing = Framing::kLength;
   length = *parsed;
   return {};

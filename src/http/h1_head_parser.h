@@ -62,7 +62,7 @@ class HeadParser {
 
  private:
   [[nodiscard]] Result<void> judge_nominated(std::string_view token, Fields& fields) const noexcept;
-  [[nodiscard]] std::size_t offset_of(const char* at) const noexcept;
+  [[nodiscard]] std::size_t offset_of(std::string_view part) const noexcept;
 
   const char* base_ = nullptr;  ///< of `data`, to say where an error is
 };
