@@ -256,13 +256,32 @@ Kind detect_kind(std::string_view path, std::string_view text) {
   return file.filename() == "nginx.conf" ? Kind::kNginx : Kind::kUnknown;
 }
 
+namespace {
+
+/// Keeps the rules that were asked for; what could not be read is always said.
+void keep_wanted(AuditResult& result, const Options& options) {
+  if (options.only_rules.empty()) return;
+  const auto unwanted = [&](const std::string& rule) {
+    return std::ranges::find(options.only_rules, rule) == options.only_rules.end();
+  };
+  std::erase_if(result.findings, [&](const Finding& f) { return unwanted(f.rule); });
+  std::erase_if(result.not_checked, [&](const NotChecked& n) { return unwanted(n.rule); });
+}
+
+void finish(AuditResult& result, const Options& options) {
+  keep_wanted(result, options);
+  apply_waivers(result, options);
+  normalize(result);
+  apply_baseline(result, options);
+}
+
+}  // namespace
+
 AuditResult audit(const std::vector<std::string>& paths, const Options& options) {
   AuditResult out;
   Auditor auditor(options, out);
   for (const std::string& path : paths) auditor.path(path);
-  apply_waivers(out, options);
-  normalize(out);
-  apply_baseline(out, options);
+  finish(out, options);
   return out;
 }
 
@@ -270,9 +289,7 @@ AuditResult audit_text(std::string path, std::string text, const Options& option
   AuditResult out;
   Auditor auditor(options, out);
   auditor.text(std::make_shared<const Source>(Source{std::move(path), std::move(text)}));
-  apply_waivers(out, options);
-  normalize(out);
-  apply_baseline(out, options);
+  finish(out, options);
   return out;
 }
 

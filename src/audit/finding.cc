@@ -127,12 +127,14 @@ std::string fingerprint(const Finding& finding) {
 }
 
 void normalize(AuditResult& result) {
-  std::map<std::tuple<std::string, std::string, std::uint32_t, std::string>, std::size_t> first;
+  std::map<std::tuple<std::string, std::string, std::uint32_t, std::uint32_t, std::string>,
+           std::size_t>
+      first;
   std::vector<Finding> merged;
   for (Finding& finding : result.findings) {
     const auto [found, added] =
         first.try_emplace({finding.rule, std::string(path_of(finding.at)), finding.at.line,
-                           finding.at.known() ? std::string{} : finding.message},
+                           finding.at.column, finding.at.known() ? std::string{} : finding.message},
                           merged.size());
     if (added) {
       merged.push_back(std::move(finding));

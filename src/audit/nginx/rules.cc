@@ -11,13 +11,10 @@ namespace {
 
 using Family = std::span<const RuleEntry> (*)();
 
-constexpr std::array<Family, 5> kFamilies = {header_rules, method_rules, tls_rules, limit_rules,
-                                             access_rules};
-
-bool wanted(const Options& options, std::string_view id) {
-  return options.only_rules.empty() ||
-         std::ranges::find(options.only_rules, id) != options.only_rules.end();
-}
+constexpr std::array<Family, 16> kFamilies = {
+    config_rules,   header_rules,  method_rules,    exposure_rules,   tls_rules,      cors_rules,
+    limit_rules,    path_rules,    injection_rules, forwarding_rules, upstream_rules, access_rules,
+    identity_rules, logging_rules, system_rules,    certificate_rules};
 
 void add_include_trail(const Directive& at, std::vector<TrailStep>& trail) {
   std::vector<TrailStep> steps;
@@ -76,14 +73,13 @@ void Inspection::not_checked(std::string_view rule, std::string_view why) {
 }
 
 void run_rules(Inspection& inspection) {
-  std::uint64_t run = 0;
   for (const Family family : kFamilies) {
     for (const RuleEntry& rule : family()) {
-      if (!wanted(inspection.options, rule.id)) continue;
-      rule.check(inspection);
-      ++run;
+      // Those without a function of their own are judged by the one before them.
+      if (rule.check != nullptr) rule.check(inspection);
     }
   }
+  const std::uint64_t run = rule_ids().size();
   inspection.out.counts.rules = std::max(inspection.out.counts.rules, run);
 }
 
@@ -93,6 +89,8 @@ std::vector<std::string_view> rule_ids() {
     for (const RuleEntry& rule : family()) out.push_back(rule.id);
   }
   std::ranges::sort(out);
+  const auto repeated = std::ranges::unique(out);
+  out.erase(repeated.begin(), repeated.end());
   return out;
 }
 

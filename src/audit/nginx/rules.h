@@ -37,7 +37,7 @@ struct Inspection {
 
 struct RuleEntry {
   std::string_view id;
-  void (*check)(Inspection&);
+  void (*check)(Inspection&);  ///< nullptr: judged together with the rule before it
 };
 
 [[nodiscard]] std::span<const RuleEntry> header_rules();
@@ -57,7 +57,7 @@ struct RuleEntry {
 [[nodiscard]] std::span<const RuleEntry> system_rules();
 [[nodiscard]] std::span<const RuleEntry> config_rules();
 
-/// Runs every rule that options.only_rules lets through.
+/// Runs every rule. Options.only_rules is applied to what comes out.
 void run_rules(Inspection& inspection);
 /// Ids of all rules for nginx, sorted.
 [[nodiscard]] std::vector<std::string_view> rule_ids();

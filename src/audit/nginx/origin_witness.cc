@@ -1,0 +1,99 @@
+#include "audit/nginx/origin_witness.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "audit/nginx/pattern.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+/// The part of a host that is bought: its last two labels.
+std::string registrable(std::string_view host) {
+  host = host.substr(0, host.find_first_of(":/"));
+  const std::size_t last = host.rfind('.');
+  if (last == std::string_view::npos) return std::string(host);
+  const std::size_t before = host.substr(0, last).rfind('.');
+  return std::string(before == std::string_view::npos ? host : host.substr(before + 1));
+}
+
+std::string_view host_of(std::string_view origin) {
+  const std::size_t scheme = origin.find("://");
+  return scheme == std::string_view::npos ? origin : origin.substr(scheme + 3);
+}
+
+bool is_host(std::string_view host) {
+  if (host.empty() || host.front() == '.' || host.front() == '-') return false;
+  return std::ranges::all_of(host, [](char c) {
+    return ascii::is_alnum(c) || c == '.' || c == '-' || c == ':' || c == '_';
+  });
+}
+
+/// "example.com" out of a text that the pattern matches: what looks like a host in it.
+std::string intended_host(std::string sample) {
+  std::string_view host = host_of(sample);
+  while (!host.empty() && !ascii::is_alnum(host.front())) host.remove_prefix(1);
+  host = host.substr(0, host.find_first_of(":/?#\\"));
+  while (!host.empty() && !ascii::is_alnum(host.back())) host.remove_suffix(1);
+  return std::string(host);
+}
+
+}  // namespace
+
+Witness find_witness(std::string_view regex, bool ignore_case) {
+  const Pattern pattern(regex, ignore_case);
+  if (!pattern.ok()) return {};
+  const std::string sample = pattern.sample();
+  const std::string host = intended_host(sample);
+  const auto matches = [&](const std::string& origin) {
+    return pattern.search(origin).value_or(false);
+  };
+  if (host.empty() || host.find('.') == std::string::npos) {
+    // Nothing of a host in it: does it let any origin through?
+    const bool any =
+        !sample.empty() && matches("https://attacker.test") && matches("https://another.invalid");
+    if (any) return {"https://attacker.test", "matches any origin", false};
+    return {};
+  }
+  const std::string mine = registrable(host);
+  struct Try {
+    std::string origin;
+    const char* why;
+  };
+  std::vector<Try> tries;
+  for (const char* scheme : {"https://", "http://"}) {
+    const std::string start(scheme);
+    tries.push_back({start + host + ".attacker.test", "is not anchored at its end"});
+    tries.push_back({start + "attacker" + host, "does not end the name before it with a dot"});
+    tries.push_back({start + "attacker-" + host, "does not end the name before it with a dot"});
+    tries.push_back({start + "attacker" + mine, "does not end the name before it with a dot"});
+    tries.push_back({start + host + "attacker.test", "is not anchored at its end"});
+    tries.push_back({start + host + ".attacker.test:8443", "is not anchored at its end"});
+  }
+  // An unescaped dot takes any letter: one with another letter in its place is another name.
+  const std::string swapped = intended_host(pattern.sample(true));
+  if (pattern.has_loose_dot() && swapped != host) {
+    for (const char* scheme : {"https://", "http://"}) {
+      tries.push_back({scheme + swapped, "has a dot that is not escaped and matches any letter"});
+      tries.push_back({scheme + ("a" + swapped.substr(1)),
+                       "has a dot that is not escaped and matches any letter"});
+    }
+  }
+  const std::string top = host.substr(host.rfind('.'));
+  for (const Try& one : tries) {
+    const std::string_view other = host_of(one.origin);
+    if (!is_host(other) || !matches(one.origin)) continue;
+    const std::string theirs = registrable(other);
+    const bool real = theirs.ends_with(".test") || theirs.ends_with(top);
+    if (theirs != mine && real && theirs.find('.') != std::string::npos) {
+      return {one.origin, one.why, false};
+    }
+  }
+  const std::string clear = "http://" + host;
+  const bool https_meant = regex.find("https") != std::string_view::npos;
+  if (https_meant && matches(clear) && host != "localhost") return {clear, "", true};
+  return {};
+}
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,261 @@
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <map>
+
+#include "audit/certificate.h"
+#include "audit/nginx/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+constexpr std::int64_t kDay = 86'400;
+
+/// A certificate file that some server names, with what is in it.
+struct Loaded {
+  const Directive* at = nullptr;
+  std::string path;
+  std::string text;
+  std::vector<Certificate> chain;
+  std::vector<const Server*> servers;
+};
+
+std::string full_path(const Inspection& in, std::string_view name) {
+  if (name.starts_with('/')) return std::string(name);
+  const std::string& main = in.model.tree.files.front()->path;
+  return main.substr(0, main.rfind('/') + 1) + std::string(name);
+}
+
+/// Every certificate that is in force in a server with TLS and whose file could be read.
+std::vector<Loaded> load(Inspection& in) {
+  std::vector<Loaded> out;
+  if (!in.on_disk) return out;
+  for (const Server& server : in.model.servers) {
+    if (!server.has_tls()) continue;
+    for (const Directive* at : server.scope->effective_all("ssl_certificate")) {
+      if (at->arg(0).find('$') != std::string_view::npos || at->arg(0).starts_with("data:")) {
+        continue;
+      }
+      const auto found = std::ranges::find(out, at, &Loaded::at);
+      if (found != out.end()) {
+        found->servers.push_back(&server);
+        continue;
+      }
+      const std::string path = full_path(in, at->arg(0));
+      const FileReader::Read got = in.files.read(path, path);
+      if (got.source == nullptr) {
+        in.not_checked("CRT-01", "certificate files outside of the given folders are not read");
+        continue;
+      }
+      Loaded one{at, path, got.source->text, parse_certificates(got.source->text), {&server}};
+      if (!one.chain.empty()) out.push_back(std::move(one));
+    }
+  }
+  return out;
+}
+
+void list_certificates(Inspection& in) {
+  for (const Loaded& one : load(in)) {
+    const Certificate& leaf = one.chain.front();
+    in.out.certificates.push_back({one.at->mark(), one.path, leaf.subject, leaf.issuer, leaf.names,
+                                   fmt::format("{} {}", leaf.key_type, leaf.key_bits),
+                                   leaf.not_before, leaf.not_after});
+  }
+}
+
+void check_dates(Inspection& in) {
+  list_certificates(in);
+  for (const Loaded& one : load(in)) {
+    const Certificate& leaf = one.chain.front();
+    const std::int64_t left = leaf.not_after - in.now;
+    const std::int64_t life = leaf.not_after - leaf.not_before;
+    std::string what;
+    Level level = Level::kCritical;
+    if (leaf.not_before > in.now) {
+      what = "the certificate is not valid yet";
+    } else if (left < 0) {
+      what = fmt::format("the certificate expired {} days ago", -left / kDay);
+    } else if (left < 7 * kDay && left < life / 3) {
+      level = Level::kHigh;
+      what = fmt::format("the certificate expires in {} days", left / kDay);
+    } else if (left < std::min(30 * kDay, life / 3)) {
+      level = Level::kMedium;
+      what = fmt::format("the certificate expires in {} days", left / kDay);
+    }
+    if (what.empty()) continue;
+    in.report("CRT-01", level, *one.at, std::move(what))
+        .affected.push_back(one.servers.front()->label());
+  }
+}
+
+/// A wildcard stands for exactly one label (RFC 6125 §6.4.3).
+bool covers(std::string_view pattern, std::string_view name) {
+  if (!pattern.starts_with("*.")) return ascii::iequals(pattern, name);
+  const std::size_t dot = name.find('.');
+  return dot != std::string_view::npos && ascii::iequals(pattern.substr(1), name.substr(dot));
+}
+
+void check_names(Inspection& in) {
+  for (const Loaded& one : load(in)) {
+    const std::vector<std::string>& have = one.chain.front().names;
+    for (const Server* server : one.servers) {
+      std::vector<std::string> missing;
+      for (const std::string_view name : server->names) {
+        const bool concrete = !name.empty() && name != "_" && !name.starts_with('~') &&
+                              name.find('*') == std::string_view::npos && !name.starts_with('.') &&
+                              name.find('.') != std::string_view::npos;
+        if (!concrete) continue;
+        const bool covered = std::ranges::any_of(
+            have, [&](const std::string& pattern) { return covers(pattern, name); });
+        if (!covered) missing.emplace_back(name);
+      }
+      if (missing.empty()) continue;
+      in.report("CRT-02", Level::kHigh, *one.at,
+                fmt::format("the certificate is not for {}: it names {}", join_some(missing),
+                            have.empty() ? "nothing" : join_some(have)))
+          .affected.push_back(server->label());
+    }
+  }
+}
+
+void check_strength(Inspection& in) {
+  for (const Loaded& one : load(in)) {
+    const Certificate& leaf = one.chain.front();
+    std::string what;
+    if (leaf.key_type == "RSA" && leaf.key_bits < 2048) {
+      what = fmt::format("the RSA key has {} bits: expected 2048 or more", leaf.key_bits);
+    } else if (leaf.key_type == "EC" && leaf.key_bits < 224) {
+      what = fmt::format("the EC key has {} bits: expected 256", leaf.key_bits);
+    } else if (!leaf.self_signed &&
+               (leaf.signature_digest == "sha1" || leaf.signature_digest == "md5")) {
+      what = fmt::format("it is signed over {}: expected SHA-256", leaf.signature_digest);
+    }
+    if (what.empty()) continue;
+    in.report("CRT-03", Level::kHigh, *one.at, std::move(what))
+        .affected.push_back(one.servers.front()->label());
+  }
+}
+
+void check_chain(Inspection& in) {
+  for (const Loaded& one : load(in)) {
+    for (std::size_t i = 1; i < one.chain.size(); ++i) {
+      if (issued_by(one.text, i - 1, i)) continue;
+      in.report("CRT-04", Level::kMedium, *one.at,
+                fmt::format("certificate {} of the file did not sign certificate {}: expected the "
+                            "server's first, then each issuer",
+                            i + 1, i))
+          .affected.push_back(one.servers.front()->label());
+      break;
+    }
+    const bool root = one.chain.size() > 1 && one.chain.back().self_signed;
+    if (!root) continue;
+    in.report("CRT-04", Level::kInfo, *one.at,
+              "the root is sent along: clients have it, or do not believe it");
+  }
+}
+
+bool is_everywhere_local(const Loaded& one) {
+  return std::ranges::all_of(one.servers, [](const Server* server) { return server->is_local(); });
+}
+
+/// The certificates that packages make for every host.
+bool is_made_up(std::string_view path) { return path.find("snakeoil") != std::string_view::npos; }
+
+void check_self_signed(Inspection& in) {
+  for (const Loaded& one : load(in)) {
+    if (!one.chain.front().self_signed || is_everywhere_local(one)) continue;
+    if (is_made_up(one.at->arg(0))) continue;
+    in.report("CRT-05", Level::kMedium, *one.at,
+              "the certificate is signed by itself: no client can verify it")
+        .affected.push_back(one.servers.front()->label());
+  }
+  for (const Server& server : in.model.servers) {
+    if (!server.has_tls() || server.is_local()) continue;
+    for (const Directive* at : server.scope->effective_all("ssl_certificate")) {
+      if (!is_made_up(at->arg(0))) continue;
+      in.report("CRT-05", Level::kMedium, *at,
+                "the certificate that the package made up for this host is shown to clients")
+          .affected.push_back(server.label());
+    }
+  }
+}
+
+void check_pairs(Inspection& in) {
+  for (const Loaded& one : load(in)) {
+    const Server& server = *one.servers.front();
+    const auto certificates = server.scope->effective_all("ssl_certificate");
+    const auto keys = server.scope->effective_all("ssl_certificate_key");
+    const auto place = std::ranges::find(certificates, one.at) - certificates.begin();
+    if (static_cast<std::size_t>(place) >= keys.size()) continue;
+    const Directive* key = keys[static_cast<std::size_t>(place)];
+    const std::string path = full_path(in, key->arg(0));
+    const FileReader::Read got = in.files.read(path, path);
+    if (got.source == nullptr) continue;
+    const auto half = public_half(got.source->text);
+    if (!half || *half == one.chain.front().public_key) continue;
+    in.report("CRT-06", Level::kCritical, *key,
+              fmt::format("the key does not belong to {}: nginx does not start", one.at->arg(0)))
+        .affected.push_back(server.label());
+  }
+}
+
+void check_key_files(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Name name : {Name("ssl_certificate_key"), Name("proxy_ssl_certificate_key")}) {
+      for (const Directive* key : scope.own_all(name)) {
+        if (key->arg(0).find('$') != std::string_view::npos) continue;
+        const std::string path = full_path(in, key->arg(0));
+        struct stat about{};
+        const bool looked = in.on_disk && in.files.allowed(path) &&
+                            ::stat(path.c_str(), &about) == 0 && S_ISREG(about.st_mode);
+        // 0640 with a group for those who serve TLS is how Debian does it.
+        const bool open = looked && (about.st_mode & 037) != 0;
+        if (open) {
+          in.report("CRT-07", Level::kHigh, *key,
+                    fmt::format("others may read the private key {} (mode {:04o}): expected 0600",
+                                path, about.st_mode & 07777));
+          continue;
+        }
+        for (const Scope& other : in.model.scopes) {
+          const Directive* root = other.own("root");
+          if (root == nullptr || root->arg(0).size() < 2 || !key->arg(0).starts_with('/')) continue;
+          std::string folder(root->arg(0));
+          if (!folder.ends_with('/')) folder += '/';
+          if (!key->arg(0).starts_with(folder)) continue;
+          Finding& finding =
+              in.report("CRT-07", Level::kHigh, *key,
+                        fmt::format("the private key lies under {}, from which files are served",
+                                    root->arg(0)));
+          finding.trail.push_back({root->mark(), "served from here"});
+          break;
+        }
+      }
+    }
+  }
+}
+
+void check_lifetime(Inspection& in) {
+  for (const Loaded& one : load(in)) {
+    const Certificate& leaf = one.chain.front();
+    const std::int64_t days = (leaf.not_after - leaf.not_before) / kDay;
+    if (days <= 398 || leaf.self_signed || is_everywhere_local(one)) continue;
+    Finding& finding = in.report(
+        "CRT-08", Level::kLow, *one.at,
+        fmt::format("the certificate is good for {} days: browsers take 398 at most", days));
+    finding.confidence = Confidence::kPossible;
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"CRT-01", check_dates},     {"CRT-02", check_names},       {"CRT-03", check_strength},
+    {"CRT-04", check_chain},     {"CRT-05", check_self_signed}, {"CRT-06", check_pairs},
+    {"CRT-07", check_key_files}, {"CRT-08", check_lifetime},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> certificate_rules() { return kRules; }
+
+}  // namespace merlon::audit::nginx

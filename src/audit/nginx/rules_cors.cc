@@ -1,0 +1,296 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+#include "audit/nginx/header_view.h"
+#include "audit/nginx/origin_witness.h"
+#include "audit/nginx/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+constexpr std::string_view kAllowOrigin = "Access-Control-Allow-Origin";
+
+/// One way in which an Origin gets into the answer: the words it is compared with, and where.
+struct Gate {
+  const Directive* at = nullptr;  ///< the map entry or the if
+  std::string_view pattern;       ///< a regular expression, or the exact origin
+  bool regex = false;
+  bool ignore_case = false;
+};
+
+/// All that lets an Origin through; `open` when nothing at all stands in its way.
+struct Gates {
+  std::vector<Gate> list;
+  const Directive* open = nullptr;
+  bool unknown = false;  ///< something that is not understood decides
+};
+
+bool is_true(const Directive* header) {
+  return header != nullptr && ascii::iequals(header_value(*header), "true");
+}
+
+void gates_of_map(const Inspection& in, const Directive& map, Gates& out, int depth) {
+  if (!map.is("map") || depth > 4) {
+    out.unknown = true;
+    return;
+  }
+  const bool by_origin = in.variables.depends_on(
+      map.arg(0), [](std::string_view v) { return v == "http_origin"; }, *in.model.root);
+  for (const Directive* entry : map.body) {
+    const std::string_view key = entry->name.text;
+    const std::string_view value = entry->arg(0);
+    if (key == "include" || key == "hostnames" || key == "volatile") {
+      out.unknown = out.unknown || key == "include";
+      continue;
+    }
+    const std::vector<VariableUse> uses = variables_in(value);
+    const bool reflects = std::ranges::any_of(uses, [&](const VariableUse& use) {
+      return use.name == "http_origin" || in.variables.map_of(use.name) != nullptr;
+    });
+    const bool captured = std::ranges::any_of(
+        uses, [](const VariableUse& use) { return ascii::is_digit(use.name[0]); });
+    if (value.empty() || !by_origin) continue;
+    if (key == "default" && !entry->name.quoted) {
+      if (value == "*" || reflects) out.open = entry;
+      continue;
+    }
+    if (key.starts_with('~')) {
+      const bool ignore_case = key.starts_with("~*");
+      if (!reflects && !captured && value == "0") continue;
+      out.list.push_back({entry, key.substr(ignore_case ? 2 : 1), true, ignore_case});
+    } else {
+      out.list.push_back({entry, key, false, false});
+    }
+  }
+}
+
+/// Reads `if ($variable op pattern)` into a gate; false when it compares something else.
+bool gate_of_if(const Directive& block, Gate& gate, std::string_view& variable, bool& negative) {
+  variable = if_variable(block);
+  if (variable.empty()) return false;
+  variable.remove_prefix(1);
+  std::vector<std::string_view> words;
+  for (const Word& word : block.args) words.push_back(word.text);
+  std::string_view last = words.back();
+  if (last == ")") {
+    words.pop_back();
+    last = words.back();
+  } else if (last.ends_with(')') && !block.args.back().quoted) {
+    last.remove_suffix(1);
+  }
+  gate.at = &block;
+  gate.pattern = last;
+  for (const std::string_view word : words) {
+    if (word == "~" || word == "!~") gate.regex = true;
+    if (word == "~*" || word == "!~*") gate.regex = gate.ignore_case = true;
+    negative = negative || word.starts_with('!');
+  }
+  return true;
+}
+
+void gates_of_variable(const Inspection& in, std::string_view name, const Scope& scope, Gates& out,
+                       int depth);
+
+/// The ifs around `scope`, or around the definitions of what they test.
+bool gates_around(const Inspection& in, const Scope& scope, Gates& out, int depth) {
+  bool found = false;
+  for (const Scope* level = &scope; level != nullptr; level = level->parent) {
+    if ((level->context & (kIfInServer | kIfInLocation)) == 0) continue;
+    Gate gate;
+    std::string_view variable;
+    bool negative = false;
+    if (!gate_of_if(*level->block, gate, variable, negative)) continue;
+    if (variable == "http_origin") {
+      found = true;
+      if (negative) {
+        out.unknown = true;
+      } else if (gate.regex || !gate.pattern.starts_with("$")) {
+        out.list.push_back(gate);
+      }
+      continue;
+    }
+    const bool about_origin = in.variables.depends_on(
+        level->block->arg(0), [](std::string_view v) { return v == "http_origin"; }, scope);
+    if (about_origin && in.variables.map_of(variable) != nullptr) {
+      found = true;
+      gates_of_map(in, *in.variables.map_of(variable), out, depth + 1);
+      continue;
+    }
+    // if ($cors = "true"): what sets $cors inside an if on the origin is the gate.
+    const std::size_t before = out.list.size();
+    gates_of_variable(in, variable, scope, out, depth + 1);
+    found = found || out.list.size() > before;
+  }
+  return found;
+}
+
+void gates_of_variable(const Inspection& in, std::string_view name, const Scope& scope, Gates& out,
+                       int depth) {
+  if (depth > 4) {
+    out.unknown = true;
+    return;
+  }
+  if (const Directive* map = in.variables.map_of(name)) {
+    gates_of_map(in, *map, out, depth);
+    return;
+  }
+  const Server* server = in.model.server_of(scope);
+  for (const Scope& other : in.model.scopes) {
+    if (server != nullptr && in.model.server_of(other) != server) continue;
+    for (const Directive* set : other.own_all("set")) {
+      if (set->arg(0).substr(std::min<std::size_t>(1, set->arg(0).size())) != name) continue;
+      if (set->arg(1).empty()) continue;
+      if (gates_around(in, other, out, depth + 1)) continue;
+      for (const VariableUse& use : variables_in(set->arg(1))) {
+        if (use.name == name) continue;
+        if (use.name == "http_origin") out.open = set;
+        if (in.variables.map_of(use.name) != nullptr) {
+          gates_of_variable(in, use.name, other, out, depth + 1);
+        }
+      }
+    }
+  }
+}
+
+void report_gates(Inspection& in, const Directive& header, const Scope& scope, const Gates& gates) {
+  for (const Gate& gate : gates.list) {
+    const std::string route = in.model.route_of(scope);
+    const bool takes_null =
+        gate.regex ? Pattern(gate.pattern, gate.ignore_case).search("null").value_or(false)
+                   : ascii::iequals(gate.pattern, "null");
+    if (takes_null) {
+      Finding& finding =
+          in.report("COR-03", Level::kMedium, *gate.at,
+                    "the origin \"null\" is allowed: any sandboxed frame or local file has it");
+      finding.trail.push_back({header.mark(), "allowed here"});
+      finding.affected.push_back(route);
+      if (!gate.regex) continue;
+    }
+    if (!gate.regex) continue;
+    const Witness witness = find_witness(gate.pattern, gate.ignore_case);
+    if (witness.origin.empty()) continue;
+    Finding& finding = in.report(
+        "COR-04", witness.only_scheme ? Level::kLow : Level::kHigh, *gate.at,
+        witness.only_scheme
+            ? std::string("the pattern also allows the origin in clear: whoever sits on the wire "
+                          "speaks for it")
+            : fmt::format("the pattern {}: an attacker's own origin is allowed", witness.why));
+    finding.evidence = fmt::format("{} matches {}", witness.origin, gate.pattern);
+    finding.trail.push_back({header.mark(), "allowed here"});
+    finding.affected.push_back(route);
+  }
+}
+
+void check_origins(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* header : scope.own_all("add_header")) {
+      if (!ascii::iequals(header->arg(0), kAllowOrigin)) continue;
+      const std::string_view value = header->arg(1);
+      const bool credentials = is_true(sent_header(scope, "Access-Control-Allow-Credentials"));
+      const std::string route = in.model.route_of(scope);
+      if (value == "*") {
+        if (!credentials) continue;
+        in.report(
+              "COR-01", Level::kMedium, *header,
+              "any origin with credentials: browsers refuse \"*\" here, and the next edit makes "
+              "it the caller's origin; expected a list")
+            .affected.push_back(route);
+        continue;
+      }
+      if (ascii::iequals(value, "null")) {
+        in.report("COR-03", Level::kMedium, *header,
+                  "the origin \"null\" is allowed: any sandboxed frame or local file has it")
+            .affected.push_back(route);
+        continue;
+      }
+      if (value.find('$') == std::string_view::npos) continue;
+      Gates gates;
+      const bool around = gates_around(in, scope, gates, 0);
+      for (const VariableUse& use : variables_in(value)) {
+        if (use.name == "http_origin") {
+          if (!around) gates.open = header;
+        } else {
+          gates_of_variable(in, use.name, scope, gates, 0);
+        }
+      }
+      if (gates.open != nullptr && !gates.unknown) {
+        Finding& finding = in.report(
+            credentials ? "COR-01" : "COR-02", credentials ? Level::kHigh : Level::kMedium,
+            *gates.open,
+            credentials
+                ? "whatever origin asks is allowed, with credentials: any site reads answers as "
+                  "the user; expected a map with exact origins"
+                : "whatever origin asks is allowed: expected a map with exact origins");
+        if (gates.open != header) finding.trail.push_back({header->mark(), "allowed here"});
+        finding.evidence = "Origin: https://attacker.test is answered with itself";
+        finding.affected.push_back(route);
+      }
+      report_gates(in, *header, scope, gates);
+    }
+  }
+}
+
+void check_vary(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* header : scope.own_all("add_header")) {
+      if (!ascii::iequals(header->arg(0), kAllowOrigin)) continue;
+      const bool dynamic = in.variables.depends_on(
+          header->arg(1), [](std::string_view v) { return v == "http_origin"; }, scope);
+      if (!dynamic || return_status(scope) == 204) continue;
+      bool varies = false;
+      for (const Directive* other : scope.effective_all("add_header")) {
+        varies = varies ||
+                 (ascii::iequals(other->arg(0), "Vary") &&
+                  (other->arg(1).find("rigin") != std::string_view::npos || other->arg(1) == "*"));
+      }
+      if (varies || sent_header(scope, "Vary") != nullptr) continue;
+      in.report("COR-05", Level::kLow, *header,
+                "the answer depends on Origin and does not say so: expected \"add_header Vary "
+                "Origin always\", or a cache gives one site's answer to another")
+          .affected.push_back(in.model.route_of(scope));
+    }
+  }
+}
+
+void check_breadth(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* header : scope.own_all("add_header")) {
+      const std::string_view name = header->arg(0);
+      const std::string_view value = header->arg(1);
+      std::string what;
+      if (ascii::iequals(name, "Access-Control-Allow-Private-Network") && value == "true") {
+        what = "public sites may reach this server inside a private network";
+      } else if (ascii::iequals(name, "Access-Control-Max-Age")) {
+        std::uint64_t seconds = 0;
+        for (const char c : value.substr(0, 12)) {
+          if (!ascii::is_digit(c)) break;
+          seconds = seconds * 10 + static_cast<unsigned>(c - '0');
+        }
+        if (seconds > 86'400)
+          what = fmt::format("preflights are kept for {} s: expected 600", seconds);
+      } else if ((ascii::iequals(name, "Access-Control-Allow-Methods") ||
+                  ascii::iequals(name, "Access-Control-Allow-Headers")) &&
+                 value == "*") {
+        what = fmt::format("{} is \"*\": expected those that the API takes", name);
+      }
+      if (what.empty()) continue;
+      in.report("COR-06", Level::kLow, *header, std::move(what))
+          .affected.push_back(in.model.route_of(scope));
+    }
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"COR-01", check_origins}, {"COR-02", nullptr},    {"COR-03", nullptr},
+    {"COR-04", nullptr},       {"COR-05", check_vary}, {"COR-06", check_breadth},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> cors_rules() { return kRules; }
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,273 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "audit/nginx/header_view.h"
+#include "audit/nginx/rules.h"
+#include "base/ascii.h"
+#include "base/ip.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+bool rejects(const Server& server) {
+  const unsigned status = return_status(*server.scope);
+  if (status >= 400) return true;
+  const Directive* reject = server.scope->own("ssl_reject_handshake");
+  if (reject != nullptr && reject->arg(0) == "on") return true;
+  const Location* root = nullptr;
+  for (const Location* location : server.locations) {
+    if (location->path == "/") root = location;
+  }
+  return root != nullptr && return_status(*root->scope) >= 400;
+}
+
+/// Only requests for the names of the server reach it.
+bool is_fenced(const Model& model, const Server& server) {
+  if (server.names.empty()) return false;
+  for (const Socket& socket : model.sockets) {
+    for (const auto& [other, listen] : socket.servers) {
+      if (other == &server && socket.servers.front().first == &server) return false;
+    }
+    const bool here = std::ranges::any_of(socket.servers,
+                                          [&](const auto& pair) { return pair.first == &server; });
+    if (here && !rejects(*socket.servers.front().first)) return false;
+  }
+  return std::ranges::none_of(server.names, [](std::string_view name) {
+    return name == "_" || name.starts_with('~') || name.empty();
+  });
+}
+
+void check_host_header(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Name name : {Name("proxy_set_header"), Name("grpc_set_header")}) {
+      for (const Directive* header : scope.own_all(name)) {
+        if (!ascii::iequals(header->arg(0), "Host")) continue;
+        const Origin origin = in.variables.origin(header->arg(1), scope, *header);
+        if (!origin.client() || (origin.taint & kHostOnly) != 0) continue;
+        if (!origin.source.starts_with("$http_") && !origin.source.starts_with("$arg_") &&
+            !origin.source.starts_with("$cookie_")) {
+          continue;
+        }
+        const Server* server = in.model.server_of(scope);
+        const bool fenced = origin.source == "$http_host" && server != nullptr && in.model.framed &&
+                            is_fenced(in.model, *server);
+        Finding& finding = in.report(
+            "HST-01", fenced ? Level::kLow : Level::kMedium, *header,
+            fmt::format("the upstream gets the Host that the client wrote in {}: expected $host",
+                        origin.source));
+        finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
+        finding.affected.push_back(in.model.route_of(scope));
+        if (header->arg(1) == "$http_host") {
+          finding.fix = replace_statement(*header, fmt::format("{} Host $host;", name.text));
+        }
+      }
+    }
+  }
+}
+
+void check_default_server(Inspection& in) {
+  if (!in.model.framed) {
+    in.not_checked("HST-02", "the other servers of the sockets are not in the files");
+    return;
+  }
+  if (in.model.http->incomplete) return;
+  for (const Socket& socket : in.model.sockets) {
+    const auto& [server, listen] = socket.servers.front();
+    if (listen->is_local() || rejects(*server) || only_redirects(*server)) continue;
+    const bool alone = in.model.servers.size() == 1 || socket.servers.size() == 1;
+    const bool meant = std::ranges::any_of(
+        server->names, [](std::string_view name) { return name == "_" || name.empty(); });
+    Finding& finding = in.report(
+        "HST-02", alone || (meant && listen->default_server) ? Level::kInfo : Level::kMedium,
+        server->at(),
+        fmt::format("requests for unknown hosts on {} are answered by {}: expected a default "
+                    "server that returns 444 or 421",
+                    socket.name, server->label()));
+    if (socket.explicit_default && listen->at != nullptr) {
+      finding.trail.push_back({listen->at->mark(), "it is the default server by this line"});
+    } else {
+      finding.trail.push_back({server->at().mark(), "it is the default server by coming first"});
+    }
+    finding.affected.push_back(socket.name);
+  }
+}
+
+void check_forwarded_host(Inspection& in) {
+  Finding* unset = nullptr;
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* header : scope.own_all("proxy_set_header")) {
+      const std::string_view name = header->arg(0);
+      const bool host =
+          ascii::iequals(name, "X-Forwarded-Host") || ascii::iequals(name, "Forwarded");
+      const bool proto = ascii::iequals(name, "X-Forwarded-Proto");
+      if (!host && !proto) continue;
+      const std::string_view value = header->arg(1);
+      const bool passed = value == "$http_x_forwarded_host" || value == "$http_forwarded" ||
+                          value == "$http_x_forwarded_proto";
+      if (!passed || scope.level_of("set_real_ip_from") != nullptr) continue;
+      in.report(
+            "HST-03", Level::kMedium, *header,
+            fmt::format("{} is handed on as the client wrote it: expected nginx's own value", name))
+          .affected.push_back(in.model.route_of(scope));
+    }
+  }
+  for (const Location& location : in.model.locations) {
+    const Scope& scope = *location.scope;
+    const Directive* pass = scope.own("proxy_pass");
+    if (pass == nullptr || location.internal || return_status(scope) != 0) continue;
+    if (forwarded_header(scope, "X-Forwarded-Host") != nullptr) continue;
+    if (scope.level_of("set_real_ip_from") != nullptr) continue;
+    if (scope.level_of("proxy_set_header") == nullptr && scope.may_inherit_unseen()) continue;
+    if (scope.incomplete) continue;
+    if (unset == nullptr) {
+      unset = &in.report("HST-03", Level::kLow, *pass,
+                         "an X-Forwarded-Host that a client sends reaches the upstream: expected "
+                         "\"proxy_set_header X-Forwarded-Host $host\"");
+      unset->confidence = Confidence::kPossible;
+    }
+    unset->affected.push_back(location.label());
+  }
+}
+
+void check_trusted_proxies(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* from : scope.own_all("set_real_ip_from")) {
+      const std::string_view block = from->arg(0);
+      const auto cidr = Cidr::parse(block);
+      const bool everyone = block == "0.0.0.0/0" || block == "::/0" || block == "all" ||
+                            (cidr && cidr->prefix_bits <= 4);
+      if (!everyone) continue;
+      Finding& finding = in.report(
+          "XFF-01", Level::kHigh, *from,
+          fmt::format("{} lets every client choose its own address: expected the addresses of your "
+                      "proxies",
+                      block));
+      finding.evidence = "X-Forwarded-For: 127.0.0.1 passes every address list";
+      finding.affected.push_back(in.model.route_of(scope));
+    }
+  }
+}
+
+void check_passed_addresses(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Name name : {Name("proxy_set_header"), Name("grpc_set_header"),
+                            Name("fastcgi_param"), Name("uwsgi_param")}) {
+      for (const Directive* header : scope.own_all(name)) {
+        std::string field(header->arg(0));
+        std::ranges::transform(field, field.begin(),
+                               [](char c) { return c == '_' ? '-' : ascii::lower(c); });
+        if (field.starts_with("http-")) field.erase(0, 5);
+        const bool address = field == "x-forwarded-for" || field == "x-real-ip" ||
+                             field == "remote-addr" || field == "true-client-ip" ||
+                             field == "x-client-ip";
+        if (!address) continue;
+        const std::string_view value = header->arg(1);
+        const Origin origin = in.variables.origin(value, scope, *header);
+        const bool from_client = origin.source.starts_with("$http_") ||
+                                 origin.source.starts_with("$arg_") ||
+                                 origin.source.starts_with("$cookie_");
+        if (!from_client || scope.level_of("set_real_ip_from") != nullptr) continue;
+        in.report("XFF-02", Level::kMedium, *header,
+                  fmt::format("the upstream is told the address that the client wrote in {}: "
+                              "expected $remote_addr or $proxy_add_x_forwarded_for",
+                              origin.source))
+            .affected.push_back(in.model.route_of(scope));
+      }
+    }
+  }
+}
+
+void check_proxy_protocol(Inspection& in) {
+  for (const Server& server : in.model.servers) {
+    for (const Listen& listen : server.listens) {
+      if (!listen.proxy_protocol || listen.is_local() || listen.at == nullptr) continue;
+      if (server.scope->level_of("set_real_ip_from") != nullptr) continue;
+      if (server.scope->may_inherit_unseen()) continue;
+      const bool believed = in.variables.is_used("proxy_protocol_addr");
+      Finding& finding = in.report(
+          "XFF-03", believed ? Level::kHigh : Level::kMedium, *listen.at,
+          "whoever connects may send a PROXY line: expected set_real_ip_from with the load "
+          "balancer's addresses");
+      finding.affected.push_back(server.label());
+    }
+  }
+}
+
+/// Request headers in which a scope tells its upstream who the user is, by lower-case name.
+std::map<std::string, const Directive*> identity_headers(const Inspection& in, const Scope& scope) {
+  std::map<std::string, const Directive*> out;
+  for (const Directive* header : scope.effective_all("proxy_set_header")) {
+    std::string name(header->arg(0));
+    std::ranges::transform(name, name.begin(), ascii::lower);
+    if (name == "host" || name == "cookie" || name == "authorization" || name == "connection") {
+      continue;
+    }
+    const bool identity = in.variables.depends_on(
+        header->arg(1),
+        [](std::string_view v) {
+          return v.starts_with("upstream_http_") || v == "remote_user" ||
+                 v.starts_with("ssl_client_s_dn") || v.starts_with("ssl_client_cert") ||
+                 v.starts_with("ssl_client_escaped_cert") || v == "ssl_client_verify" ||
+                 v.starts_with("ssl_client_fingerprint") || v.starts_with("jwt_claim_");
+        },
+        scope);
+    if (identity) out.emplace(name, header);
+  }
+  return out;
+}
+
+void check_identity_headers(Inspection& in) {
+  for (const Server& server : in.model.servers) {
+    std::map<std::string, const Directive*> all;
+    std::map<std::string, std::string_view> upstream_of;
+    for (const Location* location : server.all_locations) {
+      const Directive* pass = location->scope->own("proxy_pass");
+      if (pass == nullptr || location->scope->has("internal")) continue;
+      for (const auto& [name, header] : identity_headers(in, *location->scope)) {
+        all.emplace(name, header);
+        upstream_of.emplace(name, pass->arg(0));
+      }
+    }
+    for (const Location* location : server.all_locations) {
+      const Scope& scope = *location->scope;
+      const Directive* pass = scope.own("proxy_pass");
+      if (pass == nullptr || scope.has("internal") || all.empty() || scope.incomplete) continue;
+      if (return_status(scope) != 0 || is_denied_to_all(scope)) continue;
+      std::vector<std::string> open;
+      const Directive* cause = nullptr;
+      for (const auto& [name, header] : all) {
+        const bool set = std::ranges::any_of(
+            scope.effective_all("proxy_set_header"),
+            [&](const Directive* d) { return ascii::iequals(d->arg(0), name); });
+        const bool same = parse_target(upstream_of[name]).host == parse_target(pass->arg(0)).host;
+        if (set || !same) continue;
+        open.emplace_back(header->arg(0));
+        cause = header;
+      }
+      if (open.empty()) continue;
+      Finding& finding = in.report(
+          "XFF-04", Level::kHigh, *pass,
+          fmt::format("the upstream trusts {}, and here the client's own reaches it: expected "
+                      "\"proxy_set_header {} \\\"\\\"\"",
+                      join_some(open), open.front()));
+      finding.trail.push_back({cause->mark(), "elsewhere it carries the verified identity"});
+      finding.evidence = fmt::format("{}: admin, sent by a client, is believed", open.front());
+      finding.affected.push_back(location->label());
+    }
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"HST-01", check_host_header},      {"HST-02", check_default_server},
+    {"HST-03", check_forwarded_host},   {"XFF-01", check_trusted_proxies},
+    {"XFF-02", check_passed_addresses}, {"XFF-03", check_proxy_protocol},
+    {"XFF-04", check_identity_headers},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> forwarding_rules() { return kRules; }
+
+}  // namespace merlon::audit::nginx

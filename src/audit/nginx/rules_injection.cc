@@ -1,0 +1,266 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "audit/nginx/header_view.h"
+#include "audit/nginx/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+/// The part of a URL that says which server it leads to: up to a "/" or a variable that always
+/// starts with one.
+std::string_view host_part(std::string_view url, const Variables& variables, const Scope& scope,
+                           const Directive& user) {
+  const std::size_t scheme = url.find("://");
+  const std::size_t from = scheme == std::string_view::npos ? 0 : scheme + 3;
+  std::size_t end = std::min(url.find_first_of("/?#", from), url.size());
+  for (const VariableUse& use : variables_in(url)) {
+    if (use.at < from || use.at >= end) continue;
+    if (use.name == "is_args" || use.name == "args") {
+      end = std::min(end, use.at);
+      continue;
+    }
+    const Origin origin = variables.origin_of_variable(use.name, scope, user);
+    if ((origin.taint & kRooted) != 0) end = std::min(end, use.at);
+  }
+  return url.substr(0, end);
+}
+
+/// Whether a client can make `host` lead where it likes.
+bool chooses_host(const Origin& origin, std::string_view host) {
+  if (!origin.client()) return false;
+  // One label of a name that ends in a fixed domain stays inside that domain.
+  const std::vector<VariableUse> uses = variables_in(host);
+  if ((origin.taint & kSlashFree) != 0 && !uses.empty()) {
+    const std::size_t after = uses.back().at + uses.back().length;
+    if (after < host.size() && host[after] == '.') return false;
+  }
+  return true;
+}
+
+/// A server that answers to any Host: the default one of a socket, or one with a wildcard name.
+bool accepts_any_host(const Model& model, const Server& server) {
+  for (const Socket& socket : model.sockets) {
+    if (!socket.servers.empty() && socket.servers.front().first == &server && model.framed) {
+      return true;
+    }
+  }
+  return std::ranges::any_of(server.names, [](std::string_view name) {
+    return name == "_" || name == "*" || name == "~.*" || name == "~.+" || name == "~^.*$" ||
+           name == "~^(.*)$" || name == "~^(.+)$";
+  });
+}
+
+void check_ssrf(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    const Directive* pass = pass_of(*scope);
+    if (pass == nullptr || pass->is("passenger_enabled")) continue;
+    const std::string_view to = pass->arg(0);
+    const std::string_view host = host_part(to, in.variables, *scope, *pass);
+    if (host.find('$') == std::string_view::npos) continue;
+    const Origin origin = in.variables.origin(host, *scope, *pass);
+    if (!chooses_host(origin, host)) continue;
+    const Server* server = in.model.server_of(*scope);
+    if ((origin.taint & kHostOnly) != 0 &&
+        (server == nullptr || !accepts_any_host(in.model, *server))) {
+      continue;
+    }
+    const bool internal = scope->has("internal");
+    Finding& finding = in.report(
+        "SSR-01", internal ? Level::kMedium : Level::kCritical, *pass,
+        fmt::format("{} decides which server is asked, and the client chooses it: expected a map "
+                    "to a list of upstreams",
+                    origin.source));
+    finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
+    finding.evidence =
+        fmt::format("{} can be made to lead to 169.254.169.254 or 127.0.0.1", origin.source);
+    finding.affected.push_back(in.model.route_of(*scope));
+  }
+}
+
+/// The target of a redirect, or "" when the directive makes none.
+std::string_view redirect_target(const Directive& directive) {
+  if (directive.is("return")) {
+    if (directive.args.size() == 1) {
+      const std::string_view only = directive.arg(0);
+      return only.starts_with("http") || only.starts_with('$') ? only : std::string_view{};
+    }
+    return directive.arg(0).starts_with('3') ? directive.arg(1) : std::string_view{};
+  }
+  if (!directive.is("rewrite")) return {};
+  const std::string_view flag = directive.arg(2);
+  const std::string_view to = directive.arg(1);
+  const bool redirects = flag == "redirect" || flag == "permanent" || to.starts_with("http://") ||
+                         to.starts_with("https://") || to.starts_with("$scheme");
+  return redirects ? to : std::string_view{};
+}
+
+void check_open_redirect(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    for (const Directive* directive : scope->settings) {
+      const std::string_view to = redirect_target(*directive);
+      if (to.empty() || to.starts_with('/')) continue;
+      const std::string_view host = host_part(to, in.variables, *scope, *directive);
+      if (host.find('$') == std::string_view::npos) continue;
+      const Origin origin = in.variables.origin(host, *scope, *directive);
+      if (!chooses_host(origin, host) || (origin.taint & kHostOnly) != 0) continue;
+      if (origin.source == "$http_host") continue;  // the client's own host; TLS-14 speaks of it
+      Finding& finding = in.report(
+          "SSR-03", Level::kMedium, *directive,
+          fmt::format("{} decides where the redirect leads, and whoever makes the link chooses it",
+                      origin.source));
+      finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
+      finding.affected.push_back(in.model.route_of(*scope));
+    }
+  }
+}
+
+struct Sink {
+  std::string_view text;
+  const char* into;
+};
+
+/// The texts of a directive that become part of a header or a request line.
+std::vector<Sink> sinks_of(const Directive& directive) {
+  std::vector<Sink> out;
+  const std::string_view name = directive.name.text;
+  if (name == "return" || name == "rewrite") {
+    const std::string_view to = redirect_target(directive);
+    if (!to.empty()) out.push_back({to, "the Location field"});
+  } else if (name == "add_header" || name == "add_trailer") {
+    out.push_back({directive.arg(1), "a response header"});
+  } else if (name == "proxy_set_header" || name == "grpc_set_header") {
+    out.push_back({directive.arg(1), "a header of the request to the upstream"});
+  } else if (name == "proxy_pass") {
+    out.push_back({directive.arg(0), "the request line to the upstream"});
+  }
+  return out;
+}
+
+void check_splitting(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    if ((scope.context & (kHttp | kServer | kLocation | kIfInServer | kIfInLocation)) == 0) {
+      continue;
+    }
+    for (const Directive* directive : scope.settings) {
+      for (const Sink& sink : sinks_of(*directive)) {
+        if (sink.text.find('$') == std::string_view::npos) continue;
+        for (const VariableUse& use : variables_in(sink.text)) {
+          const bool capture = ascii::is_digit(use.name[0]);
+          // nginx escapes what a rewrite captured when it redirects.
+          if (capture && directive->is("rewrite")) continue;
+          const Origin origin = in.variables.origin_of_variable(use.name, scope, *directive);
+          if (!origin.line_breaks() || !origin.client()) continue;
+          Finding& finding = in.report(
+              "INJ-01", Level::kHigh, *directive,
+              fmt::format("${} is percent-decoded and can hold a line break, which splits {}: "
+                          "expected $request_uri, or a pattern that excludes line breaks",
+                          use.name, sink.into));
+          finding.evidence = "a path with %0d%0aX-Injected:%20yes adds a field of the client's own";
+          finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
+          finding.affected.push_back(in.model.route_of(scope));
+          const bool whole = sink.text.find("$uri") != std::string_view::npos && use.name == "uri";
+          if (whole && directive->is("return")) {
+            std::string text = statement(*directive);
+            const std::size_t at = text.find("$uri$is_args$args");
+            const std::size_t length = at == std::string::npos ? 4 : 17;
+            const std::size_t place = at == std::string::npos ? text.find("$uri") : at;
+            text.replace(place, length, "$request_uri");
+            finding.fix = replace_statement(*directive, text + ";");
+          }
+          break;
+        }
+      }
+    }
+  }
+}
+
+void check_lenient_headers(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    const Directive* ignore = scope.own("ignore_invalid_headers");
+    if (ignore != nullptr && ignore->arg(0) == "off") {
+      Finding& finding = in.report(
+          "INJ-02", Level::kHigh, *ignore,
+          "header names with any bytes are passed on: what nginx and the upstream make of them may "
+          "differ, which is how requests are smuggled");
+      finding.affected.push_back(in.model.route_of(scope));
+      finding.fix = remove_statement(*ignore);
+    }
+    const Directive* underscores = scope.own("underscores_in_headers");
+    if (underscores != nullptr && underscores->arg(0) == "on") {
+      Finding& finding = in.report(
+          "INJ-03", Level::kMedium, *underscores,
+          "names with underscores are passed on: X_Forwarded_For and X-Forwarded-For become one "
+          "variable in CGI-like upstreams");
+      finding.affected.push_back(in.model.route_of(scope));
+      finding.fix = remove_statement(*underscores);
+    }
+  }
+}
+
+void check_referers(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    const Directive* valid = scope->own("valid_referers");
+    if (valid == nullptr) continue;
+    const bool none = std::ranges::any_of(valid->args, [](const Word& word) {
+      return word.text == "none" || word.text == "blocked";
+    });
+    // For pictures it keeps other sites from embedding them, which is all that it is good for.
+    const bool hotlinks = scope->location != nullptr && scope->location->is_regex() &&
+                          scope->location->path.find('.') != std::string_view::npos;
+    if (!none || hotlinks || pass_of(*scope) == nullptr) continue;
+    in.report("INJ-04", Level::kLow, *valid,
+              "requests without a Referer pass: this stops no forged request")
+        .affected.push_back(in.model.route_of(*scope));
+  }
+}
+
+/// A map that turns the Upgrade field into a value only where it is there, or is "websocket".
+bool is_constant_upgrade(std::string_view value) {
+  return ascii::iequals(value, "upgrade") || ascii::iequals(value, "Upgrade, HTTP2-Settings");
+}
+
+bool speaks_of_websocket(const Location* location) {
+  return location != nullptr && location->path != "/" && is_streaming_path(location->path);
+}
+
+void check_h2c(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    if (!scope->has("proxy_pass")) continue;
+    const Directive* upgrade = forwarded_header(*scope, "Upgrade");
+    const Directive* connection = forwarded_header(*scope, "Connection");
+    if (upgrade == nullptr || connection == nullptr) continue;
+    if (upgrade->arg(1) != "$http_upgrade") continue;
+    const Location* location = in.model.location_of(*scope);
+    const bool copied = connection->arg(1) == "$http_connection";
+    if (!copied && !is_constant_upgrade(connection->arg(1))) continue;
+    if (!copied && speaks_of_websocket(location)) continue;
+    const Directive* version = scope->effective("proxy_http_version");
+    if (version == nullptr || version->arg(0) == "1.0") continue;  // 1.0 has no upgrade
+    if (parse_target(scope->own("proxy_pass")->arg(0)).scheme == "https") continue;
+    Finding& finding = in.report(
+        "INJ-05", copied ? Level::kHigh : Level::kMedium, *connection,
+        copied ? "the client's Upgrade and Connection are passed on: with \"h2c\" the upstream "
+                 "speaks HTTP/2 to the client past every rule of this server"
+               : "every request asks the upstream to upgrade to what the client names, h2c too: "
+                 "expected a map that lets \"websocket\" through only");
+    finding.confidence = Confidence::kLikely;
+    finding.trail.push_back({upgrade->mark(), "Upgrade is the client's"});
+    finding.affected.push_back(in.model.route_of(*scope));
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"SSR-01", check_ssrf},      {"SSR-03", check_open_redirect},
+    {"INJ-01", check_splitting}, {"INJ-02", check_lenient_headers},
+    {"INJ-03", nullptr},         {"INJ-04", check_referers},
+    {"INJ-05", check_h2c},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> injection_rules() { return kRules; }
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,173 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+
+#include "audit/nginx/header_view.h"
+#include "audit/nginx/identity_view.h"
+#include "audit/nginx/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+bool has_any(std::string_view text, std::initializer_list<std::string_view> words) {
+  return std::ranges::any_of(
+      words, [&](std::string_view word) { return text.find(word) != std::string_view::npos; });
+}
+
+bool is_credential(std::string_view name) {
+  if (name == "http_authorization" || name == "http_cookie" || name == "request_body" ||
+      name == "sent_http_set_cookie" || name == "upstream_http_set_cookie" ||
+      name == "http_proxy_authorization" || name == "http_x_api_key" ||
+      name == "http_x_auth_token" || name == "http_apikey") {
+    return true;
+  }
+  if (name.starts_with("cookie_")) {
+    return has_any(name, {"sess", "auth", "token", "jwt", "sid", "csrf", "remember"});
+  }
+  if (name.starts_with("http_")) return has_any(name, {"token", "secret", "api_key", "password"});
+  return !query_credential_in(fmt::format("${}", name)).empty();
+}
+
+/// The names of the formats that some access_log uses.
+std::set<std::string_view> formats_in_use(const Model& model) {
+  std::set<std::string_view> out;
+  for (const Scope& scope : model.scopes) {
+    for (const Directive* log : scope.own_all("access_log")) {
+      if (log->args.size() >= 2) out.insert(log->arg(1));
+    }
+  }
+  return out;
+}
+
+void check_credentials(Inspection& in) {
+  const std::set<std::string_view> used = formats_in_use(in.model);
+  for (const Scope& scope : in.model.scopes) {
+    if (scope.context != kHttp) continue;
+    for (const Directive* format : scope.own_all("log_format")) {
+      const bool applies = used.contains(format->arg(0)) || !in.model.framed;
+      for (std::size_t i = 1; i < format->args.size(); ++i) {
+        const Word& word = format->args[i];
+        std::vector<std::string> leaks;
+        for (const VariableUse& use : variables_in(word.text)) {
+          const std::string name = fmt::format("${}", use.name);
+          // A map may have masked it: what the map makes of it is not the credential.
+          if (is_credential(use.name) && in.variables.map_of(use.name) == nullptr) {
+            leaks.push_back(name);
+          }
+        }
+        if (leaks.empty()) continue;
+        Finding& finding = in.report(
+            "LOG-01", applies ? Level::kHigh : Level::kInfo, *format, word,
+            fmt::format("{} {} into the log as sent: who reads the log can act as the user{}",
+                        join_some(leaks), leaks.size() == 1 ? "goes" : "go",
+                        applies ? "" : " (no access_log uses this format yet)"));
+        finding.affected.push_back(fmt::format("log_format {}", format->arg(0)));
+      }
+    }
+  }
+}
+
+void check_access_log(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    if ((scope.context & (kHttp | kServer)) == 0) continue;
+    const Directive* log = scope.own("access_log");
+    if (log == nullptr || (log->arg(0) != "off" && log->arg(0) != "/dev/null")) continue;
+    if (scope.block == &in.model.tree.root) continue;
+    if (scope.server != nullptr) {
+      if (only_redirects(*scope.server) || scope.server->is_local()) continue;
+      if (return_status(scope) != 0) continue;
+      const bool status_only =
+          !scope.server->all_locations.empty() &&
+          std::ranges::all_of(scope.server->all_locations, [](const Location* location) {
+            return handler_of(*location->scope).kind == Handler::Kind::kStatus ||
+                   is_denied_to_all(*location->scope);
+          });
+      if (status_only) continue;
+    }
+    if (scope.context == kHttp) {
+      const bool own = !in.model.servers.empty() &&
+                       std::ranges::all_of(in.model.servers, [](const Server& server) {
+                         return server.scope->has("access_log");
+                       });
+      if (own) continue;
+    }
+    Finding& finding = in.report("LOG-02", Level::kMedium, *log,
+                                 "requests leave no trace: expected an access log");
+    finding.affected.push_back(in.model.route_of(scope));
+  }
+}
+
+void check_error_log(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* log : scope.own_all("error_log")) {
+      const std::string_view path = log->arg(0);
+      const std::string_view level = log->arg(1);
+      std::string what;
+      if (path == "off") {
+        what = "error_log knows no \"off\": it writes to a file of that name";
+      } else if (path == "/dev/null") {
+        what = "errors leave no trace: expected a file or stderr at warn";
+      } else if (level == "emerg" || level == "alert" || level == "crit") {
+        what = fmt::format(
+            "at {} refused requests and failed upstreams are not logged: expected "
+            "error or warn",
+            level);
+      }
+      if (what.empty()) continue;
+      in.report("LOG-03", Level::kMedium, *log, std::move(what))
+          .affected.push_back(in.model.route_of(scope));
+    }
+  }
+}
+
+void check_fields(Inspection& in) {
+  const std::set<std::string_view> used = formats_in_use(in.model);
+  for (const Scope& scope : in.model.scopes) {
+    if (scope.context != kHttp) continue;
+    for (const Directive* format : scope.own_all("log_format")) {
+      if (!used.contains(format->arg(0))) continue;
+      std::string all;
+      for (std::size_t i = 1; i < format->args.size(); ++i) all.append(format->arg(i));
+      std::vector<std::string> missing;
+      if (!has_any(all, {"remote_addr", "proxy_protocol_addr", "realip", "x_forwarded_for",
+                         "x_real_ip", "connecting_ip"})) {
+        missing.emplace_back("the client's address");
+      }
+      if (!has_any(all, {"$status", "${status", "upstream_status"})) {
+        missing.emplace_back("the status");
+      }
+      if (!has_any(all, {"$request", "${request", "$uri", "${uri"})) {
+        missing.emplace_back("the request");
+      }
+      if (!has_any(all, {"$time_", "${time_", "$msec", "${msec"})) missing.emplace_back("the time");
+      if (missing.empty()) continue;
+      in.report("LOG-04", Level::kLow, *format,
+                fmt::format("log format {} lacks {}", format->arg(0), join_some(missing)));
+    }
+  }
+}
+
+void check_escape(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* format : scope.own_all("log_format")) {
+      if (format->arg(1) != "escape=none") continue;
+      in.report("LOG-05", Level::kLow, *format,
+                "what clients send is logged unescaped: they can write lines of their own; "
+                "expected escape=json");
+    }
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"LOG-01", check_credentials}, {"LOG-02", check_access_log}, {"LOG-03", check_error_log},
+    {"LOG-04", check_fields},      {"LOG-05", check_escape},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> logging_rules() { return kRules; }
+
+}  // namespace merlon::audit::nginx

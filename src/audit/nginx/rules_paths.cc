@@ -1,0 +1,302 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "audit/nginx/header_view.h"
+#include "audit/nginx/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+bool is_prefix(const Location& location) {
+  return location.match == Location::Match::kPrefix ||
+         location.match == Location::Match::kPrefixFirst;
+}
+
+/// "favicon.ico": a name with an extension stands for one file.
+bool names_a_file(std::string_view path) {
+  const std::size_t slash = path.rfind('/');
+  const std::string_view leaf = slash == std::string_view::npos ? path : path.substr(slash + 1);
+  const std::size_t dot = leaf.rfind('.');
+  return dot != std::string_view::npos && dot > 0 && leaf.size() - dot <= 6;
+}
+
+/// Adds the slash to the path of a location whose header stands on one line.
+std::vector<Edit> add_slash(const Location& location) {
+  const Directive& block = location.at();
+  const Word& path = block.args.back();
+  const std::string_view line = block.file->line(path.line);
+  if (path.quoted || path.column + path.length > line.size() + 1) return {};
+  std::string changed(line);
+  changed.insert(path.column - 1 + path.length, "/");
+  return {{block.file, path.line, path.line, changed + "\n"}};
+}
+
+void check_alias(Inspection& in) {
+  for (const Location& location : in.model.locations) {
+    const Directive* alias = location.scope->own("alias");
+    if (alias == nullptr || !is_prefix(location) || location.path.ends_with('/')) continue;
+    if (location.scope->has("internal") || location.path.empty()) continue;
+    if (handler_of(*location.scope).kind != Handler::Kind::kStatic) continue;
+    const std::string_view folder = alias->arg(0);
+    if (folder.ends_with('/')) {
+      Finding& finding = in.report(
+          "PTH-01", Level::kCritical, location.at(),
+          fmt::format("location {} has no slash at its end and its alias has: files outside of {} "
+                      "are served",
+                      location.path, folder));
+      finding.evidence = fmt::format("GET {}../secret reads {}../secret", location.path, folder);
+      finding.trail.push_back({alias->mark(), "what follows the prefix is put behind this"});
+      finding.affected.push_back(location.label());
+      finding.fix = add_slash(location);
+      continue;
+    }
+    if (names_a_file(location.path) || names_a_file(folder) ||
+        folder.find('$') != std::string_view::npos) {
+      continue;
+    }
+    Finding& finding = in.report(
+        "PTH-01", Level::kLow, location.at(),
+        fmt::format("neither location {} nor its alias ends in a slash: folders whose names start "
+                    "like {} are served too",
+                    location.path, folder));
+    finding.evidence = fmt::format("GET {}-backup/x reads {}-backup/x", location.path, folder);
+    finding.affected.push_back(location.label());
+  }
+}
+
+bool guards(const Inspection& in, const Scope& scope) {
+  return is_denied_to_all(scope) || has_network_acl(scope) || has_authentication(in.model, scope);
+}
+
+void check_merge_slashes(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    const Directive* merge = scope.own("merge_slashes");
+    if (merge == nullptr || merge->arg(0) != "off") continue;
+    std::vector<std::string> guarded;
+    for (const Location& location : in.model.locations) {
+      if (!location.scope->is_below(scope) || location.path == "/") continue;
+      const Scope& outer = *location.server->scope;
+      if (guards(in, *location.scope) && !guards(in, outer)) guarded.push_back(location.label());
+    }
+    Finding& finding =
+        in.report("PTH-02", guarded.empty() ? Level::kInfo : Level::kHigh, *merge,
+                  guarded.empty()
+                      ? std::string("merge_slashes off: //path and /path are different paths here")
+                      : fmt::format("merge_slashes off: with one more slash a request goes past {}",
+                                    join_some(guarded)));
+    if (!guarded.empty()) {
+      const std::size_t slash = guarded.front().find('/');
+      if (slash != std::string::npos) {
+        finding.evidence = fmt::format("GET /{} is not matched", guarded.front().substr(slash));
+      }
+    }
+    finding.affected = guarded;
+    finding.fix = remove_statement(*merge);
+  }
+}
+
+void check_case(Inspection& in) {
+  for (const Location& location : in.model.locations) {
+    const bool sensitive = is_prefix(location) || location.match == Location::Match::kRegex;
+    if (!sensitive || location.path == "/" || location.path.find('.') != std::string_view::npos) {
+      continue;
+    }
+    if (location.path.find_first_of("abcdefghijklmnopqrstuvwxyz") == std::string_view::npos)
+      continue;
+    if (!is_denied_to_all(*location.scope) || is_denied_to_all(*location.server->scope)) continue;
+    std::string upper(location.path);
+    std::ranges::transform(upper, upper.begin(), [](char c) {
+      return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    });
+    if (location.is_regex()) continue;
+    const Location* other = in.model.match(*location.server, upper);
+    if (other == nullptr || other == &location || pass_of(*other->scope) == nullptr) continue;
+    if (guards(in, *other->scope)) continue;
+    Finding& finding = in.report(
+        "PTH-05", Level::kInfo, location.at(),
+        fmt::format("{} is denied and {} is proxied: an upstream that ignores case answers it",
+                    location.path, upper));
+    finding.confidence = Confidence::kPossible;
+    finding.affected.push_back(location.label());
+  }
+}
+
+void check_loose_regex(Inspection& in) {
+  for (const Location& location : in.model.locations) {
+    if (!location.is_regex() || !location.pattern->ok()) continue;
+    if (is_denied_to_all(*location.scope)) continue;  // matching more denies more
+    const std::string_view regex = location.path;
+    if (location.pattern->has_loose_dot()) {
+      Finding& finding =
+          in.report("PTH-07", Level::kMedium, location.at(),
+                    fmt::format("the dot in {} is not escaped and matches any letter: expected "
+                                "\"\\.\"",
+                                regex));
+      const std::string sample = location.pattern->sample(true);
+      if (!sample.empty()) finding.evidence = fmt::format("{} matches too", sample);
+      finding.affected.push_back(location.label());
+      continue;
+    }
+    const bool script = regex.find("\\.php") != std::string_view::npos ||
+                        regex.find("\\.cgi") != std::string_view::npos ||
+                        regex.find("\\.pl") != std::string_view::npos;
+    const bool ends =
+        regex.find('$') != std::string_view::npos || regex.find("\\z") != std::string_view::npos;
+    if (!script || ends || pass_of(*location.scope) == nullptr) continue;
+    if (location.scope->has("fastcgi_split_path_info")) continue;
+    if (!location.pattern->search("/upload/x.php.jpg").value_or(false) &&
+        !location.pattern->search("/x.cgi.jpg").value_or(false)) {
+      continue;
+    }
+    Finding& finding = in.report(
+        "PTH-07", Level::kMedium, location.at(),
+        fmt::format("{} is not anchored: files whose names only contain it are run as scripts",
+                    regex));
+    finding.evidence = "/upload/x.php.jpg matches";
+    finding.affected.push_back(location.label());
+  }
+}
+
+void check_redos(Inspection& in) {
+  const auto judge = [&](const Directive& at, const Word& word, std::string_view regex,
+                         bool ignore_case) {
+    const std::string attack = Pattern(regex, ignore_case).explosive();
+    if (attack.empty()) return;
+    Finding& finding = in.report(
+        "PTH-08", Level::kMedium, at, word,
+        fmt::format("a repeat inside of a repeat in {}: a short path keeps a worker busy for "
+                    "seconds",
+                    regex));
+    finding.evidence = fmt::format("try {}", attack);
+  };
+  for (const Location& location : in.model.locations) {
+    if (!location.is_regex()) continue;
+    judge(location.at(), location.at().name, location.path,
+          location.match == Location::Match::kRegexNoCase);
+  }
+  for (const Directive& directive : in.model.tree.directives) {
+    if (directive.is("rewrite") && directive.known) {
+      judge(directive, directive.name, directive.arg(0), false);
+    }
+    if (directive.is("if") && directive.args.size() >= 3) {
+      const bool regex = directive.arg(1).ends_with('~') || directive.arg(1).ends_with("~*");
+      std::string_view text = directive.arg(2);
+      if (regex && text.ends_with(')') && !directive.args[2].quoted) text.remove_suffix(1);
+      if (regex) judge(directive, directive.name, text, directive.arg(1).ends_with('*'));
+    }
+    const bool map = directive.parent != nullptr && directive.parent->is("map");
+    if (map && directive.name.text.starts_with('~')) {
+      const bool ignore_case = directive.name.text.starts_with("~*");
+      judge(directive, directive.name, directive.name.text.substr(ignore_case ? 2 : 1),
+            ignore_case);
+    }
+  }
+}
+
+/// Something that keeps a missing file from being handed to the script interpreter.
+bool checks_file(const Scope& scope) {
+  for (const Scope* level = &scope; level != nullptr; level = level->parent) {
+    if (level == &scope && (level->has("try_files") || level->has("fastcgi_split_path_info"))) {
+      const Directive* tries = level->own("try_files");
+      if (tries != nullptr) return true;
+      // A split alone hands the rest of the path on, but to a script that the pattern names.
+    }
+    for (const Scope* child : level->children) {
+      if ((child->context & (kIfInLocation | kIfInServer)) == 0) continue;
+      const bool file = std::ranges::any_of(child->block->args, [](const Word& word) {
+        return word.text.find("!-f") != std::string_view::npos ||
+               word.text.find("!-e") != std::string_view::npos;
+      });
+      if (file && child->has("return")) return true;
+    }
+  }
+  return false;
+}
+
+void check_php(Inspection& in) {
+  for (const Location& location : in.model.locations) {
+    const Directive* pass = location.scope->own("fastcgi_pass");
+    if (pass == nullptr || !location.is_regex() || location.scope->has("internal")) continue;
+    if (location.path.find("php") == std::string_view::npos) continue;
+    if (!location.pattern->search("/upload/x.jpg/a.php").value_or(false)) continue;
+    if (checks_file(*location.scope) || is_denied_to_all(*location.scope)) continue;
+    if (location.scope->incomplete) continue;
+    const Target target = parse_target(pass->arg(0));
+    const bool here =
+        pass->arg(0).starts_with("unix:") || distance_of(target.host) == Distance::kLoopback;
+    Finding& finding = in.report(
+        "PTH-09", here ? Level::kHigh : Level::kMedium, *pass,
+        "any path that ends in .php is handed to PHP, whether the file is there or not: expected "
+        "\"try_files $fastcgi_script_name =404\"");
+    finding.evidence = "/upload/x.jpg/a.php runs x.jpg where cgi.fix_pathinfo is on";
+    finding.confidence = Confidence::kLikely;
+    finding.affected.push_back(location.label());
+  }
+}
+
+/// Paths under a prefix that a regular expression at its level might take.
+std::vector<std::string> candidates(const Location& guarded) {
+  std::string base(guarded.path);
+  if (!base.ends_with('/')) base += '/';
+  std::vector<std::string> out;
+  for (const std::string_view leaf : {"index.php", "a.php", "a.js", "a.css", "a.jpg", "a.png",
+                                      "a.html", "a.json", "a.txt", "a", "a.jsp", "a.cgi"}) {
+    out.push_back(base + std::string(leaf));
+  }
+  return out;
+}
+
+void check_shadowed(Inspection& in) {
+  for (const Location& guarded : in.model.locations) {
+    if (guarded.match != Location::Match::kPrefix || guarded.path == "/") continue;
+    const Scope& scope = *guarded.scope;
+    const bool own = scope.has("auth_basic") || scope.has("auth_request") || scope.has("deny") ||
+                     scope.has("auth_jwt");
+    if (!own || !guards(in, scope) || return_status(scope) != 0) continue;
+    for (const std::string& path : candidates(guarded)) {
+      const Location* winner = in.model.match(*guarded.server, path);
+      if (winner == nullptr || !winner->is_regex() || winner->scope->is_below(scope)) continue;
+      if (guards(in, *winner->scope) || winner->scope->has("internal")) continue;
+      const bool runs = pass_of(*winner->scope) != nullptr;
+      Finding& finding = in.report(
+          "PTH-10", runs ? Level::kHigh : Level::kLow, guarded.at(),
+          fmt::format("the protection of {} is passed by: regular expressions win over prefixes, "
+                      "and location {} has none of it; expected \"^~\"",
+                      guarded.path, winner->path));
+      finding.evidence = fmt::format("GET {} is answered by location {}", path, winner->path);
+      finding.trail.push_back({winner->at().mark(), "this location takes the request"});
+      finding.affected.push_back(guarded.label());
+      if (runs) break;
+    }
+  }
+  for (const Server& server : in.model.servers) {
+    for (std::size_t i = 0; i < server.locations.size(); ++i) {
+      for (std::size_t j = 0; j < i; ++j) {
+        const Location& later = *server.locations[i];
+        const Location& first = *server.locations[j];
+        if (!later.is_regex() || later.match != first.match || later.path != first.path) continue;
+        Finding& finding = in.report(
+            "PTH-10", Level::kLow, later.at(),
+            fmt::format("never reached: location {} stands before it with the same pattern",
+                        first.path));
+        finding.trail.push_back({first.at().mark(), "this one takes every request"});
+        finding.affected.push_back(later.label());
+      }
+    }
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"PTH-01", check_alias},       {"PTH-02", check_merge_slashes}, {"PTH-05", check_case},
+    {"PTH-07", check_loose_regex}, {"PTH-08", check_redos},         {"PTH-09", check_php},
+    {"PTH-10", check_shadowed},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> path_rules() { return kRules; }
+
+}  // namespace merlon::audit::nginx

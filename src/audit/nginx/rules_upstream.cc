@@ -1,0 +1,297 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+
+#include "audit/certificate.h"
+#include "audit/nginx/header_view.h"
+#include "audit/nginx/rules.h"
+#include "audit/nginx/upstream_view.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+std::string hosts_text(const Hop& hop) {
+  return hop.hosts.empty() ? hop.target.host : join_some(hop.hosts);
+}
+
+void check_cleartext(Inspection& in) {
+  std::map<std::string, std::size_t> reported;
+  std::size_t near = SIZE_MAX;
+  for (const Hop& hop : hops(in)) {
+    if (hop.is_tls || hop.distance == Distance::kLoopback || !hop.resolved) continue;
+    if (!hop.pass->is("proxy_pass") && !hop.pass->is("grpc_pass")) continue;
+    const std::string route = in.model.route_of(*hop.scope);
+    if (hop.target.port == "443" || hop.target.port == "8443") {
+      in.report("UPS-01", Level::kHigh, *hop.pass,
+                fmt::format("http:// to port {} of {}: expected https://", hop.target.port,
+                            hosts_text(hop)))
+          .affected.push_back(route);
+      continue;
+    }
+    if (hop.distance != Distance::kPublic) {
+      // Names of a container network and private addresses: one remark for all of them.
+      if (near == SIZE_MAX) {
+        near = in.out.findings.size();
+        Finding& finding = in.report(
+            "UPS-01", Level::kLow, *hop.pass,
+            "requests go to upstreams of the private network in clear: expected TLS where the "
+            "network is shared");
+        finding.confidence = Confidence::kPossible;
+      }
+      in.out.findings[near].affected.push_back(fmt::format("{} -> {}", route, hosts_text(hop)));
+      continue;
+    }
+    const auto [found, added] = reported.try_emplace(hosts_text(hop), in.out.findings.size());
+    if (added) {
+      in.report("UPS-01", Level::kMedium, *hop.pass,
+                fmt::format("requests go to {} in clear: expected https:// with proxy_ssl_verify "
+                            "on",
+                            hosts_text(hop)));
+    }
+    in.out.findings[found->second].affected.push_back(route);
+  }
+}
+
+void check_unverified(Inspection& in) {
+  std::map<std::pair<const Directive*, std::string>, std::size_t> reported;
+  for (const Hop& hop : hops(in)) {
+    if (!hop.is_tls) continue;
+    const Name verify = hop.pass->is("grpc_pass")    ? Name("grpc_ssl_verify")
+                        : hop.pass->is("uwsgi_pass") ? Name("uwsgi_ssl_verify")
+                                                     : Name("proxy_ssl_verify");
+    const Directive* set = hop.scope->effective(verify);
+    if (set != nullptr && set->arg(0) == "on") continue;
+    if (set == nullptr && hop.scope->incomplete) continue;
+    if (set == nullptr && hop.scope->may_inherit_unseen() && hop.scope->parent != nullptr &&
+        hop.scope->parent->incomplete) {
+      in.not_checked("UPS-02", "an include that may set proxy_ssl_verify could not be read");
+      continue;
+    }
+    const bool far = hop.distance == Distance::kPublic || !hop.resolved;
+    const Level level = hop.distance == Distance::kLoopback ? Level::kLow
+                        : far                               ? Level::kHigh
+                                                            : Level::kMedium;
+    const Directive& at = set != nullptr ? *set : *hop.pass;
+    const Server* server = in.model.server_of(*hop.scope);
+    const auto key = std::make_pair(set != nullptr      ? set
+                                    : server == nullptr ? hop.pass
+                                                        : &server->at(),
+                                    set != nullptr ? std::string{} : hosts_text(hop));
+    const auto [found, added] = reported.try_emplace(key, in.out.findings.size());
+    if (added) {
+      in.report("UPS-02", level, at,
+                fmt::format("the certificate of {} is not verified{}: anyone on the way can answer "
+                            "for it; expected {} on with a trusted certificate",
+                            hosts_text(hop), set == nullptr ? ", which is nginx's default" : "",
+                            verify.text));
+    }
+    Finding& finding = in.out.findings[found->second];
+    finding.level = std::max(finding.level, level);
+    finding.affected.push_back(in.model.route_of(*hop.scope));
+  }
+}
+
+void check_server_name(Inspection& in) {
+  for (const Hop& hop : hops(in)) {
+    if (!hop.is_tls || !hop.pass->is("proxy_pass")) continue;
+    const Directive* verify = hop.scope->effective("proxy_ssl_verify");
+    if (verify == nullptr || verify->arg(0) != "on") continue;
+    const Directive* sni = hop.scope->effective("proxy_ssl_server_name");
+    if (sni != nullptr && sni->arg(0) == "on") continue;
+    if (hop.distance == Distance::kLoopback) continue;
+    if (sni == nullptr && hop.scope->may_inherit_unseen()) continue;
+    in.report("UPS-03", Level::kMedium, sni != nullptr ? *sni : *verify,
+              "the upstream is not told which name is meant: it may show another certificate; "
+              "expected proxy_ssl_server_name on")
+        .affected.push_back(in.model.route_of(*hop.scope));
+  }
+}
+
+void check_weak_tls(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Name name :
+         {Name("proxy_ssl_protocols"), Name("grpc_ssl_protocols"), Name("uwsgi_ssl_protocols")}) {
+      const Directive* protocols = scope.own(name);
+      if (protocols == nullptr) continue;
+      const auto legacy = std::ranges::find_if(protocols->args, [](const Word& word) {
+        return word.text == "SSLv2" || word.text == "SSLv3" || word.text == "TLSv1" ||
+               word.text == "TLSv1.1";
+      });
+      if (legacy == protocols->args.end()) continue;
+      Finding& finding = in.report(
+          "UPS-04", Level::kMedium, *protocols,
+          fmt::format("{} is offered to upstreams: expected TLSv1.2 TLSv1.3", legacy->text));
+      finding.affected.push_back(in.model.route_of(scope));
+      finding.fix = replace_statement(*protocols, fmt::format("{} TLSv1.2 TLSv1.3;", name.text));
+    }
+    const Directive* ciphers = scope.own("proxy_ssl_ciphers");
+    if (ciphers == nullptr) continue;
+    bool valid = false;
+    const auto suites = expand_ciphers(std::string(ciphers->arg(0)), valid);
+    const bool weak = std::ranges::any_of(suites, [](const Suite& s) {
+      return s.null_cipher || s.anonymous || s.rc4 || s.triple_des || s.export_grade;
+    });
+    if (!weak) continue;
+    in.report("UPS-04", Level::kMedium, *ciphers,
+              "broken suites are offered to upstreams: expected HIGH:!aNULL:!MD5 or narrower");
+  }
+}
+
+void check_resolver(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    const Directive* resolver = scope.own("resolver");
+    if (resolver == nullptr) continue;
+    std::vector<std::string> far;
+    for (const Word& word : resolver->args) {
+      if (word.text.find('=') != std::string_view::npos) continue;
+      const Target target = parse_target(word.text);
+      const bool address = !target.host.empty() && (ascii::is_digit(target.host[0]) ||
+                                                    target.host.find(':') != std::string::npos);
+      if (address && distance_of(target.host) == Distance::kPublic) far.push_back(target.host);
+    }
+    if (far.empty()) continue;
+    in.report("UPS-05", Level::kLow, *resolver,
+              fmt::format("names of upstreams are asked of {} over the open network, unverified: "
+                          "expected a local resolver that validates",
+                          join_some(far)));
+  }
+}
+
+/// Bits of randomness per byte, by the letters that occur.
+double entropy(std::string_view text) {
+  std::array<double, 256> count{};
+  for (const char c : text) count[static_cast<unsigned char>(c)] += 1;
+  double out = 0;
+  for (const double n : count) {
+    if (n > 0)
+      out -= n / static_cast<double>(text.size()) * std::log2(n / static_cast<double>(text.size()));
+  }
+  return out;
+}
+
+bool is_placeholder(std::string_view text) {
+  std::string lower(text);
+  std::ranges::transform(lower, lower.begin(), ascii::lower);
+  for (const std::string_view word :
+       {"changeme", "change_me", "change-me", "xxxx", "your", "example", "placeholder", "replace",
+        "<", "{{", "insert", "todo", "dummy", "redacted", "****", "sample", "secret_here", "..."}) {
+    if (lower.find(word) != std::string::npos) return true;
+  }
+  return false;
+}
+
+bool looks_secret(std::string_view value) {
+  constexpr std::size_t kLengthMin = 12;
+  constexpr double kEntropyMin = 2.8;
+  return value.size() >= kLengthMin && value.find('$') == std::string_view::npos &&
+         value.find(' ') == std::string_view::npos && value.find('/') != 0 &&
+         !is_placeholder(value) && entropy(value) >= kEntropyMin;
+}
+
+void report_secret(Inspection& in, const Directive& at, std::string what, std::string route) {
+  Finding& finding = in.report(
+      "UPS-07", Level::kHigh, at,
+      fmt::format("{} stands in the configuration: expected a file that only nginx reads", what));
+  finding.hide_source = true;
+  finding.affected.push_back(std::move(route));
+}
+
+void check_credentials(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Name name : {Name("proxy_set_header"), Name("grpc_set_header"),
+                            Name("fastcgi_param"), Name("uwsgi_param")}) {
+      for (const Directive* header : scope.own_all(name)) {
+        std::string field(header->arg(0));
+        std::ranges::transform(field, field.begin(),
+                               [](char c) { return c == '_' ? '-' : ascii::lower(c); });
+        std::string_view value = header->arg(1);
+        const bool authorization = field.ends_with("authorization");
+        if (authorization) {
+          const std::size_t blank = value.find(' ');
+          if (blank == std::string_view::npos) continue;
+          value = value.substr(blank + 1);
+          const bool real = value.size() >= 8 && value.find('$') == std::string_view::npos &&
+                            !is_placeholder(value);
+          if (real)
+            report_secret(in, *header, "a credential for the upstream", in.model.route_of(scope));
+          continue;
+        }
+        const bool secret = field.find("api-key") != std::string::npos ||
+                            field.find("apikey") != std::string::npos ||
+                            field.find("token") != std::string::npos ||
+                            field.find("secret") != std::string::npos ||
+                            field.find("password") != std::string::npos;
+        if (secret && looks_secret(value)) {
+          report_secret(in, *header, fmt::format("the secret of {}", header->arg(0)),
+                        in.model.route_of(scope));
+        }
+      }
+    }
+  }
+  for (const Directive& map : in.model.tree.directives) {
+    if (!map.is("map") || !map.is_block) continue;
+    std::string source(map.arg(0));
+    const bool keys = source.find("api_key") != std::string::npos ||
+                      source.find("apikey") != std::string::npos ||
+                      source.find("http_authorization") != std::string::npos ||
+                      source.find("_token") != std::string::npos;
+    if (!keys) continue;
+    for (const Directive* entry : map.body) {
+      std::string_view key = entry->name.text;
+      if (key.starts_with("Bearer ") || key.starts_with("Basic "))
+        key = key.substr(key.find(' ') + 1);
+      if (key.starts_with('~') || key == "default" || !looks_secret(key)) continue;
+      report_secret(in, *entry, "an API key", fmt::format("map {}", map.arg(1)));
+      break;
+    }
+  }
+}
+
+void check_password_file_place(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    const Directive* file = scope.own("auth_basic_user_file");
+    if (file == nullptr || !file->arg(0).starts_with('/')) continue;
+    for (const Scope& other : in.model.scopes) {
+      const Directive* root = other.own("root");
+      if (root == nullptr || root->arg(0).size() < 2) continue;
+      std::string folder(root->arg(0));
+      if (!folder.ends_with('/')) folder += '/';
+      if (!file->arg(0).starts_with(folder)) continue;
+      // Debian's own rule and the common one keep names that start with ".ht" or "." away.
+      const Server* server = in.model.server_of(other);
+      const std::string path = "/" + std::string(file->arg(0).substr(folder.size()));
+      const Location* location = server == nullptr ? nullptr : in.model.match(*server, path);
+      if (location != nullptr &&
+          (is_denied_to_all(*location->scope) || pass_of(*location->scope) != nullptr)) {
+        continue;
+      }
+      Finding& finding =
+          in.report("UPS-07", Level::kHigh, *file,
+                    fmt::format("the password file lies under {}, from which files are served",
+                                root->arg(0)));
+      finding.evidence = fmt::format("GET {} reads it", path);
+      finding.trail.push_back({root->mark(), "served from here"});
+      break;
+    }
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"UPS-01", check_cleartext},
+    {"UPS-02", check_unverified},
+    {"UPS-03", check_server_name},
+    {"UPS-04", check_weak_tls},
+    {"UPS-05", check_resolver},
+    {"UPS-07", check_credentials},
+    {"UPS-07", check_password_file_place},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> upstream_rules() { return kRules; }
+
+}  // namespace merlon::audit::nginx

@@ -1,0 +1,76 @@
+#include "audit/nginx/upstream_view.h"
+
+#include <algorithm>
+
+namespace merlon::audit::nginx {
+namespace {
+
+/// The constant that `set` gives a variable in this scope or further out; false when there is none.
+bool constant_of(std::string_view name, const Scope& scope, std::string& value) {
+  for (const Scope* level = &scope; level != nullptr; level = level->parent) {
+    const auto sets = level->own_all("set");
+    // The last one in the scope is in force.
+    for (auto set = sets.rbegin(); set != sets.rend(); ++set) {
+      if ((*set)->arg(0).size() != name.size() + 1 || !(*set)->arg(0).ends_with(name)) continue;
+      value = (*set)->arg(1);
+      return value.find('$') == std::string::npos;
+    }
+  }
+  return false;
+}
+
+std::string with_constants(std::string_view text, const Scope& scope) {
+  std::string out;
+  std::size_t from = 0;
+  for (const VariableUse& use : variables_in(text)) {
+    std::string value;
+    if (use.at < from || !constant_of(use.name, scope, value)) continue;
+    out += text.substr(from, use.at - from);
+    out += value;
+    from = use.at + use.length;
+  }
+  return out + std::string(text.substr(from));
+}
+
+void look_up(const Model& model, Hop& hop) {
+  const Directive* block = model.upstream(hop.target.host);
+  const auto reach = [&](const std::string& host) {
+    hop.distance = std::max(hop.distance, distance_of(host));
+  };
+  if (block == nullptr) {
+    hop.resolved = !hop.target.has_variable && !hop.target.host.empty();
+    if (hop.resolved) reach(hop.target.host);
+    return;
+  }
+  hop.resolved = !block->incomplete;
+  for (const Directive* server : block->body) {
+    if (!server->is("server")) continue;
+    const Target target = parse_target(server->arg(0));
+    hop.hosts.push_back(target.host);
+    reach(target.host);
+    if (hop.target.port.empty()) hop.target.port = target.port;
+  }
+}
+
+}  // namespace
+
+std::vector<Hop> hops(const Inspection& inspection) {
+  std::vector<Hop> out;
+  for (const Scope* scope : request_scopes(inspection.model)) {
+    const Directive* pass = pass_of(*scope);
+    if (pass == nullptr || pass->args.empty() || pass->is("passenger_enabled")) continue;
+    Hop hop;
+    hop.scope = scope;
+    hop.pass = pass;
+    const std::string text = with_constants(pass->arg(0), *scope);
+    hop.target = parse_target(text);
+    hop.target.path = {};  // it would point into `text`
+    hop.is_tls = hop.target.scheme == "https" || hop.target.scheme == "grpcs" ||
+                 hop.target.scheme == "suwsgi";
+    look_up(inspection.model, hop);
+    out.push_back(std::move(hop));
+  }
+  return out;
+}
+
+}  // namespace merlon::audit::nginx
