@@ -1,0 +1,134 @@
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <set>
+#include <sstream>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "audit/audit.h"
+
+// Every tests/audit/nginx/*.conf is audited, and what is found must be what its comments expect:
+//   add_header X y;  # expect: HDR-02            on this line
+//   # expect: HDR-02 INF-01:low                  on the next line that is no comment; with its
+//   level # expect: HDR-02@12                          on line 12 # rules: HDR-01 HDR-02 only these
+//   rules are compared, but all of them # gaps: 1                                    so many places
+//   could not be read
+namespace merlon::audit {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kFolder = fs::path(MERLON_SOURCE_DIR) / "tests" / "audit" / "nginx";
+
+// 2026-06-01: certificates of the fixtures are judged as of this day.
+constexpr std::int64_t kNow = 1'780'272'000;
+
+struct Expected {
+  std::set<std::string> found;  ///< "file:line RULE" or "file:line RULE:level"
+  std::set<std::string> rules;
+  std::size_t gaps = 0;
+};
+
+std::vector<std::string> words(const std::string& text) {
+  std::istringstream in(text);
+  std::vector<std::string> out;
+  for (std::string word; in >> word;) out.push_back(word);
+  return out;
+}
+
+std::string after(const std::string& line, const std::string& marker) {
+  const std::size_t at = line.find(marker);
+  return at == std::string::npos ? std::string{} : line.substr(at + marker.size());
+}
+
+void read_expectations(const Source& source, Expected& out) {
+  const std::string name = fs::path(source.path).filename().string();
+  std::istringstream in(source.text);
+  std::vector<std::string> pending;
+  std::size_t number = 0;
+  for (std::string line; std::getline(in, line);) {
+    ++number;
+    for (const std::string& rule : words(after(line, "# rules:"))) out.rules.insert(rule);
+    const std::string gaps = after(line, "# gaps:");
+    if (!gaps.empty()) out.gaps = std::stoul(gaps);
+    const std::size_t start = line.find_first_not_of(" \t");
+    const bool comment = start != std::string::npos && line[start] == '#';
+    const std::vector<std::string> rules = words(after(line, "# expect:"));
+    for (const std::string& rule : rules) {
+      const std::size_t sign = rule.find('@');
+      if (sign != std::string::npos) {
+        out.found.insert(
+            fmt::format("{}:{} {}", name, rule.substr(sign + 1), rule.substr(0, sign)));
+      } else if (comment) {
+        pending.push_back(rule);
+      } else {
+        out.found.insert(fmt::format("{}:{} {}", name, number, rule));
+      }
+    }
+    if (comment || start == std::string::npos) continue;
+    for (const std::string& rule : pending) {
+      out.found.insert(fmt::format("{}:{} {}", name, number, rule));
+    }
+    pending.clear();
+  }
+}
+
+std::vector<fs::path> fixtures() {
+  std::vector<fs::path> out;
+  for (const auto& entry : fs::directory_iterator(kFolder)) {
+    if (entry.path().extension() == ".conf") out.push_back(entry.path());
+  }
+  std::ranges::sort(out);
+  return out;
+}
+
+class Fixture : public testing::TestWithParam<fs::path> {};
+
+TEST_P(Fixture, FindsWhatItsCommentsExpectAndNothingElse) {
+  Options options;
+  options.now = kNow;
+  options.strict = GetParam().filename() == "strict.conf";
+  const AuditResult result = audit({GetParam().string()}, options);
+  Expected expected;
+  std::set<std::string> read;
+  for (const auto& source : result.sources) {
+    if (read.insert(source->path).second) read_expectations(*source, expected);
+  }
+  std::set<std::string> found;
+  std::set<std::string> unexpected;
+  for (const Finding& finding : result.findings) {
+    if (!expected.rules.empty() && !expected.rules.contains(finding.rule)) continue;
+    ASSERT_NE(finding.at.source, nullptr) << finding.message;
+    const std::string plain =
+        fmt::format("{}:{} {}", fs::path(finding.at.source->path).filename().string(),
+                    finding.at.line, finding.rule);
+    const std::string with_level = fmt::format("{}:{}", plain, name(finding.level));
+    if (expected.found.contains(plain)) {
+      found.insert(plain);
+    } else if (expected.found.contains(with_level)) {
+      found.insert(with_level);
+    } else {
+      unexpected.insert(with_level + ": " + finding.message);
+    }
+  }
+  std::vector<std::string> missing;
+  std::ranges::set_difference(expected.found, found, std::back_inserter(missing));
+  EXPECT_EQ(missing, std::vector<std::string>{});
+  EXPECT_EQ(unexpected, std::set<std::string>{});
+  EXPECT_EQ(result.gaps.size(), expected.gaps)
+      << (result.gaps.empty() ? "" : result.gaps.front().what);
+}
+
+INSTANTIATE_TEST_SUITE_P(Nginx, Fixture, testing::ValuesIn(fixtures()), [](const auto& test) {
+  std::string name = test.param.stem().string();
+  std::ranges::replace_if(
+      name, [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace merlon::audit
