@@ -124,7 +124,7 @@ class Pattern::Builder {
 
   // "example.com": the dot has no repeat and letters on both sides, so a literal one was meant.
   void note_loose_dots(const std::vector<std::uint32_t>& parts) {
-    for (std::size_t i = 1; i + 1 < parts.size(); ++i) {
+    for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
       const Node& node = out_.nodes_[parts[i]];
       if (node.op != Op::kChars || !node.wild) continue;
       const Node& after = out_.nodes_[parts[i + 1]];
@@ -650,16 +650,20 @@ std::string Pattern::explosive() const {
     if (inner.op != Op::kRepeat || inner.max != kNoBound) continue;
     const Node& what = nodes_[inner.parts.front()];
     if (what.op != Op::kChars) continue;
-    const char fill = what.chars[index_of('a')] ? 'a' : what.chars[index_of('0')] ? '0' : '/';
-    if (!what.chars[index_of(fill)]) continue;
+    char fill = '\0';
+    for (std::size_t c = 0x7e; c > 0x20; --c) {
+      if (what.chars[c]) fill = static_cast<char>(c);
+    }
+    if (what.chars[index_of('a')]) fill = 'a';
+    if (fill == '\0') continue;
     // Prove it: the search must run out of steps on a short text.
-    for (const char* tail : {"!", "\n", "\x01"}) {
-      std::string lead = sample();
-      const std::size_t run = lead.find(fill);
-      if (run == std::string::npos) lead.clear();
-      const std::string prefix = lead.substr(0, run == std::string::npos ? 0 : run);
-      const std::string text = prefix + std::string(30, fill) + tail;
-      if (!search(text).has_value()) return text;
+    const std::string lead = sample();
+    const std::string before = lead.substr(0, std::min(lead.find(fill), lead.size()));
+    for (const std::string& prefix : {before, std::string("/"), std::string()}) {
+      for (const char* tail : {"!", "\x01"}) {
+        const std::string text = prefix + std::string(30, fill) + tail;
+        if (!search(text).has_value()) return text;
+      }
     }
   }
   return {};

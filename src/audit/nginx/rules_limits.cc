@@ -268,9 +268,13 @@ void check_keepalive(Inspection& in) {
 
 /// True when every route that the level steers holds long exchanges on purpose.
 bool streams(const Scope& scope) {
-  const Directive* upgrade = forwarded_header(scope, "Upgrade");
-  const bool own = upgrade != nullptr || !scope.flag("proxy_buffering", true) ||
-                   scope.has("grpc_pass") || !scope.flag("proxy_request_buffering", true) ||
+  // Buffering that is off for a whole server says nothing of one route.
+  const auto off = [&](Name name) {
+    const Directive* own = scope.location == nullptr ? nullptr : scope.own(name);
+    return own != nullptr && own->arg(0) == "off";
+  };
+  const bool own = forwarded_header(scope, "Upgrade") != nullptr || off("proxy_buffering") ||
+                   off("proxy_request_buffering") || scope.has("grpc_pass") ||
                    (scope.location != nullptr && is_streaming_path(scope.location->path));
   if (own) return true;
   bool any = false;

@@ -433,7 +433,8 @@ void check_ignored_protocols(Inspection& in) {
     for (std::size_t i = 1; i < socket.servers.size(); ++i) {
       const Server& server = *socket.servers[i].first;
       const Directive* own = server.scope->own("ssl_protocols");
-      if (own == nullptr || !server.has_tls() || &server == &fallback) continue;
+      const bool tls = socket.servers[i].second->ssl || socket.servers[i].second->quic;
+      if (own == nullptr || !tls || &server == &fallback) continue;
       const Directive* rules = fallback.scope->effective("ssl_protocols");
       if (rules == nullptr || versions(own) == versions(rules)) continue;
       Finding& finding = in.report(
