@@ -149,7 +149,9 @@ class Auditor {
     const std::size_t before = out_.kinds.size();
     for (const std::string& path : all) {
       if (reached_.contains(path) || is_reached_by_link(path)) continue;
-      if (has_main && is_switched_off(path)) continue;
+      // A link that nothing includes is switched off too; its target is read by its own name.
+      std::error_code ignored;
+      if (has_main && (is_switched_off(path) || fs::is_symlink(path, ignored))) continue;
       std::vector<std::string> bases;
       allow_around(path, bases);
       bases.push_back(given);

@@ -192,6 +192,40 @@ std::string bad_value(const Known& row, const Directive& directive) {
   }
 }
 
+/// Directives that nginx parses by functions of their own and takes once in a block only.
+constexpr std::string_view kOnce[] = {"root",
+                                      "alias",
+                                      "auth_basic",
+                                      "auth_basic_user_file",
+                                      "proxy_pass",
+                                      "fastcgi_pass",
+                                      "uwsgi_pass",
+                                      "scgi_pass",
+                                      "grpc_pass",
+                                      "memcached_pass",
+                                      "limit_rate",
+                                      "try_files",
+                                      "auth_request",
+                                      "proxy_cache",
+                                      "proxy_cache_key",
+                                      "expires",
+                                      "resolver",
+                                      "limit_rate_after",
+                                      "keepalive_timeout",
+                                      "fastcgi_cache",
+                                      "proxy_store",
+                                      "open_file_cache",
+                                      "aio",
+                                      "directio",
+                                      "charset",
+                                      "proxy_bind",
+                                      "slice",
+                                      "disable_symlinks",
+                                      "user",
+                                      "worker_processes",
+                                      "random_index",
+                                      "secure_link_secret"};
+
 class Checker {
  public:
   Checker(Tree& tree, std::vector<std::string_view>& unknown) : tree_(tree), unknown_(unknown) {}
@@ -255,7 +289,9 @@ class Checker {
   void judge_duplicate(const Known& row, const Directive& directive,
                        std::map<std::string_view, const Directive*>& single) {
     constexpr std::string_view kSingle = "fsnzomcbep";
-    if (row.third_party || kSingle.find(row.slot) == std::string_view::npos) return;
+    const bool single = kSingle.find(row.slot) != std::string_view::npos ||
+                        std::ranges::find(kOnce, row.name) != std::end(kOnce);
+    if (row.third_party || !single) return;
     const auto [found, added] = single.emplace(row.name, &directive);
     if (added) return;
     refuse(directive, fmt::format("\"{}\" is a duplicate of the one on {}", row.name,

@@ -189,21 +189,27 @@ const Location* longest_prefix(const std::vector<Location*>& among, std::string_
   return best;
 }
 
-/// As ngx_http_core_find_location does: the longest prefix, then its nested locations, then the
-/// regular expressions of this level, unless the prefix is exact or has "^~".
-const Location* find_location(const std::vector<Location*>& among, std::string_view path) {
+struct Found {
+  const Location* location = nullptr;
+  bool final = false;  ///< exact or by a regular expression: outer levels try nothing further
+};
+
+/// The longest prefix, then its nested locations, then the regular expressions of this level,
+/// unless the prefix of this level is exact or has "^~".
+Found find_location(const std::vector<Location*>& among, std::string_view path) {
   const Location* prefix = longest_prefix(among, path);
-  if (prefix != nullptr && prefix->match == Location::Match::kExact) return prefix;
-  const Location* nested = prefix == nullptr ? nullptr : find_location(prefix->children, path);
-  if (nested != nullptr && (nested->is_regex() || nested->match == Location::Match::kExact)) {
-    return nested;
+  if (prefix != nullptr && prefix->match == Location::Match::kExact) return {prefix, true};
+  Found best{prefix, false};
+  if (prefix != nullptr) {
+    const Found nested = find_location(prefix->children, path);
+    if (nested.final) return nested;
+    if (nested.location != nullptr) best = nested;
   }
-  const Location* best = nested != nullptr ? nested : prefix;
-  if (best != nullptr && best->match == Location::Match::kPrefixFirst) return best;
+  if (prefix != nullptr && prefix->match == Location::Match::kPrefixFirst) return best;
   for (const Location* location : among) {
     if (!location->is_regex() || !location->pattern->search(path).value_or(false)) continue;
-    const Location* inner = find_location(location->children, path);
-    return inner != nullptr ? inner : location;
+    const Found inner = find_location(location->children, path);
+    return {inner.location != nullptr ? inner.location : location, true};
   }
   return best;
 }
@@ -330,7 +336,7 @@ const Directive* Model::upstream(std::string_view name) const {
 }
 
 const Location* Model::match(const Server& server, std::string_view path) const {
-  return find_location(server.locations, path);
+  return find_location(server.locations, path).location;
 }
 
 const Server* Model::server_of(const Scope& scope) const {

@@ -51,8 +51,7 @@ Witness find_witness(std::string_view regex, bool ignore_case) {
   };
   if (host.empty() || host.find('.') == std::string::npos) {
     // Nothing of a host in it: does it let any origin through?
-    const bool any =
-        !sample.empty() && matches("https://attacker.test") && matches("https://another.invalid");
+    const bool any = matches("https://attacker.test") && matches("https://another.invalid");
     if (any) return {"https://attacker.test", "matches any origin", false};
     return {};
   }
@@ -65,6 +64,7 @@ Witness find_witness(std::string_view regex, bool ignore_case) {
   for (const char* scheme : {"https://", "http://"}) {
     const std::string start(scheme);
     tries.push_back({start + host + ".attacker.test", "is not anchored at its end"});
+    tries.push_back({start + "www." + host + ".attacker.test", "is not anchored at its end"});
     tries.push_back({start + "attacker" + host, "does not end the name before it with a dot"});
     tries.push_back({start + "attacker-" + host, "does not end the name before it with a dot"});
     tries.push_back({start + "attacker" + mine, "does not end the name before it with a dot"});

@@ -1,0 +1,251 @@
+#include "audit/audit.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "audit/baseline.h"
+
+namespace merlon::audit {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kServer =
+    "events {}\nhttp {\n  server {\n    listen 127.0.0.1:80;\n"
+    "    return 404;\n  }\n}\n";
+
+/// A folder of its own for each test, removed after it.
+class Folder : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "merlon-audit-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root_ = name;
+  }
+  void TearDown() override { fs::remove_all(root_); }
+  std::string write(const std::string& path, const std::string& text) {
+    const fs::path full = root_ / path;
+    fs::create_directories(full.parent_path());
+    std::ofstream(full, std::ios::binary) << text;
+    return full.string();
+  }
+  fs::path root_;
+};
+
+bool has(const AuditResult& result, std::string_view rule) {
+  return std::ranges::any_of(result.findings, [&](const Finding& f) { return f.rule == rule; });
+}
+
+TEST_F(Folder, CountsWhatWasRead) {
+  write("nginx.conf", "events {}\nhttp {\n  include conf.d/*.conf;\n  our_module on;\n}\n");
+  write("conf.d/b.conf", "server { listen 127.0.0.1:80; return 404; }\n");
+  write("conf.d/a.conf", "gzip on;\n");
+  const AuditResult result = audit({root_.string()});
+  EXPECT_EQ(result.counts.files, 3U);
+  EXPECT_EQ(result.counts.lines, 7U);
+  EXPECT_EQ(result.counts.includes, 2U);
+  EXPECT_EQ(result.counts.directives, 8U);
+  EXPECT_EQ(result.counts.unknown_directives, 1U);
+  EXPECT_EQ(result.unknown_directives, std::vector<std::string>{"our_module"});
+  EXPECT_EQ(result.sources[1]->path, (root_ / "conf.d/a.conf").string());
+  EXPECT_EQ(exit_code(result, Level::kHigh), 0);
+}
+
+TEST_F(Folder, ReadsIncludesOfAFileInSitesEnabledFromTheFolderAbove) {
+  write("snippets/hide.conf", "server_tokens on;\n");
+  const std::string site =
+      write("sites-enabled/a", "server { include snippets/hide.conf; listen 80; return 404; }\n");
+  const AuditResult result = audit({site});
+  EXPECT_TRUE(has(result, "INF-01"));
+  EXPECT_TRUE(result.gaps.empty());
+}
+
+TEST_F(Folder, ReadsACopyOfEtcNginxElsewhere) {
+  write("nginx.conf", "events {}\nhttp { include /etc/nginx/conf.d/only_here.conf; }\n");
+  write("conf.d/only_here.conf", "server_tokens on;\n");
+  const AuditResult result = audit({root_.string()});
+  EXPECT_TRUE(has(result, "INF-01"));
+  EXPECT_TRUE(result.gaps.empty());
+}
+
+TEST_F(Folder, FollowsNoLinkOutOfTheTree) {
+  const fs::path outside = root_ / "outside";
+  write("outside/secret.conf", "server_tokens on;\n");
+  write("tree/nginx.conf", "events {}\nhttp { include linked.conf; include ../outside/*.conf; }\n");
+  fs::create_symlink(outside / "secret.conf", root_ / "tree/linked.conf");
+  const AuditResult result = audit({(root_ / "tree").string()});
+  EXPECT_FALSE(has(result, "INF-01"));
+  EXPECT_EQ(result.gaps.size(), 2U);
+  EXPECT_EQ(exit_code(result, Level::kCritical), 3);
+}
+
+TEST_F(Folder, NeverPassesWhatItCouldNotRead) {
+  struct Input {
+    std::string path;
+    const char* why;
+  };
+  ::mkfifo((root_ / "fifo.conf").c_str(), 0600);
+  fs::create_directories(root_ / "empty");
+  const Input inputs[] = {
+      {write("binary.conf", std::string("server\0{", 8)), "binary"},
+      {write("prose.conf", "Dear reader, this is no configuration.\n"), "prose"},
+      {write("broken/nginx.conf", "http { server { listen 80; }\n"), "broken"},
+      {write("missing.conf", "events {}\nhttp { include nowhere.conf; }\n"), "include"},
+      {(root_ / "fifo.conf").string(), "fifo"},
+      {(root_ / "empty").string(), "empty folder"},
+      {(root_ / "no-such-file").string(), "missing"},
+      {"/dev/zero", "device"},
+  };
+  for (const Input& input : inputs) {
+    const AuditResult result = audit({input.path});
+    EXPECT_EQ(exit_code(result, Level::kCritical), 3) << input.why;
+    EXPECT_FALSE(result.gaps.empty()) << input.why;
+  }
+}
+
+TEST_F(Folder, KeepsItsBounds) {
+  Options options;
+  options.file_bytes_max = 1000;
+  const std::string big = write("nginx.conf", kServer + std::string(2000, '#'));
+  EXPECT_EQ(exit_code(audit({big}, options), Level::kHigh), 3);
+  options = {};
+  options.includes_max = 10;
+  std::string text = "events {}\nhttp {\n";
+  for (int i = 0; i < 100; ++i) text += "include a.inc;\n";
+  write("many/a.inc", "gzip_vary on;\n");
+  const std::string many = write("many/nginx.conf", text + "}\n");
+  EXPECT_EQ(exit_code(audit({many}, options), Level::kHigh), 3);
+}
+
+TEST_F(Folder, NamesTheLanguagesThatItDoesNotRead) {
+  const std::pair<const char*, const char*> inputs[] = {
+      {"haproxy.cfg", "global\n  maxconn 10\ndefaults\n  mode http\nfrontend x\n  bind :80\n"},
+      {"Caddyfile", "example.com {\n\treverse_proxy :8080\n}\n"},
+      {"traefik.yml", "entryPoints:\n  web:\n    address: :80\n"},
+  };
+  const char* names[] = {"haproxy", "caddy", "traefik"};
+  std::size_t i = 0;
+  for (const auto& [path, text] : inputs) {
+    const AuditResult result = audit({write(path, text)});
+    ASSERT_EQ(result.gaps.size(), 1U) << path;
+    EXPECT_NE(result.gaps[0].what.find(names[i++]), std::string::npos) << result.gaps[0].what;
+    EXPECT_EQ(exit_code(result, Level::kInfo), 3);
+  }
+}
+
+TEST(Kinds, AreToldByTheirContents) {
+  EXPECT_EQ(detect_kind("x", kServer), Kind::kNginx);
+  EXPECT_EQ(detect_kind("x.yaml", "static_resources:\n  listeners: []\n"), Kind::kEnvoy);
+  EXPECT_EQ(detect_kind("x.json", "{\"resources\":[{\"@type\":\"type.googleapis.com/envoy.x\"}]}"),
+            Kind::kEnvoy);
+  EXPECT_EQ(detect_kind("x.yaml", "version: 1\nroutes: []\n"), Kind::kMerlon);
+  EXPECT_EQ(detect_kind("x.yaml", "apiVersion: v1\nkind: Pod\n"), Kind::kUnknown);
+  EXPECT_EQ(detect_kind("x", ""), Kind::kUnknown);
+}
+
+TEST(Dump, IsReadByTheNamesOfItsFiles) {
+  const std::string dump =
+      "nginx: the configuration file /etc/nginx/nginx.conf syntax is ok\n"
+      "# configuration file /etc/nginx/nginx.conf:\n"
+      "events {}\nhttp {\n  include conf.d/*.conf;\n}\n\n"
+      "# configuration file /etc/nginx/conf.d/a.conf:\n"
+      "server_tokens on;\n";
+  const AuditResult result = audit_text("dump.txt", dump);
+  ASSERT_TRUE(has(result, "INF-01"));
+  for (const Finding& finding : result.findings) {
+    if (finding.rule == "INF-01") {
+      EXPECT_EQ(finding.at.to_string(), "/etc/nginx/conf.d/a.conf:1:1");
+      ASSERT_EQ(finding.trail.size(), 1U);
+      EXPECT_EQ(finding.trail[0].at.file_line(), "/etc/nginx/nginx.conf:3");
+    }
+  }
+  EXPECT_TRUE(result.gaps.empty());
+}
+
+std::string with_tokens(const std::string& comment) {
+  return "events {}\nhttp {\n  " + comment + "\n  server_tokens on;\n}\n";
+}
+
+TEST(Waivers, CoverTheirLineUntilTheyExpire) {
+  Options options;
+  options.now = 1'780'272'000;  // 2026-06-01
+  struct Case {
+    const char* comment;
+    bool covers;
+  };
+  const Case cases[] = {
+      {"# merlon: waive INF-01 until 2026-12-31 shown on purpose, PLAT-1", true},
+      {"# merlon: waive server-version-disclosed until 2026-06-01 last day", true},
+      {"# merlon: waive INF-01 until 2026-05-31 one day late", false},
+      {"# merlon: waive INF-01 until 2026-02-30 no such day", false},
+      {"# merlon: waive INF-01 until 2026-12-31", false},
+      {"# merlon: waive INF-01 because I say so", false},
+      {"# merlon: waive INF-06 until 2026-12-31 another rule", false},
+      {"# merlon: waive NOPE-1 until 2026-12-31 no such rule", false},
+  };
+  for (const Case& one : cases) {
+    const AuditResult result = audit_text("t.conf", with_tokens(one.comment), options);
+    ASSERT_EQ(result.waivers.size(), 1U) << one.comment;
+    EXPECT_EQ(result.waivers[0].used, one.covers) << one.comment;
+    EXPECT_EQ(exit_code(result, Level::kLow), one.covers ? 0 : 1) << one.comment;
+  }
+}
+
+TEST_F(Folder, BaselineHoldsWhatIsKnown) {
+  const std::string conf = write("nginx.conf", with_tokens(""));
+  const AuditResult before = audit({conf});
+  ASSERT_EQ(exit_code(before, Level::kLow), 1);
+  Options options;
+  options.baseline_path = write("baseline", render_baseline(before));
+  // Lines may move: what is known stays known.
+  write("nginx.conf", "# moved\n\n" + with_tokens(""));
+  EXPECT_EQ(exit_code(audit({conf}, options), Level::kLow), 0);
+  options.baseline_path = (root_ / "none").string();
+  EXPECT_EQ(exit_code(audit({conf}, options), Level::kLow), 3);
+}
+
+TEST(Diff, ChangesOnlyTheLinesInQuestion) {
+  const AuditResult result = audit_text("t.conf", with_tokens("# x"));
+  EXPECT_EQ(unified_diff(result),
+            "--- t.conf\n+++ t.conf\n@@ -1,5 +1,5 @@\n events {}\n http {\n   # x\n"
+            "-  server_tokens on;\n+  server_tokens off;\n }\n");
+}
+
+TEST(Grades, AreCappedByTheGravestFindingAndByGaps) {
+  AuditResult result;
+  EXPECT_EQ(grade(result).letter, '?');
+  result.counts.files = 1;
+  EXPECT_EQ(grade(result).letter, 'A');
+  result.gaps.push_back({});
+  EXPECT_EQ(grade(result).letter, 'C');
+  result.findings.push_back({});
+  result.findings[0].level = Level::kHigh;
+  EXPECT_EQ(grade(result).letter, 'D');
+  result.findings[0].waived = "known";
+  EXPECT_EQ(grade(result).letter, 'C');
+}
+
+TEST(Lines, ShowNoControlCharactersOfTheConfiguration) {
+  const AuditResult result = audit_text(
+      "t\x1b[31m.conf", "events {}\nhttp { server_tokens on; include \"a\x1b[2Jb\"; }\n");
+  const std::string text = render_lines(result);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  EXPECT_NE(text.find("\\x1b"), std::string::npos);
+}
+
+TEST(OnlyRules, LeavesTheOthersOut) {
+  Options options;
+  options.only_rules = {"INF-01"};
+  const AuditResult result = audit_text(
+      "t.conf", "events {}\nhttp { server_tokens on; underscores_in_headers on; }\n", options);
+  ASSERT_EQ(result.findings.size(), 1U);
+  EXPECT_EQ(result.findings[0].rule, "INF-01");
+}
+
+}  // namespace
+}  // namespace merlon::audit
