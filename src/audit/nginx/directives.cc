@@ -289,9 +289,9 @@ class Checker {
   void judge_duplicate(const Known& row, const Directive& directive,
                        std::map<std::string_view, const Directive*>& single) {
     constexpr std::string_view kSingle = "fsnzomcbep";
-    const bool single = kSingle.find(row.slot) != std::string_view::npos ||
-                        std::ranges::find(kOnce, row.name) != std::end(kOnce);
-    if (row.third_party || !single) return;
+    const bool once = kSingle.find(row.slot) != std::string_view::npos ||
+                      std::ranges::find(kOnce, row.name) != std::end(kOnce);
+    if (row.third_party || !once) return;
     const auto [found, added] = single.emplace(row.name, &directive);
     if (added) return;
     refuse(directive, fmt::format("\"{}\" is a duplicate of the one on {}", row.name,
