@@ -192,7 +192,11 @@ Variables::Variables(const Model& model) : model_(model) {
     } else if (directive.is_block && name == "geo") {
       maps_.emplace(variable(directive.args.size() == 2 ? 1 : 0), &directive);
     } else if (name == "set" || name == "auth_request_set") {
-      sets_[variable(0)].push_back(&directive);
+      const auto scope = model.scope_of_block.find(directive.parent);
+      if (scope != model.scope_of_block.end()) {
+        const Server* server = model.server_of(*scope->second);
+        sets_[{variable(0), server}].push_back({&directive, scope->second});
+      }
     } else if (name.starts_with("set_") || name.ends_with("_set") || name == "keyval") {
       for (std::size_t i = 0; i < directive.args.size(); ++i) {
         if (!variable(i).empty()) unseen_.emplace(variable(i), &directive);
@@ -256,41 +260,8 @@ Origin Variables::name_origin(std::string_view name, const Context& context) con
     }
     return out;
   }
-  const auto sets = sets_.find(name);
-  if (sets != sets_.end()) {
-    // Those on the way down to this scope, with their ifs; others of the server only when there
-    // are none: an internal redirect could have passed through them.
-    const Server* server = model_.server_of(context.scope);
-    std::vector<std::pair<const Directive*, const Scope*>> near;
-    std::vector<std::pair<const Directive*, const Scope*>> far;
-    for (const Directive* set : sets->second) {
-      const auto found = model_.scope_of_block.find(set->parent);
-      if (found == model_.scope_of_block.end()) continue;
-      const Scope* where = found->second;
-      const Scope* base =
-          (where->context & (kIfInServer | kIfInLocation)) != 0 ? where->parent : where;
-      if (base != nullptr && context.scope.is_below(*base)) {
-        near.emplace_back(set, where);
-      } else if (server == nullptr || model_.server_of(*where) == server) {
-        far.emplace_back(set, where);
-      }
-    }
-    bool first = true;
-    for (const auto& [set, where] : near.empty() ? far : near) {
-      if (set == &context.user) continue;  // "set $a $a/x": the other definitions say what $a is
-      Origin one = text_origin(set->arg(1), Context{*where, *set, context.depth + 1});
-      if (one.taint != kConstant) {
-        one.trail.insert(one.trail.begin(),
-                         {set->mark(), fmt::format("${} is set to \"{}\"", name, set->arg(1))});
-      }
-      if (first) {
-        out = one;
-      } else {
-        out.merge(one);
-      }
-      first = false;
-    }
-    return out;
+  if (const std::vector<SetAt>* sets = sets_of(name, context.scope)) {
+    return sets_origin(name, *sets, context);
   }
   const Origin captured = capture_origin(name, deeper);
   if (!captured.source.empty() || captured.taint != kUnseen) return captured;
@@ -300,6 +271,43 @@ Origin Variables::name_origin(std::string_view name, const Context& context) con
   }
   out.taint = builtin_taint(name);
   if ((out.taint & kClient) != 0) out.source = fmt::format("${}", name);
+  return out;
+}
+
+const std::vector<Variables::SetAt>* Variables::sets_of(std::string_view name,
+                                                        const Scope& scope) const {
+  const auto found = sets_.find({name, model_.server_of(scope)});
+  return found == sets_.end() ? nullptr : &found->second;
+}
+
+/// The sets on the way down to this scope, with their ifs; others of the server only when there are
+/// none: an internal redirect could have passed through them.
+Origin Variables::sets_origin(std::string_view name, const std::vector<SetAt>& sets,
+                              const Context& context) const {
+  std::vector<SetAt> near;
+  for (const SetAt& one : sets) {
+    const bool in_if = (one.scope->context & (kIfInServer | kIfInLocation)) != 0;
+    const Scope* base = in_if ? one.scope->parent : one.scope;
+    if (base != nullptr && context.scope.is_below(*base)) near.push_back(one);
+  }
+  Origin out;
+  bool first = true;
+  for (const SetAt& one : near.empty() ? sets : near) {
+    // "set $a $a/x": the other definitions say what $a is.
+    if (one.set == &context.user) continue;
+    Origin origin = text_origin(one.set->arg(1), Context{*one.scope, *one.set, context.depth + 1});
+    if (origin.taint != kConstant) {
+      origin.trail.insert(
+          origin.trail.begin(),
+          {one.set->mark(), fmt::format("${} is set to \"{}\"", name, one.set->arg(1))});
+    }
+    if (first) {
+      out = origin;
+    } else {
+      out.merge(origin);
+    }
+    first = false;
+  }
   return out;
 }
 
@@ -417,15 +425,11 @@ bool Variables::depends(std::string_view text, const std::function<bool(std::str
         if (depends(entry->arg(0), hit, scope, depth + 1)) return true;
       }
     }
-    const auto sets = sets_.find(use.name);
-    if (sets == sets_.end()) continue;
-    const Server* server = model_.server_of(scope);
-    for (const Directive* set : sets->second) {
-      const auto where = model_.scope_of_block.find(set->parent);
-      if (where == model_.scope_of_block.end()) continue;
-      if (server != nullptr && model_.server_of(*where->second) != server) continue;
-      if (set->arg(1).find(use.name) != std::string_view::npos) continue;
-      if (depends(set->arg(1), hit, scope, depth + 1)) return true;
+    const std::vector<SetAt>* sets = sets_of(use.name, scope);
+    if (sets == nullptr) continue;
+    for (const SetAt& one : *sets) {
+      if (one.set->arg(1).find(use.name) != std::string_view::npos) continue;
+      if (depends(one.set->arg(1), hit, scope, depth + 1)) return true;
     }
   }
   return false;

@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "audit/finding.h"
@@ -68,11 +69,18 @@ class Variables {
                                 const Scope& scope) const;
 
  private:
+  struct SetAt {
+    const Directive* set;
+    const Scope* scope;
+  };
   struct Context {
     const Scope& scope;
     const Directive& user;
     std::uint32_t depth = 0;
   };
+  [[nodiscard]] const std::vector<SetAt>* sets_of(std::string_view name, const Scope& scope) const;
+  [[nodiscard]] Origin sets_origin(std::string_view name, const std::vector<SetAt>& sets,
+                                   const Context& context) const;
   [[nodiscard]] Origin text_origin(std::string_view text, const Context& context) const;
   [[nodiscard]] Origin name_origin(std::string_view name, const Context& context) const;
   [[nodiscard]] Origin map_origin(const Directive& map, const Context& context) const;
@@ -86,8 +94,9 @@ class Variables {
   const Model& model_;
   mutable std::uint32_t steps_ = 0;  ///< of the question being answered; one thread
   std::map<std::string_view, const Directive*> maps_;
-  std::map<std::string_view, std::vector<const Directive*>> sets_;  ///< set, auth_request_set
-  std::map<std::string_view, const Directive*> unseen_;             ///< js_set, perl_set, lua …
+  /// set and auth_request_set by variable and server: one server's values never reach another.
+  std::map<std::pair<std::string_view, const Server*>, std::vector<SetAt>> sets_;
+  std::map<std::string_view, const Directive*> unseen_;  ///< js_set, perl_set, lua …
   std::map<std::string_view, bool> used_;
 };
 
