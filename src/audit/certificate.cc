@@ -222,7 +222,12 @@ std::vector<Suite> expand_ciphers(const std::string& list, bool& valid) {
     valid = true;
     const STACK_OF(SSL_CIPHER)* suites = SSL_CTX_get_ciphers(context.get());
     for (int i = 0; i < sk_SSL_CIPHER_num(suites); ++i) {
-      out.push_back(describe(sk_SSL_CIPHER_value(suites, i)));
+      Suite suite = describe(sk_SSL_CIPHER_value(suites, i));
+      // Without a key that both sides were given, which nginx has no directive for, these are never
+      // chosen.
+      const bool shared_key =
+          suite.name.find("PSK") != std::string::npos || suite.name.starts_with("SRP-");
+      if (!shared_key) out.push_back(std::move(suite));
     }
   }
   add_lost_ciphers(list, out);

@@ -201,7 +201,21 @@ void check_pairs(Inspection& in) {
   }
 }
 
+/// The folders that files are served from, each with a slash at its end.
+std::map<std::string, const Directive*> served_folders(const Model& model) {
+  std::map<std::string, const Directive*> out;
+  for (const Scope& scope : model.scopes) {
+    const Directive* root = scope.own("root");
+    if (root == nullptr || root->arg(0).size() < 2) continue;
+    std::string folder(root->arg(0));
+    if (!folder.ends_with('/')) folder += '/';
+    out.emplace(std::move(folder), root);
+  }
+  return out;
+}
+
 void check_key_files(Inspection& in) {
+  const std::map<std::string, const Directive*> roots = served_folders(in.model);
   for (const Scope& scope : in.model.scopes) {
     for (const Name name : {Name("ssl_certificate_key"), Name("proxy_ssl_certificate_key")}) {
       for (const Directive* key : scope.own_all(name)) {
@@ -218,11 +232,7 @@ void check_key_files(Inspection& in) {
                                 path, about.st_mode & 07777));
           continue;
         }
-        for (const Scope& other : in.model.scopes) {
-          const Directive* root = other.own("root");
-          if (root == nullptr || root->arg(0).size() < 2 || !key->arg(0).starts_with('/')) continue;
-          std::string folder(root->arg(0));
-          if (!folder.ends_with('/')) folder += '/';
+        for (const auto& [folder, root] : roots) {
           if (!key->arg(0).starts_with(folder)) continue;
           Finding& finding =
               in.report("CRT-07", Level::kHigh, *key,

@@ -170,6 +170,13 @@ bool is_output_folder(std::string_view root) {
   return std::ranges::find(kOutput, leaf) != kOutput.end();
 }
 
+/// Where PHP applications are unpacked whole, their own .env and .git with them.
+bool is_document_root(std::string_view root) {
+  while (root.ends_with('/')) root.remove_suffix(1);
+  return root.ends_with("/html") || root.ends_with("/htdocs") || root.ends_with("/www") ||
+         root.ends_with("/public_html");
+}
+
 bool runs_scripts(const Server& server) {
   return std::ranges::any_of(server.all_locations, [](const Location* location) {
     return location->scope->has("fastcgi_pass");
@@ -193,7 +200,8 @@ void check_hidden_files(Inspection& in) {
     // try_files that names no request file serves one file only.
     const Directive* tries = scope.own("try_files");
     if (tries != nullptr && tries->arg(0).find("$uri") == std::string_view::npos) continue;
-    const bool project = runs_scripts(server) || !is_output_folder(root->arg(0));
+    const bool project =
+        !is_output_folder(root->arg(0)) || (runs_scripts(server) && is_document_root(root->arg(0)));
     Finding& finding = in.report(
         "INF-07", project ? Level::kHigh : Level::kMedium, *root,
         fmt::format("hidden files under {} are served: expected \"location ~ /\\.(?!well-known) "

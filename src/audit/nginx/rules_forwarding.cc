@@ -40,6 +40,8 @@ bool is_fenced(const Model& model, const Server& server) {
 }
 
 void check_host_header(Inspection& in) {
+  // The same value all over a server is one decision, named where it is taken first.
+  std::map<std::pair<const Server*, std::string_view>, std::size_t> reported;
   for (const Scope& scope : in.model.scopes) {
     for (const Name name : {Name("proxy_set_header"), Name("grpc_set_header")}) {
       for (const Directive* header : scope.own_all(name)) {
@@ -53,15 +55,20 @@ void check_host_header(Inspection& in) {
         const Server* server = in.model.server_of(scope);
         const bool fenced = origin.source == "$http_host" && server != nullptr && in.model.framed &&
                             is_fenced(in.model, *server);
-        Finding& finding = in.report(
-            "HST-01", fenced ? Level::kLow : Level::kMedium, *header,
-            fmt::format("the upstream gets the Host that the client wrote in {}: expected $host",
-                        origin.source));
-        finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
-        finding.affected.push_back(in.model.route_of(scope));
-        if (header->arg(1) == "$http_host") {
-          finding.fix = replace_statement(*header, fmt::format("{} Host $host;", name.text));
+        const auto [found, added] =
+            reported.try_emplace({server, header->arg(1)}, in.out.findings.size());
+        if (added) {
+          in.report("HST-01", fenced ? Level::kLow : Level::kMedium, *header,
+                    fmt::format(
+                        "the upstream gets the Host that the client wrote in {}: expected $host",
+                        origin.source))
+              .trail = origin.trail;
         }
+        Finding& finding = in.out.findings[found->second];
+        finding.affected.push_back(in.model.route_of(scope));
+        if (header->arg(1) != "$http_host") continue;
+        const auto edits = replace_statement(*header, fmt::format("{} Host $host;", name.text));
+        finding.fix.insert(finding.fix.end(), edits.begin(), edits.end());
       }
     }
   }
@@ -80,7 +87,10 @@ void check_default_server(Inspection& in) {
     const bool meant = std::ranges::any_of(
         server->names, [](std::string_view name) { return name == "_" || name.empty(); });
     Finding& finding = in.report(
-        "HST-02", alone || (meant && listen->default_server) ? Level::kInfo : Level::kMedium,
+        "HST-02",
+        alone   ? Level::kInfo
+        : meant ? Level::kLow
+                : Level::kMedium,
         server->at(),
         fmt::format("requests for unknown hosts on {} are answered by {}: expected a default "
                     "server that returns 444 or 421",

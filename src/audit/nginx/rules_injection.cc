@@ -40,6 +40,45 @@ bool chooses_host(const Origin& origin, std::string_view host) {
   return true;
 }
 
+/// What decides where `url` leads, if a client does; an origin without a client otherwise. Values
+/// of variables that are set once, and those of maps, are looked at in place of their names: the
+/// host may stand in them, and the client's part behind it.
+Origin host_origin(const Inspection& in, std::string_view url, const Scope& scope,
+                   const Directive& user, int depth) {
+  constexpr int kDepthMax = 4;
+  const std::string text = in.variables.expanded(url, scope);
+  const std::string host(host_part(text, in.variables, scope, user));
+  for (const VariableUse& use : variables_in(host)) {
+    const Directive* map = in.variables.map_of(use.name);
+    if (map == nullptr || !map->is("map") || depth >= kDepthMax) continue;
+    const bool captures = std::ranges::any_of(map->body, [](const Directive* entry) {
+      return std::ranges::any_of(variables_in(entry->arg(0)), [](const VariableUse& inner) {
+        return ascii::is_digit(inner.name[0]);
+      });
+    });
+    const bool guarded = std::ranges::any_of(map->body, [&](const Directive* entry) {
+      return entry->arg(0) == map->arg(0) && entry->name.text != "default";
+    });
+    if (captures || guarded) continue;
+    for (const Directive* entry : map->body) {
+      std::string filled = host.substr(0, use.at);
+      filled += entry->arg(0);
+      filled += text.substr(use.at + use.length);
+      if (filled.find(use.name) != std::string::npos) continue;
+      Origin found = host_origin(in, filled, scope, user, depth + 1);
+      if (!found.client()) continue;
+      found.trail.insert(
+          found.trail.begin(),
+          {entry->mark(), fmt::format("${} may be \"{}\"", use.name, entry->arg(0))});
+      return found;
+    }
+    return {};
+  }
+  if (host.find('$') == std::string::npos) return {};
+  Origin origin = in.variables.origin(host, scope, user);
+  return chooses_host(origin, host) ? origin : Origin{};
+}
+
 /// A server that answers to any Host: the default one of a socket, or one with a wildcard name.
 bool accepts_any_host(const Model& model, const Server& server) {
   for (const Socket& socket : model.sockets) {
@@ -57,11 +96,9 @@ void check_ssrf(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* pass = pass_of(*scope);
     if (pass == nullptr || pass->is("passenger_enabled")) continue;
-    const std::string_view to = pass->arg(0);
-    const std::string_view host = host_part(to, in.variables, *scope, *pass);
-    if (host.find('$') == std::string_view::npos) continue;
-    const Origin origin = in.variables.origin(host, *scope, *pass);
-    if (!chooses_host(origin, host)) continue;
+    if (pass->arg(0).find('$') == std::string_view::npos) continue;
+    const Origin origin = host_origin(in, pass->arg(0), *scope, *pass, 0);
+    if (!origin.client()) continue;
     const Server* server = in.model.server_of(*scope);
     if ((origin.taint & kHostOnly) != 0 &&
         (server == nullptr || !accepts_any_host(in.model, *server))) {
@@ -102,10 +139,9 @@ void check_open_redirect(Inspection& in) {
     for (const Directive* directive : scope->settings) {
       const std::string_view to = redirect_target(*directive);
       if (to.empty() || to.starts_with('/')) continue;
-      const std::string_view host = host_part(to, in.variables, *scope, *directive);
-      if (host.find('$') == std::string_view::npos) continue;
-      const Origin origin = in.variables.origin(host, *scope, *directive);
-      if (!chooses_host(origin, host) || (origin.taint & kHostOnly) != 0) continue;
+      if (to.find('$') == std::string_view::npos) continue;
+      const Origin origin = host_origin(in, to, *scope, *directive, 0);
+      if (!origin.client() || (origin.taint & kHostOnly) != 0) continue;
       if (origin.source == "$http_host") continue;  // the client's own host; TLS-14 speaks of it
       Finding& finding = in.report(
           "SSR-03", Level::kMedium, *directive,

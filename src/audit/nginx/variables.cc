@@ -408,6 +408,40 @@ Origin Variables::capture_origin(std::string_view name, const Context& context) 
   return unknown;
 }
 
+std::string Variables::expanded(std::string_view text, const Scope& scope) const {
+  constexpr int kRoundsMax = 4;
+  constexpr std::size_t kBytesMax = 4096;
+  std::string out(text);
+  for (int round = 0; round < kRoundsMax && out.size() < kBytesMax; ++round) {
+    const std::string before = out;
+    std::string next;
+    std::size_t from = 0;
+    for (const VariableUse& use : variables_in(before)) {
+      const std::vector<SetAt>* sets = sets_of(use.name, scope);
+      if (sets == nullptr || map_of(use.name) != nullptr) continue;
+      const SetAt* only = nullptr;
+      std::size_t near = 0;
+      for (const SetAt& one : *sets) {
+        const bool in_if = (one.scope->context & (kIfInServer | kIfInLocation)) != 0;
+        const Scope* base = in_if ? one.scope->parent : one.scope;
+        if (base == nullptr || !scope.is_below(*base)) continue;
+        ++near;
+        if (!in_if || scope.is_below(*one.scope)) only = &one;
+      }
+      const bool itself =
+          only != nullptr && only->set->arg(1).find(use.name) != std::string_view::npos;
+      if (near != 1 || only == nullptr || itself) continue;
+      next.append(before, from, use.at - from);
+      next += only->set->arg(1);
+      from = use.at + use.length;
+    }
+    next.append(before, from);
+    if (next == before) break;
+    out = std::move(next);
+  }
+  return out;
+}
+
 bool Variables::depends_on(std::string_view text, const std::function<bool(std::string_view)>& hit,
                            const Scope& scope) const {
   steps_ = 0;

@@ -59,6 +59,9 @@ class Variables {
   [[nodiscard]] Origin origin_of_variable(std::string_view name, const Scope& scope,
                                           const Directive& user) const;
 
+  /// `text` with every variable filled in that exactly one `set` on the way down to `scope` gives
+  /// its value.
+  [[nodiscard]] std::string expanded(std::string_view text, const Scope& scope) const;
   /// The map (or geo, split_clients) that defines `name`; nullptr when none does.
   [[nodiscard]] const Directive* map_of(std::string_view name) const;
   /// True when any value reads `name`, in whatever directive.
