@@ -108,6 +108,18 @@ TEST_F(Folder, NeverPassesWhatItCouldNotRead) {
   }
 }
 
+TEST_F(Folder, FindsKeysThatOthersMayRead) {
+  const std::string conf = write("nginx.conf",
+                                 "events {}\nhttp {\n  server {\n    listen 127.0.0.1:443 ssl;\n"
+                                 "    ssl_certificate_key a.key;\n    return 404;\n  }\n}\n");
+  const std::string key = write("a.key", "-----BEGIN PRIVATE KEY-----\n");
+  for (const auto& [mode, open] :
+       {std::pair{0600, false}, {0640, false}, {0644, true}, {0660, true}}) {
+    ASSERT_EQ(::chmod(key.c_str(), static_cast<mode_t>(mode)), 0);
+    EXPECT_EQ(has(audit({conf}), "CRT-07"), open) << mode;
+  }
+}
+
 TEST_F(Folder, KeepsItsBounds) {
   Options options;
   options.file_bytes_max = 1000;
