@@ -94,7 +94,7 @@ void check_default_server(Inspection& in) {
         server->at(),
         fmt::format("requests for unknown hosts on {} are answered by {}: expected a default "
                     "server that returns 444 or 421",
-                    socket.name, server->label()));
+                    socket.name, server->label() == socket.name ? "this server" : server->label()));
     if (socket.explicit_default && listen->at != nullptr) {
       finding.trail.push_back({listen->at->mark(), "it is the default server by this line"});
     } else {

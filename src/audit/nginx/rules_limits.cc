@@ -127,11 +127,9 @@ void check_spoofable_key(Inspection& in) {
 }
 
 void check_limit_status(Inspection& in) {
-  Finding* unset = nullptr;
   for (const Scope& scope : in.model.scopes) {
     const Directive* dry = scope.own("limit_req_dry_run");
     if (dry != nullptr && dry->arg(0) == "on") {
-      unset = nullptr;
       in.report("LIM-04", Level::kLow, *dry, "limit_req_dry_run on: the limit refuses nobody");
     }
     const Directive* status = scope.own("limit_req_status");
@@ -140,20 +138,16 @@ void check_limit_status(Inspection& in) {
                 "limited clients are told 503: expected 429, which says that it is their rate");
     }
   }
-  unset = nullptr;
+  Finding* unset = nullptr;
   for (const Scope& scope : in.model.scopes) {
     const Directive* limit = scope.own("limit_req");
     if (limit == nullptr || scope.effective("limit_req_status") != nullptr) continue;
-    if (scope.level_of("limit_req_status") == nullptr && scope.may_inherit_unseen() &&
-        scope.block != &in.model.tree.root && !in.model.framed) {
-      in.not_checked("LIM-04",
-                     "the http block, which may set limit_req_status, is not in the files");
-      continue;
-    }
+    if (scope.incomplete) continue;
     if (unset == nullptr) {
       unset = &in.report("LIM-04", Level::kLow, *limit,
                          "limit_req without limit_req_status answers 503: expected "
                          "\"limit_req_status 429\"");
+      if (!in.model.framed) unset->confidence = Confidence::kPossible;
       const std::vector<Edit> shape = replace_statement(*limit, "limit_req_status 429;");
       if (!shape.empty()) {
         unset->fix = {{limit->file, limit->name.line, limit->name.line - 1, shape[0].replacement}};

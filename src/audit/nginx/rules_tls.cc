@@ -329,9 +329,9 @@ void check_cleartext(Inspection& in) {
           listen.at != nullptr
               ? in.report("TLS-13", sure ? Level::kHigh : Level::kMedium, *listen.at, {})
               : in.report("TLS-13", sure ? Level::kHigh : Level::kMedium, server.at(), {});
-      finding.message =
-          fmt::format("{} is served in clear on {}: expected TLS, or a redirect to it",
-                      server.label(), listen.socket());
+      finding.message = fmt::format(
+          "{} is served in clear on {}: expected TLS, or a redirect to it",
+          server.label() == listen.socket() ? "everything" : server.label(), listen.socket());
       finding.confidence = sure ? Confidence::kLikely : Confidence::kPossible;
       finding.affected.push_back(server.label());
       break;  // the other sockets of the server have the same cause

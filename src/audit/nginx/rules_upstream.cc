@@ -65,9 +65,9 @@ void check_unverified(Inspection& in) {
                                                      : Name("proxy_ssl_verify");
     const Directive* set = hop.scope->effective(verify);
     if (set != nullptr && set->arg(0) == "on") continue;
-    if (set == nullptr && hop.scope->incomplete) continue;
-    if (set == nullptr && hop.scope->may_inherit_unseen() && hop.scope->parent != nullptr &&
-        hop.scope->parent->incomplete) {
+    const bool lost =
+        hop.scope->incomplete || (hop.scope->parent != nullptr && hop.scope->parent->incomplete);
+    if (set == nullptr && lost) {
       in.not_checked("UPS-02", "an include that may set proxy_ssl_verify could not be read");
       continue;
     }
