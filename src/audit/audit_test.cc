@@ -120,6 +120,19 @@ TEST_F(Folder, FindsKeysThatOthersMayRead) {
   }
 }
 
+TEST_F(Folder, FindsSharedSecretsThatOthersMayRead) {
+  const std::string conf =
+      write("nginx.conf", "events {}\nhttp {\n  auth_jwt_key_file keys.json;\n}\n");
+  const std::string keys = write("keys.json", R"({"keys":[{"kty":"oct","k":"c2VjcmV0"}]})");
+  ASSERT_EQ(::chmod(keys.c_str(), 0644), 0);
+  EXPECT_TRUE(has(audit({conf}), "JWT-04"));
+  ASSERT_EQ(::chmod(keys.c_str(), 0640), 0);
+  EXPECT_FALSE(has(audit({conf}), "JWT-04"));
+  write("keys.json", R"({"keys":[{"kty":"EC","crv":"P-256"}]})");
+  ASSERT_EQ(::chmod(keys.c_str(), 0644), 0);
+  EXPECT_FALSE(has(audit({conf}), "JWT-04"));
+}
+
 TEST_F(Folder, KeepsItsBounds) {
   Options options;
   options.file_bytes_max = 1000;

@@ -85,6 +85,7 @@ bool gate_of_if(const Directive& block, Gate& gate, std::string_view& variable, 
   gate.at = &block;
   gate.pattern = last;
   for (const std::string_view word : words) {
+    negative = negative || word == "!=";
     if (word == "~" || word == "!~") gate.regex = true;
     if (word == "~*" || word == "!~*") gate.regex = gate.ignore_case = true;
     negative = negative || word.starts_with('!');
@@ -95,10 +96,27 @@ bool gate_of_if(const Directive& block, Gate& gate, std::string_view& variable, 
 void gates_of_variable(const Inspection& in, std::string_view name, const Scope& scope, Gates& out,
                        int depth);
 
+/// if ($http_origin !~ pattern) { return 403; }: whoever gets past it matches the pattern.
+bool turned_away(const Scope& level, Gates& out) {
+  bool found = false;
+  for (const Scope* child : level.children) {
+    if ((child->context & (kIfInServer | kIfInLocation)) == 0 || !child->has("return")) continue;
+    Gate gate;
+    std::string_view variable;
+    bool negative = false;
+    if (!gate_of_if(*child->block, gate, variable, negative)) continue;
+    if (variable != "http_origin" || !negative || return_status(*child) < 400) continue;
+    out.list.push_back(gate);
+    found = true;
+  }
+  return found;
+}
+
 /// The ifs around `scope`, or around the definitions of what they test.
 bool gates_around(const Inspection& in, const Scope& scope, Gates& out, int depth) {
   bool found = false;
   for (const Scope* level = &scope; level != nullptr; level = level->parent) {
+    found = turned_away(*level, out) || found;
     if ((level->context & (kIfInServer | kIfInLocation)) == 0) continue;
     Gate gate;
     std::string_view variable;

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -81,6 +82,30 @@ void check_query_credentials(Inspection& in) {
       }
       break;
     }
+  }
+}
+
+/// A shared secret in a file that others read lets them make tokens.
+void check_key_files(Inspection& in) {
+  if (!in.on_disk) return;
+  for (const Scope& scope : in.model.scopes) {
+    const Directive* key = scope.own("auth_jwt_key_file");
+    if (key == nullptr || key->arg(0).find('$') != std::string_view::npos) continue;
+    std::string path(key->arg(0));
+    if (!path.starts_with('/')) {
+      const std::string& main = in.model.tree.files.front()->path;
+      path = main.substr(0, main.rfind('/') + 1) + path;
+    }
+    const FileReader::Read got = in.files.read(path, path);
+    struct stat about{};
+    if (got.source == nullptr || ::stat(path.c_str(), &about) != 0) continue;
+    const bool shared = got.source->text.find("\"oct\"") != std::string::npos;
+    if (!shared || (about.st_mode & S_IROTH) == 0) continue;
+    in.report("JWT-04", Level::kCritical, *key,
+              fmt::format("everyone on this host may read the shared secret in {} and make tokens "
+                          "with it: expected keys of an asymmetric algorithm",
+                          key->arg(0)))
+        .affected.push_back(in.model.route_of(scope));
   }
 }
 
@@ -169,6 +194,7 @@ void check_authorizer(Inspection& in) {
 constexpr RuleEntry kRules[] = {
     {"JWT-02", nullptr},
     {"JWT-03", check_audience},
+    {"JWT-04", check_key_files},
     {"JWT-05", check_key_transport},
     {"JWT-06", check_query_credentials},
     {"JWT-07", check_leeway},
