@@ -133,6 +133,19 @@ TEST_F(Folder, FindsSharedSecretsThatOthersMayRead) {
   EXPECT_FALSE(has(audit({conf}), "JWT-04"));
 }
 
+TEST(Modes, OfConfigurationThatEveryoneMayWriteAreFound) {
+  // Only where configuration is in force: a checkout elsewhere says nothing by its modes.
+  std::string folder = "/opt/merlon-audit-XXXXXX";
+  if (::mkdtemp(folder.data()) == nullptr) GTEST_SKIP() << "/opt cannot be written to";
+  const std::string conf = folder + "/nginx.conf";
+  std::ofstream(conf) << kServer;
+  ASSERT_EQ(::chmod(conf.c_str(), 0666), 0);
+  EXPECT_TRUE(has(audit({conf}), "SYS-02"));
+  ASSERT_EQ(::chmod(conf.c_str(), 0644), 0);
+  EXPECT_FALSE(has(audit({conf}), "SYS-02"));
+  fs::remove_all(folder);
+}
+
 TEST_F(Folder, KeepsItsBounds) {
   Options options;
   options.file_bytes_max = 1000;
