@@ -73,9 +73,18 @@ bool hsts_max_age(std::string_view value, std::uint64_t& seconds) {
   return false;
 }
 
+bool trusts_named_proxies(const Scope& scope) {
+  const std::vector<const Directive*> from = scope.effective_all("set_real_ip_from");
+  return !from.empty() && std::ranges::none_of(from, [](const Directive* directive) {
+    const auto block = Cidr::parse(directive->arg(0));
+    return block && block->prefix_bits == 0;
+  });
+}
+
 bool terminates_elsewhere(const Model& model, const Server& server) {
-  if (server.scope->level_of("set_real_ip_from") != nullptr) return true;
-  if (server.scope->level_of("real_ip_header") != nullptr) return true;
+  const bool tls = std::ranges::any_of(model.servers, [](const Server& s) { return s.has_tls(); });
+  const bool own = server.scope->has("set_real_ip_from");
+  if (trusts_named_proxies(*server.scope) && (own || !tls)) return true;
   if (std::ranges::any_of(server.listens, [](const Listen& l) { return l.proxy_protocol; })) {
     return true;
   }
@@ -102,7 +111,6 @@ bool terminates_elsewhere(const Model& model, const Server& server) {
       return true;
     }
   }
-  (void)model;
   return false;
 }
 

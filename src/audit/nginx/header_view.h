@@ -21,8 +21,12 @@ namespace merlon::audit::nginx {
 /// Seconds of max-age in a Strict-Transport-Security value; false when it has none.
 bool hsts_max_age(std::string_view value, std::uint64_t& seconds);
 
+/// True when the addresses of the proxies in front are listed, and are not everyone's.
+[[nodiscard]] bool trusts_named_proxies(const Scope& scope);
+
 /// True when the configuration shows that TLS ends before this server: real_ip with a trusted
-/// proxy, the PROXY protocol, or decisions by X-Forwarded-Proto.
+/// proxy (for all servers only where none of them has TLS of its own), the PROXY protocol, or
+/// decisions by X-Forwarded-Proto.
 [[nodiscard]] bool terminates_elsewhere(const Model& model, const Server& server);
 
 /// What an `if` compares, such as "$request_method"; "" for something else.

@@ -220,6 +220,8 @@ bool is_system_folder(std::string_view path) {
       "/proc",      "/sys", "/dev",           "/boot",   "/etc/nginx", "/etc/ssl",
       "/usr/local", "/opt", "/usr/local/etc", "/var/lib"};
   if (std::ranges::find(kSystem, path) != kSystem.end()) return true;
+  // Some packages put their pages there.
+  if (path.starts_with("/etc/nginx/html")) return false;
   return path.starts_with("/etc/") || path.starts_with("/root/") || path.starts_with("/proc/");
 }
 

@@ -116,7 +116,7 @@ void check_forwarded_host(Inspection& in) {
       const std::string_view value = header->arg(1);
       const bool passed = value == "$http_x_forwarded_host" || value == "$http_forwarded" ||
                           value == "$http_x_forwarded_proto";
-      if (!passed || scope.level_of("set_real_ip_from") != nullptr) continue;
+      if (!passed || trusts_named_proxies(scope)) continue;
       in.report(
             "HST-03", Level::kMedium, *header,
             fmt::format("{} is handed on as the client wrote it: expected nginx's own value", name))
@@ -128,7 +128,7 @@ void check_forwarded_host(Inspection& in) {
     const Directive* pass = scope.own("proxy_pass");
     if (pass == nullptr || location.internal || return_status(scope) != 0) continue;
     if (forwarded_header(scope, "X-Forwarded-Host") != nullptr) continue;
-    if (scope.level_of("set_real_ip_from") != nullptr) continue;
+    if (trusts_named_proxies(scope)) continue;
     if (scope.level_of("proxy_set_header") == nullptr && scope.may_inherit_unseen()) continue;
     if (scope.incomplete) continue;
     if (unset == nullptr) {
@@ -178,7 +178,7 @@ void check_passed_addresses(Inspection& in) {
         const bool from_client = origin.source.starts_with("$http_") ||
                                  origin.source.starts_with("$arg_") ||
                                  origin.source.starts_with("$cookie_");
-        if (!from_client || scope.level_of("set_real_ip_from") != nullptr) continue;
+        if (!from_client || trusts_named_proxies(scope)) continue;
         in.report("XFF-02", Level::kMedium, *header,
                   fmt::format("the upstream is told the address that the client wrote in {}: "
                               "expected $remote_addr or $proxy_add_x_forwarded_for",

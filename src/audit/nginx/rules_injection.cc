@@ -100,8 +100,9 @@ void check_ssrf(Inspection& in) {
     const Origin origin = host_origin(in, pass->arg(0), *scope, *pass, 0);
     if (!origin.client()) continue;
     const Server* server = in.model.server_of(*scope);
-    if ((origin.taint & kHostOnly) != 0 &&
-        (server == nullptr || !accepts_any_host(in.model, *server))) {
+    // The Host field has to match the names of a server that is not the default one.
+    const bool by_name = (origin.taint & kHostOnly) != 0 || origin.source == "$http_host";
+    if (by_name && (server == nullptr || !accepts_any_host(in.model, *server))) {
       continue;
     }
     const bool internal = scope->has("internal");
@@ -246,7 +247,12 @@ void check_referers(Inspection& in) {
     // For pictures it keeps other sites from embedding them, which is all that it is good for.
     const bool hotlinks = scope->location != nullptr && scope->location->is_regex() &&
                           scope->location->path.find('.') != std::string_view::npos;
-    if (!none || hotlinks || pass_of(*scope) == nullptr) continue;
+    const bool pictures = scope->location != nullptr &&
+                          (scope->location->path.find("im") != std::string_view::npos ||
+                           scope->location->path.find("static") != std::string_view::npos ||
+                           scope->location->path.find("media") != std::string_view::npos ||
+                           scope->location->path.find("assets") != std::string_view::npos);
+    if (!none || hotlinks || (pictures && pass_of(*scope) == nullptr)) continue;
     in.report("INJ-04", Level::kLow, *valid,
               "requests without a Referer pass: this stops no forged request")
         .affected.push_back(in.model.route_of(*scope));

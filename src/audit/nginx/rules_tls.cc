@@ -161,6 +161,9 @@ void judge_weak(Inspection& in, const Applied& one, const std::vector<Suite>& su
   const auto broken =
       names_of(suites, [](const Suite& s) { return s.rc4 || s.triple_des || s.export_grade; });
   if (!broken.empty()) return report(Level::kHigh, "RC4, DES or export suites", broken);
+  if (one.at->arg(0).find("@SECLEVEL=0") != std::string_view::npos) {
+    return report(Level::kHigh, "security level 0, at which OpenSSL takes anything", {});
+  }
   const auto cbc = names_of(suites, [](const Suite& s) { return s.cbc && !s.aead; });
   if (!cbc.empty()) report(Level::kLow, "CBC suites", cbc);
 }
