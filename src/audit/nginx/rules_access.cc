@@ -81,7 +81,8 @@ void check_allow_without_deny(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     const std::vector<const Directive*> allows = scope.own_all("allow");
     if (allows.empty() || scope.has("deny") || scope.incomplete) continue;
-    if ((scope.context & (kHttp | kServer | kLocation | kLimitExcept)) == 0) continue;
+    // In limit_except, MTH-04 says it of the block.
+    if ((scope.context & (kHttp | kServer | kLocation)) == 0) continue;
     if (std::ranges::any_of(allows, [](const Directive* d) { return is_everyone(d->arg(0)); })) {
       continue;
     }
@@ -89,9 +90,6 @@ void check_allow_without_deny(Inspection& in) {
     const Directive* satisfy = scope.effective("satisfy");
     const bool any = satisfy != nullptr && satisfy->arg(0) == "any";
     if (any && has_authentication(in.model, scope)) continue;
-    if (scope.context == kLimitExcept && (scope.has("auth_basic") || scope.has("auth_request"))) {
-      continue;
-    }
     if (is_denied_to_all(scope)) continue;
     Finding& finding =
         in.report("LOC-03", Level::kHigh, *allows.front(),
