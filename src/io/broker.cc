@@ -1,0 +1,138 @@
+#include "io/broker.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+namespace merlon::io {
+namespace {
+
+std::unexpected<OsError> last_error() { return std::unexpected(OsError{errno}); }
+
+void set_flag(int fd, int level, int option) {
+  const int one = 1;
+  // These only tune; a socket without them still works.
+  static_cast<void>(::setsockopt(fd, level, option, &one, sizeof one));
+}
+
+FileStatus to_status(const struct stat& s) {
+  return {.size_bytes = static_cast<std::uint64_t>(s.st_size),
+          .mode = s.st_mode & 07777U,
+          .owner = s.st_uid,
+          .modified_ns =
+              static_cast<std::int64_t>(s.st_mtim.tv_sec) * 1'000'000'000 + s.st_mtim.tv_nsec,
+          .inode = s.st_ino,
+          .regular = S_ISREG(s.st_mode)};
+}
+
+OsResult<sockaddr_un> unix_address(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return std::unexpected(OsError{ENAMETOOLONG});
+  std::memcpy(address.sun_path, path.data(), path.size());
+  return address;
+}
+
+class LocalBroker final : public Broker {
+ public:
+  OsResult<Fd> listen_tcp(const Endpoint& endpoint, const ListenOptions& options) override {
+    sockaddr_storage address;
+    const socklen_t length = endpoint.to_sockaddr(address);
+    Fd fd(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) return last_error();
+    set_flag(fd.get(), SOL_SOCKET, SO_REUSEADDR);
+    if (options.reuse_port) set_flag(fd.get(), SOL_SOCKET, SO_REUSEPORT);
+    // Inherited by accepted sockets, so that no connection needs a call of its own.
+    set_flag(fd.get(), IPPROTO_TCP, TCP_NODELAY);
+    if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0)
+      return last_error();
+    if (::listen(fd.get(), options.backlog) != 0) return last_error();
+    return fd;
+  }
+
+  OsResult<Fd> connect_tcp(const Endpoint& endpoint) override {
+    sockaddr_storage address;
+    const socklen_t length = endpoint.to_sockaddr(address);
+    Fd fd(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) return last_error();
+    set_flag(fd.get(), IPPROTO_TCP, TCP_NODELAY);
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0 &&
+        errno != EINPROGRESS)
+      return last_error();
+    return fd;
+  }
+
+  OsResult<Fd> listen_unix(const std::string& path) override {
+    const auto address = unix_address(path);
+    if (!address) return std::unexpected(address.error());
+    // A file left by a process that is gone is replaced; one that answers is in use.
+    if (connect_unix(path)) return std::unexpected(OsError{EADDRINUSE});
+    struct stat s{};
+    if (::lstat(path.c_str(), &s) == 0 && S_ISSOCK(s.st_mode)) ::unlink(path.c_str());
+    Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) return last_error();
+    const mode_t old_mask = ::umask(0177);
+    const int bound =
+        ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address);
+    ::umask(old_mask);
+    if (bound != 0 || ::listen(fd.get(), 16) != 0) return last_error();
+    return fd;
+  }
+
+  OsResult<Fd> connect_unix(const std::string& path) override {
+    const auto address = unix_address(path);
+    if (!address) return std::unexpected(address.error());
+    Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!fd) return last_error();
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0)
+      return last_error();
+    return fd;
+  }
+
+  OsResult<std::string> read_file(const std::string& path, std::size_t bytes_max) override {
+    // Non-blocking, so that a FIFO in place of a file does not hang the opener.
+    const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+    if (!fd) return last_error();
+    struct stat s{};
+    if (::fstat(fd.get(), &s) != 0) return last_error();
+    if (!S_ISREG(s.st_mode)) return std::unexpected(OsError{S_ISDIR(s.st_mode) ? EISDIR : EINVAL});
+    std::string text;
+    char block[16 * 1024];
+    for (;;) {
+      const ssize_t n = ::read(fd.get(), block, sizeof block);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return last_error();
+      if (n == 0) return text;
+      if (text.size() + static_cast<std::size_t>(n) > bytes_max)
+        return std::unexpected(OsError{EFBIG});
+      text.append(block, static_cast<std::size_t>(n));
+    }
+  }
+
+  OsResult<FileStatus> status(const std::string& path) override {
+    struct stat s{};
+    if (::stat(path.c_str(), &s) != 0) return last_error();
+    return to_status(s);
+  }
+
+  OsResult<Fd> open_append(const std::string& path) override {
+    Fd fd(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640));
+    if (!fd) return last_error();
+    return fd;
+  }
+};
+
+}  // namespace
+
+std::string OsError::text() const { return std::system_category().message(number); }
+
+std::unique_ptr<Broker> make_local_broker() { return std::make_unique<LocalBroker>(); }
+
+}  // namespace merlon::io

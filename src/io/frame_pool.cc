@@ -1,0 +1,87 @@
+#include "io/frame_pool.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <new>
+
+namespace merlon::io {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kPooled = false;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool kPooled = false;
+#else
+constexpr bool kPooled = true;
+#endif
+#else
+constexpr bool kPooled = true;
+#endif
+
+constexpr std::size_t kStep = 64;            // a cache line: classes are not worth less
+constexpr std::size_t kPooledMax = 2048;     // frames stay under 1 KiB; twice that for debug builds
+constexpr std::size_t kKeptPerClass = 4096;  // beyond a burst, memory goes back
+
+struct FreeFrame {
+  FreeFrame* next;
+};
+
+struct SizeClass {
+  FreeFrame* head = nullptr;
+  std::size_t kept = 0;
+};
+
+struct ThreadPool {
+  std::array<SizeClass, kPooledMax / kStep> classes;
+  std::size_t largest = 0;
+
+  ~ThreadPool() {
+    for (SizeClass& c : classes) {
+      while (c.head != nullptr) {
+        FreeFrame* next = c.head->next;
+        ::operator delete(c.head);
+        c.head = next;
+      }
+    }
+  }
+};
+
+ThreadPool& thread_pool() {
+  thread_local ThreadPool pool;
+  return pool;
+}
+
+}  // namespace
+
+void* FramePool::allocate(std::size_t bytes) {
+  ThreadPool& pool = thread_pool();
+  pool.largest = std::max(pool.largest, bytes);
+  if (!kPooled || bytes > kPooledMax || bytes == 0) return ::operator new(bytes);
+  const std::size_t index = (bytes - 1) / kStep;
+  SizeClass& c = pool.classes[index];
+  if (c.head == nullptr) return ::operator new((index + 1) * kStep);
+  FreeFrame* frame = c.head;
+  c.head = frame->next;
+  --c.kept;
+  return frame;
+}
+
+void FramePool::release(void* frame, std::size_t bytes) noexcept {
+  if (!kPooled || bytes > kPooledMax || bytes == 0) {
+    ::operator delete(frame);
+    return;
+  }
+  SizeClass& c = thread_pool().classes[(bytes - 1) / kStep];
+  if (c.kept >= kKeptPerClass) {
+    ::operator delete(frame);
+    return;
+  }
+  c.head = ::new (frame) FreeFrame{c.head};
+  ++c.kept;
+}
+
+std::size_t FramePool::largest_frame() noexcept { return thread_pool().largest; }
+
+}  // namespace merlon::io

@@ -1,0 +1,162 @@
+#include "io/loop.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+
+namespace merlon::io {
+namespace {
+
+class EpollPoller final : public Poller {
+ public:
+  EpollPoller() : epoll_(::epoll_create1(EPOLL_CLOEXEC)) {
+    if (!epoll_) std::abort();  // no loop can be without it, and nothing a peer does leads here
+  }
+
+  bool add(int fd, Watch& watch) noexcept override {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    event.data.ptr = &watch;
+    return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
+  }
+
+  // Closing the descriptor takes it out of the set by itself; only events at hand must be
+  // forgotten.
+  void remove(int /*fd*/, Watch& watch) noexcept override {
+    for (std::size_t i = next_; i < count_; ++i) {
+      if (events_[i].data.ptr == &watch) events_[i].data.ptr = nullptr;
+    }
+  }
+
+  std::size_t wait(int timeout_ms, Loop& loop) noexcept override {
+    const int n =
+        ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()), timeout_ms);
+    loop.refresh_now();
+    if (n <= 0) return 0;
+    count_ = static_cast<std::size_t>(n);
+    for (next_ = 0; next_ < count_;) {
+      const epoll_event event = events_[next_++];
+      if (event.data.ptr != nullptr) static_cast<Watch*>(event.data.ptr)->on_events(event.events);
+    }
+    count_ = 0;
+    return static_cast<std::size_t>(n);
+  }
+
+ private:
+  Fd epoll_;
+  std::array<epoll_event, 256> events_;
+  std::size_t next_ = 0;
+  std::size_t count_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Poller> make_epoll_poller() { return std::make_unique<EpollPoller>(); }
+
+/// Ends a wait of the poller from another thread.
+class Loop::Wakeup final : public Watch {
+ public:
+  explicit Wakeup(Loop& loop) : loop_(loop), fd_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+    if (!fd_ || !loop_.poller().add(fd_.get(), *this)) std::abort();
+  }
+  ~Wakeup() override { loop_.poller().remove(fd_.get(), *this); }
+
+  void wake() noexcept {
+    const std::uint64_t one = 1;
+    // Full means that a wake-up is pending already.
+    [[maybe_unused]] const auto written = ::write(fd_.get(), &one, sizeof one);
+  }
+  void on_events(std::uint32_t) noexcept override {
+    std::uint64_t count = 0;
+    [[maybe_unused]] const auto got = ::read(fd_.get(), &count, sizeof count);
+  }
+
+ private:
+  Loop& loop_;
+  Fd fd_;
+};
+
+Loop::Loop(const Clock& clock, std::unique_ptr<Poller> poller)
+    : clock_(clock),
+      poller_(std::move(poller)),
+      now_(clock.now()),
+      timers_(now_),
+      wakeup_(std::make_unique<Wakeup>(*this)) {}
+
+Loop::~Loop() = default;
+
+void Loop::run() {
+  while (!stopping_.load(std::memory_order_acquire)) turn(milliseconds{60'000});
+  stopping_.store(false, std::memory_order_release);
+}
+
+int Loop::wait_ms(milliseconds wait_max) noexcept {
+  if (!ready_.empty()) return 0;
+  const Instant next = timers_.next_expiry();
+  if (next == Instant::max()) return static_cast<int>(wait_max.count());
+  const auto until = std::chrono::ceil<milliseconds>(next - now_);
+  return static_cast<int>(std::clamp(until, milliseconds{0}, wait_max).count());
+}
+
+void Loop::account(Instant waited_from, Instant waited_to) noexcept {
+  // Written by this thread alone: a load and a store are enough, no locked instruction.
+  const auto add = [](std::atomic<std::uint64_t>& counter, std::uint64_t by) {
+    counter.store(counter.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
+  };
+  const auto busy = static_cast<std::uint64_t>((waited_to - waited_from).count());
+  add(counters_.turns, 1);
+  add(counters_.busy_ns, busy);
+  if (busy > counters_.longest_turn_ns.load(std::memory_order_relaxed))
+    counters_.longest_turn_ns.store(busy, std::memory_order_relaxed);
+}
+
+void Loop::turn(milliseconds wait_max) {
+  // `now_` is when the last wait ended; what passed since then was work.
+  const Instant busy_since = now_;
+  const int timeout = wait_ms(wait_max);
+  if (timeout != 0) account(busy_since, clock_.now());
+  const std::size_t events = poller_->wait(timeout, *this);
+  counters_.events.store(counters_.events.load(std::memory_order_relaxed) + events,
+                         std::memory_order_relaxed);
+  timers_.advance(now_);
+  run_ready();
+  run_messages();
+}
+
+void Loop::run_ready() {
+  // Only what is here now: a coroutine that yields again waits for the next turn's events.
+  for (std::size_t n = ready_.size(); n > 0; --n) {
+    const std::coroutine_handle<> handle = ready_.front();
+    ready_.pop_front();
+    handle.resume();
+  }
+}
+
+void Loop::run_messages() {
+  std::vector<std::function<void()>> messages;
+  {
+    const std::lock_guard lock(messages_mutex_);
+    if (messages_.empty()) return;
+    messages.swap(messages_);
+  }
+  for (const auto& message : messages) message();
+}
+
+void Loop::stop() noexcept {
+  stopping_.store(true, std::memory_order_release);
+  wakeup_->wake();
+}
+
+void Loop::send(std::function<void()> message) {
+  {
+    const std::lock_guard lock(messages_mutex_);
+    messages_.push_back(std::move(message));
+  }
+  wakeup_->wake();
+}
+
+}  // namespace merlon::io

@@ -1,0 +1,136 @@
+#pragma once
+
+#include <atomic>
+#include <coroutine>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/time.h"
+#include "io/fd.h"
+#include "io/timer_wheel.h"
+
+namespace merlon::io {
+
+class Loop;
+
+/// Something that the poller tells of readiness: a socket, a listener, an event descriptor.
+/// Leaves its loop when it dies, also while its own event is being handled.
+class Watch {
+ public:
+  Watch() = default;
+  Watch(const Watch&) = delete;
+  Watch& operator=(const Watch&) = delete;
+  virtual ~Watch() = default;
+
+  /// Edge-triggered: called once for each change to readable, writable or closed, on the loop's
+  /// thread. `events` are the bits of epoll_event::events. May destroy this object.
+  virtual void on_events(std::uint32_t events) noexcept = 0;
+};
+
+/// Where readiness comes from: epoll in the program, a simulation in tests.
+class Poller {
+ public:
+  virtual ~Poller() = default;
+  /// Watches `fd` for reading and writing, edge-triggered. False when the kernel has no room.
+  virtual bool add(int fd, Watch& watch) noexcept = 0;
+  /// Forgets `watch`: no event of it is delivered any more, also not one fetched already.
+  virtual void remove(int fd, Watch& watch) noexcept = 0;
+  /// Waits at most `timeout_ms` (0 polls, -1 waits) and delivers what happened. Returns the number
+  /// of events; `woken` is called after the wait and before the first delivery, to refresh the
+  /// clock.
+  virtual std::size_t wait(int timeout_ms, Loop& loop) noexcept = 0;
+};
+
+std::unique_ptr<Poller> make_epoll_poller();
+
+/// What the loop did, for headroom and lag. Written by the loop's thread, read by any.
+struct LoopCounters {
+  std::atomic<std::uint64_t> turns{0};
+  std::atomic<std::uint64_t> events{0};
+  std::atomic<std::uint64_t> busy_ns{0};  ///< time not spent waiting in the poller
+  std::atomic<std::uint64_t> longest_turn_ns{0};
+};
+
+/// One thread's event loop: readiness, timers, coroutines that yielded, and messages from other
+/// threads. Everything but `stop`, `send` and `counters` belongs to the thread that runs it.
+class Loop {
+ public:
+  explicit Loop(const Clock& clock, std::unique_ptr<Poller> poller = make_epoll_poller());
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+  ~Loop();
+
+  /// The time at the start of this turn: what deadlines count from. Costs no call of the clock.
+  [[nodiscard]] Instant now() const noexcept { return now_; }
+  [[nodiscard]] const Clock& clock() const noexcept { return clock_; }
+  [[nodiscard]] TimerWheel& timers() noexcept { return timers_; }
+  [[nodiscard]] Poller& poller() noexcept { return *poller_; }
+  [[nodiscard]] const LoopCounters& counters() const noexcept { return counters_; }
+
+  /// Runs until `stop`.
+  void run();
+  /// One turn: waits at most `wait_max`, then delivers events, timers and what was posted.
+  void turn(milliseconds wait_max);
+  /// Makes `run` return after the current turn. Any thread.
+  void stop() noexcept;
+  /// Runs `message` on the loop's thread in a later turn. Any thread; allocates.
+  void send(std::function<void()> message);
+
+  /// Resumes `handle` later in this turn or in the next.
+  void post(std::coroutine_handle<> handle) { ready_.push_back(handle); }
+  /// Gives way to everything else that is ready: `co_await loop.yield();`
+  struct Yield {
+    Loop& loop;
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> waiting) const { loop.post(waiting); }
+    void await_resume() const noexcept {}
+  };
+  [[nodiscard]] Yield yield() noexcept { return {*this}; }
+
+  /// Waits until `when`: `co_await loop.sleep_until(t);` Not cancellable; for background tasks use
+  /// a Signal, which is.
+  class Sleep : private Timer {
+   public:
+    Sleep(Loop& loop, Instant when) noexcept : Timer(&Sleep::fire), loop_(loop), when_(when) {}
+    [[nodiscard]] bool await_ready() const noexcept { return when_ <= loop_.now(); }
+    void await_suspend(std::coroutine_handle<> waiting) noexcept {
+      waiting_ = waiting;
+      loop_.timers().arm(*this, when_);
+    }
+    void await_resume() const noexcept {}
+
+   private:
+    static void fire(Timer& timer) noexcept { static_cast<Sleep&>(timer).waiting_.resume(); }
+    Loop& loop_;
+    Instant when_;
+    std::coroutine_handle<> waiting_;
+  };
+  [[nodiscard]] Sleep sleep_until(Instant when) noexcept { return {*this, when}; }
+
+  /// For pollers: the wait is over, time goes on.
+  void refresh_now() noexcept { now_ = clock_.now(); }
+
+ private:
+  class Wakeup;
+  [[nodiscard]] int wait_ms(milliseconds wait_max) noexcept;
+  void run_ready();
+  void run_messages();
+  void account(Instant waited_from, Instant waited_to) noexcept;
+
+  const Clock& clock_;
+  std::unique_ptr<Poller> poller_;
+  Instant now_;
+  TimerWheel timers_;
+  std::deque<std::coroutine_handle<>> ready_;
+  std::unique_ptr<Wakeup> wakeup_;
+  std::mutex messages_mutex_;
+  std::vector<std::function<void()>> messages_;
+  std::atomic<bool> stopping_{false};
+  LoopCounters counters_;
+};
+
+}  // namespace merlon::io

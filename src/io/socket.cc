@@ -1,0 +1,211 @@
+#include "io/socket.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+namespace merlon::io {
+
+std::uint16_t code_of_errno(int number) noexcept {
+  switch (number) {
+    case ECONNRESET:
+      return code::kReset;
+    case EPIPE:
+      return code::kBrokenPipe;
+    case ECONNREFUSED:
+      return code::kRefused;
+    case ETIMEDOUT:
+      return code::kTimedOut;
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case EADDRNOTAVAIL:
+    case EACCES:
+    case EPERM:
+      return code::kUnreachable;
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+      return code::kResources;
+    default:
+      return code::kIo;
+  }
+}
+
+SocketStream::SocketStream(Loop& loop, Fd fd, bool connecting) noexcept
+    : Stream(loop), fd_(std::move(fd)), raw_writable_(!connecting) {
+  attached_ = loop.poller().add(fd_.get(), *this);
+}
+
+SocketStream::~SocketStream() {
+  if (attached_) loop().poller().remove(fd_.get(), *this);
+}
+
+Attempt SocketStream::raw_read(std::span<char> into) noexcept {
+  for (;;) {
+    const ssize_t n = ::recv(fd_.get(), into.data(), into.size(), 0);
+    if (n > 0) {
+      // A short read means drained: the next edge tells. Not so when the peer's close was signalled
+      // already, for then no edge is to come.
+      if (static_cast<std::size_t>(n) < into.size() && !peer_closing_) raw_readable_ = false;
+      return Attempt::moved(static_cast<std::size_t>(n));
+    }
+    if (n == 0) return Attempt::end();
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      raw_readable_ = false;
+      return Attempt::would_block();
+    }
+    return Attempt::error(code_of_errno(errno));
+  }
+}
+
+Attempt SocketStream::raw_write(std::span<const iovec> pieces) noexcept {
+  if (!raw_writable_) return Attempt::would_block();
+  std::size_t wanted = 0;
+  for (const iovec& piece : pieces) wanted += piece.iov_len;
+  for (;;) {
+    ssize_t n = 0;
+    if (pieces.size() == 1) {
+      n = ::send(fd_.get(), pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL);
+    } else {
+      msghdr message{};
+      message.msg_iov = const_cast<iovec*>(pieces.data());
+      message.msg_iovlen = pieces.size();
+      n = ::sendmsg(fd_.get(), &message, MSG_NOSIGNAL);
+    }
+    if (n >= 0) {
+      if (static_cast<std::size_t>(n) < wanted) raw_writable_ = false;
+      return Attempt::moved(static_cast<std::size_t>(n));
+    }
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      raw_writable_ = false;
+      return Attempt::would_block();
+    }
+    return Attempt::error(code_of_errno(errno));
+  }
+}
+
+void SocketStream::finish_writing() noexcept { ::shutdown(fd_.get(), SHUT_WR); }
+
+void SocketStream::reset_on_close() noexcept {
+  const linger off{.l_onoff = 1, .l_linger = 0};
+  static_cast<void>(::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &off, sizeof off));
+}
+
+std::optional<Endpoint> SocketStream::peer() const noexcept {
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  if (::getpeername(fd_.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0) return {};
+  return Endpoint::from_sockaddr(reinterpret_cast<const sockaddr*>(&address));
+}
+
+std::optional<Endpoint> SocketStream::local() const noexcept {
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  if (::getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0) return {};
+  return Endpoint::from_sockaddr(reinterpret_cast<const sockaddr*>(&address));
+}
+
+void SocketStream::on_events(std::uint32_t events) noexcept {
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) peer_closing_ = true;
+  const bool readable = (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+  const bool writable = (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0;
+  if (readable) raw_readable_ = true;
+  if (writable) raw_writable_ = true;
+  if (idle_handler_ != nullptr && readable && !read_waits()) {
+    idle_handler_(idle_context_);
+    return;
+  }
+  on_ready(readable, writable);
+}
+
+bool SocketStream::Connected::attempt() noexcept {
+  if (!socket_.raw_writable_) return false;
+  int number = 0;
+  socklen_t length = sizeof number;
+  if (::getsockopt(socket_.fd_.get(), SOL_SOCKET, SO_ERROR, &number, &length) != 0) number = errno;
+  if (number != 0) code_ = code_of_errno(number);
+  return true;
+}
+
+Task<Result<std::unique_ptr<SocketStream>>> connect(Loop& loop, Broker& broker, Endpoint endpoint,
+                                                    Instant deadline) {
+  const auto failed = [](std::uint16_t code) {
+    return std::unexpected(Error{.code = code,
+                                 .blame = Blame::kUpstream,
+                                 .retryable = true,
+                                 .what = "connecting to the upstream failed"});
+  };
+  OsResult<Fd> fd = broker.connect_tcp(endpoint);
+  if (!fd) co_return failed(code_of_errno(fd.error().number));
+  auto stream = std::make_unique<SocketStream>(loop, std::move(*fd), true);
+  if (!stream->attached()) co_return failed(code::kResources);
+  Result<void> connected = co_await stream->connected(deadline);
+  if (!connected) co_return failed(connected.error().code);
+  co_return stream;
+}
+
+namespace {
+// One turn's worth: more would starve the connections that are there already.
+constexpr int kAcceptsPerTurn = 64;
+// The queue may hold more and tells no second time: looked at again soon, after other work.
+constexpr milliseconds kRetryAfter{1};
+
+Fd spare_descriptor() { return Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
+}  // namespace
+
+Acceptor::Acceptor(Loop& loop, Fd listener, Handler handler, std::function<void()> on_shed)
+    : loop_(loop),
+      listener_(std::move(listener)),
+      spare_(spare_descriptor()),
+      handler_(std::move(handler)),
+      on_shed_(std::move(on_shed)),
+      retry_(*this) {
+  attached_ = loop_.poller().add(listener_.get(), *this);
+}
+
+Acceptor::~Acceptor() { close(); }
+
+void Acceptor::close() noexcept {
+  if (!listener_) return;
+  if (attached_) loop_.poller().remove(listener_.get(), *this);
+  attached_ = false;
+  retry_.disarm();
+  listener_.reset();
+}
+
+bool Acceptor::shed_one() noexcept {
+  spare_.reset();
+  const Fd doomed(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  const bool shed = static_cast<bool>(doomed);
+  if (shed) on_shed_();
+  return shed;
+}
+
+void Acceptor::on_events(std::uint32_t) noexcept {
+  for (int i = 0; i < kAcceptsPerTurn && listener_; ++i) {
+    sockaddr_storage address{};
+    socklen_t length = sizeof address;
+    Fd fd(::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length,
+                    SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (fd) {
+      const auto peer = Endpoint::from_sockaddr(reinterpret_cast<const sockaddr*>(&address));
+      if (peer) handler_(std::move(fd), *peer);
+      continue;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+    if (errno == EMFILE || errno == ENFILE) {
+      const bool shed = shed_one();
+      spare_ = spare_descriptor();
+      if (!shed) break;
+    }
+    // Anything else concerns the one connection that failed (accept(2), ECONNABORTED and its like).
+  }
+  if (listener_) loop_.timers().arm(retry_, loop_.now() + kRetryAfter);
+}
+
+}  // namespace merlon::io

@@ -1,0 +1,126 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "base/ip.h"
+#include "io/broker.h"
+#include "io/fd.h"
+#include "io/stream.h"
+#include "io/task.h"
+
+namespace merlon::io {
+
+/// A TCP connection as a Stream. Also the ground on which TLS stands: `raw_read` and `raw_write`
+/// are the plain operations, whatever `try_read` is overridden with.
+class SocketStream : public Stream, private Watch {
+ public:
+  /// Takes the descriptor, which is non-blocking. `connecting`: it was not established yet.
+  SocketStream(Loop& loop, Fd fd, bool connecting = false) noexcept;
+  ~SocketStream() override;
+
+  /// False when the poller has no room for it; nothing works then.
+  [[nodiscard]] bool attached() const noexcept { return attached_; }
+
+  Attempt try_read(std::span<char> into) noexcept override { return raw_read(into); }
+  Attempt try_write(std::span<const iovec> pieces) noexcept override { return raw_write(pieces); }
+  [[nodiscard]] bool readable() const noexcept override { return raw_readable(); }
+  void finish_writing() noexcept override;
+
+  /// True when the peer closed or reset, or sent something nobody has read: what an idle connection
+  /// to an upstream must not have.
+  [[nodiscard]] bool has_news() const noexcept { return raw_readable_; }
+  /// The other side's address; nullopt when it is gone.
+  [[nodiscard]] std::optional<Endpoint> peer() const noexcept;
+  [[nodiscard]] std::optional<Endpoint> local() const noexcept;
+  /// Closing sends a reset instead of a FIN: for peers that deserve no more.
+  void reset_on_close() noexcept;
+  /// Called for events while no operation waits; for the idle connections of a pool. May destroy
+  /// the stream. Null for none.
+  using IdleHandler = void (*)(void* context) noexcept;
+  void on_idle_event(IdleHandler handler, void* context) noexcept {
+    idle_handler_ = handler;
+    idle_context_ = context;
+  }
+
+  /// Waits until a connection in progress is decided.
+  class Connected final : public Operation {
+   public:
+    Connected(SocketStream& stream, Instant deadline) noexcept
+        : Operation(stream, Side::kWrite, deadline), socket_(stream) {}
+    [[nodiscard]] Result<void> await_resume() const noexcept {
+      if (code_ != 0) return failure();
+      return {};
+    }
+
+   private:
+    bool attempt() noexcept override;
+    SocketStream& socket_;
+  };
+  [[nodiscard]] Connected connected(Instant deadline) noexcept { return {*this, deadline}; }
+
+ protected:
+  Attempt raw_read(std::span<char> into) noexcept;
+  Attempt raw_write(std::span<const iovec> pieces) noexcept;
+  [[nodiscard]] bool raw_readable() const noexcept { return raw_readable_; }
+  [[nodiscard]] bool raw_writable() const noexcept { return raw_writable_; }
+  /// Which sides to wake for readiness of the socket; TLS may need to read in order to write.
+  virtual void on_ready(bool readable, bool writable) noexcept { wake(readable, writable); }
+
+ private:
+  void on_events(std::uint32_t events) noexcept override;
+
+  Fd fd_;
+  bool attached_ = false;
+  bool raw_readable_ = false;
+  bool raw_writable_ = true;
+  bool peer_closing_ = false;  ///< a close was signalled: a short read does not mean drained
+  IdleHandler idle_handler_ = nullptr;
+  void* idle_context_ = nullptr;
+};
+
+/// Connects to `endpoint` before `deadline`. The broker opens the socket. Codes: kTimedOut,
+/// kRefused, kUnreachable, kResources, kCancelled, kIo; all blamed on the upstream and retryable.
+Task<Result<std::unique_ptr<SocketStream>>> connect(Loop& loop, Broker& broker, Endpoint endpoint,
+                                                    Instant deadline);
+
+/// Accepts connections on a listening socket and hands each one out.
+///
+/// At the limit of file descriptors it sheds: a spare descriptor is given up to accept and close
+/// the waiting connection at once, so that clients are told and the queue does not grow stale.
+class Acceptor final : private Watch {
+ public:
+  using Handler = std::function<void(Fd, const Endpoint& peer)>;
+  /// `on_shed` is called for each connection closed for lack of descriptors.
+  Acceptor(Loop& loop, Fd listener, Handler handler, std::function<void()> on_shed);
+  ~Acceptor() override;
+
+  /// Stops accepting; what waits in the kernel's queue goes with the socket.
+  void close() noexcept;
+  [[nodiscard]] bool attached() const noexcept { return attached_; }
+
+ private:
+  class Retry final : public Timer {
+   public:
+    explicit Retry(Acceptor& acceptor) noexcept : Timer(&Retry::fire), acceptor_(acceptor) {}
+
+   private:
+    static void fire(Timer& timer) noexcept { static_cast<Retry&>(timer).acceptor_.on_events(0); }
+    Acceptor& acceptor_;
+  };
+  void on_events(std::uint32_t events) noexcept override;
+  bool shed_one() noexcept;
+
+  Loop& loop_;
+  Fd listener_;
+  Fd spare_;
+  Handler handler_;
+  std::function<void()> on_shed_;
+  Retry retry_;
+  bool attached_ = false;
+};
+
+/// The merlon code for an errno of a socket operation.
+[[nodiscard]] std::uint16_t code_of_errno(int number) noexcept;
+
+}  // namespace merlon::io

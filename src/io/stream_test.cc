@@ -1,0 +1,221 @@
+#include "io/stream.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include "io/buffer_pool.h"
+#include "io/signal.h"
+#include "io/simulation.h"
+#include "io/socket.h"
+#include "io/task.h"
+
+namespace merlon::io {
+namespace {
+
+class Simulated : public testing::Test {
+ protected:
+  ManualClock clock_;
+  Loop loop_{clock_, std::make_unique<SimulatedPoller>(clock_)};
+  void run_until_idle(TaskSet& tasks) {
+    for (int i = 0; i < 100'000 && !tasks.empty(); ++i) loop_.turn(milliseconds{60'000});
+    ASSERT_TRUE(tasks.empty());
+  }
+};
+
+Task<void> send_text(Stream& stream, std::string text, Instant deadline, Result<void>& outcome) {
+  iovec pieces[2] = {{text.data(), 1}, {text.data() + 1, text.size() - 1}};
+  outcome = co_await stream.write(pieces, deadline);
+  stream.finish_writing();
+}
+
+Task<void> receive_all(Stream& stream, std::string& got, Instant deadline,
+                       Result<std::size_t>& last) {
+  char block[7];
+  for (;;) {
+    last = co_await stream.read(block, deadline);
+    if (!last || *last == 0) break;
+    got.append(block, *last);
+  }
+}
+
+TEST_F(Simulated, MovesMoreThanThePipeHolds) {
+  auto [a, b] = SimulatedStream::make_pair(loop_, 16);
+  TaskSet tasks;
+  Result<void> sent;
+  Result<std::size_t> last = 1;
+  std::string got;
+  const std::string text(1000, 'x');
+  tasks.spawn(receive_all(*b, got, loop_.now() + seconds{5}, last));
+  tasks.spawn(send_text(*a, text, loop_.now() + seconds{5}, sent));
+  run_until_idle(tasks);
+  EXPECT_TRUE(sent.has_value());
+  EXPECT_EQ(got, text);
+  EXPECT_EQ(*last, 0U);
+}
+
+TEST_F(Simulated, AReadEndsAtItsDeadlineAndNotBefore) {
+  auto [a, b] = SimulatedStream::make_pair(loop_, 16);
+  TaskSet tasks;
+  Result<std::size_t> last = 1;
+  std::string got;
+  const Instant deadline = loop_.now() + milliseconds{2500};
+  tasks.spawn(receive_all(*b, got, deadline, last));
+  run_until_idle(tasks);
+  ASSERT_FALSE(last.has_value());
+  EXPECT_EQ(last.error().code, code::kTimedOut);
+  EXPECT_GE(clock_.now(), deadline);
+  EXPECT_LE(clock_.now(), deadline + milliseconds{2});
+}
+
+TEST_F(Simulated, AnEarlierDeadlineIsNotHeldBackByALaterOne) {
+  auto [a, b] = SimulatedStream::make_pair(loop_, 1);
+  TaskSet tasks;
+  Result<void> sent;
+  Result<std::size_t> last = 1;
+  std::string got;
+  const Instant start = loop_.now();
+  tasks.spawn(receive_all(*b, got, start + seconds{60}, last));
+  tasks.spawn(send_text(*b, "abc", start + seconds{1}, sent));
+  run_until_idle(tasks);
+  ASSERT_FALSE(sent.has_value());
+  EXPECT_EQ(sent.error().code, code::kTimedOut);
+  EXPECT_FALSE(last.has_value());
+  EXPECT_GE(clock_.now(), start + seconds{60});
+}
+
+TEST_F(Simulated, CancellingEndsBothSides) {
+  auto [a, b] = SimulatedStream::make_pair(loop_, 1);
+  TaskSet tasks;
+  Result<void> sent;
+  Result<std::size_t> last = 1;
+  std::string got;
+  tasks.spawn(receive_all(*b, got, loop_.now() + seconds{60}, last));
+  tasks.spawn(send_text(*b, "abc", loop_.now() + seconds{60}, sent));
+  b->cancel();
+  loop_.turn(milliseconds{0});
+  EXPECT_TRUE(tasks.empty());
+  EXPECT_EQ(sent.error().code, code::kCancelled);
+  EXPECT_EQ(last.error().code, code::kCancelled);
+}
+
+Task<void> wait_for(Signal& signal, Instant deadline, std::vector<std::uint16_t>& log) {
+  const Result<void> got = co_await signal.wait(deadline);
+  log.push_back(got ? 0 : got.error().code);
+}
+
+TEST_F(Simulated, SignalsWakeInOrderAndTimeOut) {
+  TaskSet tasks;
+  std::vector<std::uint16_t> log;
+  auto signal = std::make_unique<Signal>(loop_);
+  tasks.spawn(wait_for(*signal, loop_.now() + seconds{1}, log));
+  tasks.spawn(wait_for(*signal, loop_.now() + seconds{2}, log));
+  tasks.spawn(wait_for(*signal, loop_.now() + seconds{30}, log));
+  EXPECT_TRUE(signal->notify_one());
+  loop_.turn(milliseconds{0});
+  EXPECT_EQ(log, (std::vector<std::uint16_t>{0}));
+  loop_.turn(milliseconds{3000});
+  EXPECT_EQ(log, (std::vector<std::uint16_t>{0, code::kTimedOut}));
+  signal.reset();
+  loop_.turn(milliseconds{0});
+  EXPECT_EQ(log.back(), code::kCancelled);
+  EXPECT_TRUE(tasks.empty());
+}
+
+Task<void> child(Loop& loop, int& steps) {
+  for (int i = 0; i < 3; ++i) {
+    co_await loop.yield();
+    ++steps;
+  }
+}
+Task<void> parent(Loop& loop, int& steps, bool& joined) {
+  Fork fork(child(loop, steps));
+  co_await loop.yield();
+  co_await fork.join();
+  joined = true;
+}
+
+TEST_F(Simulated, AForkIsJoined) {
+  TaskSet tasks;
+  int steps = 0;
+  bool joined = false;
+  tasks.spawn(parent(loop_, steps, joined));
+  run_until_idle(tasks);
+  EXPECT_EQ(steps, 3);
+  EXPECT_TRUE(joined);
+}
+
+TEST(BufferPool, IsBounded) {
+  BufferPool pool(1024, 2, 1);
+  Buffer a = pool.take();
+  Buffer b = pool.take();
+  EXPECT_TRUE(a && b);
+  EXPECT_FALSE(pool.take());
+  a.reset();
+  EXPECT_TRUE(pool.take());
+  EXPECT_EQ(pool.out(), 1U);
+}
+
+// The same over the kernel's loopback.
+Task<void> echo_once(std::unique_ptr<SocketStream> stream) {
+  char block[1024];
+  for (;;) {
+    const Result<std::size_t> n = co_await stream->read(block, stream->loop().now() + seconds{5});
+    if (!n || *n == 0) break;
+    iovec piece{block, *n};
+    const Result<void> sent =
+        co_await stream->write({&piece, 1}, stream->loop().now() + seconds{5});
+    if (!sent) break;
+  }
+}
+
+Task<void> ask(Loop& loop, Broker& broker, Endpoint endpoint, std::string& answer,
+               std::uint16_t& code) {
+  Result<std::unique_ptr<SocketStream>> stream =
+      co_await connect(loop, broker, endpoint, loop.now() + seconds{5});
+  if (!stream) {
+    code = stream.error().code;
+    co_return;
+  }
+  std::string text(100'000, 'q');
+  Result<void> sent;
+  Fork writer(send_text(**stream, text, loop.now() + seconds{5}, sent));
+  Result<std::size_t> last = 1;
+  co_await receive_all(**stream, answer, loop.now() + seconds{5}, last);
+  co_await writer.join();
+}
+
+TEST(Socket, EchoesOverLoopbackAndReportsARefusedConnection) {
+  const SystemClock clock;
+  Loop loop(clock);
+  const auto broker = make_local_broker();
+  OsResult<Fd> listener =
+      broker->listen_tcp(Endpoint{.address = IpAddress::v4(0x7f000001), .port = 0}, {});
+  ASSERT_TRUE(listener.has_value());
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  ASSERT_EQ(::getsockname(listener->get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
+  const Endpoint endpoint = *Endpoint::from_sockaddr(reinterpret_cast<sockaddr*>(&address));
+
+  TaskSet tasks;
+  auto acceptor = std::make_unique<Acceptor>(
+      loop, std::move(*listener),
+      [&](Fd fd, const Endpoint&) {
+        tasks.spawn(echo_once(std::make_unique<SocketStream>(loop, std::move(fd))));
+      },
+      [] {});
+  std::string answer;
+  std::uint16_t code = 0;
+  tasks.spawn(ask(loop, *broker, endpoint, answer, code));
+  for (int i = 0; i < 10'000 && !tasks.empty(); ++i) loop.turn(milliseconds{100});
+  EXPECT_TRUE(tasks.empty());
+  EXPECT_EQ(code, 0);
+  EXPECT_EQ(answer.size(), 100'000U);
+
+  acceptor.reset();
+  tasks.spawn(ask(loop, *broker, endpoint, answer, code));
+  for (int i = 0; i < 10'000 && !tasks.empty(); ++i) loop.turn(milliseconds{100});
+  EXPECT_EQ(code, code::kRefused);
+}
+
+}  // namespace
+}  // namespace merlon::io
