@@ -1,0 +1,167 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/diagnostics.h"
+#include "base/ip.h"
+#include "base/time.h"
+#include "http/message.h"
+#include "http/path.h"
+
+namespace merlon::tls {
+class ServerContext;
+class ClientContext;
+}  // namespace merlon::tls
+
+/// The configuration in force, compiled: everything a request needs, merged and resolved once.
+/// Immutable after compile and shared by all workers; swapped whole on reload.
+namespace merlon::gateway {
+
+enum class Balance : std::uint8_t { kRoundRobin, kLeastRequests };
+
+/// A group of servers that answer alike.
+struct Upstream {
+  std::string name;
+  std::size_t index = 0;  ///< position in Plan::upstreams
+  Mark at;
+  std::vector<Endpoint> endpoints;                ///< one entry per unit of weight, never empty
+  std::shared_ptr<const tls::ClientContext> tls;  ///< null: cleartext
+  std::string host;  ///< Host to send; empty: the client's, as authorised
+  Balance balance = Balance::kRoundRobin;
+  milliseconds connect_timeout{2'000};
+  milliseconds response_timeout{15'000};  ///< until the first byte of the response
+  milliseconds idle_timeout{60'000};      ///< of a pooled connection, and between body bytes
+  std::uint32_t connections_max = 512;    ///< per worker
+  std::uint32_t pending_max = 256;        ///< requests waiting for a connection, per worker
+  /// Two upstreams with the same identity share pooled connections over a reload: a digest of
+  /// everything that decides whom a connection reaches and how it is secured.
+  std::string identity;
+};
+
+/// A fixed answer in place of an upstream.
+struct Respond {
+  std::uint16_t status = 204;
+  std::string content_type;
+  std::string body;
+};
+
+/// A field that the gateway adds to responses.
+struct HeaderSetting {
+  std::string name;
+  std::string value;
+};
+
+/// Where requests of one kind go and what they must be.
+struct Route {
+  std::string name;
+  std::size_t index = 0;  ///< position in Plan::routes
+  Mark at;
+  Mark methods_at;
+  std::vector<std::string> methods;    ///< as listed; HEAD is let through with GET
+  const Upstream* upstream = nullptr;  ///< null: `respond` answers
+  std::optional<Respond> respond;
+  std::uint64_t body_bytes_max = 1024 * 1024;
+  Mark body_at;
+  milliseconds timeout{30'000};  ///< of the whole exchange
+  Mark timeout_at;
+  std::string strip_prefix;  ///< taken off the path at a segment boundary; empty: none
+  std::string add_prefix;
+  std::vector<HeaderSetting> set_headers;
+  std::vector<std::string> remove_headers;  ///< lower case
+  http::PathOddities waived_oddities;
+  bool html_csp_waived = false;        ///< `csp-html`: the upstream's own policy stays on HTML
+  bool upstream_error_bodies = false;  ///< `upstream-error-bodies`: 5xx bodies pass
+  bool forward_authorization = false;  ///< the client's Authorization reaches the upstream
+
+  [[nodiscard]] bool allows(http::Method method, std::string_view text) const noexcept;
+};
+
+/// What a listener answers with.
+struct Serve {
+  bool api = true;
+  bool health = false;
+  bool metrics = false;
+};
+
+/// An address that clients connect to.
+struct Listener {
+  std::string name;
+  std::size_t index = 0;
+  Mark at;
+  Endpoint address;
+  std::shared_ptr<const tls::ServerContext> tls;  ///< null: cleartext
+  /// Set for the listener that `redirect_from` stands for: answers 308 to https on this port.
+  std::optional<std::uint16_t> redirect_to_port;
+  bool proxy_protocol = false;
+  std::vector<Cidr> allow_from;  ///< empty: everyone
+  Serve serve;
+};
+
+struct Limits {
+  std::uint32_t workers = 0;  ///< 0: one per core
+  std::uint32_t connections = 20'000;
+  std::uint32_t connections_per_client = 256;
+  std::uint32_t requests_in_flight = 10'000;
+  std::uint64_t memory_bytes = 2ULL * 1024 * 1024 * 1024;
+};
+
+struct Timeouts {
+  milliseconds handshake{5'000};
+  milliseconds head{10'000};
+  milliseconds idle{60'000};
+  milliseconds drain{30'000};
+};
+
+/// What no route takes, told apart for the answer.
+struct RouteMatch {
+  const Route* route = nullptr;  ///< null: see `path_known`
+  /// Some route has this host and path, with other methods: 405.
+  bool path_known = false;
+  /// "GET, HEAD, POST": the union over the routes that share the match. Lives as long as the plan.
+  std::string_view allow;
+  /// The route whose `methods` refused, for the log and explain; set with path_known.
+  const Route* refused_by = nullptr;
+};
+
+class Router;
+
+struct Plan {
+  std::vector<Listener> listeners;
+  std::vector<std::unique_ptr<Upstream>> upstreams;
+  std::vector<std::unique_ptr<Route>> routes;
+  std::unique_ptr<const Router> router;
+  std::vector<Cidr> trusted_proxies;
+  Limits limits;
+  Timeouts timeouts;
+  http::HeadLimits head_limits;
+  std::optional<Endpoint> admin_address;
+  std::string admin_socket;  ///< path; empty: none
+  std::string access_log;    ///< path or "-"; empty: none
+  std::string process_log = "-";
+  std::string log_level = "info";
+  std::string hash;  ///< SHA-256 of the configuration text, hexadecimal
+  std::string path;  ///< the main file; empty for the demo
+  Plan();
+  ~Plan();
+  Plan(const Plan&) = delete;
+  Plan& operator=(const Plan&) = delete;
+};
+
+/// Finds the route of a request. Immutable; thread-safe.
+class Router {
+ public:
+  virtual ~Router() = default;
+  /// `host` and `path` are canonical (http/host.h, http/path.h); path "*" is for OPTIONS on the
+  /// whole server and matches no route. No allocation. Cost: a hash of the host and one walk over
+  /// the path's segments, whatever the number of routes.
+  [[nodiscard]] virtual RouteMatch match(std::string_view host, std::string_view path,
+                                         http::Method method,
+                                         std::string_view method_text) const noexcept = 0;
+};
+
+}  // namespace merlon::gateway
