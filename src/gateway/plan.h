@@ -12,6 +12,7 @@
 #include "base/time.h"
 #include "http/message.h"
 #include "http/path.h"
+#include "upstream/upstream.h"
 
 namespace merlon::tls {
 class ServerContext;
@@ -22,26 +23,8 @@ class ClientContext;
 /// Immutable after compile and shared by all workers; swapped whole on reload.
 namespace merlon::gateway {
 
-enum class Balance : std::uint8_t { kRoundRobin, kLeastRequests };
-
-/// A group of servers that answer alike.
-struct Upstream {
-  std::string name;
-  std::size_t index = 0;  ///< position in Plan::upstreams
-  Mark at;
-  std::vector<Endpoint> endpoints;                ///< one entry per unit of weight, never empty
-  std::shared_ptr<const tls::ClientContext> tls;  ///< null: cleartext
-  std::string host;  ///< Host to send; empty: the client's, as authorised
-  Balance balance = Balance::kRoundRobin;
-  milliseconds connect_timeout{2'000};
-  milliseconds response_timeout{15'000};  ///< until the first byte of the response
-  milliseconds idle_timeout{60'000};      ///< of a pooled connection, and between body bytes
-  std::uint32_t connections_max = 512;    ///< per worker
-  std::uint32_t pending_max = 256;        ///< requests waiting for a connection, per worker
-  /// Two upstreams with the same identity share pooled connections over a reload: a digest of
-  /// everything that decides whom a connection reaches and how it is secured.
-  std::string identity;
-};
+using upstream::Balance;
+using upstream::Upstream;
 
 /// A fixed answer in place of an upstream.
 struct Respond {

@@ -1,0 +1,245 @@
+#include "upstream/pool.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "tls/client_context.h"
+#include "tls/tls_stream.h"
+
+namespace merlon::upstream {
+namespace {
+
+// An endpoint that fails is left alone for this long, doubled for each failure in a row.
+constexpr milliseconds kPassedOverFirst{500};
+constexpr unsigned kPassedOverDoublings = 6;  // 32 s at most
+// How many endpoints one request tries: more would multiply the load of a struggling upstream.
+constexpr unsigned kAttemptsMax = 3;
+
+std::unexpected<Error> upstream_error(std::uint16_t code, const char* what) {
+  return std::unexpected(
+      Error{.code = code, .blame = Blame::kUpstream, .retryable = true, .what = what});
+}
+
+}  // namespace
+
+Connection::Connection(Cluster& cluster, std::size_t endpoint,
+                       std::unique_ptr<io::SocketStream> stream) noexcept
+    : Timer(&Connection::expire),
+      cluster_(cluster),
+      stream_(std::move(stream)),
+      endpoint_(endpoint) {}
+
+void Connection::expire(io::Timer& timer) noexcept {
+  auto& self = static_cast<Connection&>(timer);
+  if (self.idle_slot_ == SIZE_MAX) return;  // lent out since
+  if (self.idle_until_ > self.cluster_.loop_.now()) {
+    self.cluster_.loop_.timers().arm(self, self.idle_until_);
+    return;
+  }
+  on_news(&self);
+}
+
+void Connection::on_news(void* connection) noexcept {
+  auto& self = *static_cast<Connection*>(connection);
+  Cluster& cluster = self.cluster_;
+  if (self.idle_slot_ == SIZE_MAX) return;
+  cluster.drop(cluster.unpark(cluster.endpoints_[self.endpoint_], self.idle_slot_));
+}
+
+const Endpoint& Lease::endpoint() const noexcept {
+  return cluster_->endpoints_[connection_->endpoint()].address;
+}
+
+void Lease::keep() noexcept {
+  if (connection_ == nullptr) return;
+  Cluster::EndpointState& endpoint = cluster_->endpoints_[connection_->endpoint()];
+  --endpoint.active;
+  endpoint.failures = 0;
+  if (connection_->stream().has_news()) {
+    cluster_->drop(std::move(connection_));
+  } else {
+    cluster_->park(std::move(connection_));
+  }
+}
+
+void Lease::close() noexcept {
+  if (connection_ == nullptr) return;
+  --cluster_->endpoints_[connection_->endpoint()].active;
+  cluster_->drop(std::move(connection_));
+}
+
+Cluster::Cluster(io::Loop& loop, io::Broker& broker, std::shared_ptr<const Upstream> upstream)
+    : loop_(loop), broker_(broker), upstream_(std::move(upstream)), place_(loop) {
+  for (const Endpoint& address : upstream_->endpoints) {
+    const auto known = std::ranges::find(endpoints_, address, &EndpointState::address);
+    turns_.push_back(static_cast<std::size_t>(known - endpoints_.begin()));
+    if (known == endpoints_.end()) {
+      endpoints_.emplace_back();
+      endpoints_.back().address = address;
+    }
+  }
+}
+
+Cluster::~Cluster() { close_idle(); }
+
+std::size_t Cluster::idle_connections() const noexcept {
+  std::size_t n = 0;
+  for (const EndpointState& endpoint : endpoints_) n += endpoint.idle.size();
+  return n;
+}
+
+std::size_t Cluster::choose() noexcept {
+  if (turns_.size() == 1) return 0;
+  const Instant now = loop_.now();
+  std::size_t best = SIZE_MAX;
+  for (std::size_t i = 0; i < turns_.size(); ++i) {
+    const std::size_t candidate = turns_[(next_turn_ + i) % turns_.size()];
+    if (endpoints_[candidate].passed_over_until > now) continue;
+    if (upstream_->balance == Balance::kRoundRobin) {
+      best = candidate;
+      break;
+    }
+    if (best == SIZE_MAX || endpoints_[candidate].active < endpoints_[best].active)
+      best = candidate;
+  }
+  const std::size_t turn = next_turn_;
+  next_turn_ = (next_turn_ + 1) % turns_.size();
+  // When all fail, one is tried all the same: refusing everything would prolong the outage.
+  return best == SIZE_MAX ? turns_[turn] : best;
+}
+
+Lease Cluster::reuse() noexcept {
+  EndpointState& endpoint = endpoints_[choose()];
+  while (!endpoint.idle.empty()) {
+    // The one used last: the others may then grow old and be closed.
+    std::unique_ptr<Connection> connection = unpark(endpoint, endpoint.idle.size() - 1);
+    if (connection->stream().has_news()) {
+      drop(std::move(connection));
+      continue;
+    }
+    ++connection->uses_;
+    ++endpoint.active;
+    return {*this, std::move(connection)};
+  }
+  return {};
+}
+
+io::Task<Result<void>> Cluster::take_place(Instant deadline) {
+  while (open_ >= upstream_->connections_max) {
+    if (pending_ >= upstream_->pending_max)
+      co_return upstream_error(code::kUpstreamLimit, "too many requests wait for a connection");
+    ++pending_;
+    const Result<void> waited = co_await place_.wait(deadline);
+    --pending_;
+    if (!waited)
+      co_return upstream_error(code::kUpstreamLimit, "no connection became free in time");
+  }
+  ++open_;
+  co_return Result<void>{};
+}
+
+io::Task<Result<std::unique_ptr<io::SocketStream>>> Cluster::connect_to(std::size_t index,
+                                                                        Instant deadline) {
+  const std::shared_ptr<const Upstream> upstream = upstream_;
+  if (upstream->tls == nullptr) {
+    Result<std::unique_ptr<io::SocketStream>> plain =
+        co_await io::connect(loop_, broker_, endpoints_[index].address, deadline);
+    if (!plain) co_return std::unexpected(plain.error());
+    co_return std::move(*plain);
+  }
+  io::OsResult<io::Fd> fd = broker_.connect_tcp(endpoints_[index].address);
+  if (!fd) co_return upstream_error(io::code_of_errno(fd.error().number), "connecting failed");
+  auto stream = std::make_unique<tls::TlsStream>(loop_, std::move(*fd), upstream->tls, true);
+  if (!stream->attached()) co_return upstream_error(code::kResources, "out of descriptors");
+  const Result<void> connected = co_await stream->connected(deadline);
+  if (!connected) co_return upstream_error(connected.error().code, "connecting failed");
+  const Result<void> secured = co_await stream->handshake(deadline);
+  if (!secured)
+    co_return upstream_error(
+        secured.error().code == code::kTimedOut ? code::kTimedOut : code::kUpstreamTls,
+        "the TLS handshake with the upstream failed");
+  std::unique_ptr<io::SocketStream> result = std::move(stream);
+  co_return result;
+}
+
+io::Task<Result<Lease>> Cluster::open(Instant deadline) {
+  const Result<void> place = co_await take_place(deadline);
+  if (!place) co_return std::unexpected(place.error());
+  Error last{.code = code::kUpstreamConnect,
+             .blame = Blame::kUpstream,
+             .retryable = true,
+             .what = "no endpoint could be reached"};
+  const std::size_t attempts = std::min<std::size_t>(endpoints_.size(), kAttemptsMax);
+  for (std::size_t attempt = 0; attempt < attempts && loop_.now() < deadline; ++attempt) {
+    const std::size_t index = choose();
+    const Instant until = std::min(deadline, loop_.now() + upstream_->connect_timeout);
+    Result<std::unique_ptr<io::SocketStream>> stream = co_await connect_to(index, until);
+    EndpointState& endpoint = endpoints_[index];
+    if (stream) {
+      auto connection = std::make_unique<Connection>(*this, index, std::move(*stream));
+      connection->uses_ = 1;
+      ++endpoint.active;
+      co_return Lease(*this, std::move(connection));
+    }
+    failed(endpoint);
+    last = stream.error();
+    last.what = "the upstream could not be reached";
+    if (last.code == code::kTimedOut) {
+      last.code = code::kUpstreamConnectTimeout;
+    } else if (last.code != code::kUpstreamTls && last.code != code::kCancelled) {
+      last.code = code::kUpstreamConnect;
+    }
+    if (last.code == code::kCancelled) break;
+  }
+  --open_;
+  place_.notify_one();
+  co_return std::unexpected(last);
+}
+
+void Cluster::failed(EndpointState& endpoint) noexcept {
+  const unsigned doublings = std::min(endpoint.failures, kPassedOverDoublings);
+  ++endpoint.failures;
+  endpoint.passed_over_until = loop_.now() + kPassedOverFirst * (1U << doublings);
+}
+
+void Cluster::note_failure(const Endpoint& address) noexcept {
+  const auto endpoint = std::ranges::find(endpoints_, address, &EndpointState::address);
+  if (endpoint != endpoints_.end()) failed(*endpoint);
+}
+
+void Cluster::park(std::unique_ptr<Connection> connection) noexcept {
+  EndpointState& endpoint = endpoints_[connection->endpoint_];
+  connection->stream().release_idle_memory();
+  connection->stream().on_idle_event(&Connection::on_news, connection.get());
+  connection->idle_slot_ = endpoint.idle.size();
+  connection->idle_until_ = loop_.now() + upstream_->idle_timeout;
+  if (!connection->armed()) loop_.timers().arm(*connection, connection->idle_until_);
+  endpoint.idle.push_back(std::move(connection));
+}
+
+std::unique_ptr<Connection> Cluster::unpark(EndpointState& endpoint, std::size_t slot) noexcept {
+  std::unique_ptr<Connection> connection = std::move(endpoint.idle[slot]);
+  if (slot + 1 != endpoint.idle.size()) {
+    endpoint.idle[slot] = std::move(endpoint.idle.back());
+    endpoint.idle[slot]->idle_slot_ = slot;
+  }
+  endpoint.idle.pop_back();
+  connection->idle_slot_ = SIZE_MAX;
+  connection->stream().on_idle_event(nullptr, nullptr);
+  return connection;
+}
+
+void Cluster::drop(std::unique_ptr<Connection> connection) noexcept {
+  connection.reset();
+  --open_;
+  place_.notify_one();
+}
+
+void Cluster::close_idle() noexcept {
+  for (EndpointState& endpoint : endpoints_) {
+    while (!endpoint.idle.empty()) drop(unpark(endpoint, endpoint.idle.size() - 1));
+  }
+  place_.cancel();
+}
+
+}  // namespace merlon::upstream

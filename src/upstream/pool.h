@@ -1,0 +1,135 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "io/broker.h"
+#include "io/loop.h"
+#include "io/signal.h"
+#include "io/socket.h"
+#include "io/task.h"
+#include "upstream/upstream.h"
+
+namespace merlon::upstream {
+
+class Cluster;
+
+/// A connection to one endpoint, idle in its cluster or lent to one request at a time.
+class Connection final : private io::Timer {
+ public:
+  Connection(Cluster& cluster, std::size_t endpoint,
+             std::unique_ptr<io::SocketStream> stream) noexcept;
+  [[nodiscard]] io::SocketStream& stream() const noexcept { return *stream_; }
+  [[nodiscard]] std::size_t endpoint() const noexcept { return endpoint_; }
+  /// Requests that this connection has been lent to, the current one included.
+  [[nodiscard]] std::uint32_t uses() const noexcept { return uses_; }
+
+ private:
+  friend class Cluster;
+  static void expire(io::Timer& timer) noexcept;
+  static void on_news(void* connection) noexcept;
+
+  Cluster& cluster_;
+  std::unique_ptr<io::SocketStream> stream_;
+  std::size_t endpoint_;
+  std::size_t idle_slot_ = SIZE_MAX;  ///< position in the endpoint's idle list
+  std::uint32_t uses_ = 0;
+  Instant idle_until_{};
+};
+
+/// A connection on loan. Without `keep` it is closed when the lease goes.
+class Lease {
+ public:
+  Lease() = default;
+  Lease(Cluster& cluster, std::unique_ptr<Connection> connection) noexcept
+      : cluster_(&cluster), connection_(std::move(connection)) {}
+  Lease(Lease&& other) noexcept = default;
+  Lease& operator=(Lease&& other) noexcept {
+    if (this != &other) {
+      close();
+      cluster_ = other.cluster_;
+      connection_ = std::move(other.connection_);
+    }
+    return *this;
+  }
+  ~Lease() { close(); }
+
+  [[nodiscard]] explicit operator bool() const noexcept { return connection_ != nullptr; }
+  [[nodiscard]] io::SocketStream& stream() const noexcept { return connection_->stream(); }
+  [[nodiscard]] const Endpoint& endpoint() const noexcept;
+  /// True when an earlier request used it: the upstream may have closed it in the meantime.
+  [[nodiscard]] bool reused() const noexcept { return connection_->uses() > 1; }
+  /// Gives the connection back for the next request: the exchange on it was completed.
+  void keep() noexcept;
+  void close() noexcept;
+
+ private:
+  Cluster* cluster_ = nullptr;
+  std::unique_ptr<Connection> connection_;
+};
+
+/// What one worker keeps of one upstream: its idle connections, and which endpoints fail. Survives
+/// reloads as long as the upstream's identity stays. Outlives its leases.
+class Cluster {
+ public:
+  Cluster(io::Loop& loop, io::Broker& broker, std::shared_ptr<const Upstream> upstream);
+  Cluster(const Cluster&) = delete;
+  Cluster& operator=(const Cluster&) = delete;
+  ~Cluster();
+
+  /// Takes over new timeouts and bounds; the identity is the same.
+  void update(std::shared_ptr<const Upstream> upstream) noexcept {
+    upstream_ = std::move(upstream);
+  }
+  [[nodiscard]] const Upstream& upstream() const noexcept { return *upstream_; }
+
+  /// An idle connection of the endpoint whose turn it is, or an empty lease.
+  [[nodiscard]] Lease reuse() noexcept;
+  /// A new connection, to the next endpoint when one fails, within the connect timeout and
+  /// `deadline`. Waits for a place when `connections_max` are open. Errors: kUpstreamConnect,
+  /// kUpstreamConnectTimeout, kUpstreamTls, kUpstreamLimit (blame upstream, retryable), kCancelled.
+  [[nodiscard]] io::Task<Result<Lease>> open(Instant deadline);
+
+  [[nodiscard]] std::size_t open_connections() const noexcept { return open_; }
+  [[nodiscard]] std::size_t idle_connections() const noexcept;
+  /// Closes idle connections and ends waits: the worker stops.
+  void close_idle() noexcept;
+  /// Of an exchange on `endpoint` that failed before a response: it is passed over for a while.
+  void note_failure(const Endpoint& endpoint) noexcept;
+
+ private:
+  friend class Connection;
+  friend class Lease;
+  struct EndpointState {
+    Endpoint address;
+    std::vector<std::unique_ptr<Connection>> idle;
+    std::uint32_t active = 0;    ///< leases out
+    std::uint32_t failures = 0;  ///< in a row
+    Instant passed_over_until{};
+  };
+
+  [[nodiscard]] std::size_t choose() noexcept;
+  [[nodiscard]] io::Task<Result<void>> take_place(Instant deadline);
+  [[nodiscard]] io::Task<Result<std::unique_ptr<io::SocketStream>>> connect_to(std::size_t endpoint,
+                                                                               Instant deadline);
+  void failed(EndpointState& endpoint) noexcept;
+  void park(std::unique_ptr<Connection> connection) noexcept;
+  [[nodiscard]] std::unique_ptr<Connection> unpark(EndpointState& endpoint,
+                                                   std::size_t slot) noexcept;
+  void drop(std::unique_ptr<Connection> connection) noexcept;
+
+  io::Loop& loop_;
+  io::Broker& broker_;
+  std::shared_ptr<const Upstream> upstream_;
+  std::vector<EndpointState> endpoints_;
+  std::vector<std::size_t> turns_;  ///< endpoint of each unit of weight
+  std::size_t next_turn_ = 0;
+  std::size_t open_ = 0;     ///< connections that exist or are being made
+  std::size_t pending_ = 0;  ///< requests waiting for a place
+  io::Signal place_;
+};
+
+}  // namespace merlon::upstream
