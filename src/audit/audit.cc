@@ -170,10 +170,9 @@ class Auditor {
   }
 
   bool is_reached_by_link(const std::string& path) {
-    if (reached_resolved_.size() != reached_.size()) {
-      for (const std::string& one : reached_) reached_resolved_[one] = resolve_path(one);
-      resolved_.clear();
-      for (const auto& [shown, real] : reached_resolved_) resolved_.insert(real);
+    for (const std::string& one : reached_) {
+      if (!resolved_once_.insert(one).second) continue;
+      resolved_.insert(resolve_path(one));
     }
     return resolved_.contains(resolve_path(path));
   }
@@ -199,7 +198,7 @@ class Auditor {
   FileReader files_;
   AuditResult& out_;
   std::set<std::string> reached_;
-  std::map<std::string, std::string> reached_resolved_;
+  std::set<std::string> resolved_once_;  ///< of reached_, those whose links were followed
   std::set<std::string> resolved_;
 };
 

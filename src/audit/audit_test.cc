@@ -186,6 +186,12 @@ TEST(Kinds, AreToldByTheirContents) {
   EXPECT_EQ(detect_kind("x", ""), Kind::kUnknown);
 }
 
+TEST(Kinds, AreNotMistakenByLongMaps) {
+  std::string text = "map $uri $x {\n";
+  for (int i = 0; i < 100; ++i) text += "  /p" + std::to_string(i) + " q;\n";
+  EXPECT_EQ(detect_kind("maps.conf", text + "}\n"), Kind::kNginx);
+}
+
 TEST(Dump, IsReadByTheNamesOfItsFiles) {
   const std::string dump =
       "nginx: the configuration file /etc/nginx/nginx.conf syntax is ok\n"

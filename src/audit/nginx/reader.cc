@@ -109,11 +109,16 @@ bool looks_like_nginx(std::string_view text) {
   std::vector<Word> words;
   std::size_t known = 0;
   std::size_t total = 0;
+  bool in_data = false;  // the entries of a map or of types are no directives
   for (std::size_t i = 0; i < 2000; ++i) {
     const Lexer::End end = lexer.next(words);
     if (end == Lexer::End::kText) break;
-    if (words.empty()) continue;
+    if (end == Lexer::End::kBlockCloses) in_data = false;
+    if (words.empty() || in_data) continue;
     const std::string_view name = words.front().text;
+    Directive block;
+    block.name = words.front();
+    in_data = end == Lexer::End::kBlockOpens && context_inside(kHttp, block) == kData;
     ++total;
     known += is_known(name) && takes_arguments(name, words.size() - 1);
     std::string_view raw;

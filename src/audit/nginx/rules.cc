@@ -31,11 +31,26 @@ std::string_view indentation(std::string_view line) {
   return line.substr(0, end == std::string_view::npos ? 0 : end);
 }
 
+/// The line that a directive starts on. Found from its place in the text: counting lines from the
+/// start of the file would make long files slow.
+std::string_view first_line_of(const Directive& directive) {
+  const std::string_view text = directive.file->text;
+  const char* at = directive.name.text.data();
+  if (at < text.data() || at >= text.data() + text.size()) {
+    return directive.file->line(directive.name.line);
+  }
+  const auto offset = static_cast<std::size_t>(at - text.data());
+  const std::size_t before = offset == 0 ? std::string_view::npos : text.rfind('\n', offset - 1);
+  const std::size_t start = before == std::string_view::npos ? 0 : before + 1;
+  return text.substr(start, std::min(text.find('\n', offset), text.size()) - start);
+}
+
 /// True when nothing but `directive` and blanks stand on its lines.
 bool is_alone(const Directive& directive) {
-  const std::string_view first = directive.file->line(directive.name.line);
+  const std::string_view first = first_line_of(directive);
   if (indentation(first).size() + 1 != directive.name.column) return false;
-  std::string_view last = directive.file->line(directive.end_line);
+  std::string_view last =
+      directive.end_line == directive.name.line ? first : directive.file->line(directive.end_line);
   while (!last.empty() && (last.back() == ' ' || last.back() == '\t' || last.back() == '\r')) {
     last.remove_suffix(1);
   }
@@ -211,7 +226,7 @@ std::string statement(const Directive& directive) {
 
 std::vector<Edit> replace_statement(const Directive& directive, std::string text) {
   if (directive.is_block || !is_alone(directive)) return {};
-  std::string line(indentation(directive.file->line(directive.name.line)));
+  std::string line(indentation(first_line_of(directive)));
   line += text + "\n";
   return {{directive.file, directive.name.line, directive.end_line, std::move(line)}};
 }
@@ -225,7 +240,7 @@ std::vector<Edit> insert_first(const Directive& block, std::string text) {
   if (!block.is_block || block.file == nullptr || block.body.empty()) return {};
   const Directive& first = *block.body.front();
   if (first.via != block.via || first.name.line <= block.name.line) return {};
-  const std::string_view line = first.file->line(first.name.line);
+  const std::string_view line = first_line_of(first);
   if (indentation(line).size() + 1 != first.name.column) return {};
   return {{block.file, first.name.line, first.name.line - 1,
            std::string(indentation(line)) + text + "\n"}};

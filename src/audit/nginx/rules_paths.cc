@@ -249,14 +249,27 @@ std::vector<std::string> candidates(const Location& guarded) {
   return out;
 }
 
+/// Matching every guarded prefix against every regular expression is bounded: beyond it a server of
+/// thousands of locations would take minutes.
+constexpr std::size_t kMatchesMax = 100'000;
+
 void check_shadowed(Inspection& in) {
+  std::size_t matches = 0;
   for (const Location& guarded : in.model.locations) {
     if (guarded.match != Location::Match::kPrefix || guarded.path == "/") continue;
     const Scope& scope = *guarded.scope;
     const bool own = scope.has("auth_basic") || scope.has("auth_request") || scope.has("deny") ||
                      scope.has("auth_jwt");
     if (!own || !guards(in, scope) || return_status(scope) != 0) continue;
+    const bool any_regex = std::ranges::any_of(
+        guarded.server->locations, [](const Location* location) { return location->is_regex(); });
+    if (!any_regex) continue;
+    if (matches > kMatchesMax) {
+      in.not_checked("PTH-10", "there are too many locations to match them all with each other");
+      break;
+    }
     for (const std::string& path : candidates(guarded)) {
+      matches += guarded.server->locations.size();
       const Location* winner = in.model.match(*guarded.server, path);
       if (winner == nullptr || !winner->is_regex() || winner->scope->is_below(scope)) continue;
       if (guards(in, *winner->scope) || winner->scope->has("internal")) continue;

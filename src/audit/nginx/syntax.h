@@ -111,7 +111,7 @@ struct SyntaxLimits {
   std::uint32_t depth_max = 64;          ///< of blocks
   std::uint32_t include_depth_max = 32;  ///< of files within files
   std::uint32_t includes_max = 10'000;   ///< files taken in, in all
-  std::uint32_t statements_max = 2'000'000;
+  std::uint32_t statements_max = 500'000;
   std::uint32_t problems_max = 200;
 };
 

@@ -247,7 +247,7 @@ Origin Variables::text_origin(std::string_view text, const Context& context) con
 
 Origin Variables::name_origin(std::string_view name, const Context& context) const {
   Origin out;
-  if (context.depth >= kDepthMax || ++steps_ > kStepsMax) {
+  if (context.depth >= kDepthMax || ++steps_ > kStepsMax || ++all_steps_ > kAllStepsMax) {
     out.taint = kUnseen;
     return out;
   }
@@ -450,7 +450,7 @@ bool Variables::depends_on(std::string_view text, const std::function<bool(std::
 
 bool Variables::depends(std::string_view text, const std::function<bool(std::string_view)>& hit,
                         const Scope& scope, std::uint32_t depth) const {
-  if (depth >= kDepthMax || ++steps_ > kStepsMax) return false;
+  if (depth >= kDepthMax || ++steps_ > kStepsMax || ++all_steps_ > kAllStepsMax) return false;
   for (const VariableUse& use : variables_in(text)) {
     if (hit(use.name)) return true;
     if (const Directive* map = map_of(use.name)) {

@@ -92,9 +92,12 @@ class Variables {
                const Scope& scope, std::uint32_t depth) const;
 
   /// Chains of maps can fan out: each question may look at so many definitions.
-  static constexpr std::uint32_t kStepsMax = 4000;
+  static constexpr std::uint32_t kStepsMax = 1000;
+  /// And all questions of one audit together: beyond it, origins are not known.
+  static constexpr std::uint32_t kAllStepsMax = 500'000;
 
   const Model& model_;
+  mutable std::uint32_t all_steps_ = 0;
   mutable std::uint32_t steps_ = 0;  ///< of the question being answered; one thread
   std::map<std::string_view, const Directive*> maps_;
   /// set and auth_request_set by variable and server: one server's values never reach another.
