@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the named groups need and that are missing; with all of them
+# there it does nothing. Usage: scripts/setup.sh GROUP… (build, test, bench, lint)
+#
+# Needs root or sudo only when something is missing. Services that come along with a package
+# (nginx, haproxy: the tests start their own) are neither started now nor at the next boot.
+set -euo pipefail
+
+packages_of() {
+  case $1 in
+    build) echo clang-19 lld-19 ccache ninja-build cmake pkg-config libc6-dev libssl-dev libyaml-dev \
+      libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev prometheus-cpp-dev libgtest-dev libgmock-dev ;;
+    test) echo libclang-rt-19-dev python3-pytest python3-pytest-xdist nginx-light openssl curl procps ;;
+    bench) echo libbenchmark-dev nginx-light haproxy wrk ;;
+    lint) echo clang-format-19 clang-tidy-19 ;;
+    *)
+      echo "setup: there is no group \"$1\": build, test, bench or lint" >&2
+      return 2
+      ;;
+  esac
+}
+
+[[ $# -gt 0 ]] || { echo "usage: scripts/setup.sh build|test|bench|lint …" >&2; exit 2; }
+wanted=()
+for group in "$@"; do
+  list=$(packages_of "$group")
+  read -ra names <<<"$list"
+  wanted+=("${names[@]}")
+done
+
+if ! command -v dpkg-query >/dev/null; then
+  echo "setup: not a Debian system, nothing is installed; needed here are the counterparts of: ${wanted[*]}"
+  exit 0
+fi
+
+# The list of packages that dpkg has in full, one word a line. dpkg-query fails when it does not know one.
+present=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' "${wanted[@]}" 2>/dev/null | sed -n 's/^installed //p') || true
+missing=()
+for package in "${wanted[@]}"; do
+  grep -qxF -- "$package" <<<"$present" || missing+=("$package")
+done
+[[ ${#missing[@]} -eq 0 ]] && exit 0
+
+as_root=()
+if [[ $(id -u) -ne 0 ]]; then
+  if ! command -v sudo >/dev/null; then
+    echo "setup: missing, and neither root nor sudo to install them: apt-get install ${missing[*]}" >&2
+    exit 1
+  fi
+  as_root=(sudo)
+fi
+echo "setup: installing with apt: ${missing[*]}"
+
+# invoke-rc.d asks this file whether a service may start; 101 is "forbidden". One that is there stays.
+guard=/usr/sbin/policy-rc.d
+if [[ ! -e $guard ]]; then
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $guard >/dev/null
+  "${as_root[@]}" chmod 755 $guard
+  trap '"${as_root[@]}" rm -f $guard' EXIT
+fi
+
+apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300)
+log=$(mktemp)
+# Old package lists name files that the mirror no longer has; an update that fails may still leave usable ones.
+if ! { "${apt[@]}" update || true; "${apt[@]}" install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  tail -n 30 "$log" >&2
+  echo "setup: apt could not install them; its whole output is in $log" >&2
+  exit 1
+fi
+rm -f "$log"
+
+for package in "${missing[@]}"; do
+  case $package in
+    nginx-light) service=nginx ;;
+    haproxy) service=haproxy ;;
+    *) continue ;;
+  esac
+  if [[ -d /run/systemd/system ]]; then "${as_root[@]}" systemctl --quiet disable $service; fi
+done
