@@ -1,0 +1,31 @@
+#pragma once
+
+#include <memory>
+
+#include "base/time.h"
+#include "config/schema.h"
+#include "config/tree.h"
+#include "gateway/config.h"
+#include "gateway/plan.h"
+#include "io/broker.h"
+
+/// From what was read to what is served: resolves names, judges the whole and the baseline.
+namespace merlon::gateway {
+
+/// What a certificate that cannot be used does: a check and a reload refuse it; a start closes the
+/// names that it stands for and says so, since one bad file must not keep a node down.
+enum class BadCertificate : std::uint8_t { kRefuse, kCloseNames };
+
+struct CompileContext {
+  config::Reader& reader;    ///< with the waivers; errors go to its diagnostics
+  const config::Node& root;  ///< what `config` was read from, also the parts that did not read
+  io::Broker& broker;        ///< opens certificates and keys
+  WallTime now;
+  BadCertificate bad_certificate;
+};
+
+/// Compiles what could be read of `config`; when parts of it could not, so that all errors come out
+/// at once. The plan is whole only when no error was reported; `hash` and `path` are the caller's.
+[[nodiscard]] std::shared_ptr<Plan> compile(const Config& config, CompileContext& context);
+
+}  // namespace merlon::gateway

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/diagnostics.h"
+#include "base/ip.h"
+#include "base/time.h"
+#include "config/schema.h"
+#include "gateway/plan.h"
+#include "gateway/route_config.h"
+#include "gateway/upstream_config.h"
+
+/// Merlon's language: what a configuration file may say, as structs with their schemas. Reading
+/// fills them and reports what is wrong with a value by itself; compile.h judges the whole.
+namespace merlon::gateway {
+
+enum class Served : std::uint8_t { kApi, kHealth, kMetrics };
+
+struct ListenerConfig {
+  std::string name;
+  Located<Endpoint> address;
+  std::optional<Located<std::uint16_t>> redirect_from;
+  Located<bool> proxy_protocol;
+  std::vector<Located<Cidr>> allow_from;
+  Located<std::vector<Served>> serve{.value = {Served::kApi}, .at = {}};
+  Mark at;
+
+  [[nodiscard]] bool serves(Served what) const noexcept;
+};
+
+struct LimitsConfig {
+  std::optional<Located<std::uint32_t>> workers;  ///< absent: one per core
+  Located<std::uint32_t> connections{.value = 20'000, .at = {}};
+  Located<std::uint32_t> connections_per_client{.value = 256, .at = {}};
+  Located<std::uint32_t> requests_in_flight{.value = 10'000, .at = {}};
+  Located<std::uint64_t> memory_bytes{.value = 2ULL << 30U, .at = {}};
+};
+
+enum class LogLevel : std::uint8_t { kError, kWarning, kInfo, kDebug };
+
+struct LogConfig {
+  /// "-" is standard output, "off" none (which takes a waiver), else a file.
+  Located<config::FilePath> access{.value = {.written = "-", .path = "-"}, .at = {}};
+  config::FilePath process{.written = "-", .path = "-"};  ///< "-" is standard error
+  LogLevel level = LogLevel::kInfo;
+};
+
+struct AdminConfig {
+  std::optional<config::FilePath> socket;
+  std::optional<Located<Endpoint>> address;
+  Mark at;
+};
+
+/// The whole file.
+struct Config {
+  std::uint32_t version = 1;
+  std::vector<ListenerConfig> listeners;
+  std::vector<Located<Cidr>> trusted_proxies;
+  LimitsConfig limits;
+  Timeouts timeouts;
+  std::map<std::string, UpstreamConfig, std::less<>> upstreams;
+  std::vector<RouteConfig> routes;
+  AdminConfig admin;
+  LogConfig log;
+};
+
+/// The schema of the whole file: reading, `merlon schema`, the reference and `merlon show` come
+/// from it.
+[[nodiscard]] const config::Object<Config>& config_schema();
+
+}  // namespace merlon::gateway

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/diagnostics.h"
+#include "base/time.h"
+#include "config/tree.h"
+#include "config/waivers.h"
+#include "gateway/config.h"
+#include "gateway/plan.h"
+#include "io/broker.h"
+
+/// A configuration file, from its name to the plan in force.
+namespace merlon::gateway {
+
+struct LoadResult {
+  /// Set when there is no error: an error anywhere refuses the whole.
+  std::shared_ptr<const Plan> plan;
+  /// Everything there is to say, ordered by place: errors, warnings (waivers that end soon or have
+  /// expired, certificates that closed their names) and notes (waivers in use).
+  Diagnostics diagnostics;
+  /// What was read, for `merlon show`. `config` is whole only with a plan; `tree` is null when the
+  /// file is no YAML.
+  std::shared_ptr<const config::Tree> tree;
+  Config config;
+};
+
+/// Reads, judges and compiles the file at `path` with all that it includes; every error is
+/// reported, not only the first. `mode` is kRefuse for checks and reloads: expired waivers and bad
+/// certificates are errors; kWarn for starts: they warn, and a bad certificate closes its names.
+/// Blocks on files; never on a network. Relative names in the file are relative to it.
+[[nodiscard]] LoadResult load_plan(const std::string& path, io::Broker& broker, WallTime today,
+                                   config::ExpiryMode mode);
+
+/// As `load_plan`, for text that is there already; `name` stands for its path in messages and
+/// relative names. Includes are refused: there is no directory that they could come from.
+[[nodiscard]] LoadResult load_plan_text(const std::string& name, const std::string& text,
+                                        io::Broker& broker, WallTime today,
+                                        config::ExpiryMode mode);
+
+}  // namespace merlon::gateway

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/schema.h"
+#include "gateway/plan.h"
+#include "gateway/upstream_config.h"
+
+/// The keys under `routes:`.
+namespace merlon::gateway {
+
+struct MatchConfig {
+  std::vector<Located<std::string>> hosts;  ///< patterns, see patterns.h
+  Located<std::string> path;
+  Mark at;
+};
+
+/// `auth: none`: every other way of authentication is not built yet and refused by name.
+struct AuthConfig {
+  bool none = false;
+  Mark at;
+};
+
+struct BodyConfig {
+  Located<std::uint64_t> max{.value = 1024 * 1024, .at = {}};
+};
+
+struct RewriteConfig {
+  std::optional<Located<std::string>> strip_prefix;
+  std::optional<Located<std::string>> add_prefix;
+  Mark at;
+};
+
+struct HeadersConfig {
+  std::map<std::string, Located<std::string>, std::less<>> set;
+  std::vector<Located<std::string>> remove;
+};
+
+struct ForwardConfig {
+  bool authorization = false;
+};
+
+struct RespondConfig {
+  Located<std::uint16_t> status;
+  std::optional<Located<std::string>> body;
+  std::optional<Located<std::string>> content_type;
+  Mark at;
+};
+
+struct RouteConfig {
+  std::string name;
+  MatchConfig match;
+  Located<std::vector<Located<std::string>>> methods;
+  AuthConfig auth;
+  std::optional<Located<BodyConfig>> body;
+  std::optional<Located<RewriteConfig>> rewrite;
+  HeadersConfig headers;
+  std::optional<Located<ForwardConfig>> forward;
+  Located<milliseconds> timeout{.value = milliseconds{30'000}, .at = {}};
+  std::optional<Located<std::string>> upstream;
+  std::optional<RespondConfig> respond;
+  Mark at;
+};
+
+[[nodiscard]] const config::Object<RouteConfig>& route_schema();
+
+}  // namespace merlon::gateway

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/schema.h"
+#include "gateway/plan.h"
+
+/// The keys under `upstreams:`.
+namespace merlon::gateway {
+
+template <class T>
+using Located = config::Located<T>;
+
+struct EndpointConfig {
+  Located<Endpoint> address;
+  std::uint32_t weight = 1;
+};
+
+enum class UpstreamProtocol : std::uint8_t { kHttp1 };
+
+struct UpstreamLimitsConfig {
+  std::uint32_t connections = 512;
+  std::uint32_t pending = 256;
+};
+
+struct UpstreamTimeoutsConfig {
+  milliseconds connect{2'000};
+  milliseconds response{15'000};
+  milliseconds idle{60'000};
+};
+
+struct UpstreamConfig {
+  std::vector<EndpointConfig> endpoints;
+  UpstreamProtocol protocol = UpstreamProtocol::kHttp1;
+  std::optional<std::string> host;
+  Located<Balance> balance{.value = Balance::kRoundRobin, .at = {}};
+  UpstreamLimitsConfig limits;
+  UpstreamTimeoutsConfig timeouts;
+  Mark at;
+};
+
+[[nodiscard]] const config::Object<UpstreamConfig>& upstream_schema();
+
+}  // namespace merlon::gateway
