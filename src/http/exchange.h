@@ -1,0 +1,85 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/time.h"
+#include "http/fields.h"
+#include "http/message.h"
+#include "io/task.h"
+
+/// One request and its response, whichever protocol carries them. Policies and proxying see only
+/// this: they never ask which version it is.
+namespace merlon::http {
+
+/// A run of body bytes, valid until the next call on the same exchange.
+struct BodyPart {
+  std::string_view data;              ///< may be empty, with `last` only
+  bool last = false;                  ///< nothing follows
+  std::span<const Field> trailers{};  ///< of the last part
+};
+
+/// The client's side of an exchange: the gateway is the server. One coroutine at a time reads the
+/// body and one writes the response.
+class ServerExchange {
+ public:
+  virtual ~ServerExchange() = default;
+
+  [[nodiscard]] virtual RequestHead& request() noexcept = 0;
+  /// What of the body is here already, without waiting; `last` when that is all of it. May be
+  /// called before read_body, with the same effect on the order of parts.
+  [[nodiscard]] virtual Result<BodyPart> buffered_body() noexcept = 0;
+  /// The next part of the body. Errors: grammar (kBadChunk …), kBodyTooSlow below 1 KiB/s,
+  /// kBodyTooShort when the client closes early.
+  [[nodiscard]] virtual io::Task<Result<BodyPart>> read_body() = 0;
+  /// An interim response: 100 (RFC 9110 §15.2).
+  [[nodiscard]] virtual io::Task<Result<void>> send_continue() = 0;
+  /// The final head and the first part of the body in one write. Framing goes by `head.framing`,
+  /// turned into what the client's version can take; hop-by-hop fields must be dropped already.
+  [[nodiscard]] virtual io::Task<Result<void>> send_head(const ResponseHead& head,
+                                                         BodyPart first) = 0;
+  [[nodiscard]] virtual io::Task<Result<void>> send_body(BodyPart part) = 0;
+  /// The connection serves nothing after this exchange.
+  virtual void close_after() noexcept = 0;
+  /// Ends a wait in read_body.
+  virtual void cancel_body() noexcept = 0;
+
+  [[nodiscard]] virtual std::uint64_t bytes_received() const noexcept = 0;  ///< of the body
+  [[nodiscard]] virtual std::uint64_t bytes_sent() const noexcept = 0;      ///< of the body
+  [[nodiscard]] virtual bool head_sent() const noexcept = 0;
+};
+
+/// The upstream's side of an exchange: the gateway is the client.
+class ClientExchange {
+ public:
+  virtual ~ClientExchange() = default;
+
+  /// Sends the head and the first part of the body in one write. `head.framing` says how the body
+  /// is framed; `host` is the value of Host.
+  [[nodiscard]] virtual io::Task<Result<void>> send_head(const RequestHead& head,
+                                                         std::string_view host, BodyPart first,
+                                                         Instant deadline) = 0;
+  [[nodiscard]] virtual io::Task<Result<void>> send_body(BodyPart part) = 0;
+  /// The final response's head; interim ones are skipped, a bounded number of them.
+  [[nodiscard]] virtual io::Task<Result<ResponseHead*>> read_head(Instant deadline) = 0;
+  /// The next part of the response's body, `idle` at most after the call.
+  [[nodiscard]] virtual io::Task<Result<BodyPart>> read_body(milliseconds idle) = 0;
+  /// What of the body is here already, without waiting.
+  [[nodiscard]] virtual Result<BodyPart> buffered_body() noexcept = 0;
+  /// Ends a wait in send_body.
+  virtual void cancel_send() noexcept = 0;
+  /// Some byte of the response has arrived: the request must not be sent again.
+  [[nodiscard]] virtual bool response_started() const noexcept = 0;
+  /// Request and response are complete and the connection can carry another exchange.
+  [[nodiscard]] virtual bool reusable() const noexcept = 0;
+};
+
+/// Until when `bytes` must have moved: ten seconds to begin with, then at least 1 KiB/s, so that a
+/// peer that crawls cannot hold a connection (design §5, body at least 1 KiB/s).
+[[nodiscard]] constexpr Instant pace_deadline(Instant since, std::uint64_t bytes) noexcept {
+  return since + seconds{10} + milliseconds{static_cast<std::int64_t>(bytes)};
+}
+
+}  // namespace merlon::http

@@ -1,0 +1,74 @@
+#pragma once
+
+#include <array>
+#include <string>
+
+#include "http/exchange.h"
+#include "http/h1_body.h"
+#include "http/h1_request_parser.h"
+#include "io/stream.h"
+
+namespace merlon::http {
+
+/// The server's side of HTTP/1.1 on one connection, request after request. Large (about 40 KiB): a
+/// worker keeps a pool of them, and an idle connection has none.
+class H1Server final : public ServerExchange {
+ public:
+  explicit H1Server(const HeadLimits& limits) noexcept : parser_(limits) {}
+
+  /// Serves `stream` from now on, which outlives its use here.
+  void attach(io::Stream& stream) noexcept;
+  /// Reads the next head until `deadline`. False: the client closed between two requests. Errors:
+  /// grammar; kHeadTooSlow when a head had begun, kTimedOut when not; kClosed inside a head.
+  [[nodiscard]] io::Task<Result<bool>> next_head(Instant deadline);
+  /// True when a head has begun: an error deserves an answer.
+  [[nodiscard]] bool head_begun() const noexcept { return parser_.started(); }
+  /// Ends the exchange. True when the connection can carry another request; then bytes of it may be
+  /// here already (`buffered`).
+  [[nodiscard]] bool finish() noexcept;
+  [[nodiscard]] bool buffered() const noexcept { return end_ > 0; }
+  /// Head and body bytes came that nobody will read.
+  [[nodiscard]] bool body_unread() const noexcept { return !body_done_; }
+
+  [[nodiscard]] RequestHead& request() noexcept override { return parser_.head(); }
+  [[nodiscard]] Result<BodyPart> buffered_body() noexcept override;
+  [[nodiscard]] io::Task<Result<BodyPart>> read_body() override;
+  [[nodiscard]] io::Task<Result<void>> send_continue() override;
+  [[nodiscard]] io::Task<Result<void>> send_head(const ResponseHead& head, BodyPart first) override;
+  [[nodiscard]] io::Task<Result<void>> send_body(BodyPart part) override;
+  void close_after() noexcept override { close_ = true; }
+  void cancel_body() noexcept override { stream_->cancel_read(); }
+  [[nodiscard]] std::uint64_t bytes_received() const noexcept override { return received_; }
+  [[nodiscard]] std::uint64_t bytes_sent() const noexcept override { return sent_; }
+  [[nodiscard]] bool head_sent() const noexcept override { return head_sent_; }
+  /// The response began and could not be completed: the connection must not look well ended.
+  [[nodiscard]] bool response_broken() const noexcept { return head_sent_ && !response_done_; }
+
+ private:
+  // A head of 16 KiB, a target of 8 KiB, and room for a body or the next request behind them.
+  static constexpr std::size_t kBufferBytes = 32 * 1024;
+
+  void begin_body(std::size_t head_bytes) noexcept;
+  [[nodiscard]] Result<BodyPart> decode() noexcept;
+  void write_framing(class HeadWriter& out, const ResponseHead& head) noexcept;
+
+  io::Stream* stream_ = nullptr;
+  RequestParser parser_;
+  ChunkedDecoder chunks_;
+  LengthDecoder length_;
+  std::size_t head_end_ = 0;  ///< body and what follows starts here
+  std::size_t at_ = 0;        ///< first byte that is not decoded
+  std::size_t end_ = 0;       ///< end of what was received
+  std::uint64_t received_ = 0;
+  std::uint64_t sent_ = 0;
+  Instant body_since_{};
+  bool body_done_ = true;
+  bool close_ = false;
+  bool chunked_out_ = false;
+  bool bodiless_ = false;  ///< the response has no body on the wire (HEAD, 204, 304)
+  bool head_sent_ = false;
+  bool response_done_ = false;
+  std::array<char, kBufferBytes> buffer_;
+};
+
+}  // namespace merlon::http
