@@ -5,9 +5,7 @@
 #include <iterator>
 
 namespace merlon {
-namespace {
 
-/// The length of the UTF-8 sequence at the start of `text` (RFC 3629 §4), or 0 when malformed.
 std::size_t utf8_length(std::string_view text) noexcept {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char lead = byte(0);
@@ -34,6 +32,8 @@ std::size_t utf8_length(std::string_view text) noexcept {
   }
   return length;
 }
+
+namespace {
 
 bool is_plain(char c) noexcept {
   return static_cast<unsigned char>(c) >= 0x20 && static_cast<unsigned char>(c) < 0x7f &&

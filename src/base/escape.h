@@ -10,6 +10,10 @@ namespace merlon {
 /// `bytes_max` is cut at a character and ends in "...".
 void append_json_escaped(std::string& out, std::string_view text, std::size_t bytes_max = SIZE_MAX);
 
+/// The length of the UTF-8 sequence at the start of `text` (RFC 3629 §4), or 0 when it is malformed
+/// or cut off. `text` is not empty.
+[[nodiscard]] std::size_t utf8_length(std::string_view text) noexcept;
+
 /// `text` as a quoted JSON string.
 [[nodiscard]] std::string json_quoted(std::string_view text);
 
