@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <system_error>
 
@@ -96,6 +97,22 @@ class LocalBroker final : public Broker {
     return fd;
   }
 
+  OsResult<Fd> connect_unix_datagram(const std::string& address) override {
+    auto named = unix_address(address);
+    if (!named) return std::unexpected(named.error());
+    auto length = static_cast<socklen_t>(sizeof *named);
+    if (address.starts_with('@')) {
+      // The length says where an abstract name ends (unix(7)), so no bytes may follow it.
+      named->sun_path[0] = '\0';
+      length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + address.size());
+    }
+    Fd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    if (!fd) return last_error();
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&*named), length) != 0)
+      return last_error();
+    return fd;
+  }
+
   OsResult<std::string> read_file(const std::string& path, std::size_t bytes_max) override {
     // Non-blocking, so that a FIFO in place of a file does not hang the opener.
     const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
@@ -132,6 +149,12 @@ class LocalBroker final : public Broker {
 }  // namespace
 
 std::string OsError::text() const { return std::system_category().message(number); }
+
+OsResult<Fd> open_proc_self(const std::string& name) {
+  Fd fd(::open(("/proc/self/" + name).c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return last_error();
+  return fd;
+}
 
 std::unique_ptr<Broker> make_local_broker() { return std::make_unique<LocalBroker>(); }
 

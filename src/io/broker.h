@@ -50,6 +50,8 @@ class Broker {
   virtual OsResult<Fd> listen_unix(const std::string& path) = 0;
   /// Connects and blocks until it is done; for commands, not for workers.
   virtual OsResult<Fd> connect_unix(const std::string& path) = 0;
+  /// A datagram socket connected to `address`, a path or "@name" for an abstract one.
+  virtual OsResult<Fd> connect_unix_datagram(const std::string& address) = 0;
   /// The whole of a regular file of at most `bytes_max` bytes (EFBIG above, EINVAL for what is not
   /// one).
   virtual OsResult<std::string> read_file(const std::string& path, std::size_t bytes_max) = 0;
@@ -57,6 +59,10 @@ class Broker {
   /// Opens for appending, made with mode 0640 when it is not there.
   virtual OsResult<Fd> open_append(const std::string& path) = 0;
 };
+
+/// Opens `name` below /proc/self for reading, a directory too. Not of the broker: what a process
+/// learns about itself nobody else can open for it.
+OsResult<Fd> open_proc_self(const std::string& name);
 
 /// The broker of a process that opens things itself.
 std::unique_ptr<Broker> make_local_broker();
