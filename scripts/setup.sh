@@ -75,5 +75,5 @@ for package in "${missing[@]}"; do
     haproxy) service=haproxy ;;
     *) continue ;;
   esac
-  if [[ -d /run/systemd/system ]]; then "${as_root[@]}" systemctl --quiet disable $service; fi
+  if [[ -d /run/systemd/system ]]; then "${as_root[@]}" systemctl --quiet disable "$service"; fi
 done
