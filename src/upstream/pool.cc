@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "tls/client_context.h"
 #include "tls/tls_stream.h"
 
 namespace merlon::upstream {
@@ -14,6 +13,9 @@ constexpr milliseconds kPassedOverFirst{500};
 constexpr unsigned kPassedOverDoublings = 6;  // 32 s at most
 // How many endpoints one request tries: more would multiply the load of a struggling upstream.
 constexpr unsigned kAttemptsMax = 3;
+
+/// TLS error codes (error_codes.def) are 100 to 199.
+bool is_tls_error(std::uint16_t code) noexcept { return code >= 100 && code < 200; }
 
 std::unexpected<Error> upstream_error(std::uint16_t code, const char* what) {
   return std::unexpected(
@@ -27,7 +29,8 @@ Connection::Connection(Cluster& cluster, std::size_t endpoint,
     : Timer(&Connection::expire),
       cluster_(cluster),
       stream_(std::move(stream)),
-      endpoint_(endpoint) {}
+      endpoint_(endpoint),
+      secure_(cluster.upstream().tls != nullptr) {}
 
 void Connection::expire(io::Timer& timer) noexcept {
   auto& self = static_cast<Connection&>(timer);
@@ -36,13 +39,20 @@ void Connection::expire(io::Timer& timer) noexcept {
     self.cluster_.loop_.timers().arm(self, self.idle_until_);
     return;
   }
-  on_news(&self);
+  self.cluster_.drop(
+      self.cluster_.unpark(self.cluster_.endpoints_[self.endpoint_], self.idle_slot_));
+}
+
+bool Connection::has_news() noexcept {
+  // Session tickets of TLS 1.3 arrive on an idle connection and mean nothing.
+  if (secure_) return static_cast<tls::TlsStream&>(*stream_).has_unexpected_input();
+  return stream_->has_news();
 }
 
 void Connection::on_news(void* connection) noexcept {
   auto& self = *static_cast<Connection*>(connection);
   Cluster& cluster = self.cluster_;
-  if (self.idle_slot_ == SIZE_MAX) return;
+  if (self.idle_slot_ == SIZE_MAX || !self.has_news()) return;
   cluster.drop(cluster.unpark(cluster.endpoints_[self.endpoint_], self.idle_slot_));
 }
 
@@ -55,7 +65,7 @@ void Lease::keep() noexcept {
   Cluster::EndpointState& endpoint = cluster_->endpoints_[connection_->endpoint()];
   --endpoint.active;
   endpoint.failures = 0;
-  if (connection_->stream().has_news()) {
+  if (connection_->has_news()) {
     cluster_->drop(std::move(connection_));
   } else {
     cluster_->park(std::move(connection_));
@@ -113,7 +123,7 @@ Lease Cluster::reuse() noexcept {
   while (!endpoint.idle.empty()) {
     // The one used last: the others may then grow old and be closed.
     std::unique_ptr<Connection> connection = unpark(endpoint, endpoint.idle.size() - 1);
-    if (connection->stream().has_news()) {
+    if (connection->has_news()) {
       drop(std::move(connection));
       continue;
     }
@@ -147,18 +157,10 @@ io::Task<Result<std::unique_ptr<io::SocketStream>>> Cluster::connect_to(std::siz
     if (!plain) co_return std::unexpected(plain.error());
     co_return std::move(*plain);
   }
-  io::OsResult<io::Fd> fd = broker_.connect_tcp(endpoints_[index].address);
-  if (!fd) co_return upstream_error(io::code_of_errno(fd.error().number), "connecting failed");
-  auto stream = std::make_unique<tls::TlsStream>(loop_, std::move(*fd), upstream->tls, true);
-  if (!stream->attached()) co_return upstream_error(code::kResources, "out of descriptors");
-  const Result<void> connected = co_await stream->connected(deadline);
-  if (!connected) co_return upstream_error(connected.error().code, "connecting failed");
-  const Result<void> secured = co_await stream->handshake(deadline);
-  if (!secured)
-    co_return upstream_error(
-        secured.error().code == code::kTimedOut ? code::kTimedOut : code::kUpstreamTls,
-        "the TLS handshake with the upstream failed");
-  std::unique_ptr<io::SocketStream> result = std::move(stream);
+  Result<std::unique_ptr<tls::TlsStream>> secured =
+      co_await tls::connect_tls(loop_, broker_, endpoints_[index].address, upstream->tls, deadline);
+  if (!secured) co_return std::unexpected(secured.error());
+  std::unique_ptr<io::SocketStream> result = std::move(*secured);
   co_return result;
 }
 
@@ -186,7 +188,9 @@ io::Task<Result<Lease>> Cluster::open(Instant deadline) {
     last.what = "the upstream could not be reached";
     if (last.code == code::kTimedOut) {
       last.code = code::kUpstreamConnectTimeout;
-    } else if (last.code != code::kUpstreamTls && last.code != code::kCancelled) {
+    } else if (is_tls_error(last.code)) {
+      last.code = code::kUpstreamTls;
+    } else if (last.code != code::kCancelled) {
       last.code = code::kUpstreamConnect;
     }
     if (last.code == code::kCancelled) break;

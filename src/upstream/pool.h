@@ -26,6 +26,8 @@ class Connection final : private io::Timer {
   [[nodiscard]] std::size_t endpoint() const noexcept { return endpoint_; }
   /// Requests that this connection has been lent to, the current one included.
   [[nodiscard]] std::uint32_t uses() const noexcept { return uses_; }
+  /// True when an idle connection was closed by the peer, or holds bytes that nobody asked for.
+  [[nodiscard]] bool has_news() noexcept;
 
  private:
   friend class Cluster;
@@ -37,6 +39,7 @@ class Connection final : private io::Timer {
   std::size_t endpoint_;
   std::size_t idle_slot_ = SIZE_MAX;  ///< position in the endpoint's idle list
   std::uint32_t uses_ = 0;
+  const bool secure_;  ///< the stream is a TlsStream
   Instant idle_until_{};
 };
 

@@ -23,9 +23,9 @@ struct Upstream {
   std::string name;
   std::size_t index = 0;  ///< position among the plan's upstreams
   Mark at;
-  std::vector<Endpoint> endpoints;                ///< one entry per unit of weight, never empty
-  std::shared_ptr<const tls::ClientContext> tls;  ///< null: cleartext
-  std::string host;                               ///< Host to send; empty: the client's
+  std::vector<Endpoint> endpoints;          ///< one entry per unit of weight, never empty
+  std::shared_ptr<tls::ClientContext> tls;  ///< null: cleartext
+  std::string host;                         ///< Host to send; empty: the client's
   Balance balance = Balance::kRoundRobin;
   milliseconds connect_timeout{2'000};
   milliseconds response_timeout{15'000};  ///< until the first byte of the response
