@@ -1,0 +1,135 @@
+#include "gateway/door.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <chrono>
+#include <iterator>
+
+#include "base/ascii.h"
+#include "http/status.h"
+
+namespace merlon::gateway {
+namespace {
+
+using http::FieldId;
+
+// What names products, versions and inner structure. None of it is of use to a client.
+constexpr FieldId kLeaks[] = {FieldId::kServer,
+                              FieldId::kXPoweredBy,
+                              FieldId::kXAspNetVersion,
+                              FieldId::kXAspNetMvcVersion,
+                              FieldId::kXRuntime,
+                              FieldId::kXGenerator,
+                              FieldId::kVia,
+                              FieldId::kXEnvoyOther,
+                              FieldId::kXMerlonOther};
+// Set below, so what the upstream said of them does not count.
+constexpr FieldId kOwn[] = {FieldId::kXContentTypeOptions, FieldId::kXFrameOptions,
+                            FieldId::kReferrerPolicy,      FieldId::kStrictTransportSecurity,
+                            FieldId::kXRequestId,          FieldId::kXXssProtection};
+
+constexpr std::string_view kCsp = "default-src 'none'; frame-ancestors 'none'";
+
+bool is_html(const http::Fields& fields) noexcept {
+  const std::string_view type = fields.value(FieldId::kContentType);
+  const std::string_view media = ascii::trim_ows(type.substr(0, type.find(';')));
+  return ascii::iequals(media, "text/html") || ascii::iequals(media, "application/xhtml+xml");
+}
+
+}  // namespace
+
+void dress(http::ResponseHead& head, const DoorFacts& facts) noexcept {
+  http::Fields& fields = head.fields;
+  for (const FieldId id : kLeaks) fields.drop(id);
+  for (const FieldId id : kOwn) fields.drop(id);
+  // HTTP/3 and other places to go are not what was configured.
+  fields.drop(FieldId::kAltSvc);
+  const bool keep_csp = facts.route != nullptr && facts.route->html_csp_waived && is_html(fields);
+  if (!keep_csp) fields.drop(FieldId::kContentSecurityPolicy);
+  if (facts.route != nullptr) {
+    for (const std::string& name : facts.route->remove_headers) fields.drop(std::string_view(name));
+    for (const HeaderSetting& setting : facts.route->set_headers) {
+      fields.drop(std::string_view(setting.name));
+      fields.add(setting.name, setting.value);
+    }
+  }
+  fields.add("X-Content-Type-Options", "nosniff", FieldId::kXContentTypeOptions);
+  fields.add("X-Frame-Options", "DENY", FieldId::kXFrameOptions);
+  if (!keep_csp) fields.add("Content-Security-Policy", kCsp, FieldId::kContentSecurityPolicy);
+  fields.add("Referrer-Policy", "no-referrer", FieldId::kReferrerPolicy);
+  if (facts.secure)
+    fields.add("Strict-Transport-Security", "max-age=31536000; includeSubDomains",
+               FieldId::kStrictTransportSecurity);
+  fields.add("X-Request-Id", facts.request_id, FieldId::kXRequestId);
+  if (!fields.contains(FieldId::kDate)) fields.add("Date", facts.date, FieldId::kDate);
+}
+
+void make_problem(http::ResponseHead& head, std::string& body, unsigned status,
+                  std::string_view request_id) {
+  body.clear();
+  fmt::format_to(std::back_inserter(body), R"({{"status":{},"title":"{}","request_id":"{}"}})",
+                 status, http::reason_phrase(status), request_id);
+  head.status = static_cast<std::uint16_t>(status);
+  head.fields.clear();
+  head.fields.add("Content-Type", "application/problem+json", FieldId::kContentType);
+  head.fields.add("Cache-Control", "no-store", FieldId::kCacheControl);
+  head.framing = http::Framing::kLength;
+  head.content_length = body.size();
+  head.has_content_length = true;
+}
+
+std::string rewritten_location(const Route& route, std::string_view location,
+                               std::string_view upstream_host) {
+  if (route.strip_prefix.empty() && route.add_prefix.empty()) return {};
+  std::string_view path = location;
+  if (!path.starts_with('/') || path.starts_with("//")) {
+    // An absolute URL is the upstream's own only when it names the host that was asked.
+    const std::size_t scheme = path.find("://");
+    if (scheme == std::string_view::npos || upstream_host.empty()) return {};
+    path.remove_prefix(scheme + 3);
+    const std::size_t slash = path.find('/');
+    if (slash == std::string_view::npos || !ascii::iequals(path.substr(0, slash), upstream_host))
+      return {};
+    path.remove_prefix(slash);
+  }
+  if (!path.starts_with(route.add_prefix)) return {};
+  const std::string_view rest = path.substr(route.add_prefix.size());
+  if (!route.add_prefix.empty() && !rest.empty() && rest.front() != '/' && rest.front() != '?' &&
+      rest.front() != '#')
+    return {};
+  std::string result = route.strip_prefix;
+  result += rest;
+  return result.empty() ? std::string("/") : result;
+}
+
+std::string_view upstream_path(const Route& route, std::string_view path, std::string& out) {
+  if (route.strip_prefix.empty() && route.add_prefix.empty()) return path;
+  std::string_view rest = path;
+  // At a segment boundary only: /api must not be cut off /apis.
+  if (!route.strip_prefix.empty() && rest.starts_with(route.strip_prefix)) {
+    const std::string_view after = rest.substr(route.strip_prefix.size());
+    if (after.empty() || after.front() == '/') rest = after;
+  }
+  out = route.add_prefix;
+  out += rest;
+  if (out.empty()) out = "/";
+  return out;
+}
+
+void write_http_date(WallTime at, char* out) noexcept {
+  static constexpr std::array<std::string_view, 7> kDays = {"Sun", "Mon", "Tue", "Wed",
+                                                            "Thu", "Fri", "Sat"};
+  static constexpr std::array<std::string_view, 12> kMonths = {
+      "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  const auto second = std::chrono::floor<seconds>(at);
+  const auto day = std::chrono::floor<std::chrono::days>(second);
+  const std::chrono::year_month_day date{day};
+  const std::chrono::hh_mm_ss time{second - day};
+  fmt::format_to_n(out, kHttpDateBytes, "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
+                   kDays[std::chrono::weekday{day}.c_encoding()], static_cast<unsigned>(date.day()),
+                   kMonths[static_cast<unsigned>(date.month()) - 1], static_cast<int>(date.year()),
+                   time.hours().count(), time.minutes().count(), time.seconds().count());
+}
+
+}  // namespace merlon::gateway

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "gateway/judge.h"
+#include "gateway/plan.h"
+#include "http/message.h"
+
+/// The one door out (step 13): every response, whoever made it, leaves through `dress`.
+namespace merlon::gateway {
+
+/// What the door needs to know of the request.
+struct DoorFacts {
+  const Route* route = nullptr;  ///< null: refused before a route was found
+  bool secure = false;           ///< over TLS: Strict-Transport-Security goes out (RFC 6797 §7.2)
+  std::string_view request_id;
+  std::string_view date;  ///< IMF-fixdate, for responses without one (RFC 9110 §6.6.1)
+};
+
+/// Removes what leaks (Server, X-Powered-By, Via and their like) and what the route removes, and
+/// sets the security headers, over whatever the upstream said. Views must live until the head is
+/// sent. Allocates nothing.
+void dress(http::ResponseHead& head, const DoorFacts& facts) noexcept;
+
+/// Fills `head` with a refusal and `body` with its problem details (RFC 9457): status, title and
+/// request id, nothing else.
+void make_problem(http::ResponseHead& head, std::string& body, unsigned status,
+                  std::string_view request_id);
+
+/// Turns a Location that the upstream gave for its own paths into the client's, for a route with
+/// `rewrite`. Empty: it stays as it is.
+[[nodiscard]] std::string rewritten_location(const Route& route, std::string_view location,
+                                             std::string_view upstream_host);
+
+/// The path to ask the upstream for. `out` holds it when the route rewrites.
+[[nodiscard]] std::string_view upstream_path(const Route& route, std::string_view path,
+                                             std::string& out);
+
+/// Writes "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 §5.6.7); always 29 bytes.
+void write_http_date(WallTime at, char* out) noexcept;
+inline constexpr std::size_t kHttpDateBytes = 29;
+
+}  // namespace merlon::gateway

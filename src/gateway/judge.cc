@@ -1,0 +1,102 @@
+#include "gateway/judge.h"
+
+#include <charconv>
+#include <cstring>
+
+#include "http/status.h"
+
+namespace merlon::gateway {
+namespace {
+
+/// Host and port as one text: what is forwarded is what was read.
+std::string_view write_authority(const http::CanonicalHost& host, std::span<char> out) noexcept {
+  std::size_t size = 0;
+  const bool v6 = host.address && host.address->is_v6();
+  if (v6) out[size++] = '[';
+  std::memcpy(out.data() + size, host.name.data(), host.name.size());
+  size += host.name.size();
+  if (v6) out[size++] = ']';
+  if (host.port != 0) {
+    out[size++] = ':';
+    size = static_cast<std::size_t>(
+        std::to_chars(out.data() + size, out.data() + out.size(), host.port).ptr - out.data());
+  }
+  return {out.data(), size};
+}
+
+}  // namespace
+
+Refusal framing_refusal(const Error& error) noexcept {
+  return {.status = http::status_for(error),
+          .error = error,
+          .step = "framing",
+          .line = nullptr,
+          .allow = {}};
+}
+
+Result<void> read_request(const http::RequestHead& head, const ConnectionFacts& facts,
+                          const Plan& plan, ReadingScratch& scratch, Reading& out) noexcept {
+  if (!head.authority.empty()) {
+    const Result<http::CanonicalHost> host = http::canonical_host(head.authority, scratch.host);
+    if (!host) return std::unexpected(host.error());
+    out.host = *host;
+    out.authority =
+        host->port == 0 && !host->address ? host->name : write_authority(*host, scratch.authority);
+  }
+  out.query = head.target.query;
+  out.has_query = head.target.has_query;
+  if (head.target.form == http::TargetForm::kAsterisk) {
+    out.path = "*";
+  } else {
+    const Result<http::CanonicalPath> path = http::canonical_path(head.target.path, scratch.path);
+    if (!path) return std::unexpected(path.error());
+    out.path = path->text;
+    out.oddities = path->oddities;
+    const Result<void> query = http::check_query(head.target.query);
+    if (!query) return query;
+  }
+  const Result<http::ClientInfo> client =
+      http::resolve_client(facts.peer, plan.trusted_proxies, head.fields);
+  if (!client) return std::unexpected(client.error());
+  out.client = *client;
+  return {};
+}
+
+bool route_request(const http::RequestHead& head, const Plan& plan, Reading& reading,
+                   Refusal& refusal) noexcept {
+  const auto refuse = [&](unsigned status, std::uint16_t code, const char* what,
+                          std::string_view step, const Mark* line) {
+    refusal = {.status = status,
+               .error = {.code = code, .blame = Blame::kClient, .what = what},
+               .step = step,
+               .line = line,
+               .allow = {}};
+    return false;
+  };
+  const RouteMatch match =
+      plan.router->match(reading.host.name, reading.path, head.method, head.method_text);
+  if (match.route == nullptr && !match.path_known)
+    return refuse(404, code::kNoRoute, "no route takes this host and path", "route", nullptr);
+  const Route& route = match.route != nullptr ? *match.route : *match.refused_by;
+  const Result<void> oddities = http::check_oddities(reading.oddities, route.waived_oddities);
+  if (!oddities) {
+    refusal = framing_refusal(oddities.error());
+    refusal.step = "route";
+    refusal.line = &route.at;
+    return false;
+  }
+  if (match.route == nullptr) {
+    refuse(405, code::kMethodNotAllowed, "the route does not list this method", "method",
+           &route.methods_at);
+    refusal.allow = match.allow;
+    return false;
+  }
+  reading.route = &route;
+  if (head.framing == http::Framing::kLength && head.content_length > route.body_bytes_max) {
+    return refuse(413, code::kBodyTooLarge, "the body is larger than the route takes", "validation",
+                  route.body_at.known() ? &route.body_at : &route.at);
+  }
+  return true;
+}
+
+}  // namespace merlon::gateway

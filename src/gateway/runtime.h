@@ -1,0 +1,54 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/ip.h"
+#include "gateway/plan.h"
+#include "io/broker.h"
+#include "telemetry/counters.h"
+#include "telemetry/events.h"
+
+/// What all workers share: the plan, process-wide counts, and where telemetry goes.
+namespace merlon::gateway {
+
+/// A plan with the slots that metrics gave its routes and upstreams.
+struct RunningPlan {
+  std::shared_ptr<const Plan> plan;
+  std::vector<std::uint32_t> route_slots;
+  std::vector<std::uint32_t> upstream_slots;
+};
+
+/// Open connections by client (IPv4 address or IPv6 /64), exact over all workers. Only touched when
+/// a connection opens or closes.
+class ClientConnections {
+ public:
+  /// Counts a connection of `client`, unless it has `max` already.
+  [[nodiscard]] bool enter(const IpAddress& client, std::uint32_t max);
+  void leave(const IpAddress& client) noexcept;
+
+ private:
+  static constexpr std::size_t kShards = 64;  // so that workers rarely meet at a mutex
+  struct Shard {
+    std::mutex mutex;
+    std::map<IpAddress, std::uint32_t> counts;
+  };
+  [[nodiscard]] Shard& shard_of(const IpAddress& client) noexcept;
+  std::array<Shard, kShards> shards_;
+};
+
+struct Shared {
+  io::Broker& broker;
+  telemetry::EventLog& events;
+  const Clock& clock;
+  ClientConnections clients;
+  std::atomic<std::uint32_t> connections{0};
+  std::atomic<std::uint32_t> requests_in_flight{0};
+};
+
+}  // namespace merlon::gateway
