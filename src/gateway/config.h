@@ -13,6 +13,7 @@
 #include "gateway/plan.h"
 #include "gateway/route_config.h"
 #include "gateway/upstream_config.h"
+#include "tls/tls_config.h"
 
 /// Merlon's language: what a configuration file may say, as structs with their schemas. Reading
 /// fills them and reports what is wrong with a value by itself; compile.h judges the whole.
@@ -27,6 +28,7 @@ struct ListenerConfig {
   Located<bool> proxy_protocol;
   std::vector<Located<Cidr>> allow_from;
   Located<std::vector<Served>> serve{.value = {Served::kApi}, .at = {}};
+  std::optional<tls::ListenerTls> tls;
   Mark at;
 
   [[nodiscard]] bool serves(Served what) const noexcept;
@@ -52,7 +54,6 @@ struct LogConfig {
 struct AdminConfig {
   std::optional<config::FilePath> socket;
   std::optional<Located<Endpoint>> address;
-  Mark at;
 };
 
 /// The whole file.

@@ -16,7 +16,6 @@ namespace merlon::gateway {
 struct MatchConfig {
   std::vector<Located<std::string>> hosts;  ///< patterns, see patterns.h
   Located<std::string> path;
-  Mark at;
 };
 
 /// `auth: none`: every other way of authentication is not built yet and refused by name.
@@ -32,7 +31,7 @@ struct BodyConfig {
 struct RewriteConfig {
   std::optional<Located<std::string>> strip_prefix;
   std::optional<Located<std::string>> add_prefix;
-  Mark at;
+  Mark at;  ///< unknown when the block is absent, as in the blocks below
 };
 
 struct HeadersConfig {
@@ -42,6 +41,7 @@ struct HeadersConfig {
 
 struct ForwardConfig {
   bool authorization = false;
+  Mark at;
 };
 
 struct RespondConfig {
@@ -56,10 +56,10 @@ struct RouteConfig {
   MatchConfig match;
   Located<std::vector<Located<std::string>>> methods;
   AuthConfig auth;
-  std::optional<Located<BodyConfig>> body;
-  std::optional<Located<RewriteConfig>> rewrite;
+  BodyConfig body;
+  RewriteConfig rewrite;
   HeadersConfig headers;
-  std::optional<Located<ForwardConfig>> forward;
+  ForwardConfig forward;
   Located<milliseconds> timeout{.value = milliseconds{30'000}, .at = {}};
   std::optional<Located<std::string>> upstream;
   std::optional<RespondConfig> respond;

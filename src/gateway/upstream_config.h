@@ -7,6 +7,7 @@
 
 #include "config/schema.h"
 #include "gateway/plan.h"
+#include "tls/tls_config.h"
 
 /// The keys under `upstreams:`.
 namespace merlon::gateway {
@@ -35,10 +36,11 @@ struct UpstreamTimeoutsConfig {
 struct UpstreamConfig {
   std::vector<EndpointConfig> endpoints;
   UpstreamProtocol protocol = UpstreamProtocol::kHttp1;
-  std::optional<std::string> host;
+  std::optional<std::string> host;  ///< absent: the client's, as authorised
   Located<Balance> balance{.value = Balance::kRoundRobin, .at = {}};
   UpstreamLimitsConfig limits;
   UpstreamTimeoutsConfig timeouts;
+  std::optional<tls::UpstreamTls> tls;
   Mark at;
 };
 

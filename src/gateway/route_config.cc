@@ -1,0 +1,289 @@
+#include "gateway/route_config.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "base/ascii.h"
+#include "gateway/patterns.h"
+#include "http/message.h"
+#include "http/request_rules.h"
+
+namespace merlon::gateway {
+namespace {
+
+using config::Object;
+using config::Reader;
+using config::Type;
+using std::chrono::hours;
+using std::chrono::minutes;
+using Parsed = std::expected<std::string, std::string>;
+
+constexpr std::size_t kHostsMax = 256;
+constexpr std::size_t kMethodsMax = 64;
+constexpr std::size_t kHeadersMax = 64;
+constexpr std::size_t kFieldNameBytesMax = 64;
+constexpr std::size_t kFieldValueBytesMax = 4096;
+constexpr std::size_t kRespondBytesMax = 64UL * 1024;  // longer answers are an upstream's work
+constexpr std::uint64_t kMiB = 1024ULL * 1024;
+
+Type<std::string> text_of(std::string name, std::string example,
+                          std::function<Parsed(std::string_view)> parse) {
+  return config::custom<std::string>(
+      {.name = std::move(name),
+       .example = std::move(example),
+       .parse = std::move(parse),
+       .format = [](const std::string& v) { return config::detail::yaml_scalar(v); }});
+}
+
+/// A Type from a judge that returns what is wrong, or "".
+Type<std::string> judged(std::string name, std::string example,
+                         std::string (*problem)(std::string_view)) {
+  return text_of(std::move(name), std::move(example), [problem](std::string_view text) -> Parsed {
+    const std::string wrong = problem(text);
+    if (!wrong.empty()) return std::unexpected(wrong);
+    return std::string(text);
+  });
+}
+
+std::string problem_of_path(std::string_view text) {
+  const auto pattern = parse_path_pattern(text);
+  return pattern.has_value() ? std::string() : pattern.error();
+}
+
+std::string problem_of_method(std::string_view text) {
+  if (!ascii::is_token(text)) return "a method is made of letters, digits and a few signs";
+  if (text.size() > http::kMethodBytesMax) return "no method is that long";
+  std::string upper(text);
+  for (char& c : upper) {
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - ('a' - 'A'));
+  }
+  const bool known = http::method_of(upper) != http::Method::kOther;
+  if (upper != text && known) return "methods are told apart by case: write `" + upper + "`";
+  return {};
+}
+
+std::string problem_of_field_name(std::string_view text) {
+  if (!ascii::is_token(text)) return "a field name is made of letters, digits and a few signs";
+  return text.size() <= kFieldNameBytesMax ? "" : "it is longer than 64 bytes";
+}
+
+/// RFC 9110 §5.5, without the characters that no sender should use.
+std::string problem_of_field_value(std::string_view text) {
+  if (text.empty()) return "it is empty";
+  if (text.size() > kFieldValueBytesMax) return "it is longer than 4096 bytes";
+  if (text.front() == ' ' || text.back() == ' ') return "it has a space at its end";
+  for (const char c : text) {
+    if (c < 0x20 || c > 0x7e) return "it has a character that is not printable ASCII";
+  }
+  return {};
+}
+
+std::string problem_of_body(std::string_view text) {
+  if (text.empty()) return "it is empty: leave the key out";
+  if (text.size() > kRespondBytesMax) return "it is longer than 64KiB";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f)
+      return "it has a control character";
+  }
+  return {};
+}
+
+std::string problem_of_media_type(std::string_view text) {
+  const std::string wrong = problem_of_field_value(text);
+  if (!wrong.empty()) return wrong;
+  const std::string_view essence = ascii::trim_ows(text.substr(0, text.find(';')));
+  const std::size_t slash = essence.find('/');
+  const bool good = slash != std::string_view::npos && ascii::is_token(essence.substr(0, slash)) &&
+                    ascii::is_token(essence.substr(slash + 1));
+  return good ? "" : "a media type is a type, `/` and a subtype";
+}
+
+Type<std::string> field_name() {
+  return judged("the name of a field", "X-Debug", problem_of_field_name);
+}
+
+const Object<MatchConfig>& match_schema() {
+  static const auto schema =
+      Object<MatchConfig>(
+          "match",
+          "Which requests a route is for. The most specific host pattern that fits decides alone: "
+          "the exact name, then the longest `*.` pattern, then `*`. Its paths are then compared "
+          "segment by segment: a literal goes before `{name}`, that before `/**`.")
+          .required("host", &MatchConfig::hosts,
+                    config::one_or_list(config::located(judged("a host pattern", "api.example.com",
+                                                               problem_of_host_pattern)),
+                                        1, kHostsMax),
+                    "One or several of: an exact name, `*.example.com` for one or more labels in "
+                    "front, or `*`.")
+          .required("path", &MatchConfig::path,
+                    judged("a path pattern", "/api/v1/**", problem_of_path),
+                    "Exact, with `{name}` for one segment that is not empty, or ending in `/**`, "
+                    "which also fits the path before it.");
+  return schema;
+}
+
+const Object<AuthConfig>& auth_schema() {
+  static const auto schema =
+      Object<AuthConfig>("auth", "Who may use a route.")
+          .later("jwt", "authentication by token")
+          .later("introspect", "authentication by introspected token")
+          .later("api_key", "authentication by API key")
+          .later("client_cert", "authentication by client certificate")
+          .later("scopes", "authorisation by scope")
+          .later("claims", "authorisation by claim")
+          .mark(&AuthConfig::at)
+          .check([](const AuthConfig& auth, Reader& reader) {
+            reader.error(auth.at, "authentication is not built into this version yet",
+                         "a public route says `auth: none`");
+          });
+  return schema;
+}
+
+const Object<BodyConfig>& body_schema() {
+  static const auto schema =
+      Object<BodyConfig>("body", "What the body of a request must be.")
+          .field("max", &BodyConfig::max,
+                 config::waivable(config::bytes(0, 1024 * kMiB),
+                                  config::bytes(0, 1024 * 1024 * kMiB), "body-size-unlimited"),
+                 "Its largest size; 413 above it. Bodies stream: this costs no memory.")
+          .later("content_types", "judging content types")
+          .later("json_depth", "judging JSON")
+          .later("schema", "judging by JSON Schema");
+  return schema;
+}
+
+const Object<RewriteConfig>& rewrite_schema() {
+  static const auto prefix = [] { return judged("a path prefix", "/users", problem_of_prefix); };
+  static const auto schema =
+      Object<RewriteConfig>("rewrite",
+                            "How the path changes on its way to the upstream. A Location that the "
+                            "upstream answers with is rewritten back.")
+          .field("strip_prefix", &RewriteConfig::strip_prefix, prefix(),
+                 "Segments that are taken off; every path of the route starts with them.")
+          .field("add_prefix", &RewriteConfig::add_prefix, prefix(), "Segments put in front.")
+          .mark(&RewriteConfig::at)
+          .check([](const RewriteConfig& rewrite, Reader& reader) {
+            if (rewrite.strip_prefix.has_value() || rewrite.add_prefix.has_value()) return;
+            reader.error(rewrite.at, "`rewrite` rewrites nothing",
+                         "name `strip_prefix` or `add_prefix`, or leave it out");
+          });
+  return schema;
+}
+
+const Object<HeadersConfig>& headers_schema() {
+  static const auto schema =
+      Object<HeadersConfig>("headers",
+                            "Changes to the fields of responses. Fields that belong to the "
+                            "baseline, to framing or to a connection cannot be changed.")
+          .field("set", &HeadersConfig::set,
+                 config::map_of(field_name(),
+                                config::located(judged("the value of a field", "no-store",
+                                                       problem_of_field_value)),
+                                1, kHeadersMax),
+                 "Fields that every response carries, in place of the upstream's.")
+          .field("remove", &HeadersConfig::remove,
+                 config::list_of(config::located(field_name()), 1, kHeadersMax),
+                 "Fields of the upstream that clients do not get.");
+  return schema;
+}
+
+const Object<ForwardConfig>& forward_schema() {
+  static const auto schema =
+      Object<ForwardConfig>("forward", "What the upstream learns of the client.")
+          .field("authorization", &ForwardConfig::authorization, config::boolean(),
+                 "Whether the client's Authorization goes on to the upstream.")
+          .later("identity", "telling upstreams who the user is")
+          .mark(&ForwardConfig::at);
+  return schema;
+}
+
+bool has_no_content(std::uint16_t status) {
+  return status == 204 || status == 205 || status == 304;  // RFC 9110 §15.3.5, §15.3.6, §15.4.5
+}
+
+void check_respond(const RespondConfig& respond, Reader& reader) {
+  if (respond.body.has_value() && has_no_content(*respond.status)) {
+    reader.error(respond.body->at,
+                 fmt::format("a response with status {} has no body", *respond.status));
+  }
+  if (respond.content_type.has_value() && !respond.body.has_value()) {
+    reader.error(respond.content_type->at, "there is no `body` that has this type");
+  }
+}
+
+const Object<RespondConfig>& respond_schema() {
+  static const auto schema =
+      Object<RespondConfig>("respond", "A fixed answer in place of an upstream.")
+          .required("status", &RespondConfig::status, config::integer(200, 599), "Its status.")
+          .field("body", &RespondConfig::body,
+                 judged("text of up to 64KiB", "gone", problem_of_body), "Its body.")
+          .field("content_type", &RespondConfig::content_type,
+                 judged("a media type", "application/json", problem_of_media_type),
+                 "The type of the body; `text/plain; charset=utf-8` without it.")
+          .mark(&RespondConfig::at)
+          .check(check_respond);
+  return schema;
+}
+
+void check_target(const RouteConfig& route, Reader& reader) {
+  if (route.upstream.has_value() == route.respond.has_value()) {
+    reader.error(route.at, route.respond.has_value()
+                               ? "a route has `upstream` or `respond`, not both"
+                               : "a route needs `upstream` or `respond`");
+  }
+  if (!route.respond.has_value()) return;
+  const auto inert = [&](const Mark& at, std::string_view key) {
+    if (!at.known()) return;
+    reader.error(at, fmt::format("`{}` changes nothing: this route answers by itself", key),
+                 "remove it");
+  };
+  inert(route.rewrite.at, "rewrite");
+  inert(route.forward.at, "forward");
+}
+
+}  // namespace
+
+const Object<RouteConfig>& route_schema() {
+  static const auto schema =
+      Object<RouteConfig>("route", "Requests of one kind: where they go and what they must be.")
+          .required("name", &RouteConfig::name, config::name(), "Its name in logs and waivers.")
+          .required("match", &RouteConfig::match, config::object(match_schema()),
+                    "Which requests it is for.")
+          .required("methods", &RouteConfig::methods,
+                    config::list_of(config::located(judged("a method", "GET", problem_of_method)),
+                                    1, kMethodsMax),
+                    "The methods that are let through, 405 for the others. HEAD comes with GET.")
+          .required("auth", &RouteConfig::auth,
+                    config::word_or<AuthConfig>("none", AuthConfig{.none = true, .at = {}},
+                                                config::object(auth_schema()),
+                                                [](const AuthConfig& a) { return a.none; }),
+                    "Who may use it. It has no default: a public route says `none`.")
+          .field("body", &RouteConfig::body, config::object(body_schema()),
+                 "What the body of a request must be.")
+          .field("rewrite", &RouteConfig::rewrite, config::object(rewrite_schema()),
+                 "How the path changes on its way.")
+          .field("headers", &RouteConfig::headers, config::object(headers_schema()),
+                 "Changes to the fields of responses.")
+          .field("forward", &RouteConfig::forward, config::object(forward_schema()),
+                 "What the upstream learns of the client.")
+          .field("timeout", &RouteConfig::timeout,
+                 config::waivable(config::duration(milliseconds{10}, minutes{15}),
+                                  config::duration(milliseconds{10}, hours{24}),
+                                  "upstream-timeout-infinite"),
+                 "For the whole exchange; 504 after it.")
+          .field("upstream", &RouteConfig::upstream, config::name(), "Who answers.")
+          .field("respond", &RouteConfig::respond, config::object(respond_schema()),
+                 "A fixed answer in place of an upstream.")
+          .later("rate_limit", "rate limits")
+          .later("quota", "quotas")
+          .later("concurrency", "concurrency limits")
+          .later("cors", "cross-origin sharing")
+          .later("websocket", "WebSocket")
+          .mark(&RouteConfig::at)
+          .check(check_target);
+  return schema;
+}
+
+}  // namespace merlon::gateway

@@ -1,0 +1,132 @@
+#include "gateway/upstream_config.h"
+
+#include <array>
+
+#include "gateway/later_words.h"
+#include "http/host.h"
+
+namespace merlon::gateway {
+namespace {
+
+using config::Object;
+using config::Type;
+using std::chrono::hours;
+using std::chrono::minutes;
+
+constexpr std::size_t kEndpointsMax = 256;
+
+Type<Endpoint> endpoint_address() {
+  Type<Endpoint> type = config::where<Endpoint>(config::endpoint(), [](const Endpoint& e) {
+    return e.address.is_unspecified() ? "no server has this address" : "";
+  });
+  type.read = [read = type.read](const config::Node& node, Endpoint& out, config::Reader& reader) {
+    if (node.text().starts_with("dns:")) {
+      reader.error(node.at(), "`dns:` (names looked up in DNS) is not built into this version yet",
+                   "write the address of the server");
+      return false;
+    }
+    return read(node, out, reader);
+  };
+  return type;
+}
+
+const Object<EndpointConfig>& endpoint_schema() {
+  static const auto schema =
+      Object<EndpointConfig>("endpoint", "One server of an upstream.")
+          .required("address", &EndpointConfig::address, endpoint_address(), "Where it is.")
+          .field("weight", &EndpointConfig::weight, config::integer(1, 100),
+                 "Its share of the requests, relative to the other endpoints.");
+  return schema;
+}
+
+Type<EndpointConfig> endpoint_type() {
+  return config::scalar_or<EndpointConfig>(
+      config::converted<EndpointConfig, Located<Endpoint>>(
+          config::located(endpoint_address()),
+          [](Located<Endpoint> at) { return EndpointConfig{.address = std::move(at)}; },
+          [](const EndpointConfig& e) { return e.address; }),
+      config::object(endpoint_schema()), [](const EndpointConfig& e) { return e.weight == 1; });
+}
+
+/// A host with or without a port, as it goes out in Host.
+Type<std::string> host_to_send() {
+  const auto parse = [](std::string_view text) -> std::expected<std::string, std::string> {
+    std::array<char, http::kHostBytesMax> scratch{};
+    const auto host = http::canonical_host(text, scratch);
+    if (!host.has_value()) return std::unexpected(host.error().what);
+    return std::string(text);
+  };
+  return config::custom<std::string>(
+      {.name = "a host, with a port if need be",
+       .example = "legacy.internal",
+       .parse = parse,
+       .format = [](const std::string& v) { return config::detail::yaml_scalar(v); }});
+}
+
+const Object<UpstreamLimitsConfig>& limits_schema() {
+  static const auto schema =
+      Object<UpstreamLimitsConfig>("upstream limits", "What an upstream is spared of.")
+          .field("connections", &UpstreamLimitsConfig::connections, config::integer(1, 65'535),
+                 "Connections to it, for each worker.")
+          .field("pending", &UpstreamLimitsConfig::pending, config::integer(1, 65'535),
+                 "Requests that wait for a connection, for each worker; more are answered 503.");
+  return schema;
+}
+
+Type<milliseconds> upstream_time(milliseconds min, milliseconds max) {
+  return config::waivable(config::duration(min, max), config::duration(min, hours{24}),
+                          "upstream-timeout-infinite");
+}
+
+const Object<UpstreamTimeoutsConfig>& timeouts_schema() {
+  static const auto schema =
+      Object<UpstreamTimeoutsConfig>("upstream timeouts", "How long an upstream is waited for.")
+          .field("connect", &UpstreamTimeoutsConfig::connect,
+                 upstream_time(milliseconds{10}, seconds{30}),
+                 "For a connection, TLS included; 504 after it.")
+          .field("response", &UpstreamTimeoutsConfig::response,
+                 upstream_time(milliseconds{10}, minutes{5}),
+                 "From the request to the first byte of its response; 504 after it.")
+          .field("idle", &UpstreamTimeoutsConfig::idle,
+                 upstream_time(milliseconds{100}, minutes{10}),
+                 "Between two parts of a body, and for a connection that is kept for reuse.");
+  return schema;
+}
+
+}  // namespace
+
+const Object<UpstreamConfig>& upstream_schema() {
+  static const auto schema =
+      Object<UpstreamConfig>("upstream", "Servers that answer alike.")
+          .required("endpoints", &UpstreamConfig::endpoints,
+                    config::list_of(endpoint_type(), 1, kEndpointsMax), "Where they are.")
+          .field("protocol", &UpstreamConfig::protocol,
+                 with_later_words(
+                     config::words<UpstreamProtocol>({{"http1", UpstreamProtocol::kHttp1}}),
+                     {{.word = "h2", .part = "HTTP/2 to upstreams"}}),
+                 "What they speak.")
+          .field("host", &UpstreamConfig::host, host_to_send(),
+                 "The Host to send; without it the client's, as authorised.")
+          .field("balance", &UpstreamConfig::balance,
+                 with_later_words(config::words<Balance>({
+                                      {"round_robin", Balance::kRoundRobin},
+                                      {"least_requests", Balance::kLeastRequests},
+                                  }),
+                                  {{.word = "p2c", .part = "the better of two random endpoints"},
+                                   {.word = "hash", .part = "balance by a hash"}}),
+                 "Which endpoint a request goes to.")
+          .field("tls", &UpstreamConfig::tls, config::object(tls::upstream_tls_schema()),
+                 "Encryption towards it; may be absent for loopback addresses only, or with a "
+                 "waiver of `upstream-cleartext`.")
+          .field("limits", &UpstreamConfig::limits, config::object(limits_schema()),
+                 "What it is spared of.")
+          .field("timeouts", &UpstreamConfig::timeouts, config::object(timeouts_schema()),
+                 "How long it is waited for.")
+          .later("health", "health checks")
+          .later("outlier", "outlier detection")
+          .later("retry", "retries")
+          .mark(&UpstreamConfig::at);
+  return schema;
+}
+
+}  // namespace merlon::gateway
