@@ -1,26 +1,13 @@
 #include <fmt/format.h>
 
 #include "audit/audit.h"
+#include "audit/report/escape.h"
 
 namespace merlon::audit {
-namespace {
 
 /// Names of files and words of configurations come from others: no control character of theirs
 /// reaches a terminal.
-std::string printable(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      out += fmt::format("\\x{:02x}", byte);
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
-
-}  // namespace
+using report::printable;
 
 std::string render_lines(const AuditResult& result) {
   std::string out;

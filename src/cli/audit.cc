@@ -1,6 +1,7 @@
 #include "cli/audit.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -13,6 +14,7 @@
 
 #include "audit/audit.h"
 #include "audit/baseline.h"
+#include "audit/report/report.h"
 #include "config/catalogue.h"
 
 namespace merlon::cli {
@@ -20,18 +22,10 @@ namespace {
 
 constexpr int kUsage = 2;
 
-struct Format {
-  std::string_view name;
-  std::string (*render)(const audit::AuditResult& result);
-};
-
-/// The formats that reports can be written in; the first is the default.
-constexpr std::array<Format, 1> kFormats = {{{"lines", audit::render_lines}}};
-
 struct Arguments {
   std::vector<std::string> paths;
   std::string kind;
-  std::string format{kFormats.front().name};
+  std::string format = "text";
   std::string fail_on = "high";
   std::string rule;
   std::vector<std::string> only;
@@ -120,9 +114,10 @@ int run(const Arguments& arguments) {
                arguments.fail_on);
     return kUsage;
   }
-  const auto* format = std::ranges::find(kFormats, arguments.format, &Format::name);
-  if (format == kFormats.end()) {
-    fmt::print(stderr, "merlon audit: there is no format \"{}\"\n", arguments.format);
+  audit::report::Format format = audit::report::Format::kText;
+  if (!audit::report::parse_format(arguments.format, format)) {
+    fmt::print(stderr, "merlon audit: --format is {}, not \"{}\"\n", audit::report::format_names(),
+               arguments.format);
     return kUsage;
   }
   audit::Options options;
@@ -133,7 +128,8 @@ int run(const Arguments& arguments) {
   } else if (arguments.fix) {
     print(audit::unified_diff(result));
   } else {
-    print(format->render(result));
+    print(audit::report::render(
+        result, format, {.color = audit::report::wants_color(STDOUT_FILENO), .fail_on = fail_on}));
   }
   return audit::exit_code(result, fail_on);
 }
@@ -146,7 +142,9 @@ void add_audit_command(CLI::App& app, int& exit_code) {
       "audit", "Finds misconfiguration in nginx, Envoy and Merlon configuration");
   command->add_option("PATH", arguments->paths, "Files or folders to read");
   command->add_option("--kind", arguments->kind, "nginx, envoy or merlon; found out otherwise");
-  command->add_option("--format", arguments->format, "How the report is written")
+  command
+      ->add_option("--format", arguments->format,
+                   "How the report is written: " + audit::report::format_names())
       ->capture_default_str();
   command->add_option("--fail-on", arguments->fail_on, "Exit with 1 from this severity on")
       ->capture_default_str();

@@ -11,7 +11,8 @@ using Json = nlohmann::ordered_json;
 
 Json location_of(const Mark& at) {
   if (!at.known()) return nullptr;
-  return {{"path", at.source->path}, {"line", at.line}, {"column", at.column}, {"length", at.length}};
+  return {
+      {"path", at.source->path}, {"line", at.line}, {"column", at.column}, {"length", at.length}};
 }
 
 Json list_of(std::string_view text) {
@@ -70,7 +71,7 @@ Json trail_of(const Finding& finding) {
 
 Json finding_of(const Finding& finding, const std::string& print, const Excerpts& excerpts) {
   const config::Rule* rule = rule_of(finding.rule);
-  const auto of_rule = [&](std::string_view config::Rule::*field) {
+  const auto of_rule = [&](std::string_view config::Rule::* field) {
     return rule == nullptr ? std::string_view{} : rule->*field;
   };
   Json out = {{"rule", finding.rule},

@@ -190,8 +190,7 @@ class TextWriter {
     }
     if (known != 0) put("{} known from the baseline\n", counted(known, "finding"));
     const Counts& read = result_.counts;
-    put("Read {}, {}, {}, {}; {} judged",
-        counted(read.files, "file"), counted(read.lines, "line"),
+    put("Read {}, {}, {}, {}; {} judged", counted(read.files, "file"), counted(read.lines, "line"),
         counted(read.directives, "directive"), counted(read.includes, "include"),
         counted(read.rules, "rule"));
     if (read.unknown_directives != 0) {
