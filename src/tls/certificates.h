@@ -95,6 +95,11 @@ struct LoadedCertificates {
                                                    io::Broker& broker, WallTime now,
                                                    Diagnostics& out);
 
+/// Reads and judges the certificate that is presented to an upstream; as above, but it needs no
+/// names. nullptr after an error that makes it unfit.
+[[nodiscard]] std::shared_ptr<const CertificatePair> load_client_certificate(
+    const CertificateFiles& files, io::Broker& broker, WallTime now, Diagnostics& out);
+
 /// Sees whether files of certificates were replaced: compares size, times and inode. Asked every
 /// few seconds by the control thread, which then loads them again and makes a new ServerContext;
 /// while that fails, the old one stays. Not thread-safe.

@@ -22,7 +22,7 @@ namespace merlon::tls {
 
 /// How TLS is spoken to an upstream.
 struct ClientSettings {
-  std::optional<std::string> ca_pem;  ///< authorities; nullopt: those of the system
+  std::string ca_pem;       ///< the authorities that are trusted; at least one
   std::string server_name;  ///< DNS name or IP address, verified; a DNS name is sent (SNI)
   MinVersion min_version = MinVersion::kTls12;
   bool allow_aes128 = false;        ///< only by a waiver of `tls-aes128`
@@ -58,6 +58,8 @@ class ClientContext {
 
  private:
   ClientContext() = default;
+  /// A session to resume, with a reference; nullptr when there is none.
+  [[nodiscard]] ssl_session_st* take();
 
   std::string server_name_;
   bool is_address_ = false;
