@@ -1,0 +1,141 @@
+"""The program under test as a process: its configuration, its ports, its logs, its end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+
+from wire import Client, eventually
+
+ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+# What a sanitizer writes when it found something.
+REPORTS = ("Sanitizer:", "runtime error:", "SUMMARY: ")
+
+
+def reserve():
+    """A bound socket whose port nobody else is given while it is open; a gateway can listen there.
+
+    Nothing listens until then: whoever connects is refused.
+    """
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+def configuration(upstream, *, methods=ALL_METHODS, routes=None, **more):
+    """A configuration with one listener, the upstream `api`, and one route for everything."""
+    everything = {
+        "name": "everything",
+        "match": {"host": "*", "path": "/**"},
+        "methods": list(methods),
+        "auth": "none",
+        "upstream": "api",
+    }
+    return {
+        "version": 1,
+        "listeners": [{"name": "public"}],
+        "upstreams": {"api": {"endpoints": [getattr(upstream, "address", upstream)]}},
+        "routes": [everything] if routes is None else routes,
+        **more,
+    }
+
+
+class Gateway:
+    """`merlon run` with a configuration, a dict. Listeners without an address get one on loopback."""
+
+    def __init__(self, program, folder, config):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.program = program
+        self.file = folder / "merlon.yaml"
+        self._out, self._err = folder / "stdout", folder / "stderr"
+        self.ports = {}
+        self._reserved = []
+        self.config = config
+        for listener in config["listeners"]:
+            if "address" not in listener:
+                self._reserved.append(reserve())
+                listener["address"] = "127.0.0.1:%d" % self._reserved[-1].getsockname()[1]
+            self.ports[listener["name"]] = int(listener["address"].rsplit(":", 1)[1])
+        self.write(config)
+        environment = {**os.environ, "NO_COLOR": "1"}
+        with open(self._out, "wb") as out, open(self._err, "wb") as err:
+            self.process = subprocess.Popen(
+                [program, "run", "-c", str(self.file)],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment, cwd=folder,
+            )  # fmt: skip
+        self._await_listeners()
+
+    def write(self, config):
+        """Puts a configuration in the file, in one step. JSON is YAML; text is written as it is."""
+        text = config if isinstance(config, str) else json.dumps(config, indent=2)
+        new = self.file.with_suffix(".new")
+        new.write_text(text)
+        new.chmod(0o640)
+        new.rename(self.file)
+
+    def reload(self, config):
+        self.write(config)
+        self.process.send_signal(signal.SIGHUP)
+
+    def client(self, listener="public", **options):
+        return Client(self.ports[listener], **options)
+
+    def ask(self, data, **options):
+        """One request on a connection of its own."""
+        with self.client(**options) as client:
+            return client.ask(data)
+
+    @property
+    def errors(self):
+        """What it wrote to standard error."""
+        return self._err.read_text(errors="replace")
+
+    @property
+    def access_log(self):
+        """The lines of the access log, which goes to standard output."""
+        lines = self._out.read_text(errors="replace").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def is_running(self):
+        return self.process.poll() is None
+
+    def wait(self, within_s=40):
+        """The exit code, once it has ended by itself or by a signal of the test."""
+        return self.process.wait(within_s)
+
+    def stop(self):
+        """Ends it the way an operator does, and holds it to a clean end."""
+        if self.is_running():
+            self.process.send_signal(signal.SIGTERM)
+        for sock in self._reserved:
+            sock.close()
+        try:
+            code = self.process.wait(40)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise AssertionError(f"it did not end after SIGTERM\n{self.errors}") from None
+        found = [line for line in self.errors.splitlines() if any(r in line for r in REPORTS)]
+        assert not found, f"a sanitizer reported:\n{self.errors}"
+        assert code == 0, f"it ended with {code}\n{self.errors}"
+
+    def _await_listeners(self):
+        for port in self.ports.values():
+            if not eventually(lambda: not self.is_running() or answers(port)):
+                self.process.kill()
+                raise AssertionError(f"nothing listens on port {port}\n{self.errors}")
+            assert self.is_running(), (
+                f"it ended with {self.process.returncode} at its start\n{self.errors}"
+            )
+
+
+def answers(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    except OSError:
+        return False

@@ -1,0 +1,170 @@
+"""Start, reload, drain: what operators do to a running gateway."""
+
+import copy
+import signal
+import subprocess
+import threading
+
+import pytest
+from gateway import answers, configuration
+from wire import eventually, reply, request
+
+
+def fixed(path, body):
+    return {
+        "name": body,
+        "match": {"host": "*", "path": path},
+        "methods": ["GET"],
+        "auth": "none",
+        "respond": {"status": 200, "body": body, "content_type": "text/plain"},
+    }
+
+
+def body_of(gateway, path):
+    return gateway.ask(request("GET", path)).body
+
+
+def test_sighup_brings_new_routes_into_force(merlon, upstream):
+    config = configuration(upstream, routes=[fixed("/a", "first")])
+    gateway = merlon(config)
+    assert body_of(gateway, "/a") == b"first"
+    with gateway.client() as kept:
+        assert kept.ask(request("GET", "/a")).body == b"first"
+        changed = copy.deepcopy(config)
+        changed["routes"] = [fixed("/a", "second"), fixed("/b", "added")]
+        gateway.reload(changed)
+        assert eventually(lambda: body_of(gateway, "/a") == b"second")
+        assert eventually(lambda: kept.ask(request("GET", "/b")).body == b"added")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "routes: [",
+        "version: 1\nlisteners: []\n",
+        "version: 1\nlistener: []\n",
+        None,  # a configuration that names an upstream which is not there
+    ],
+)
+def test_a_broken_file_changes_nothing(merlon, upstream, broken):
+    config = configuration(upstream, routes=[fixed("/a", "first")])
+    gateway = merlon(config)
+    assert body_of(gateway, "/a") == b"first"
+    if broken is None:
+        broken = copy.deepcopy(config)
+        broken["routes"].append({**fixed("/b", "second"), "upstream": "nowhere"})
+        del broken["routes"][1]["respond"]
+    before = len(gateway.errors)
+    gateway.reload(broken)
+    assert eventually(lambda: len(gateway.errors) > before), "a refused reload says so"
+    assert body_of(gateway, "/a") == b"first"
+    gateway.reload({**config, "routes": [fixed("/a", "mended")]})
+    assert eventually(lambda: body_of(gateway, "/a") == b"mended")
+
+
+def test_a_request_keeps_the_configuration_it_began_with(merlon, upstream):
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def answer(*_):
+        arrived.set()
+        go_on.wait(30)
+        return reply(200, b"from the old route")
+
+    upstream.answer = answer
+    config = configuration(upstream)
+    gateway = merlon(config)
+    with gateway.client() as client:
+        client.send(request("GET", "/slow"))
+        assert arrived.wait(20)
+        gateway.reload({**config, "routes": [fixed("/**", "new")]})
+        assert eventually(lambda: body_of(gateway, "/x") == b"new")
+        go_on.set()
+        assert client.response().body == b"from the old route"
+
+
+def test_reloads_under_load_lose_nothing(merlon, upstream):
+    config = configuration(upstream)
+    gateway = merlon(config)
+    stop, wrong, asked = threading.Event(), [], [0]
+
+    def load():
+        while not stop.is_set():
+            try:
+                got = gateway.ask(request("GET", "/load"))
+                if got.status != 200:
+                    wrong.append(got.status)
+            except Exception as error:
+                wrong.append(repr(error))
+            asked[0] += 1
+
+    threads = [threading.Thread(target=load) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(5):
+        gateway.reload({**config, "routes": [*config["routes"], fixed(f"/n{number}", f"n{number}")]})
+        assert eventually(lambda: body_of(gateway, f"/n{number}") == b"n%d" % number)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert asked[0] > 0
+
+
+def test_sigterm_drains(merlon, upstream):
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def answer(*_):
+        arrived.set()
+        go_on.wait(30)
+        return reply(200, b"finished")
+
+    upstream.answer = answer
+    gateway = merlon(configuration(upstream))
+    with gateway.client() as idle, gateway.client() as busy:
+        busy.send(request("GET", "/slow"))
+        assert arrived.wait(20)
+        gateway.process.send_signal(signal.SIGTERM)
+        assert idle.is_closed_by_peer()
+        assert eventually(lambda: not answers(gateway.ports["public"])), "nothing new is taken"
+        assert gateway.is_running()
+        go_on.set()
+        got = busy.response()
+        assert got.body == b"finished"
+        assert "close" in got.get("Connection").lower()
+        assert busy.is_closed_by_peer()
+    assert gateway.wait() == 0
+
+
+def test_the_drain_deadline_ends_what_does_not_end(merlon, upstream):
+    upstream.answer = upstream.hang
+    gateway = merlon(configuration(upstream, timeouts={"drain": "1s"}))
+    with gateway.client() as client:
+        client.send(request())
+        upstream.wait_for(1)
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.wait(20) == 0
+
+
+def test_a_configuration_with_errors_never_starts(merlon_bin, tmp_path):
+    file = tmp_path / "merlon.yaml"
+    file.write_text("version: 1\nlistenrs: []\nroutes: 7\n")
+    ended = subprocess.run(
+        [merlon_bin, "run", "-c", file], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode not in (0, -signal.SIGABRT)
+    said = ended.stdout + ended.stderr
+    assert "merlon.yaml:2" in said
+    assert "listeners" in said, "the nearest known key is named"
+    assert "merlon.yaml:3" in said, "every error is told, not only the first"
+    assert "Sanitizer" not in said
+
+
+def test_ports_that_are_taken_are_told(merlon, merlon_bin, upstream):
+    gateway = merlon(configuration(upstream))
+    second = gateway.file.with_name("second.yaml")
+    second.write_text(gateway.file.read_text().replace(gateway.config["listeners"][0]["address"], upstream.address))
+    ended = subprocess.run(
+        [merlon_bin, "run", "-c", second], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode > 0
+    assert str(upstream.port) in ended.stderr

@@ -1,0 +1,140 @@
+"""TLS towards clients: names, versions, suites, and which name may ask for which host."""
+
+import ssl
+
+import pytest
+from gateway import configuration, reserve
+from wire import ConnectionEnded, request
+
+
+@pytest.fixture
+def secured(merlon, upstream, pki):
+    certificates = [pki.issue("api.example.com"), pki.issue("other.example.com")]
+    listed = [{"cert": cert, "key": key} for cert, key in certificates]
+    listener = {"name": "public", "tls": {"certificates": listed}}
+    return merlon(configuration(upstream, listeners=[listener]))
+
+
+def test_requests_over_tls_are_served(secured, upstream, pki):
+    with secured.client(tls=pki.client(), name="api.example.com") as client:
+        assert client.sock.version() == "TLSv1.3"
+        for _ in range(3):
+            got = client.ask(request())
+            assert got.status == 200
+            assert "max-age=" in got.get("Strict-Transport-Security")
+        assert client.ask(request("GET", "/a;b")).has("Strict-Transport-Security")
+    assert upstream.requests[0].get("X-Forwarded-Proto") == "https"
+
+
+@pytest.mark.parametrize("name", ["api.example.com", "other.example.com"])
+def test_the_certificate_is_chosen_by_name(secured, pki, name):
+    with secured.client(tls=pki.client(), name=name) as client:
+        assert ("DNS", name) in client.sock.getpeercert()["subjectAltName"]
+
+
+@pytest.mark.parametrize("name", ["unknown.example.com", "example.com", None])
+def test_unknown_names_get_no_certificate(secured, pki, name):
+    context = pki.client(check_hostname=False)
+    with pytest.raises(OSError):
+        secured.client(tls=context, name=name).sock.getpeercert()
+    assert secured.is_running()
+
+
+def test_a63_a_connection_serves_only_the_names_of_its_certificate(secured, upstream, pki):
+    with secured.client(tls=pki.client(), name="api.example.com") as client:
+        assert client.ask(request(host="other.example.com")).status == 421
+    assert upstream.received == b""
+
+
+@pytest.mark.parametrize(
+    "suite", ["ECDHE-ECDSA-AES256-GCM-SHA384", "ECDHE-ECDSA-CHACHA20-POLY1305"]
+)
+def test_suites_that_are_offered(secured, pki, suite):
+    context = pki.client(maximum_version=ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers(suite)
+    with secured.client(tls=context, name="api.example.com") as client:
+        assert client.sock.cipher()[0] == suite
+        assert client.ask(request()).status == 200
+
+
+@pytest.mark.parametrize(
+    "suite", ["ECDHE-ECDSA-AES128-GCM-SHA256", "ECDHE-ECDSA-AES256-SHA384", "AES256-GCM-SHA384"]
+)
+def test_suites_that_are_not(secured, pki, suite):
+    context = pki.client(maximum_version=ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers(suite)
+    with pytest.raises(OSError):
+        secured.client(tls=context, name="api.example.com")
+    assert secured.is_running()
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+def test_old_versions_are_refused(secured, pki):
+    context = pki.client(
+        minimum_version=ssl.TLSVersion.TLSv1, maximum_version=ssl.TLSVersion.TLSv1_1
+    )
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.raises(OSError):
+        secured.client(tls=context, name="api.example.com")
+
+
+@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\0" * 300, b"\x16\x03\x01\xff\xff"])
+def test_what_is_not_tls_is_closed(secured, upstream, garbage):
+    with secured.client() as client:
+        client.send(garbage + b"\0" * 70000)
+        client.to_end()
+    assert upstream.received == b""
+    assert secured.is_running()
+
+
+def test_large_bodies_over_tls(secured, upstream, pki):
+    from wire import reply
+
+    upstream.answer = lambda message, _: reply(200, message.body)
+    body = bytes(range(256)) * 3000
+    with secured.client(tls=pki.client(), name="api.example.com") as client:
+        assert client.ask(request("POST", body=body)).body == body
+
+
+def test_cleartext_is_redirected(merlon, upstream, pki):
+    cert, key = pki.issue("api.example.com")
+    with reserve() as plain:
+        port = plain.getsockname()[1]
+        listener = {
+            "name": "public",
+            "redirect_from": port,
+            "tls": {"certificates": [{"cert": cert, "key": key}]},
+        }
+        gateway = merlon(configuration(upstream, listeners=[listener]))
+        gateway.ports["plain"] = port
+        got = gateway.ask(request("GET", "/a?b=1"), listener="plain")
+        assert got.status == 308
+        location = got.get("Location")
+        assert location.startswith("https://api.example.com")
+        assert location.endswith("/a?b=1")
+        for data in (
+            request("POST", body=b"x"),
+            request(fields=[("Authorization", "Bearer x")]),
+            request(fields=[("Cookie", "session=x")]),
+        ):
+            assert gateway.ask(data, listener="plain").status == 403, "credentials went in clear"
+    assert upstream.received == b""
+
+
+def test_a_key_that_others_can_read_is_refused(merlon, upstream, pki, tmp_path):
+    import shutil
+
+    cert, key = pki.issue("api.example.com")
+    readable = tmp_path / "readable.key"
+    shutil.copy(key, readable)
+    readable.chmod(0o644)
+    listener = {"name": "public", "tls": {"certificates": [{"cert": cert, "key": str(readable)}]}}
+    try:
+        gateway = merlon(configuration(upstream, listeners=[listener]))
+    except AssertionError as refused:
+        assert "readable.key" in str(refused)
+        return
+    # A start goes on with what is sound: the name of the bad key is closed, and the log says why.
+    with pytest.raises((OSError, ConnectionEnded)):
+        gateway.client(tls=pki.client(), name="api.example.com").ask(request())
+    assert "readable.key" in gateway.errors
