@@ -3,9 +3,12 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/ip.h"
@@ -42,11 +45,20 @@ class ClientConnections {
   std::array<Shard, kShards> shards_;
 };
 
+/// What a status listener answers.
+struct StatusPage {
+  std::uint16_t status = 404;
+  std::string_view content_type = "text/plain; charset=utf-8";  ///< static
+  std::string body;
+};
+
 struct Shared {
   io::Broker& broker;
   telemetry::EventLog& events;
   const Clock& clock;
   ClientConnections clients;
+  /// `/healthz`, `/readyz` or `/metrics`. Any thread.
+  std::function<StatusPage(std::string_view path)> status_page;
   std::atomic<std::uint32_t> connections{0};
   std::atomic<std::uint32_t> requests_in_flight{0};
 };

@@ -60,6 +60,10 @@ const Endpoint& Lease::endpoint() const noexcept {
   return cluster_->endpoints_[connection_->endpoint()].address;
 }
 
+std::string_view Lease::endpoint_text() const noexcept {
+  return cluster_->endpoints_[connection_->endpoint()].text;
+}
+
 void Lease::keep() noexcept {
   if (connection_ == nullptr) return;
   Cluster::EndpointState& endpoint = cluster_->endpoints_[connection_->endpoint()];
@@ -86,6 +90,7 @@ Cluster::Cluster(io::Loop& loop, io::Broker& broker, std::shared_ptr<const Upstr
     if (known == endpoints_.end()) {
       endpoints_.emplace_back();
       endpoints_.back().address = address;
+      endpoints_.back().text = address.to_string();
     }
   }
 }

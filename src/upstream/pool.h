@@ -63,6 +63,8 @@ class Lease {
   [[nodiscard]] explicit operator bool() const noexcept { return connection_ != nullptr; }
   [[nodiscard]] io::SocketStream& stream() const noexcept { return connection_->stream(); }
   [[nodiscard]] const Endpoint& endpoint() const noexcept;
+  /// "10.0.0.1:80"; lives as long as the cluster.
+  [[nodiscard]] std::string_view endpoint_text() const noexcept;
   /// True when an earlier request used it: the upstream may have closed it in the meantime.
   [[nodiscard]] bool reused() const noexcept { return connection_->uses() > 1; }
   /// Gives the connection back for the next request: the exchange on it was completed.
@@ -108,6 +110,7 @@ class Cluster {
   friend class Lease;
   struct EndpointState {
     Endpoint address;
+    std::string text;  ///< of the address, for logs
     std::vector<std::unique_ptr<Connection>> idle;
     std::uint32_t active = 0;    ///< leases out
     std::uint32_t failures = 0;  ///< in a row

@@ -1,0 +1,309 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "gateway/connection.h"
+#include "http/ip_text.h"
+#include "http/status.h"
+#include "telemetry/traceparent.h"
+
+/// Step 12: the request goes to an upstream and its response comes back.
+namespace merlon::gateway {
+
+using http::BodyPart;
+using http::FieldId;
+
+namespace {
+
+// The pseudonym in Via (RFC 9110 §7.6.3): no product, no host name.
+constexpr std::string_view kVia = "1.1 gateway";
+
+Error upstream_failure(Error error) {
+  if (error.blame != Blame::kUpstream) error.blame = Blame::kUpstream;
+  return error;
+}
+
+/// An answer that says where it failed: 502, 503 or 504.
+Refusal upstream_refusal(const Error& error, const Route& route) {
+  return {.status = http::status_for(error),
+          .error = error,
+          .step = "forward",
+          .line = &route.upstream->at,
+          .allow = {}};
+}
+
+}  // namespace
+
+/// Values of the fields that the gateway adds to the upstream's request. Lives until it is sent.
+struct OwnFields {
+  std::array<char, 96> forwarded_for{};
+  std::array<char, 512> forwarded{};
+  telemetry::TraceparentText traceparent;
+};
+
+/// Changes the client's head into the upstream's: what belongs to the connection or only a gateway
+/// may say goes out, then the gateway's own goes in, so that no client can take it away again.
+void ClientConnection::prepare_upstream_head(Transaction& t, http::RequestHead& out,
+                                             OwnFields& own) {
+  const Route& route = *t.reading.route;
+  http::Fields& fields = out.fields;
+  http::drop_client_claims(fields);
+  http::drop_hop_by_hop(fields);
+  fields.drop(FieldId::kExpect);  // answered by the gateway itself
+  fields.drop(FieldId::kMaxForwards);
+  fields.drop(FieldId::kVia);
+  fields.drop(FieldId::kXRequestId);
+  if (!route.forward_authorization) fields.drop(FieldId::kAuthorization);
+  const auto parent = telemetry::parse_traceparent(fields.value(FieldId::kTraceparent));
+  fields.drop(FieldId::kTraceparent);
+  if (!parent) fields.drop(FieldId::kTracestate);
+  const telemetry::TraceContext trace = parent ? telemetry::child_of(*parent, worker_.ids())
+                                               : telemetry::new_trace(worker_.ids(), false);
+  own.traceparent = telemetry::format_traceparent(trace);
+
+  const bool secure = tls_ != nullptr || t.reading.client.scheme == http::Scheme::kHttps;
+  const http::Scheme scheme = secure ? http::Scheme::kHttps : http::Scheme::kHttp;
+  fields.add("X-Forwarded-For",
+             http::write_forwarded_for(t.reading.client, client_, own.forwarded_for),
+             FieldId::kXForwardedFor);
+  fields.add("X-Forwarded-Proto", secure ? "https" : "http", FieldId::kXForwardedProto);
+  if (!t.reading.authority.empty())
+    fields.add("X-Forwarded-Host", t.reading.authority, FieldId::kXForwardedHost);
+  const std::string_view forwarded =
+      http::write_forwarded(t.reading.client, t.reading.authority, scheme, own.forwarded);
+  if (!forwarded.empty()) fields.add("Forwarded", forwarded, FieldId::kForwarded);
+  fields.add("Via", kVia, FieldId::kVia);
+  fields.add("X-Request-Id", t.id.view(), FieldId::kXRequestId);
+  fields.add("traceparent", own.traceparent.view(), FieldId::kTraceparent);
+  out.target.path = upstream_path(route, t.reading.path, t.path);
+}
+
+io::Task<void> ClientConnection::proxy(Transaction& t) {
+  const Route& route = *t.reading.route;
+  const std::shared_ptr<upstream::Cluster> cluster = t.plan->clusters[route.upstream->index];
+  telemetry::UpstreamCounters& counted =
+      worker_.counters().upstreams.at(t.plan->running->upstream_slots[route.upstream->index]);
+  http::RequestHead& head = t.server.request();
+  const bool repeatable = http::is_idempotent(head.method);
+  const bool expects = head.expect_continue;
+  const Instant deadline = worker_.loop().now() + route.timeout;
+  t.record.upstream = route.upstream->name;
+
+  Result<BodyPart> first = t.server.buffered_body();
+  if (first && t.server.bytes_received() > route.body_bytes_max)
+    first = fail(code::kBodyTooLarge, Blame::kClient, "the body is larger than the route takes");
+  if (!first) {
+    Refusal refusal = framing_refusal(first.error());
+    refusal.step = "validation";
+    t.server.close_after();
+    co_await refuse(t, refusal);
+    co_return;
+  }
+  OwnFields own;
+  prepare_upstream_head(t, head, own);
+  if (expects && !first->last && first->data.empty()) {
+    const Result<void> told = co_await t.server.send_continue();
+    if (!told) co_return;
+  }
+
+  for (unsigned attempt = 0;; ++attempt) {
+    upstream::Lease lease;
+    if (attempt == 0) lease = cluster->reuse();
+    if (lease) {
+      counted.reuses.add();
+    } else {
+      const Instant begun = worker_.loop().now();
+      Result<upstream::Lease> opened = co_await cluster->open(deadline);
+      if (!opened) {
+        counted.failures.add();
+        co_await refuse(t, upstream_refusal(opened.error(), route));
+        co_return;
+      }
+      counted.connects.add();
+      lease = std::move(*opened);
+      t.record.upstream_connect =
+          std::chrono::duration_cast<microseconds>(worker_.loop().now() - begun);
+    }
+    ++t.record.upstream_attempts;
+    const bool reused = lease.reused();
+    const Result<void> done = co_await exchange(t, *cluster, lease, *first, deadline);
+    if (done) co_return;
+    counted.failures.add();
+    // A pooled connection may have been closed while it was idle: the request has not been answered
+    // by anyone, so it may go out once more if it can be repeated and all of it is still here.
+    const bool again =
+        attempt == 0 && reused && done.error().retryable && repeatable && first->last;
+    if (!again) {
+      if (!reused && done.error().blame == Blame::kUpstream)
+        cluster->note_failure(lease.endpoint());
+      if (t.server.head_sent()) co_return;
+      Refusal refusal = done.error().blame == Blame::kUpstream
+                            ? upstream_refusal(done.error(), route)
+                            : framing_refusal(done.error());
+      if (done.error().blame != Blame::kUpstream) refusal.step = "validation";
+      co_await refuse(t, refusal);
+      co_return;
+    }
+    counted.retries.add();
+  }
+}
+
+/// Sends the request while the response is awaited: an upstream may answer before it has all.
+io::Task<void> ClientConnection::pump_request(Transaction& t, Error& outcome) {
+  const std::uint64_t body_max = t.reading.route->body_bytes_max;
+  for (;;) {
+    const Result<BodyPart> part = co_await t.server.read_body();
+    if (!part) {
+      outcome = part.error();
+      break;
+    }
+    if (t.server.bytes_received() > body_max) {
+      outcome = Error{.code = code::kBodyTooLarge,
+                      .blame = Blame::kClient,
+                      .what = "the body is larger than the route takes"};
+      break;
+    }
+    BodyPart onward = *part;
+    onward.trailers = {};  // a client's trailers are for the gateway, which has no use for them
+    const Result<void> sent = co_await t.client.send_body(onward);
+    if (!sent) {
+      // The upstream does not want more; what it answers is told by the reader.
+      break;
+    }
+    if (part->last) co_return;
+    co_await worker_.loop().yield();
+  }
+  // The upstream cannot be left waiting for a body that will not come.
+  if (outcome.code != 0 && upstream_ != nullptr) upstream_->cancel_read();
+}
+
+io::Task<Result<void>> ClientConnection::exchange(Transaction& t, upstream::Cluster& cluster,
+                                                  upstream::Lease& lease, BodyPart first,
+                                                  Instant deadline) {
+  const Upstream& upstream = *t.reading.route->upstream;
+  http::H1Client& client = t.client;
+  t.record.endpoint = lease.endpoint_text();
+  client.attach(lease.stream());
+  upstream_ = &lease.stream();
+  const std::string_view host =
+      upstream.host.empty() ? t.reading.authority : std::string_view(upstream.host);
+  const Instant sent_at = worker_.loop().now();
+  BodyPart opening = first;
+  opening.trailers = {};
+  const Result<void> sent = co_await client.send_head(t.server.request(), host, opening, deadline);
+  Error failure{};
+  bool failed = !sent;
+  if (!sent) {
+    failure = upstream_failure(sent.error());
+    failure.retryable = true;
+    if (failure.code == code::kTimedOut) {
+      failure.code = code::kUpstreamTimeout;
+    } else {
+      failure.code = code::kUpstreamReset;
+    }
+  }
+  if (!failed) {
+    Error pumped{};
+    const Instant until = std::min(deadline, worker_.loop().now() + upstream.response_timeout);
+    std::optional<io::Fork> pump;
+    if (!first.last) pump.emplace(pump_request(t, pumped));
+    // While the body is on its way the upstream need not have answered.
+    const Instant answer_by = first.last ? until : deadline;
+    Result<http::ResponseHead*> head = co_await client.read_head(answer_by);
+    if (head) {
+      t.record.upstream_first_byte =
+          std::chrono::duration_cast<microseconds>(worker_.loop().now() - sent_at);
+      worker_.counters().upstream_time.observe(t.record.upstream_first_byte);
+      co_await relay_response(t, cluster, **head);
+    } else {
+      failed = true;
+      failure = upstream_failure(head.error());
+      failure.retryable = !client.response_started() && failure.code == code::kUpstreamReset;
+    }
+    if (pump) {
+      if (!pump->done()) {
+        t.server.close_after();
+        t.server.cancel_body();
+        client.cancel_send();
+      }
+      co_await pump->join();
+      if (failed && pumped.code != 0 && pumped.code != code::kCancelled) failure = pumped;
+    }
+  }
+  upstream_ = nullptr;
+  if (!failed && client.reusable()) lease.keep();
+  if (failed) co_return std::unexpected(failure);
+  co_return Result<void>{};
+}
+
+io::Task<void> ClientConnection::relay_response(Transaction& t, upstream::Cluster& cluster,
+                                                http::ResponseHead& head) {
+  const Route& route = *t.reading.route;
+  http::drop_hop_by_hop(head.fields);
+  if (head.status >= 500 && !route.upstream_error_bodies) {
+    // What the upstream says of its failure is for its operators, not for clients.
+    // A body that is here whole is taken in, so that the connection can be used again.
+    static_cast<void>(t.client.buffered_body());
+    make_problem(t.reply, t.body, head.status, t.id.view());
+    const std::string_view retry_after = head.fields.value(FieldId::kRetryAfter);
+    if (!retry_after.empty()) t.reply.fields.add("Retry-After", retry_after, FieldId::kRetryAfter);
+    co_await send_own(t);
+    co_return;
+  }
+  const std::string_view location = head.fields.value(FieldId::kLocation);
+  if (!location.empty()) {
+    const std::string_view host =
+        route.upstream->host.empty() ? t.reading.authority : std::string_view(route.upstream->host);
+    t.location = rewritten_location(route, location, host);
+    if (!t.location.empty()) {
+      head.fields.drop(FieldId::kLocation);
+      head.fields.add("Location", t.location, FieldId::kLocation);
+    }
+  }
+  if (worker_.draining()) t.server.close_after();
+  t.record.status = head.status;
+  dress(head, {.route = &route,
+               .secure = tls_ != nullptr,
+               .request_id = t.id.view(),
+               .date = worker_.date()});
+  const bool trailers = t.server.request().te_trailers;
+  Result<BodyPart> first = t.client.buffered_body();
+  if (!first) {
+    // The response broke before any of it went out: it can still be told.
+    co_await refuse(t, upstream_refusal(upstream_failure(first.error()), route));
+    co_return;
+  }
+  if (!trailers) first->trailers = {};
+  const Result<void> sent = co_await t.server.send_head(head, *first);
+  if (!sent || first->last) co_return;
+  const Result<void> relayed = co_await relay_body(t, cluster);
+  if (!relayed) {
+    worker_.counters().refusals.count(relayed.error().code);
+    t.record.refusal = {.step = "forward", .rule = rule_name(relayed.error().code), .line = {}};
+  }
+}
+
+io::Task<Result<void>> ClientConnection::relay_body(Transaction& t,
+                                                    const upstream::Cluster& cluster) {
+  const bool trailers = t.server.request().te_trailers;
+  const milliseconds idle = cluster.upstream().idle_timeout;
+  // A fast pair of peers would keep the loop for ever: after so many bytes the others have a turn.
+  constexpr std::uint64_t kBytesPerTurn = 512 * 1024;
+  std::uint64_t turn = 0;
+  for (;;) {
+    Result<BodyPart> part = co_await t.client.read_body(idle);
+    if (!part) co_return std::unexpected(part.error());
+    if (!trailers) part->trailers = {};
+    const Result<void> sent = co_await t.server.send_body(*part);
+    if (!sent) co_return std::unexpected(sent.error());
+    if (part->last) co_return Result<void>{};
+    turn += part->data.size();
+    if (turn >= kBytesPerTurn) {
+      turn = 0;
+      co_await worker_.loop().yield();
+    }
+  }
+}
+
+}  // namespace merlon::gateway

@@ -1,0 +1,195 @@
+#include "gateway/worker.h"
+
+#include <algorithm>
+
+#include "gateway/connection.h"
+
+namespace merlon::gateway {
+namespace {
+
+// Transactions kept for the next requests; the memory of a burst beyond goes back.
+constexpr std::size_t kSpareMax = 128;
+
+}  // namespace
+
+Worker::Worker(std::size_t index, Shared& shared, telemetry::WorkerCounters& counters,
+               telemetry::AccessLogWriter* log)
+    : index_(index), shared_(shared), counters_(counters), log_(log), loop_(shared.clock) {
+  spare_.reserve(kSpareMax);
+}
+
+Worker::~Worker() = default;
+
+void Worker::run() {
+  loop_.run();
+  shut();
+}
+
+/// Ends what is left, so that no coroutine outlives what it stands on.
+void Worker::shut() noexcept {
+  for (Door& door : doors_) door.acceptor.reset();
+  for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->abort();
+  for (const auto& plan : plans_) {
+    for (const auto& cluster : plan->clusters) cluster->close_idle();
+  }
+  while (!tasks_.empty()) {
+    loop_.turn(milliseconds{10});
+    for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->abort();
+  }
+  plans_.clear();
+}
+
+void Worker::adopt(std::shared_ptr<const RunningPlan> plan, std::vector<io::Fd> listeners) {
+  // std::function wants copies; the descriptors move through a shared owner.
+  auto sockets = std::make_shared<std::vector<io::Fd>>(std::move(listeners));
+  loop_.send([this, plan = std::move(plan), sockets]() mutable {
+    take_plan(std::move(plan), std::move(*sockets));
+  });
+}
+
+void Worker::take_plan(std::shared_ptr<const RunningPlan> running, std::vector<io::Fd> listeners) {
+  auto next = std::make_unique<WorkerPlan>();
+  for (const auto& upstream : running->plan->upstreams) {
+    std::weak_ptr<upstream::Cluster>& known = clusters_[upstream->identity];
+    std::shared_ptr<upstream::Cluster> cluster = known.lock();
+    // The plan owns the upstream; the cluster keeps the plan alive through it.
+    const std::shared_ptr<const Upstream> shared(running->plan, upstream.get());
+    if (cluster == nullptr) {
+      cluster = std::make_shared<upstream::Cluster>(loop_, shared_.broker, shared);
+      known = cluster;
+    } else {
+      cluster->update(shared);
+    }
+    next->clusters.push_back(std::move(cluster));
+  }
+  next->running = std::move(running);
+  for (const Listener& listener : next->plan().listeners) {
+    const std::size_t door = door_of(listener.address);
+    next->listener_of_door.resize(doors_.size(), SIZE_MAX);
+    next->listener_of_door[door] = listener.index;
+  }
+  next->listener_of_door.resize(doors_.size(), SIZE_MAX);
+  plans_.push_back(std::move(next));
+  for (std::size_t door = 0; door < doors_.size(); ++door) {
+    const std::size_t listener = this->plan().listener_of_door[door];
+    if (listener == SIZE_MAX) {
+      doors_[door].acceptor.reset();
+    } else if (doors_[door].acceptor == nullptr && listener < listeners.size() &&
+               listeners[listener]) {
+      open_door(door, std::move(listeners[listener]));
+    }
+  }
+  drop_unused_plans();
+  std::erase_if(clusters_, [](const auto& entry) { return entry.second.expired(); });
+
+  for (ClientConnection* c = connections_; c != nullptr; c = c->next_) {
+    if (!this->plan().has_door(c->door_)) c->close_if_idle();
+  }
+}
+
+std::size_t Worker::door_of(const Endpoint& address) {
+  const auto known = std::ranges::find(doors_, address, &Door::address);
+  if (known != doors_.end()) return static_cast<std::size_t>(known - doors_.begin());
+  doors_.push_back(Door{.address = address, .acceptor = nullptr});
+  return doors_.size() - 1;
+}
+
+void Worker::open_door(std::size_t door, io::Fd socket) {
+  doors_[door].acceptor = std::make_unique<io::Acceptor>(
+      loop_, std::move(socket),
+      [this, door](io::Fd fd, const Endpoint& peer) { accept(door, std::move(fd), peer); },
+      [this] {
+        counters_.connections_shed.add();
+        shared_.events.warning("connection_shed",
+                               {telemetry::str("reason", "out of file descriptors")});
+      });
+}
+
+void Worker::drop_unused_plans() noexcept {
+  for (std::size_t i = 0; i + 1 < plans_.size();) {
+    if (plans_[i]->users == 0) {
+      plans_.erase(plans_.begin() + static_cast<std::ptrdiff_t>(i));
+    } else {
+      ++i;
+    }
+  }
+}
+
+void Worker::accept(std::size_t door, io::Fd fd, const Endpoint& peer) {
+  const Plan& plan = this->plan().plan();
+  const Listener& at = this->plan().listener(door);
+  if (!at.allow_from.empty() && !contains_any(at.allow_from, peer.address)) {
+    counters_.connections_refused.add();
+    return;
+  }
+  if (shared_.connections.fetch_add(1, std::memory_order_relaxed) >= plan.limits.connections) {
+    shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+    counters_.connections_shed.add();
+    shared_.events.warning("connection_shed", {telemetry::str("reason", "limits.connections")});
+    return;
+  }
+  // Behind a trusted proxy all clients share its address: they are not one client.
+  IpAddress counted;
+  if (!contains_any(plan.trusted_proxies, peer.address)) {
+    counted = peer.address.client_key();
+    if (!shared_.clients.enter(counted, plan.limits.connections_per_client)) {
+      shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+      counters_.connections_refused.add();
+      shared_.events.warning("connection_refused",
+                             {telemetry::str("reason", "limits.connections_per_client"),
+                              telemetry::str("client", counted.to_string())});
+      return;
+    }
+  }
+  counters_.connections_accepted.add();
+  counters_.connections_active.up();
+  tasks_.spawn(
+      serve(std::make_unique<ClientConnection>(*this, door, std::move(fd), peer, counted)));
+}
+
+io::Task<void> Worker::serve(std::unique_ptr<ClientConnection> connection) {
+  co_await connection->run();
+}
+
+std::unique_ptr<Transaction> Worker::take_transaction() {
+  const Plan& plan = this->plan().plan();
+  if (shared_.requests_in_flight.fetch_add(1, std::memory_order_relaxed) >=
+      plan.limits.requests_in_flight) {
+    shared_.requests_in_flight.fetch_sub(1, std::memory_order_relaxed);
+    return nullptr;
+  }
+  counters_.requests_in_flight.up();
+  if (spare_.empty()) return std::make_unique<Transaction>(plan.head_limits);
+  std::unique_ptr<Transaction> transaction = std::move(spare_.back());
+  spare_.pop_back();
+  return transaction;
+}
+
+void Worker::give_back(std::unique_ptr<Transaction> transaction) noexcept {
+  shared_.requests_in_flight.fetch_sub(1, std::memory_order_relaxed);
+  counters_.requests_in_flight.down();
+  transaction->plan = PlanPin();
+  if (plans_.size() > 1) drop_unused_plans();
+  if (spare_.size() < kSpareMax) spare_.push_back(std::move(transaction));
+}
+
+std::string_view Worker::date() noexcept {
+  if (loop_.now() >= date_until_) {
+    const WallTime wall = loop_.clock().wall_now();
+    write_http_date(wall, date_.data());
+    date_until_ = loop_.now() + (std::chrono::ceil<seconds>(wall + nanoseconds{1}) - wall);
+  }
+  return {date_.data(), date_.size()};
+}
+
+void Worker::drain() {
+  loop_.send([this] {
+    draining_ = true;
+    for (Door& door : doors_) door.acceptor.reset();
+    for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->close_if_idle();
+  });
+}
+
+void Worker::stop() { loop_.stop(); }
+
+}  // namespace merlon::gateway

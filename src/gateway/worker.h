@@ -1,0 +1,153 @@
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "gateway/door.h"
+#include "gateway/runtime.h"
+#include "http/h1_client.h"
+#include "http/h1_server.h"
+#include "io/loop.h"
+#include "io/socket.h"
+#include "io/task.h"
+#include "telemetry/access_log.h"
+#include "telemetry/request_id.h"
+#include "upstream/pool.h"
+
+namespace merlon::gateway {
+
+class ClientConnection;
+class Worker;
+
+/// A plan as one worker uses it: with its clusters. Kept while a request holds it.
+struct WorkerPlan {
+  std::shared_ptr<const RunningPlan> running;
+  std::vector<std::shared_ptr<upstream::Cluster>> clusters;  ///< by Upstream::index
+  /// The listener behind each door (an address that this worker listens or listened on); SIZE_MAX
+  /// for a door that this plan has not.
+  std::vector<std::size_t> listener_of_door;
+  std::uint32_t users = 0;
+
+  [[nodiscard]] const Plan& plan() const noexcept { return *running->plan; }
+  [[nodiscard]] bool has_door(std::size_t door) const noexcept {
+    return listener_of_door[door] != SIZE_MAX;
+  }
+  [[nodiscard]] const Listener& listener(std::size_t door) const noexcept {
+    return plan().listeners[listener_of_door[door]];
+  }
+};
+
+/// Keeps the plan that a request started with. Belongs to the worker's thread: no atomics.
+class PlanPin {
+ public:
+  PlanPin() = default;
+  explicit PlanPin(WorkerPlan& plan) noexcept : plan_(&plan) { ++plan.users; }
+  PlanPin(PlanPin&& other) noexcept : plan_(std::exchange(other.plan_, nullptr)) {}
+  PlanPin& operator=(PlanPin&& other) noexcept {
+    std::swap(plan_, other.plan_);
+    return *this;
+  }
+  ~PlanPin() {
+    if (plan_ != nullptr) --plan_->users;
+  }
+  [[nodiscard]] WorkerPlan* operator->() const noexcept { return plan_; }
+  [[nodiscard]] WorkerPlan& operator*() const noexcept { return *plan_; }
+
+ private:
+  WorkerPlan* plan_ = nullptr;
+};
+
+/// All that one request needs while it is served. Large, so workers pool them; an idle connection
+/// has none.
+struct Transaction {
+  explicit Transaction(const http::HeadLimits& limits) : server(limits) {}
+
+  http::H1Server server;
+  http::H1Client client;
+  ReadingScratch scratch;
+  Reading reading;
+  http::ResponseHead reply;  ///< of answers that Merlon gives itself
+  std::string body;          ///< of those
+  std::string path;          ///< for the upstream, when it is rewritten
+  std::string location;
+  PlanPin plan;
+  telemetry::RequestId id;
+  telemetry::AccessRecord record;
+  Instant started{};
+};
+
+/// One event loop with its listeners, connections and upstream pools. Lives on one thread, which
+/// `run` occupies; `adopt`, `drain` and `stop` are sent to it from the control thread.
+class Worker {
+ public:
+  Worker(std::size_t index, Shared& shared, telemetry::WorkerCounters& counters,
+         telemetry::AccessLogWriter* log);
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+  ~Worker();
+
+  /// The loop's thread.
+  void run();
+  /// Any thread: takes the plan between two events. `listeners` are this worker's sockets for the
+  /// plan's listeners, by index; an empty one keeps what is open on the same address.
+  void adopt(std::shared_ptr<const RunningPlan> plan, std::vector<io::Fd> listeners);
+  /// Any thread: stops accepting, closes idle connections, lets requests finish.
+  void drain();
+  /// Any thread: ends every connection now, then the loop.
+  void stop();
+  /// Any thread.
+  [[nodiscard]] bool idle() const noexcept { return open_.load(std::memory_order_acquire) == 0; }
+  [[nodiscard]] const io::LoopCounters& loop_counters() const noexcept { return loop_.counters(); }
+
+  // ---- For connections of this worker. ----
+  [[nodiscard]] io::Loop& loop() noexcept { return loop_; }
+  [[nodiscard]] Shared& shared() noexcept { return shared_; }
+  [[nodiscard]] telemetry::WorkerCounters& counters() noexcept { return counters_; }
+  [[nodiscard]] telemetry::AccessLogWriter* log() noexcept { return log_; }
+  [[nodiscard]] telemetry::IdGenerator& ids() noexcept { return ids_; }
+  [[nodiscard]] WorkerPlan& plan() noexcept { return *plans_.back(); }
+  [[nodiscard]] bool draining() const noexcept { return draining_; }
+  /// nullptr when too many requests are in flight in the process: the caller sheds.
+  [[nodiscard]] std::unique_ptr<Transaction> take_transaction();
+  void give_back(std::unique_ptr<Transaction> transaction) noexcept;
+  /// "Sun, 06 Nov 1994 08:49:37 GMT" of this second.
+  [[nodiscard]] std::string_view date() noexcept;
+
+ private:
+  friend class ClientConnection;
+  /// An address: its number stays the same over all plans, so that a connection can refer to it.
+  struct Door {
+    Endpoint address;
+    std::unique_ptr<io::Acceptor> acceptor;  ///< null while no plan listens there
+  };
+
+  void take_plan(std::shared_ptr<const RunningPlan> plan, std::vector<io::Fd> listeners);
+  [[nodiscard]] std::size_t door_of(const Endpoint& address);
+  void open_door(std::size_t door, io::Fd socket);
+  void accept(std::size_t door, io::Fd fd, const Endpoint& peer);
+  io::Task<void> serve(std::unique_ptr<ClientConnection> connection);
+  void drop_unused_plans() noexcept;
+  void shut() noexcept;
+
+  const std::size_t index_;
+  Shared& shared_;
+  telemetry::WorkerCounters& counters_;
+  telemetry::AccessLogWriter* log_;
+  io::Loop loop_;
+  telemetry::IdGenerator ids_;
+  std::vector<std::unique_ptr<WorkerPlan>> plans_;                              ///< the newest last
+  std::unordered_map<std::string, std::weak_ptr<upstream::Cluster>> clusters_;  ///< by identity
+  std::vector<Door> doors_;
+  std::vector<std::unique_ptr<Transaction>> spare_;
+  ClientConnection* connections_ = nullptr;  ///< all of this worker, a list
+  io::TaskSet tasks_;
+  std::atomic<std::size_t> open_{0};
+  bool draining_ = false;
+  std::array<char, kHttpDateBytes> date_{};
+  Instant date_until_{};
+};
+
+}  // namespace merlon::gateway
