@@ -64,6 +64,9 @@ class TlsStream final : public io::SocketStream {
   /// close_notify and FIN, after what is still to be sent.
   void finish_writing() noexcept override;
   void release_idle_memory() noexcept override;
+  /// From now on the end without close_notify reads as an ordinary end: where nothing is expected
+  /// any more, or the framing above tells a cut message by itself.
+  void tolerate_truncation() noexcept { tolerates_truncation_ = true; }
 
   class Handshake final : public Operation {
    public:
@@ -128,12 +131,59 @@ class TlsStream final : public io::SocketStream {
   struct Scratch;
   friend struct Callbacks;
 
+  static Scratch& scratch() noexcept;
   void on_ready(bool readable, bool writable) noexcept override;
+
+  // The transport as OpenSSL sees it (tls_bio.cc).
+  static bio_method_st* bio_method() noexcept;
+  static int bio_read(bio_st* bio, char* into, std::size_t size, std::size_t* got) noexcept;
+  static int bio_write(bio_st* bio, const char* from, std::size_t size,
+                       std::size_t* taken) noexcept;
+  static long bio_control(bio_st* bio, int command, long, void*) noexcept;
+  [[nodiscard]] std::span<const char> ciphertext() const noexcept;
+  void consume(std::size_t n) noexcept;
+  bool receive() noexcept;
+  [[nodiscard]] std::uint16_t judge_first_byte(std::span<const char> bytes) const noexcept;
+  void queue(std::span<const char> bytes) noexcept;
+  void flush() noexcept;
+
+  [[nodiscard]] bool start() noexcept;
+  std::uint16_t try_handshake() noexcept;
+  std::uint16_t classify_failure() noexcept;
+  bool choose_site(int* alert) noexcept;
+  bool refuse(std::uint16_t code, const char* reason) noexcept;
+  [[nodiscard]] io::Attempt read_outcome(int result) noexcept;
+  [[nodiscard]] std::uint16_t input_failure() const noexcept;
+  [[nodiscard]] std::size_t encrypt(std::span<const iovec> pieces) noexcept;
+  void finish_socket() noexcept;
 
   std::shared_ptr<const ServerContext> server_;
   std::shared_ptr<ClientContext> client_;
+  std::optional<Endpoint> local_;
   ssl_st* ssl_ = nullptr;
+  const ServerContext::Site* site_ = nullptr;
   std::string server_name_;
+  std::string held_;    ///< ciphertext received and not yet taken by OpenSSL
+  std::string unsent_;  ///< ciphertext that the kernel had no room for
+  std::size_t held_from_ = 0;
+  std::size_t unsent_from_ = 0;
+  std::size_t accepted_ = 0;  ///< bytes encrypted and not yet reported as written
+  std::size_t batch_bytes_;   ///< how much one write encrypts
+  std::unique_ptr<ClientOffer> offer_;
+  const char* reason_ = "";
+  std::uint32_t handshake_bytes_ = 0;
+  std::uint16_t input_code_ = 0;   ///< the transport's failure when reading
+  std::uint16_t output_code_ = 0;  ///< … when writing
+  std::uint16_t refusal_ = 0;      ///< why we ended it ourselves
+  std::uint8_t alert_ = 0;
+  std::uint8_t extra_messages_ = 0;  ///< after the handshake: KeyUpdate and the like
+  bool established_ = false;
+  bool input_ended_ = false;     ///< the peer's FIN came
+  bool closed_by_peer_ = false;  ///< the peer's close_notify came
+  bool broken_ = false;          ///< OpenSSL has given up
+  bool finishing_ = false;
+  bool finished_ = false;
+  bool tolerates_truncation_ = false;
 };
 
 /// Connects, shakes hands and verifies, all before `deadline`. Errors are blamed on the upstream

@@ -1,0 +1,241 @@
+#include "tls/tls_stream.h"
+
+#include <openssl/err.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "tls/openssl_ptr.h"
+#include "tls/tls_scratch.h"
+
+namespace merlon::tls {
+
+using io::Attempt;
+
+TlsStream::TlsStream(io::Loop& loop, io::Fd fd, std::shared_ptr<const ServerContext> context,
+                     std::optional<Endpoint> local) noexcept
+    : SocketStream(loop, std::move(fd)),
+      server_(std::move(context)),
+      local_(local),
+      batch_bytes_(Scratch::kRecord) {}
+
+TlsStream::TlsStream(io::Loop& loop, io::Fd fd, std::shared_ptr<ClientContext> context,
+                     bool connecting) noexcept
+    : SocketStream(loop, std::move(fd), connecting),
+      client_(std::move(context)),
+      batch_bytes_(Scratch::kRecord) {}
+
+TlsStream::~TlsStream() {
+  Scratch& blocks = scratch();
+  if (blocks.in_owner == this) blocks.in_owner = nullptr;
+  SSL_free(ssl_);
+}
+
+bool TlsStream::readable() const noexcept {
+  if (closed_by_peer_ || broken_ || input_code_ != 0 || input_ended_) return true;
+  if (raw_readable() || !ciphertext().empty()) return true;
+  return ssl_ != nullptr && SSL_pending(ssl_) > 0;
+}
+
+/// Why reading cannot go on, 0 when it only has to wait.
+std::uint16_t TlsStream::input_failure() const noexcept {
+  if (refusal_ != 0) return refusal_;
+  if (broken_) return alert_ != 0 ? code::kTlsAlert : code::kTlsProtocol;
+  return input_code_;
+}
+
+Attempt TlsStream::read_outcome(int result) noexcept {
+  const int error = SSL_get_error(ssl_, result);
+  if (error == SSL_ERROR_ZERO_RETURN) closed_by_peer_ = true;
+  if (error == SSL_ERROR_SSL || error == SSL_ERROR_SYSCALL) broken_ = true;
+  if (closed_by_peer_) return Attempt::end();
+  if (const std::uint16_t code = input_failure(); code != 0) return Attempt::error(code);
+  if (!input_ended_) return Attempt::would_block();
+  return tolerates_truncation_ ? Attempt::end() : Attempt::error(code::kTlsTruncated);
+}
+
+Attempt TlsStream::try_read(std::span<char> into) noexcept {
+  if (!established_) return Attempt::error(code::kIo);
+  if (closed_by_peer_) return Attempt::end();
+  if (broken_) return Attempt::error(input_failure());
+  std::size_t n = 0;
+  Attempt outcome = Attempt::would_block();
+  while (n < into.size()) {
+    ERR_clear_error();
+    std::size_t got = 0;
+    const int result = SSL_read_ex(ssl_, into.data() + n, into.size() - n, &got);
+    if (result != 1) {
+      outcome = read_outcome(result);
+      break;
+    }
+    n += got;
+    if (SSL_pending(ssl_) == 0 && ciphertext().empty()) break;
+  }
+  flush();
+  // What ended the loop is found again by the next call.
+  return n > 0 ? Attempt::moved(n) : outcome;
+}
+
+/// Encrypts up to `batch_bytes_` of the pieces; the number of bytes taken, 0 when OpenSSL failed.
+std::size_t TlsStream::encrypt(std::span<const iovec> pieces) noexcept {
+  Scratch& blocks = scratch();
+  std::size_t total = 0;
+  std::size_t piece_from = 0;
+  while (!pieces.empty() && total < batch_bytes_) {
+    const char* data = static_cast<const char*>(pieces[0].iov_base) + piece_from;
+    std::size_t n = std::min(pieces[0].iov_len - piece_from, Scratch::kRecord);
+    if (n < Scratch::kRecord && pieces.size() > 1) {
+      n = 0;
+      while (!pieces.empty() && n < Scratch::kRecord) {
+        const std::size_t part = std::min(pieces[0].iov_len - piece_from, Scratch::kRecord - n);
+        std::memcpy(blocks.gather.data() + n,
+                    static_cast<const char*>(pieces[0].iov_base) + piece_from, part);
+        n += part;
+        piece_from += part;
+        if (piece_from < pieces[0].iov_len) break;
+        pieces = pieces.subspan(1);
+        piece_from = 0;
+      }
+      data = blocks.gather.data();
+    } else {
+      piece_from += n;
+      if (piece_from == pieces[0].iov_len) {
+        pieces = pieces.subspan(1);
+        piece_from = 0;
+      }
+    }
+    if (n == 0) continue;
+    std::size_t taken = 0;
+    ERR_clear_error();
+    if (SSL_write_ex(ssl_, data, n, &taken) != 1) {
+      broken_ = true;
+      return 0;
+    }
+    total += n;
+  }
+  return total;
+}
+
+Attempt TlsStream::try_write(std::span<const iovec> pieces) noexcept {
+  if (!established_) return Attempt::error(code::kIo);
+  if (finishing_) return Attempt::error(code::kBrokenPipe);
+  if (!unsent_.empty()) flush();
+  if (output_code_ != 0) return Attempt::error(output_code_);
+  if (!unsent_.empty()) return Attempt::would_block();
+  if (accepted_ == 0) {
+    if (broken_) return Attempt::error(code::kTlsProtocol);
+    if (!raw_writable()) return Attempt::would_block();
+    accepted_ = encrypt(pieces);
+    if (broken_) return Attempt::error(code::kTlsProtocol);
+    flush();
+    if (output_code_ != 0) return Attempt::error(output_code_);
+    if (!unsent_.empty()) {
+      // A slow reader: the next batch is small, so that little memory waits for it.
+      batch_bytes_ = Scratch::kRecord;
+      return Attempt::would_block();
+    }
+    batch_bytes_ = std::min(2 * batch_bytes_, Scratch::kBatchMax);
+  }
+  return Attempt::moved(std::exchange(accepted_, 0));
+}
+
+void TlsStream::finish_socket() noexcept {
+  finished_ = true;
+  SocketStream::finish_writing();
+}
+
+void TlsStream::finish_writing() noexcept {
+  if (finishing_) return;
+  finishing_ = true;
+  if (established_ && !broken_) {
+    ERR_clear_error();
+    static_cast<void>(SSL_shutdown(ssl_));
+  }
+  flush();
+  if (unsent_.empty()) finish_socket();
+}
+
+void TlsStream::release_idle_memory() noexcept {
+  if (ssl_ != nullptr) static_cast<void>(SSL_free_buffers(ssl_));
+}
+
+void TlsStream::on_ready(bool readable, bool writable) noexcept {
+  if (writable && !unsent_.empty()) {
+    flush();
+    if (finishing_ && !finished_ && unsent_.empty()) finish_socket();
+  }
+  // Neither side ever waits for the other's readiness: the transport takes all output at once.
+  wake(readable, writable);
+}
+
+bool TlsStream::ReadBefore::attempt() noexcept {
+  if (tls_.ssl_ != nullptr) {
+    code_ = code::kIo;
+    return true;
+  }
+  if (!tls_.raw_readable()) return false;
+  const Attempt got = tls_.raw_read(into_);
+  if (got.status == Attempt::Status::kWouldBlock) return false;
+  if (got.status == Attempt::Status::kError) code_ = got.code;
+  n_ = got.n;
+  return true;
+}
+
+void TlsStream::unread(std::span<const char> bytes) {
+  if (!bytes.empty()) held_.append(bytes.data(), bytes.size());
+}
+
+const char* TlsStream::version() const noexcept {
+  return ssl_ == nullptr ? "" : SSL_get_version(ssl_);
+}
+
+const char* TlsStream::cipher() const noexcept {
+  return ssl_ == nullptr ? "" : SSL_get_cipher_name(ssl_);
+}
+
+std::string_view TlsStream::alpn() const noexcept {
+  if (ssl_ == nullptr) return {};
+  const unsigned char* name = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(ssl_, &name, &size);
+  return {reinterpret_cast<const char*>(name), size};
+}
+
+bool TlsStream::covers(std::string_view host) const noexcept {
+  return site_ != nullptr && site_->names.covers(host);
+}
+
+bool TlsStream::resumed() const noexcept {
+  return ssl_ != nullptr && SSL_session_reused(ssl_) == 1;
+}
+
+bool TlsStream::has_unexpected_input() noexcept {
+  if (!established_ || !readable()) return !established_;
+  char byte = 0;
+  std::size_t got = 0;
+  ERR_clear_error();
+  const int result = SSL_peek_ex(ssl_, &byte, 1, &got);
+  flush();
+  return result == 1 || read_outcome(result).status != Attempt::Status::kWouldBlock;
+}
+
+io::Task<Result<std::unique_ptr<TlsStream>>> connect_tls(io::Loop& loop, io::Broker& broker,
+                                                         Endpoint endpoint,
+                                                         std::shared_ptr<ClientContext> context,
+                                                         Instant deadline) {
+  const auto failed = [](std::uint16_t code, const char* what) {
+    return std::unexpected(
+        Error{.code = code, .blame = Blame::kUpstream, .retryable = true, .what = what});
+  };
+  io::OsResult<io::Fd> fd = broker.connect_tcp(endpoint);
+  if (!fd) co_return failed(io::code_of_errno(fd.error().number), "connecting failed");
+  auto stream = std::make_unique<TlsStream>(loop, std::move(*fd), std::move(context), true);
+  if (!stream->attached()) co_return failed(code::kResources, "connecting failed");
+  Result<void> connected = co_await stream->connected(deadline);
+  if (!connected) co_return failed(connected.error().code, "connecting failed");
+  Result<void> shaken = co_await stream->handshake(deadline);
+  if (!shaken) co_return std::unexpected(shaken.error());
+  co_return stream;
+}
+
+}  // namespace merlon::tls
