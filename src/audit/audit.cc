@@ -8,6 +8,7 @@
 #include <set>
 
 #include "audit/baseline.h"
+#include "audit/envoy/reader.h"
 #include "audit/nginx/files.h"
 #include "audit/nginx/reader.h"
 #include "audit/waive.h"
@@ -121,6 +122,10 @@ class Auditor {
         if (asked) refused(source->path, "the language that it is written in is not recognised");
         return;
       case Kind::kEnvoy:
+        note_kind(kind);
+        envoy::audit_file(source, parent_of(source->path), files_, options_, on_disk, reached_,
+                          out_);
+        return;
       case Kind::kMerlon:
       case Kind::kHaproxy:
       case Kind::kCaddy:
@@ -147,6 +152,12 @@ class Auditor {
     }
     const bool has_main = !reached_.empty();
     const std::size_t before = out_.kinds.size();
+    for (const std::string& path : all) {
+      const std::string extension = fs::path(path).extension().string();
+      if (extension != ".yaml" && extension != ".yml" && extension != ".json") continue;
+      const FileReader::Read got = files_.read(path, path);
+      if (got.source != nullptr && envoy::looks_like_bootstrap(got.source->text)) file(path);
+    }
     for (const std::string& path : all) {
       if (reached_.contains(path) || is_reached_by_link(path)) continue;
       // A link that nothing includes is switched off too; its target is read by its own name.
@@ -218,11 +229,7 @@ bool has_line_with(const std::vector<std::string_view>& lines, std::string_view 
 }
 
 Kind kind_of_yaml(std::string_view text, const std::vector<std::string_view>& lines) {
-  if (text.find("type.googleapis.com/envoy") != std::string_view::npos ||
-      has_line_with(lines, "static_resources:") || has_line_with(lines, "dynamic_resources:") ||
-      text.find("\"static_resources\"") != std::string_view::npos) {
-    return Kind::kEnvoy;
-  }
+  if (envoy::looks_like_envoy(text)) return Kind::kEnvoy;
   if (has_line_with(lines, "entryPoints:") || has_line_with(lines, "[entryPoints") ||
       text.find("\n  routers:") != std::string_view::npos ||
       text.find("[http.routers") != std::string_view::npos) {

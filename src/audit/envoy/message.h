@@ -55,8 +55,9 @@ class Message {
 
 /// A google.protobuf.Any: what stands beside "@type".
 struct Typed {
-  Message config;         ///< with TypedStruct already unwrapped
-  std::string_view type;  ///< "envoy.extensions.filters.http.router.v3.Router"; "" when none is said
+  Message config;  ///< with TypedStruct already unwrapped
+  std::string_view
+      type;  ///< "envoy.extensions.filters.http.router.v3.Router"; "" when none is said
   /// True when the type is the one called `name`, whichever its package: "Router".
   [[nodiscard]] bool is(std::string_view name) const noexcept;
 };

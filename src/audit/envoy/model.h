@@ -30,10 +30,10 @@ struct Filter {
 
 /// DownstreamTlsContext or UpstreamTlsContext.
 struct Tls {
-  Message at;          ///< the context
-  Message common;      ///< common_tls_context
-  Message params;      ///< tls_params
-  Message validation;  ///< validation_context, also out of the combined one
+  Message at;                         ///< the context
+  Message common;                     ///< common_tls_context
+  Message params;                     ///< tls_params
+  Message validation;                 ///< validation_context, also out of the combined one
   bool validation_elsewhere = false;  ///< a secret from a server says what is verified
   bool quic = false;
 };
@@ -41,11 +41,11 @@ struct Tls {
 struct Route {
   Message at;
   Message match;
-  Message action;          ///< `route`
+  Message action;  ///< `route`
   Message redirect;
-  Message direct;          ///< direct_response
+  Message direct;  ///< direct_response
   const struct VirtualHost* host = nullptr;
-  std::string path;        ///< "/v1/*", "/exact", "~regex"
+  std::string path;  ///< "/v1/*", "/exact", "~regex"
   [[nodiscard]] std::string label() const;
   [[nodiscard]] std::string_view cluster() const noexcept { return action.text("cluster"); }
 };
@@ -111,7 +111,7 @@ struct Upstream {
 struct Cluster {
   Message at;
   std::string_view name;
-  std::string_view type;  ///< discovery type, "STATIC" when absent
+  std::string_view type;    ///< discovery type, "STATIC" when absent
   std::string_view custom;  ///< kind of a cluster_type extension, such as "dynamic_forward_proxy"
   const Tls* tls = nullptr;
   bool transport_unknown = false;
@@ -130,7 +130,7 @@ struct Model {
   std::deque<FilterChain> chains;
   std::deque<Listener> listeners;
   std::deque<Cluster> clusters;
-  std::vector<Message> secrets;                       ///< static Secret resources
+  std::vector<Message> secrets;                        ///< static Secret resources
   std::map<std::string_view, const Cluster*> by_name;  ///< clusters
   /// Extension types and filter names that are not known here; not judged.
   std::vector<std::string_view> unknown;

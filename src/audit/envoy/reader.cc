@@ -1,0 +1,280 @@
+#include "audit/envoy/reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <deque>
+
+#include "audit/envoy/exposure.h"
+#include "audit/envoy/model.h"
+#include "audit/envoy/rules.h"
+
+namespace merlon::audit::envoy {
+namespace {
+
+constexpr std::array<std::string_view, 8> kConfigSources = {
+    "lds_config", "cds_config", "config_source", "eds_config",
+    "sds_config", "rds_config", "rtds_config",   "scoped_rds_config_source"};
+
+/// A file that the configuration takes resources from.
+struct Reference {
+  Mark at;
+  std::string path;
+};
+
+class Reading {
+ public:
+  Reading(const std::string& folder, FileReader& files, const Options& options, bool on_disk,
+          AuditResult& out)
+      : folder_(folder), files_(files), options_(options), on_disk_(on_disk), out_(out) {}
+
+  Model model;
+  bool from_server = false;  ///< some resources come from a management server
+
+  void file(const std::shared_ptr<const Source>& source) {
+    todo_.push_back(source);
+    while (!todo_.empty()) {
+      const std::shared_ptr<const Source> next = todo_.front();
+      todo_.pop_front();
+      if (seen_.insert(next->path).second) one(next);
+    }
+    for (const auto& [resource, kind] : late_) add_resource(model, resource, kind);
+    link(model);
+  }
+  [[nodiscard]] const std::set<std::string>& seen() const noexcept { return seen_; }
+
+ private:
+  void one(const std::shared_ptr<const Source>& source);
+  void document(const Node& root);
+  void resource(const Message& at);
+  void embedded(const Message& config_map);
+  void look(const Node& root);
+  void reference(const Reference& to);
+  void gap(const Mark& at, std::string what) {
+    const std::string path = at.source == nullptr ? std::string{} : at.source->path;
+    out_.gaps.push_back({at, path, std::move(what)});
+  }
+  void finding(std::string_view rule, Level level, const Mark& at, std::string message) {
+    Finding& added = out_.findings.emplace_back();
+    added.rule = rule;
+    added.level = level;
+    added.at = at;
+    added.message = std::move(message);
+  }
+  std::shared_ptr<const config::Tree> parse(const std::shared_ptr<const Source>& source);
+
+  const std::string& folder_;
+  FileReader& files_;
+  const Options& options_;
+  bool on_disk_;
+  AuditResult& out_;
+  std::deque<std::shared_ptr<const Source>> todo_;
+  std::set<std::string> seen_;
+  std::vector<std::pair<Message, ResourceKind>> late_;
+};
+
+std::shared_ptr<const config::Tree> Reading::parse(const std::shared_ptr<const Source>& source) {
+  config::ParseOptions how{.allow_aliases = true, .allow_tags = true, .allow_documents = true};
+  how.depth_max = options_.depth_max;
+  Diagnostics said;
+  auto tree = config::Tree::parse(source, how, said);
+  for (const Diagnostic& one : said.all()) {
+    Mark at = one.at;
+    if (!at.known()) at = Mark{source, 1, 1, 1};
+    if (tree == nullptr) gap(at, one.message);
+    finding("CFG-01", tree == nullptr ? Level::kHigh : Level::kMedium, at, one.message);
+  }
+  if (tree == nullptr && said.all().empty()) {
+    gap({source, 1, 1, 1}, "it could not be parsed");
+    finding("CFG-01", Level::kHigh, {source, 1, 1, 1}, "it could not be parsed");
+  }
+  return tree;
+}
+
+void Reading::one(const std::shared_ptr<const Source>& source) {
+  ++out_.counts.files;
+  out_.counts.lines += static_cast<std::uint64_t>(std::ranges::count(source->text, '\n'));
+  if (!source->text.empty() && !source->text.ends_with('\n')) ++out_.counts.lines;
+  out_.sources.push_back(source);
+  const auto tree = parse(source);
+  if (tree == nullptr) return;
+  model.trees.push_back(tree);
+  for (const Node& root : tree->documents()) document(root);
+}
+
+void Reading::document(const Node& root) {
+  if (root.is_null()) return;
+  const Message at(root);
+  if (at.has("api_version") && at.has("kind")) {
+    embedded(at);
+    return;
+  }
+  look(root);
+  if (root.is_sequence()) {
+    for (const Node& item : root.items()) resource(Message(item));
+  } else if (at.has("resources") && !at.has("static_resources")) {
+    for (const Node& item : at.list("resources")) resource(Message(item));
+  } else {
+    resource(at);
+  }
+}
+
+void Reading::resource(const Message& at) {
+  const Typed any = typed(at);
+  if (any.is("Resource") && at.has("resource")) return resource(at.message("resource"));
+  const ResourceKind kind = kind_of(any);
+  if (kind == ResourceKind::kUnknown) {
+    const std::string what = any.type.empty()
+                                 ? "it is no resource of Envoy's that is known by its fields"
+                                 : fmt::format("resources of type {} are not known", any.type);
+    gap(at.at(), what);
+    finding("CFG-01", any.type.empty() ? Level::kHigh : Level::kLow, at.at(), what);
+    return;
+  }
+  if (kind == ResourceKind::kEndpoints) {
+    late_.emplace_back(any.config, kind);  // they belong to clusters, which may be read later
+  } else {
+    add_resource(model, any.config, kind);
+  }
+}
+
+/// A Kubernetes ConfigMap that holds files: each is read as if it were one, with its lines where
+/// they are in the outer file.
+void Reading::embedded(const Message& config_map) {
+  const Message data = config_map.message("data");
+  bool any = false;
+  if (data) {
+    for (const config::Member& member : data.node()->members()) {
+      const std::string_view text = member.value.text();
+      if (!member.value.quoted() || !looks_like_envoy(text)) continue;
+      const Mark at = member.value.at();
+      auto inner = std::make_shared<Source>();
+      inner->path = at.source->path;
+      inner->text = std::string(at.line, '\n') + std::string(text);
+      const auto tree = parse(inner);
+      any = true;
+      if (tree == nullptr) continue;
+      model.trees.push_back(tree);
+      for (const Node& root : tree->documents()) {
+        if (root.is_mapping() && !Message(root).has("api_version")) document(root);
+      }
+    }
+  }
+  if (!any && looks_like_envoy(config_map.at().source->text)) {
+    gap(config_map.at(),
+        fmt::format("a Kubernetes object of kind {} is not read", config_map.text("kind")));
+  }
+}
+
+/// Counts keys and follows what names a file or a server.
+void Reading::look(const Node& root) {
+  std::vector<Reference> found;
+  walk(root, [&](const Node& node) {
+    out_.counts.directives += node.members().size();
+    for (const config::Member& member : node.members()) {
+      const std::string_view key = member.key.text();
+      if (!member.value.is_mapping() || key.empty()) continue;
+      const char first = key.front();
+      if (first != 'p' && !key.ends_with('g') && !key.ends_with('e')) continue;
+      const Message value(member.value);
+      if (is_field(key, "path_config_source")) {
+        found.push_back({value.at("path"), std::string(value.text("path"))});
+      } else if (std::ranges::any_of(kConfigSources,
+                                     [&](std::string_view s) { return is_field(key, s); })) {
+        if (const Node* path = value.field("path"); path != nullptr && path->is_scalar()) {
+          found.push_back({value.at("path"), std::string(path->text())});
+        } else if (!value.has("path_config_source")) {
+          from_server = true;
+        }
+      } else if (is_field(key, "ads_config")) {
+        from_server = true;
+      }
+    }
+  });
+  for (const Reference& one : found) reference(one);
+}
+
+void Reading::reference(const Reference& to) {
+  if (to.path.empty()) return;
+  ++out_.counts.includes;
+  if (!on_disk_) {
+    finding("CFG-02", Level::kInfo, to.at, fmt::format("{} was not read", to.path));
+    return gap(to.at, fmt::format("{} is not part of what was given", to.path));
+  }
+  if (out_.counts.includes > options_.includes_max) {
+    return gap(to.at, fmt::format("more than {} files are named", options_.includes_max));
+  }
+  std::vector<std::string> tries;
+  if (to.path.starts_with('/')) tries.push_back(to.path);
+  // A path of the host that it will run on: its end is looked for below the folder at hand.
+  for (std::size_t at = 0; at < to.path.size();) {
+    const std::size_t start = to.path[at] == '/' ? at + 1 : at;
+    tries.push_back(folder_ + "/" + to.path.substr(start));
+    at = to.path.find('/', start);
+    if (at == std::string::npos) break;
+  }
+  std::string refusal;
+  for (const std::string& path : tries) {
+    const FileReader::Read got = files_.read(path, path);
+    if (got.source != nullptr) {
+      todo_.push_back(got.source);
+      return;
+    }
+    if (!got.missing && refusal.empty()) refusal = got.refusal;
+  }
+  const std::string why = refusal.empty() ? fmt::format("{} was not found", to.path) : refusal;
+  finding("CFG-02", Level::kLow, to.at, why);
+  gap(to.at, why);
+}
+
+}  // namespace
+
+bool looks_like_bootstrap(std::string_view text) {
+  for (const char* word :
+       {"static_resources", "dynamic_resources", "staticResources", "dynamicResources"}) {
+    if (text.find(word) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
+bool looks_like_envoy(std::string_view text) {
+  if (looks_like_bootstrap(text)) return true;
+  for (const char* word :
+       {"type.googleapis.com/envoy", "load_assignment", "loadAssignment", "filter_chains",
+        "filterChains", "virtual_hosts", "virtualHosts", "overload_manager", "layered_runtime",
+        "envoy.filters.", "envoy.http_connection_manager"}) {
+    if (text.find(word) != std::string_view::npos) return true;
+  }
+  return false;
+}
+
+void audit_file(const std::shared_ptr<const Source>& main, const std::string& folder,
+                FileReader& files, const Options& options, bool on_disk,
+                std::set<std::string>& reached, AuditResult& out) {
+  Reading reading(folder, files, options, on_disk, out);
+  reading.file(main);
+  const std::int64_t now = options.now != 0
+                               ? options.now
+                               : std::chrono::duration_cast<std::chrono::seconds>(
+                                     std::chrono::system_clock::now().time_since_epoch())
+                                     .count();
+  Inspection inspection{reading.model, options, files, out, folder, now, on_disk};
+  run_rules(inspection);
+  map_exposure(inspection);
+  if (reading.from_server) {
+    inspection.not_checked(
+        "CFG-02", "some resources come from a management server: they are not in these files");
+  }
+  for (const std::string_view name : reading.model.unknown) {
+    const std::string shown(name);
+    if (std::ranges::find(out.unknown_directives, shown) != out.unknown_directives.end()) continue;
+    out.unknown_directives.push_back(shown);
+    ++out.counts.unknown_directives;
+  }
+  std::ranges::sort(out.unknown_directives);
+  reached.insert(reading.seen().begin(), reading.seen().end());
+}
+
+}  // namespace merlon::audit::envoy

@@ -1,0 +1,97 @@
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "audit/audit.h"
+#include "audit/envoy/model.h"
+#include "audit/finding.h"
+#include "audit/nginx/files.h"
+
+/// The rules for Envoy. One rule is one small function in the file of its family.
+namespace merlon::audit::envoy {
+
+/// What a rule sees and where it reports to.
+struct Inspection {
+  const Model& model;
+  const Options& options;
+  FileReader& files;  ///< for certificates and keys that the configuration names
+  AuditResult& out;
+  std::string folder;    ///< relative file names are looked up from here
+  std::int64_t now = 0;  ///< seconds since 1970 UTC
+  bool on_disk = false;  ///< the configuration was read from files
+
+  Finding& report(std::string_view rule, Level level, Mark at, std::string message);
+  /// Says once per rule why it was not judged.
+  void not_checked(std::string_view rule, std::string_view why);
+};
+
+struct RuleEntry {
+  std::string_view id;
+  void (*check)(Inspection&);  ///< nullptr: judged together with the rule before it
+};
+
+[[nodiscard]] std::span<const RuleEntry> exposure_rules();
+[[nodiscard]] std::span<const RuleEntry> tls_rules();
+[[nodiscard]] std::span<const RuleEntry> certificate_rules();
+[[nodiscard]] std::span<const RuleEntry> limit_rules();
+[[nodiscard]] std::span<const RuleEntry> header_rules();
+[[nodiscard]] std::span<const RuleEntry> path_rules();
+[[nodiscard]] std::span<const RuleEntry> forwarding_rules();
+[[nodiscard]] std::span<const RuleEntry> upstream_rules();
+[[nodiscard]] std::span<const RuleEntry> cors_rules();
+[[nodiscard]] std::span<const RuleEntry> identity_rules();
+[[nodiscard]] std::span<const RuleEntry> access_rules();
+[[nodiscard]] std::span<const RuleEntry> logging_rules();
+[[nodiscard]] std::span<const RuleEntry> config_rules();
+
+/// Runs every rule. Options.only_rules is applied to what comes out.
+void run_rules(Inspection& inspection);
+/// Ids of all rules for Envoy, sorted.
+[[nodiscard]] std::vector<std::string_view> rule_ids();
+
+// Helpers that several families share.
+
+/// True for a connection manager that outside clients reach: not loopback, not egress, not behind
+/// mandatory client certificates of a mesh.
+[[nodiscard]] bool is_edge(const Hcm& hcm);
+/// True when the chain demands and verifies a client certificate.
+[[nodiscard]] bool has_mutual_tls(const FilterChain& chain);
+/// The configuration of filter `kind` on a route, its virtual host or its route table, innermost
+/// first; absent when none.
+[[nodiscard]] Typed override_of(const Route& route, const Filter& filter);
+/// True when the filter does nothing for this route.
+[[nodiscard]] bool is_disabled(const Route& route, const Filter& filter);
+/// True when a filter of this kind decides who may pass.
+[[nodiscard]] bool is_access_kind(std::string_view kind) noexcept;
+/// True when any filter of the connection manager decides who may pass, by path at least.
+[[nodiscard]] bool has_access_control(const Hcm& hcm);
+/// Labels of all its routes, sorted.
+[[nodiscard]] std::vector<std::string> labels(const Hcm& hcm);
+[[nodiscard]] std::vector<std::string> sorted(std::vector<std::string> words);
+/// "a, b and 3 more".
+[[nodiscard]] std::string join_some(std::span<const std::string> words, std::size_t shown = 4);
+/// Clusters that the action of a route may lead to, by name.
+[[nodiscard]] std::vector<std::string_view> clusters_of(const Route& route);
+/// Header mutations `field` (request_headers_to_remove, …) of the route, its host and its table.
+[[nodiscard]] bool removes_header(const Route& route, std::string_view field,
+                                  std::string_view header);
+[[nodiscard]] bool is_true_for_any(const Message& rule) noexcept;
+/// Visits every node below `root`, parents first.
+template <class F>
+void walk(const Node& root, F&& visit) {
+  std::vector<const Node*> todo{&root};
+  while (!todo.empty()) {
+    const Node* node = todo.back();
+    todo.pop_back();
+    visit(*node);
+    for (const Node& item : node->items()) todo.push_back(&item);
+    for (const config::Member& member : node->members()) todo.push_back(&member.value);
+  }
+}
+
+}  // namespace merlon::audit::envoy

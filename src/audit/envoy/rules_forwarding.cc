@@ -1,0 +1,137 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "audit/envoy/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::envoy {
+namespace {
+
+void check_client_address(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    const Message internal = hcm.at.message("internal_address_config");
+    for (const Node& one : internal.list("cidr_ranges")) {
+      const Message range(one);
+      const auto bits = range.number("prefix_len");
+      const bool v6 = range.text("address_prefix").find(':') != std::string_view::npos;
+      if (bits.value_or(32) >= (v6 ? 16U : 8U)) continue;
+      in.report("XFF-01", Level::kHigh, range.at("address_prefix"),
+                fmt::format("{}/{} counts as internal: its clients may send x-envoy headers",
+                            range.text("address_prefix"), bits.value_or(0)));
+    }
+    if (!is_edge(hcm) || hcm.at.is_true("use_remote_address")) continue;
+    if (hcm.at.has("original_ip_detection_extensions")) continue;
+    const bool proxied = std::ranges::any_of(
+        hcm.listener->listener_filters, [](const Filter& f) { return f.is("proxy_protocol"); });
+    const bool inbound = hcm.listener->at.text("traffic_direction") == "INBOUND";
+    Finding& finding = in.report(
+        "XFF-01", inbound || proxied ? Level::kMedium : Level::kHigh,
+        hcm.at.at("use_remote_address"),
+        "the client's own X-Forwarded-For says who it is: expected use_remote_address: true");
+    finding.confidence = Confidence::kLikely;
+    finding.affected = labels(hcm);
+    finding.evidence = "X-Forwarded-For: 127.0.0.1";
+  }
+}
+
+void check_append(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    if (!hcm.at.is_true("skip_xff_append")) continue;
+    if (hcm.listener->is_egress() || hcm.listener->is_local()) continue;
+    in.report("XFF-02", Level::kMedium, hcm.at.at("skip_xff_append"),
+              "X-Forwarded-For goes on as the client wrote it: expected skip_xff_append: false");
+  }
+}
+
+void check_proxy_protocol(Inspection& in) {
+  for (const Listener& listener : in.model.listeners) {
+    for (const Filter& filter : listener.listener_filters) {
+      if (!filter.is("proxy_protocol") || listener.is_local()) continue;
+      if (!filter.config.is_true("allow_requests_without_proxy_protocol")) continue;
+      in.report("XFF-03", Level::kHigh, filter.config.at("allow_requests_without_proxy_protocol"),
+                "connections with and without PROXY protocol are taken: who connects directly "
+                "may claim any address");
+    }
+  }
+}
+
+void check_client_certificate_header(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    const std::string_view details = hcm.at.text("forward_client_cert_details");
+    if (details != "APPEND_FORWARD" && details != "ALWAYS_FORWARD_ONLY") continue;
+    if (hcm.listener->is_local() || hcm.listener->is_egress()) continue;
+    if (details == "APPEND_FORWARD" && has_mutual_tls(*hcm.chain)) continue;
+    in.report("XFF-04", Level::kHigh, hcm.at.at("forward_client_cert_details"),
+              fmt::format("{} passes a client's own x-forwarded-client-cert on: expected "
+                          "SANITIZE_SET",
+                          details))
+        .evidence = "x-forwarded-client-cert: Subject=\"CN=admin\"";
+  }
+}
+
+void check_forwarded_host(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    if (!is_edge(hcm) || hcm.at.is_true("use_remote_address") || hcm.routes == nullptr) continue;
+    std::vector<std::string> open;
+    for (const Route* route : hcm.all_routes()) {
+      if (!route->action) continue;
+      if (!removes_header(*route, "request_headers_to_remove", "x-forwarded-host")) {
+        open.push_back(route->label());
+      }
+    }
+    if (open.empty()) continue;
+    Finding& finding = in.report("HST-03", Level::kMedium, hcm.at.at(),
+                                 "X-Forwarded-Host and X-Forwarded-Proto of the client go on to "
+                                 "the upstream");
+    finding.affected = sorted(std::move(open));
+    finding.confidence = Confidence::kLikely;
+    finding.evidence = "X-Forwarded-Host: attacker.test";
+  }
+}
+
+void check_host_rewrite(Inspection& in) {
+  for (const Route& route : in.model.routes) {
+    const Message& action = route.action;
+    if (!action.has("host_rewrite_header")) continue;
+    const bool dynamic = std::ranges::any_of(clusters_of(route), [&](std::string_view name) {
+      const Cluster* cluster = in.model.cluster(name);
+      return cluster != nullptr && cluster->custom == "dynamic_forward_proxy";
+    });
+    if (dynamic) continue;  // SSR-01 says it
+    in.report("HST-01", Level::kMedium, action.at("host_rewrite_header"),
+              fmt::format("the upstream's Host is what the client writes into {}",
+                          action.text("host_rewrite_header")))
+        .affected = {route.label()};
+  }
+}
+
+void check_unknown_hosts(Inspection& in) {
+  for (const RouteConfig& config : in.model.route_configs) {
+    const bool edge = std::ranges::any_of(config.users, [](const Hcm* h) { return is_edge(*h); });
+    if (!edge || config.hosts.size() != 1) continue;
+    const VirtualHost& host = *config.hosts.front();
+    const auto star = std::ranges::find(host.domains, "*");
+    if (star == host.domains.end()) continue;
+    const bool serves =
+        std::ranges::any_of(host.routes, [](const Route* r) { return bool(r->action); });
+    if (!serves) continue;
+    Finding& finding = in.report("HST-02", Level::kMedium, host.at.at("domains"),
+                                 "every Host is served: expected the names that are meant");
+    finding.confidence = Confidence::kLikely;
+    finding.evidence = "Host: attacker.test";
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"XFF-01", check_client_address}, {"XFF-02", check_append},
+    {"XFF-03", check_proxy_protocol}, {"XFF-04", check_client_certificate_header},
+    {"HST-01", check_host_rewrite},   {"HST-02", check_unknown_hosts},
+    {"HST-03", check_forwarded_host},
+};
+
+}  // namespace
+
+std::span<const RuleEntry> forwarding_rules() { return kRules; }
+
+}  // namespace merlon::audit::envoy

@@ -1,0 +1,200 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "audit/envoy/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::envoy {
+namespace {
+
+std::string first_host(const Cluster& cluster) {
+  for (const Upstream& one : cluster.endpoints) {
+    if (!is_loopback(one.host)) return fmt::format("{}:{}", one.host, one.port);
+  }
+  return {};
+}
+
+void check_cleartext(Inspection& in) {
+  for (const Cluster& cluster : in.model.clusters) {
+    if (cluster.tls != nullptr || cluster.transport_unknown) continue;
+    const std::string host = first_host(cluster);
+    if (host.empty()) continue;
+    const bool port_of_tls = host.ends_with(":443");
+    const bool inside = std::ranges::all_of(
+        cluster.endpoints, [](const Upstream& one) { return is_private(one.host); });
+    Finding& finding = in.report("UPS-01",
+                                 port_of_tls ? Level::kHigh
+                                 : inside    ? Level::kLow
+                                             : Level::kMedium,
+                                 cluster.at.at(),
+                                 fmt::format("{} is spoken to in clear ({})", cluster.name, host));
+    finding.confidence = inside ? Confidence::kLikely : Confidence::kCertain;
+  }
+}
+
+bool has_names(const Message& validation) {
+  return validation.has("match_typed_subject_alt_names") ||
+         validation.has("match_subject_alt_names") || validation.has("verify_subject_alt_name") ||
+         validation.has("verify_certificate_spki") || validation.has("verify_certificate_hash") ||
+         validation.has("custom_validator_config");
+}
+
+bool checks_names_itself(const Cluster& cluster) {
+  if (cluster.tls->at.is_true("auto_san_validation")) return true;
+  const Message options = cluster.at.message("typed_extension_protocol_options");
+  if (!options) return false;
+  for (const config::Member& member : options.node()->members()) {
+    const Message upstream = Message(member.value).message("upstream_http_protocol_options");
+    if (upstream.is_true("auto_san_validation")) return true;
+  }
+  return false;
+}
+
+bool sends_name_itself(const Cluster& cluster) {
+  if (cluster.tls->at.is_true("auto_host_sni")) return true;
+  const Message options = cluster.at.message("typed_extension_protocol_options");
+  if (!options) return false;
+  for (const config::Member& member : options.node()->members()) {
+    if (Message(member.value).path("upstream_http_protocol_options").is_true("auto_sni")) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void check_verification(Inspection& in) {
+  for (const Cluster& cluster : in.model.clusters) {
+    if (cluster.tls == nullptr || cluster.tls->validation_elsewhere) continue;
+    const Message& check = cluster.tls->validation;
+    const bool untrusted = check.text("trust_chain_verification") == "ACCEPT_UNTRUSTED";
+    const bool anchored =
+        check.has("trusted_ca") || check.has("system_root_certs") ||
+        check.has("ca_certificate_provider_instance") || check.has("verify_certificate_spki") ||
+        check.has("verify_certificate_hash") || check.has("custom_validator_config");
+    if (untrusted || !anchored) {
+      const Mark at = untrusted ? check.at("trust_chain_verification") : cluster.tls->at.at();
+      in.report("UPS-02", cluster.is_local() ? Level::kLow : Level::kHigh, at,
+                untrusted
+                    ? fmt::format("{}: certificates of any issuer are accepted", cluster.name)
+                    : fmt::format("{}: the certificate is not verified: there is no trusted_ca",
+                                  cluster.name))
+          .remediation = "validation_context with trusted_ca, and auto_san_validation: true";
+      continue;
+    }
+    const bool names = has_names(check) || checks_names_itself(cluster);
+    const bool sni = cluster.tls->at.has("sni") || sends_name_itself(cluster);
+    if (names && sni) continue;
+    if (names && cluster.is_local()) continue;
+    in.report("UPS-03", names ? Level::kLow : Level::kMedium, cluster.tls->at.at(),
+              names ? fmt::format("{}: no server name is sent", cluster.name)
+                    : fmt::format("{}: any name that the authority signed is accepted: expected "
+                                  "match_typed_subject_alt_names",
+                                  cluster.name));
+  }
+}
+
+void check_versions(Inspection& in) {
+  for (const Cluster& cluster : in.model.clusters) {
+    if (cluster.tls == nullptr) continue;
+    const Message& params = cluster.tls->params;
+    for (const char* key : {"tls_minimum_protocol_version", "tls_maximum_protocol_version"}) {
+      const std::string_view version = params.text(key);
+      if (version != "TLSv1_0" && version != "TLSv1_1") continue;
+      in.report("UPS-04", Level::kMedium, params.at(key),
+                fmt::format("{} may be spoken to with {}: expected TLSv1_2 or newer", cluster.name,
+                            version));
+      break;
+    }
+  }
+}
+
+void check_resolvers(Inspection& in) {
+  const auto judge = [&](const Message& holder) {
+    for (const Node& one : holder.list("resolvers")) {
+      const Message socket = Message(one).message("socket_address");
+      const std::string_view host = socket.text("address");
+      const auto ip = IpAddress::parse(host);
+      if (!ip || is_private(host)) continue;
+      in.report("UPS-05", Level::kLow, socket.at("address"),
+                fmt::format("names are resolved by {} on the open Internet", host));
+    }
+  };
+  const auto holders = [&](const Message& at) {
+    judge(at.message("dns_resolution_config"));
+    judge(at.path("typed_dns_resolver_config.typed_config"));
+  };
+  for (const Cluster& cluster : in.model.clusters) holders(cluster.at);
+  holders(in.model.bootstrap());
+}
+
+void check_stale_names(Inspection& in) {
+  for (const Cluster& cluster : in.model.clusters) {
+    if (cluster.type != "STATIC") continue;
+    for (const Upstream& one : cluster.endpoints) {
+      if (one.host.empty() || IpAddress::parse(one.host)) continue;
+      in.report("UPS-06", Level::kInfo, one.at.message("socket_address").at("address"),
+                fmt::format("{} is STATIC, and {} is a name: it is not resolved", cluster.name,
+                            one.host));
+      break;
+    }
+  }
+}
+
+/// Values that documentation and templates put where a secret belongs.
+bool is_placeholder(std::string_view text) {
+  if (text.size() < 6) return true;
+  constexpr std::string_view kMarks[] = {"${", "{{", "<", "%", "$("};
+  return std::ranges::any_of(kMarks, [&](std::string_view mark) { return text.starts_with(mark); });
+}
+
+void report_secret(Inspection& in, const Mark& at, std::string what) {
+  Finding& finding = in.report("UPS-07", Level::kHigh, at, std::move(what));
+  finding.hide_source = true;
+  finding.remediation = "name a file, or take the secret from SDS";
+}
+
+void check_header_credentials(Inspection& in, const Node& node) {
+  for (const Node& one : Message(node).list("request_headers_to_add")) {
+    const Message header = Message(one).message("header");
+    const std::string_view key = header.text("key");
+    const std::string_view value = header.text("value");
+    const bool secret = ascii::iequals(key, "authorization") || ascii::iequals(key, "x-api-key") ||
+                        ascii::iequals(key, "proxy-authorization");
+    const bool format = value.find('%') != std::string_view::npos;
+    if (!secret || format || is_placeholder(value)) continue;
+    report_secret(
+        in, header.at("value"),
+        fmt::format("the credential that goes out as {} stands in the configuration", key));
+  }
+}
+
+void check_credentials(Inspection& in) {
+  for (const auto& tree : in.model.trees) {
+    for (const Node& root : tree->documents()) {
+      walk(root, [&](const Node& node) {
+        if (!node.is_mapping()) return;
+        const Message at(node);
+        check_header_credentials(in, node);
+        if (const Message generic = at.path("generic_secret.secret")) {
+          if (generic.has("inline_string") && !is_placeholder(generic.text("inline_string"))) {
+            report_secret(
+                in, generic.at("inline_string"),
+                fmt::format("the secret {} stands in the configuration", at.text("name")));
+          }
+        }
+      });
+    }
+  }
+}
+
+constexpr RuleEntry kRules[] = {{"UPS-01", check_cleartext},  {"UPS-02", check_verification},
+                                {"UPS-03", nullptr},          {"UPS-04", check_versions},
+                                {"UPS-05", check_resolvers},  {"UPS-06", check_stale_names},
+                                {"UPS-07", check_credentials}};
+
+}  // namespace
+
+std::span<const RuleEntry> upstream_rules() { return kRules; }
+
+}  // namespace merlon::audit::envoy
