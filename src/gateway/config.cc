@@ -36,36 +36,6 @@ void check_listener(const ListenerConfig& listener, Reader& reader) {
   }
 }
 
-const Object<ListenerConfig>& listener_schema() {
-  static const auto schema =
-      Object<ListenerConfig>("listener", "An address that clients connect to.")
-          .required("name", &ListenerConfig::name, config::name(), "Its name in logs and waivers.")
-          .required("address", &ListenerConfig::address, config::endpoint(),
-                    "Where it listens; `0.0.0.0` or `[::]` is every address of the host.")
-          .field("redirect_from", &ListenerConfig::redirect_from, config::port(),
-                 "A port without TLS on the same address: GET and HEAD without credentials are "
-                 "sent to https with 308, anything else is answered 403.")
-          .field("proxy_protocol", &ListenerConfig::proxy_protocol, config::boolean(),
-                 "Whether each connection begins with a PROXY line or block; it is believed from "
-                 "`trusted_proxies` only.")
-          .field("allow_from", &ListenerConfig::allow_from,
-                 config::list_of(config::located(config::cidr()), 1, 1024),
-                 "Whose connections are accepted, others are dropped; everyone's without it.")
-          .field("serve", &ListenerConfig::serve,
-                 config::list_of(config::words<Served>({{"api", Served::kApi},
-                                                        {"health", Served::kHealth},
-                                                        {"metrics", Served::kMetrics}}),
-                                 1, 3),
-                 "What it answers with. `health` and `metrics` need `allow_from` or a loopback "
-                 "address.")
-          .field("tls", &ListenerConfig::tls, config::object(tls::listener_tls_schema()),
-                 "Certificates; may be absent on loopback addresses only, or with a waiver of "
-                 "`cleartext-listener`.")
-          .mark(&ListenerConfig::at)
-          .check(check_listener);
-  return schema;
-}
-
 void check_limits(const LimitsConfig& limits, Reader& reader) {
   if (!limits.connections_per_client.is_default() &&
       *limits.connections_per_client > *limits.connections) {
@@ -146,6 +116,36 @@ const Object<AdminConfig>& admin_schema() {
 
 bool ListenerConfig::serves(Served what) const noexcept {
   return std::ranges::find(*serve, what) != serve->end();
+}
+
+const Object<ListenerConfig>& listener_schema() {
+  static const auto schema =
+      Object<ListenerConfig>("listener", "An address that clients connect to.")
+          .required("name", &ListenerConfig::name, config::name(), "Its name in logs and waivers.")
+          .required("address", &ListenerConfig::address, config::endpoint(),
+                    "Where it listens; `0.0.0.0` or `[::]` is every address of the host.")
+          .field("redirect_from", &ListenerConfig::redirect_from, config::port(),
+                 "A port without TLS on the same address: GET and HEAD without credentials are "
+                 "sent to https with 308, anything else is answered 403.")
+          .field("proxy_protocol", &ListenerConfig::proxy_protocol, config::boolean(),
+                 "Whether each connection begins with a PROXY line or block; it is believed from "
+                 "`trusted_proxies` only.")
+          .field("allow_from", &ListenerConfig::allow_from,
+                 config::list_of(config::located(config::cidr()), 1, 1024),
+                 "Whose connections are accepted, others are dropped; everyone's without it.")
+          .field("serve", &ListenerConfig::serve,
+                 config::list_of(config::words<Served>({{"api", Served::kApi},
+                                                        {"health", Served::kHealth},
+                                                        {"metrics", Served::kMetrics}}),
+                                 1, 3),
+                 "What it answers with. `health` and `metrics` need `allow_from` or a loopback "
+                 "address.")
+          .field("tls", &ListenerConfig::tls, config::object(tls::listener_tls_schema()),
+                 "Certificates; may be absent on loopback addresses only, or with a waiver of "
+                 "`cleartext-listener`.")
+          .mark(&ListenerConfig::at)
+          .check(check_listener);
+  return schema;
 }
 
 const Object<Config>& config_schema() {

@@ -72,5 +72,7 @@ struct Config {
 /// The schema of the whole file: reading, `merlon schema`, the reference and `merlon show` come
 /// from it.
 [[nodiscard]] const config::Object<Config>& config_schema();
+/// Of one item under `listeners`.
+[[nodiscard]] const config::Object<ListenerConfig>& listener_schema();
 
 }  // namespace merlon::gateway

@@ -1,0 +1,232 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "config/catalogue.h"
+#include "config/shown.h"
+#include "config/waivers.h"
+#include "gateway/compile_parts.h"
+
+/// The rules of the baseline: what a configuration may not do without a waiver, or at all.
+namespace merlon::gateway {
+namespace {
+
+using config::Reader;
+using config::shown;
+
+bool covers(const Cidr& outer, const Cidr& inner) {
+  return outer.prefix_bits <= inner.prefix_bits && outer.network.is_v6() == inner.network.is_v6() &&
+         outer.contains(inner.network);
+}
+
+/// The share of all addresses of one family that the blocks hold. Blocks lie in each other or
+/// apart, so that those that lie in none add up; powers of two add exactly.
+double share(const std::vector<Located<Cidr>>& blocks, bool v6) {
+  double sum = 0;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    if (blocks[i]->network.is_v6() != v6) continue;
+    bool inside = false;
+    for (std::size_t j = 0; j < blocks.size() && !inside; ++j) {
+      inside = i != j && covers(*blocks[j], *blocks[i]) && (*blocks[j] != *blocks[i] || j < i);
+    }
+    if (!inside) sum += std::ldexp(1.0, -int{blocks[i]->prefix_bits});
+  }
+  return sum;
+}
+
+bool is_everyone(const std::vector<Located<Cidr>>& blocks) {
+  return share(blocks, false) >= 1.0 || share(blocks, true) >= 1.0;
+}
+
+/// A block that lies in another changes nothing.
+void judge_overlaps(const std::vector<Located<Cidr>>& blocks, CompileContext& context) {
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    for (std::size_t j = 0; j < blocks.size(); ++j) {
+      if (i == j || !covers(*blocks[j], *blocks[i])) continue;
+      if (*blocks[j] == *blocks[i] && j > i) continue;
+      context.reader.error(blocks[i].at,
+                           fmt::format("{} changes nothing: {} holds it already",
+                                       blocks[i]->to_string(), blocks[j]->to_string()),
+                           "remove it");
+      break;
+    }
+  }
+}
+
+void judge_allow_from(const ListenerConfig& listener, CompileContext& context) {
+  if (is_everyone(listener.allow_from)) {
+    context.reader.error(listener.allow_from.front().at,
+                         "`allow_from` holds every address, so it limits nothing",
+                         "leave it out, or name the networks that may connect");
+  }
+  judge_overlaps(listener.allow_from, context);
+}
+
+void judge_exposure(const ListenerConfig& listener, CompileContext& context) {
+  const bool loopback = listener.address->address.is_loopback();
+  if (listener.serves(Served::kApi) && !listener.tls.has_value() && !loopback) {
+    static_cast<void>(context.reader.require_waived(
+        "cleartext-listener", listener.at,
+        fmt::format("the listener {} serves the API without TLS on an address that is not loopback",
+                    shown(listener.name))));
+  }
+  const bool status = listener.serves(Served::kHealth) || listener.serves(Served::kMetrics);
+  if (status && !loopback && listener.allow_from.empty()) {
+    static_cast<void>(context.reader.require_waived(
+        "status-page-exposed", listener.serve.at,
+        "`health` and `metrics` need `allow_from` or a loopback address"));
+  }
+}
+
+/// One address that the gateway binds, with its place.
+struct Bound {
+  Endpoint endpoint;
+  Mark at;
+};
+
+bool collide(const Endpoint& a, const Endpoint& b) {
+  if (a.port != b.port || a.address.is_v6() != b.address.is_v6()) return false;
+  return a.address == b.address || a.address.is_unspecified() || b.address.is_unspecified();
+}
+
+std::vector<Bound> bound_addresses(const Config& config) {
+  std::vector<Bound> all;
+  for (const ListenerConfig& listener : config.listeners) {
+    all.push_back({.endpoint = *listener.address, .at = listener.address.at});
+    if (!listener.redirect_from.has_value()) continue;
+    all.push_back(
+        {.endpoint = {.address = listener.address->address, .port = **listener.redirect_from},
+         .at = listener.redirect_from->at});
+  }
+  if (config.admin.address.has_value()) {
+    all.push_back({.endpoint = **config.admin.address, .at = config.admin.address->at});
+  }
+  return all;
+}
+
+void judge_collisions(const Config& config, CompileContext& context) {
+  const std::vector<Bound> all = bound_addresses(config);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      if (!collide(all[i].endpoint, all[j].endpoint)) continue;
+      context.reader.error(
+          all[i].at, fmt::format("{} is taken already", all[i].endpoint.to_string()),
+          fmt::format("{} is bound at {}", all[j].endpoint.to_string(), all[j].at.to_string()));
+      break;
+    }
+  }
+}
+
+/// A gateway that forwards to itself serves until it has no connection left.
+void judge_loops(const Config& config, CompileContext& context) {
+  for (const auto& [name, upstream] : config.upstreams) {
+    for (const EndpointConfig& endpoint : upstream.endpoints) {
+      for (const ListenerConfig& listener : config.listeners) {
+        const Endpoint& own = *listener.address;
+        const bool same = own == *endpoint.address;
+        const bool here = own.address.is_unspecified() && own.port == endpoint.address->port &&
+                          endpoint.address->address.is_loopback();
+        if (!same && !here) continue;
+        context.reader.error(endpoint.address.at,
+                             fmt::format("{} is the listener {} of this gateway",
+                                         endpoint.address->to_string(), shown(listener.name)));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+bool granted(CompileContext& context, std::string_view slug, const Mark& at, std::string message) {
+  config::Waivers* waivers = context.reader.waivers();
+  if (waivers == nullptr || waivers->find(slug, context.reader.place()) == nullptr) return false;
+  return context.reader.require_waived(slug, at, std::move(message));
+}
+
+void refuse_always(CompileContext& context, std::string_view slug, const Mark& at,
+                   std::string message) {
+  const config::Rule* rule = config::find_rule(slug);
+  context.reader.diagnostics().add({.severity = Severity::kError,
+                                    .at = at,
+                                    .message = std::move(message),
+                                    .help = rule != nullptr ? std::string(rule->remediation) : "",
+                                    .rule = std::string(slug)});
+}
+
+void judge_trust(const Config& config, CompileContext& context) {
+  if (is_everyone(config.trusted_proxies)) {
+    refuse_always(context, "realip-trust-all", config.trusted_proxies.front().at,
+                  "`trusted_proxies` holds every address, so anyone could claim to be any client");
+  }
+  judge_overlaps(config.trusted_proxies, context);
+  for (const ListenerConfig& listener : config.listeners) {
+    if (!*listener.proxy_protocol || context.root.find("trusted_proxies") != nullptr) continue;
+    refuse_always(context, "proxy-protocol-untrusted", listener.proxy_protocol.at,
+                  "`proxy_protocol` without `trusted_proxies` believes nobody");
+  }
+}
+
+void judge_listeners(const Config& config, CompileContext& context) {
+  const Reader::Step step(context.reader, "listeners");
+  for (const ListenerConfig& listener : config.listeners) {
+    const Reader::Step name(context.reader, listener.name);
+    judge_exposure(listener, context);
+    judge_allow_from(listener, context);
+  }
+  judge_collisions(config, context);
+}
+
+void judge_upstreams(const Config& config, CompileContext& context) {
+  const Reader::Step step(context.reader, "upstreams");
+  for (const auto& [name, upstream] : config.upstreams) {
+    const Reader::Step here(context.reader, name);
+    if (upstream.tls.has_value()) continue;
+    const auto far = std::ranges::find_if(upstream.endpoints, [](const EndpointConfig& endpoint) {
+      return !endpoint.address->address.is_loopback();
+    });
+    if (far == upstream.endpoints.end()) continue;
+    static_cast<void>(context.reader.require_waived(
+        "upstream-cleartext", far->address.at,
+        fmt::format("the upstream {} is reached without TLS at {}, which is not loopback",
+                    shown(name), far->address->to_string())));
+  }
+  judge_loops(config, context);
+}
+
+void judge_admin(const Config& config, CompileContext& context) {
+  const auto& address = config.admin.address;
+  if (address.has_value() && !(*address)->address.is_loopback()) {
+    refuse_always(context, "admin-interface-exposed", address->at,
+                  "`admin.address` is not a loopback address");
+  }
+  const Reader::Step log(context.reader, "log");
+  const Reader::Step access(context.reader, "access");
+  if (config.log.access->written == "off") {
+    static_cast<void>(context.reader.require_waived("access-log-off", config.log.access.at,
+                                                    "the access log is switched off"));
+  }
+}
+
+void judge_host_names(const Config& config, const std::vector<ListenerCertificates>& certificates,
+                      CompileContext& context) {
+  const Reader::Step step(context.reader, "routes");
+  for (const RouteConfig& route : config.routes) {
+    const Reader::Step here(context.reader, route.name);
+    for (const Located<std::string>& host : route.match.hosts) {
+      const bool covered =
+          std::ranges::any_of(certificates, [&](const auto& c) { return c.covers(*host); });
+      if (covered || *host == "*") continue;
+      std::string message = fmt::format(
+          "no certificate of a listener carries {}, so nobody can ask for it", shown(*host));
+      if (context.bad_certificate == BadCertificate::kCloseNames) {
+        context.reader.diagnostics().warning(host.at, std::move(message));
+      } else {
+        static_cast<void>(
+            context.reader.require_waived("cert-san-mismatch", host.at, std::move(message)));
+      }
+    }
+  }
+}
+
+}  // namespace merlon::gateway

@@ -1,0 +1,272 @@
+#include "gateway/compile.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "config/shown.h"
+#include "gateway/compile_parts.h"
+#include "gateway/router.h"
+
+namespace merlon::gateway {
+namespace {
+
+using config::Node;
+using config::Reader;
+using config::shown;
+
+/// The endpoints in the order in which round robin takes them: as often as their weight says, and
+/// spread evenly (A B A A for 3 to 1), so that none gets its share in one burst.
+std::vector<Endpoint> spread(const std::vector<EndpointConfig>& endpoints) {
+  std::uint32_t divisor = 0;
+  for (const EndpointConfig& endpoint : endpoints) divisor = std::gcd(divisor, endpoint.weight);
+  std::int64_t total = 0;
+  for (const EndpointConfig& endpoint : endpoints) total += endpoint.weight / divisor;
+  std::vector<std::int64_t> credit(endpoints.size());
+  std::vector<Endpoint> order;
+  for (std::int64_t turn = 0; turn < total; ++turn) {
+    for (std::size_t i = 0; i < endpoints.size(); ++i) credit[i] += endpoints[i].weight / divisor;
+    const auto best = static_cast<std::size_t>(std::ranges::max_element(credit) - credit.begin());
+    credit[best] -= total;
+    order.push_back(*endpoints[best].address);
+  }
+  return order;
+}
+
+std::string_view level_name(LogLevel level) {
+  switch (level) {
+    case LogLevel::kError:
+      return "error";
+    case LogLevel::kWarning:
+      return "warning";
+    case LogLevel::kInfo:
+      return "info";
+    case LogLevel::kDebug:
+      return "debug";
+  }
+  return "info";
+}
+
+std::string log_target(const config::FilePath& file) {
+  if (file.written == "off") return {};
+  return file.written == "-" ? file.written : file.path;
+}
+
+class Compiler {
+ public:
+  Compiler(const Config& config, CompileContext& context)
+      : config_(config),
+        context_(context),
+        names_(raw_names(context.root, config)),
+        plan_(std::make_shared<Plan>()) {}
+
+  std::shared_ptr<Plan> run() {
+    judge_trust(config_, context_);
+    judge_listeners(config_, context_);
+    judge_upstreams(config_, context_);
+    judge_admin(config_, context_);
+    compile_process();
+    compile_listeners();
+    compile_upstreams();
+    compile_routes();
+    judge_whole();
+    return plan_;
+  }
+
+ private:
+  Reader& reader() { return context_.reader; }
+
+  void compile_process() {
+    for (const auto& block : config_.trusted_proxies) plan_->trusted_proxies.push_back(*block);
+    const LimitsConfig& limits = config_.limits;
+    plan_->limits = {.workers = limits.workers.has_value() ? **limits.workers : 0,
+                     .connections = *limits.connections,
+                     .connections_per_client = *limits.connections_per_client,
+                     .requests_in_flight = *limits.requests_in_flight,
+                     .memory_bytes = *limits.memory_bytes};
+    plan_->timeouts = config_.timeouts;
+    if (config_.admin.address.has_value()) plan_->admin_address = **config_.admin.address;
+    if (config_.admin.socket.has_value()) plan_->admin_socket = config_.admin.socket->path;
+    plan_->access_log = log_target(*config_.log.access);
+    plan_->process_log = log_target(config_.log.process);
+    plan_->log_level = level_name(config_.log.level);
+  }
+
+  void compile_listeners() {
+    const Reader::Step step(reader(), "listeners");
+    for (const ListenerConfig& from : config_.listeners) {
+      const Reader::Step here(reader(), from.name);
+      Listener listener{.name = from.name,
+                        .index = plan_->listeners.size(),
+                        .at = from.at,
+                        .address = *from.address,
+                        .tls = nullptr,
+                        .redirect_to_port = {},
+                        .proxy_protocol = *from.proxy_protocol,
+                        .allow_from = {},
+                        .serve = {.api = from.serves(Served::kApi),
+                                  .health = from.serves(Served::kHealth),
+                                  .metrics = from.serves(Served::kMetrics)}};
+      for (const auto& block : from.allow_from) listener.allow_from.push_back(*block);
+      ListenerCertificates certificates = compile_tls(from, context_);
+      listener.tls = certificates.context;
+      if (listener.serve.api) {
+        if (from.tls.has_value())
+          certificates_.push_back(std::move(certificates));
+        else
+          api_in_clear_ = true;
+      }
+      plan_->listeners.push_back(listener);
+      if (from.redirect_from.has_value()) add_redirect(from, std::move(listener));
+    }
+  }
+
+  /// The listener that `redirect_from` stands for. Its name cannot be one of the file's: names have
+  /// no colon.
+  void add_redirect(const ListenerConfig& from, Listener listener) {
+    listener.redirect_to_port = listener.address.port;
+    listener.address.port = **from.redirect_from;
+    listener.name = fmt::format("{}:{}", from.name, listener.address.port);
+    listener.index = plan_->listeners.size();
+    listener.at = from.redirect_from->at;
+    listener.tls = nullptr;
+    listener.serve = {.api = false, .health = false, .metrics = false};
+    plan_->listeners.push_back(std::move(listener));
+  }
+
+  void compile_upstreams() {
+    const Reader::Step step(reader(), "upstreams");
+    for (const auto& [name, from] : config_.upstreams) {
+      const Reader::Step here(reader(), name);
+      if (!names_.used_upstreams.contains(name)) {
+        reader().error(from.at, fmt::format("no route uses the upstream {}", shown(name)),
+                       "remove it, or name it in a route");
+      }
+      auto upstream = std::make_unique<Upstream>();
+      upstream->name = name;
+      upstream->index = plan_->upstreams.size();
+      upstream->at = from.at;
+      upstream->endpoints = spread(from.endpoints);
+      upstream->host = from.host.value_or("");
+      upstream->balance = *from.balance;
+      upstream->connect_timeout = from.timeouts.connect;
+      upstream->response_timeout = from.timeouts.response;
+      upstream->idle_timeout = from.timeouts.idle;
+      upstream->connections_max = from.limits.connections;
+      upstream->pending_max = from.limits.pending;
+      upstream->tls = compile_tls(from, context_);
+      upstream->identity = identity_of(from, context_.broker);
+      plan_->upstreams.push_back(std::move(upstream));
+    }
+  }
+
+  void compile_routes() {
+    const Reader::Step step(reader(), "routes");
+    RouterBuilder builder;
+    for (const RouteConfig& from : config_.routes) {
+      const Reader::Step here(reader(), from.name);
+      CompiledRoute compiled = compile_route(from, context_);
+      compiled.route->index = plan_->routes.size();
+      resolve_upstream(from, *compiled.route);
+      add_to_router(from, compiled, builder);
+      plan_->routes.push_back(std::move(compiled.route));
+    }
+    for (const Route* route : builder.unreachable()) {
+      reader().error(config_.routes[route->index].match.path.at,
+                     fmt::format("no request reaches the route {}: more specific paths take all "
+                                 "that it matches",
+                                 shown(route->name)));
+    }
+    plan_->router = builder.build();
+  }
+
+  void resolve_upstream(const RouteConfig& from, Route& route) {
+    if (!from.upstream.has_value()) return;
+    const auto found = std::ranges::find_if(
+        plan_->upstreams, [&](const auto& upstream) { return upstream->name == **from.upstream; });
+    if (found != plan_->upstreams.end()) route.upstream = found->get();
+    if (names_.upstreams.contains(**from.upstream)) return;
+    const std::vector<std::string_view> known(names_.upstreams.begin(), names_.upstreams.end());
+    const std::string_view near = nearest(**from.upstream, known);
+    reader().error(from.upstream->at,
+                   fmt::format("no upstream is named {}", shown(**from.upstream)),
+                   near.empty() ? "" : fmt::format("did you mean `{}`?", near));
+  }
+
+  void add_to_router(const RouteConfig& from, const CompiledRoute& compiled,
+                     RouterBuilder& builder) {
+    std::string_view last;
+    for (const Located<std::string>& host : from.match.hosts) {
+      if (*host == last) continue;  // given twice: that is said already
+      last = *host;
+      const auto conflict = builder.add(*host, compiled.path, *compiled.route);
+      if (!conflict.has_value() || conflict->with == compiled.route.get()) continue;
+      const RouteConfig& other = config_.routes[conflict->with->index];
+      reader().error(
+          from.match.path.at,
+          fmt::format("the routes {} and {} both match {} {}{}", shown(other.name),
+                      shown(from.name), conflict->method, *host, *from.match.path),
+          fmt::format("the other is at {}; routes may share a match if their methods are disjoint "
+                      "(HEAD comes with GET)",
+                      other.match.path.at.to_string()));
+    }
+  }
+
+  /// What no part can see by itself. Parts that could not be read might mend it.
+  void judge_whole() {
+    if (!names_.all_listeners_read || config_.listeners.empty()) return;
+    const bool serves_api = api_in_clear_ || !certificates_.empty();
+    if (!serves_api && !config_.routes.empty()) {
+      reader().error(config_.routes.front().at, "no listener serves the API, so no route is used",
+                     "a listener with `serve: [api]` does");
+    }
+    if (serves_api && config_.routes.empty() && names_.all_routes_read) {
+      reader().error(config_.listeners.front().at,
+                     "there is no route: every request would be answered 404");
+    }
+    if (serves_api && !api_in_clear_) judge_host_names(config_, certificates_, context_);
+  }
+
+  const Config& config_;
+  CompileContext& context_;
+  RawNames names_;
+  std::shared_ptr<Plan> plan_;
+  std::vector<ListenerCertificates> certificates_;  ///< of listeners that serve the API
+  bool api_in_clear_ = false;
+};
+
+std::size_t item_count(const Node& root, std::string_view key) {
+  const Node* list = root.find(key);
+  return list == nullptr ? 0 : list->items().size();
+}
+
+}  // namespace
+
+RawNames raw_names(const Node& root, const Config& config) {
+  RawNames names;
+  if (const Node* upstreams = root.find("upstreams")) {
+    for (const config::Member& member : upstreams->members()) {
+      names.upstreams.emplace(member.key.text());
+    }
+  }
+  if (const Node* routes = root.find("routes")) {
+    for (const Node& route : routes->items()) {
+      const Node* upstream = route.find("upstream");
+      if (upstream != nullptr) names.used_upstreams.emplace(upstream->text());
+    }
+  }
+  const Node* listeners = root.find("listeners");
+  const Node* routes = root.find("routes");
+  names.all_listeners_read = listeners != nullptr && listeners->is_sequence() &&
+                             item_count(root, "listeners") == config.listeners.size();
+  names.all_routes_read = (routes == nullptr || routes->is_sequence()) &&
+                          item_count(root, "routes") == config.routes.size();
+  return names;
+}
+
+std::shared_ptr<Plan> compile(const Config& config, CompileContext& context) {
+  return Compiler(config, context).run();
+}
+
+}  // namespace merlon::gateway

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "gateway/compile.h"
+#include "gateway/patterns.h"
+#include "tls/certificates.h"
+#include "tls/client_context.h"
+#include "tls/server_context.h"
+
+/// What compile.cc is made of; for it alone.
+namespace merlon::gateway {
+
+/// True, with a note, when a waiver names this rule and the place being read. For what is granted
+/// only when it is waived; violations go through Reader::require_waived.
+[[nodiscard]] bool granted(CompileContext& context, std::string_view slug, const Mark& at,
+                           std::string message);
+/// Reports a violated rule that no waiver lets pass.
+void refuse_always(CompileContext& context, std::string_view slug, const Mark& at,
+                   std::string message);
+
+/// What the tree names, also where it could not be read: so that one mistake is one error.
+struct RawNames {
+  std::set<std::string, std::less<>> upstreams;       ///< the keys under `upstreams`
+  std::set<std::string, std::less<>> used_upstreams;  ///< named by routes
+  bool all_listeners_read = false;
+  bool all_routes_read = false;
+};
+[[nodiscard]] RawNames raw_names(const config::Node& root, const Config& config);
+
+// ---- compile_tls.cc ----
+
+struct ListenerCertificates {
+  std::shared_ptr<const tls::ServerContext> context;
+  tls::LoadedCertificates loaded;
+
+  /// True when some name could be a host that fits the pattern; names of pairs that are closed
+  /// count, since nothing else is wrong with them.
+  [[nodiscard]] bool covers(std::string_view host_pattern) const;
+};
+/// The reader stands at the listener.
+[[nodiscard]] ListenerCertificates compile_tls(const ListenerConfig& listener,
+                                               CompileContext& context);
+/// The reader stands at the upstream. Null without `tls`, or after an error.
+[[nodiscard]] std::shared_ptr<tls::ClientContext> compile_tls(const UpstreamConfig& upstream,
+                                                              CompileContext& context);
+/// See Upstream::identity.
+[[nodiscard]] std::string identity_of(const UpstreamConfig& upstream, io::Broker& broker);
+
+// ---- compile_route.cc ----
+
+/// A route with the pattern of its path, for the router. The reader stands at the route.
+struct CompiledRoute {
+  std::unique_ptr<Route> route;
+  PathPattern path;
+};
+[[nodiscard]] CompiledRoute compile_route(const RouteConfig& config, CompileContext& context);
+
+// ---- baseline.cc: the reader stands at the root ----
+
+void judge_trust(const Config& config, CompileContext& context);
+void judge_listeners(const Config& config, CompileContext& context);
+void judge_upstreams(const Config& config, CompileContext& context);
+void judge_admin(const Config& config, CompileContext& context);
+void judge_host_names(const Config& config, const std::vector<ListenerCertificates>& certificates,
+                      CompileContext& context);
+
+}  // namespace merlon::gateway

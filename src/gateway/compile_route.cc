@@ -1,0 +1,211 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+#include <span>
+
+#include "base/ascii.h"
+#include "config/shown.h"
+#include "gateway/compile_parts.h"
+#include "http/field_id.h"
+
+namespace merlon::gateway {
+namespace {
+
+using config::shown;
+using http::FieldId;
+using http::FieldTrait;
+using http::PathOddity;
+
+constexpr std::array kOddities = {PathOddity::kEncodedSlash, PathOddity::kEncodedBackslash,
+                                  PathOddity::kSemicolon, PathOddity::kEmptySegment};
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = ascii::lower(c);
+  return out;
+}
+
+// ---- methods ----
+
+void judge_methods(const RouteConfig& config, CompileContext& context) {
+  std::set<std::string_view> seen;
+  for (const Located<std::string>& method : *config.methods) {
+    if (!seen.insert(*method).second) {
+      context.reader.error(method.at, fmt::format("the method {} is listed twice", *method));
+    } else if (*method == "TRACE" || *method == "TRACK") {
+      refuse_always(
+          context, "trace-forwarded", method.at,
+          fmt::format("{} shows credentials to whoever can make a client send it", *method));
+    } else if (*method == "CONNECT") {
+      refuse_always(context, "connect-enabled", method.at,
+                    "CONNECT would make a tunnel through the gateway");
+    }
+  }
+}
+
+// ---- path ----
+
+/// True when some request of the route can have the oddity.
+bool can_have(const PathPattern& path, PathOddity oddity) {
+  if (path.oddities.contains(oddity) || path.rest) return true;
+  return oddity != PathOddity::kEmptySegment && !path.exact();
+}
+
+http::PathOddities waived_oddities(const RouteConfig& config, const PathPattern& path,
+                                   CompileContext& context) {
+  http::PathOddities waived;
+  for (const PathOddity oddity : kOddities) {
+    const std::string_view slug = http::oddity_slug(oddity);
+    if (can_have(path, oddity) &&
+        granted(context, slug, config.match.path.at, fmt::format("{} is let through", slug))) {
+      waived.add(oddity);
+    }
+  }
+  const auto refused = http::check_oddities(path.oddities, waived);
+  if (!refused.has_value()) {
+    context.reader.error(config.match.path.at,
+                         fmt::format("no request reaches this route: the {}", refused.error().what),
+                         fmt::format("the rule is `{}`", rule_name(refused.error().code)));
+  }
+  return waived;
+}
+
+void judge_rewrite(const RouteConfig& config, const PathPattern& path, CompileContext& context) {
+  const auto& strip = config.rewrite.strip_prefix;
+  if (!strip.has_value() || always_starts_with(path, **strip)) return;
+  context.reader.error(
+      strip->at,
+      fmt::format("not every path of {} starts with {}", shown(*config.match.path), shown(**strip)),
+      "strip what stands in the pattern itself, in whole segments");
+}
+
+void judge_hosts(const RouteConfig& config, CompileContext& context) {
+  std::set<std::string_view> seen;
+  for (const Located<std::string>& host : config.match.hosts) {
+    if (seen.insert(*host).second) continue;
+    context.reader.error(host.at, fmt::format("the host {} is given twice", shown(*host)));
+  }
+}
+
+// ---- headers ----
+
+/// Fields whose absence or value is part of the baseline of every response.
+constexpr std::array kBaselineFields = {
+    FieldId::kXContentTypeOptions,     FieldId::kXFrameOptions,
+    FieldId::kContentSecurityPolicy,   FieldId::kStrictTransportSecurity,
+    FieldId::kReferrerPolicy,          FieldId::kPermissionsPolicy,
+    FieldId::kCrossOriginOpenerPolicy, FieldId::kCrossOriginResourcePolicy,
+    FieldId::kXXssProtection,          FieldId::kAltSvc,
+};
+constexpr std::array kLeakFields = {
+    FieldId::kServer,   FieldId::kXPoweredBy, FieldId::kXAspNetVersion, FieldId::kXAspNetMvcVersion,
+    FieldId::kXRuntime, FieldId::kXGenerator,
+};
+constexpr std::array kCorsFields = {
+    FieldId::kAccessControlAllowOrigin,
+    FieldId::kAccessControlAllowMethods,
+    FieldId::kAccessControlAllowHeaders,
+    FieldId::kAccessControlAllowCredentials,
+    FieldId::kAccessControlAllowPrivateNetwork,
+    FieldId::kAccessControlExposeHeaders,
+    FieldId::kAccessControlMaxAge,
+};
+/// What the gateway itself says about the exchange, or what a body is.
+constexpr std::array kOwnFields = {
+    FieldId::kContentLength, FieldId::kContentType, FieldId::kContentEncoding,
+    FieldId::kContentRange,  FieldId::kVia,         FieldId::kDate,
+    FieldId::kAllow,         FieldId::kXRequestId,  FieldId::kWwwAuthenticate,
+    FieldId::kHost,          FieldId::kRateLimit,   FieldId::kRateLimitPolicy,
+    FieldId::kAge,           FieldId::kRetryAfter,  FieldId::kXMerlonOther,
+    FieldId::kXEnvoyOther,
+};
+
+bool one_of(std::span<const FieldId> set, FieldId id) {
+  return std::ranges::find(set, id) != set.end();
+}
+
+/// Why a route may not change the field; "" when it may.
+std::string_view reason_to_keep(std::string_view name) {
+  FieldId id = http::field_id(name);
+  if (id == FieldId::kOther) id = http::aliased_field(name);
+  if (id == FieldId::kOther) return {};
+  if (http::has_trait(id, FieldTrait::kHopByHop)) return "belongs to the connection";
+  if (one_of(kBaselineFields, id)) return "is part of the baseline, which stays";
+  if (one_of(kLeakFields, id)) return "tells what software runs and is always removed";
+  if (one_of(kCorsFields, id)) return "opens a route to other origins, which `cors` is for";
+  if (one_of(kOwnFields, id)) return "is the gateway's own to say, or that of the body's author";
+  return {};
+}
+
+void judge_field(std::string_view name, const Mark& at, std::map<std::string, Mark>& seen,
+                 CompileContext& context) {
+  const std::string_view reason = reason_to_keep(name);
+  if (!reason.empty()) {
+    context.reader.error(at, fmt::format("{} cannot be changed: it {}", shown(name), reason),
+                         "remove it");
+  }
+  const auto [first, is_new] = seen.try_emplace(lower(name), at);
+  if (is_new) return;
+  context.reader.error(at, fmt::format("the field {} is given twice", shown(name)),
+                       fmt::format("the first is at {}", first->second.to_string()));
+}
+
+void compile_headers(const RouteConfig& config, Route& route, CompileContext& context) {
+  std::map<std::string, Mark> seen;
+  for (const auto& [name, value] : config.headers.set) {
+    judge_field(name, value.at, seen, context);
+    route.set_headers.push_back({.name = name, .value = *value});
+  }
+  for (const Located<std::string>& name : config.headers.remove) {
+    judge_field(*name, name.at, seen, context);
+    route.remove_headers.push_back(lower(*name));
+  }
+}
+
+void compile_respond(const RouteConfig& config, Route& route) {
+  if (!config.respond.has_value()) return;
+  const RespondConfig& respond = *config.respond;
+  route.respond.emplace();
+  route.respond->status = *respond.status;
+  if (!respond.body.has_value()) return;
+  route.respond->body = **respond.body;
+  route.respond->content_type =
+      respond.content_type.has_value() ? **respond.content_type : "text/plain; charset=utf-8";
+}
+
+}  // namespace
+
+CompiledRoute compile_route(const RouteConfig& config, CompileContext& context) {
+  CompiledRoute result{.route = std::make_unique<Route>(), .path = {}};
+  Route& route = *result.route;
+  if (auto path = parse_path_pattern(*config.match.path)) result.path = std::move(*path);
+  judge_hosts(config, context);
+  judge_methods(config, context);
+  judge_rewrite(config, result.path, context);
+  route.name = config.name;
+  route.at = config.at;
+  route.methods_at = config.methods.at;
+  for (const auto& method : *config.methods) route.methods.push_back(*method);
+  route.body_bytes_max = *config.body.max;
+  route.body_at = config.body.max.at;
+  route.timeout = *config.timeout;
+  route.timeout_at = config.timeout.at;
+  if (config.rewrite.strip_prefix.has_value()) route.strip_prefix = **config.rewrite.strip_prefix;
+  if (config.rewrite.add_prefix.has_value()) route.add_prefix = **config.rewrite.add_prefix;
+  compile_headers(config, route, context);
+  compile_respond(config, route);
+  route.waived_oddities = waived_oddities(config, result.path, context);
+  if (config.upstream.has_value()) {
+    route.html_csp_waived =
+        granted(context, "csp-html", config.at, "the upstream's own policy stays on HTML");
+    route.upstream_error_bodies = granted(context, "upstream-error-bodies", config.at,
+                                          "the upstream's 5xx bodies reach clients");
+  }
+  route.forward_authorization = config.forward.authorization;
+  return result;
+}
+
+}  // namespace merlon::gateway

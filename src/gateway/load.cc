@@ -1,0 +1,184 @@
+#include "gateway/load.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <functional>
+#include <set>
+
+#include "gateway/compile.h"
+#include "gateway/digest.h"
+
+namespace merlon::gateway {
+namespace {
+
+using config::ExpiryMode;
+using config::Node;
+using config::Reader;
+
+constexpr std::size_t kFileBytesMax = 16UL * 1024 * 1024;  // as config::ParseOptions has it
+constexpr std::uint32_t kWritableByOthers = 0002;
+
+/// Reads again, item by item and silently, what stands in a list or mapping of which some item was
+/// wrong: the good ones are judged too, so that all errors come out at once.
+class Recovery {
+ public:
+  Recovery(const Node& root, Reader& reader)
+      : root_(root), quiet_(ignored_, reader.directory(), reader.waivers()) {}
+
+  void listeners(Config& config) {
+    config.listeners = items<ListenerConfig>("listeners", listener_schema());
+  }
+  void routes(Config& config) { config.routes = items<RouteConfig>("routes", route_schema()); }
+  void upstreams(Config& config) {
+    const Reader::Step step(quiet_, "upstreams");
+    const Node* map = root_.find("upstreams");
+    if (map == nullptr) return;
+    for (const config::Member& member : map->members()) {
+      const Reader::Step here(quiet_, member.key.text());
+      UpstreamConfig value;
+      if (read(upstream_schema(), member.value, value)) {
+        config.upstreams.insert_or_assign(std::string(member.key.text()), std::move(value));
+      } else {
+        unread_.insert(fmt::format("upstreams.{}", member.key.text()));
+      }
+    }
+  }
+
+  /// A waiver of a part that could not be read might waive something: nothing is said about it.
+  void excuse(config::Waivers& waivers) const {
+    for (const config::Waiver* waiver : waivers.unused()) {
+      for (const std::string& place : unread_) {
+        if (waiver->on != place && !waiver->on.starts_with(place + ".")) continue;
+        static_cast<void>(waivers.allows(waiver->rule, waiver->on));
+      }
+    }
+  }
+
+ private:
+  template <class T>
+  std::vector<T> items(std::string_view key, const config::Object<T>& schema) {
+    std::vector<T> values;
+    const Reader::Step step(quiet_, key);
+    const Node* list = root_.find(key);
+    if (list == nullptr) return values;
+    for (const Node& item : list->items()) {
+      const Node* name = item.find("name");
+      const std::string_view segment = name == nullptr ? "" : name->text();
+      const Reader::Step here(quiet_, segment);
+      T value;
+      if (read(schema, item, value)) {
+        values.push_back(std::move(value));
+      } else {
+        unread_.insert(fmt::format("{}.{}", key, segment));
+      }
+    }
+    return values;
+  }
+
+  template <class T>
+  bool read(const config::Object<T>& schema, const Node& node, T& value) {
+    ignored_ = Diagnostics{};  // a reader that is full reads no more
+    return schema.read(node, value, quiet_);
+  }
+
+  const Node& root_;
+  Diagnostics ignored_;
+  Reader quiet_;
+  std::set<std::string, std::less<>> unread_;
+};
+
+std::string hash_of(const config::Tree& tree) {
+  Digest digest;
+  for (const auto& source : tree.sources()) digest.add(source->text);
+  return digest.hex();
+}
+
+void judge_file_modes(const config::Tree& tree, io::Broker& broker, Diagnostics& out) {
+  for (const auto& source : tree.sources()) {
+    const auto status = broker.status(source->path);
+    if (!status.has_value() || (status->mode & kWritableByOthers) == 0) continue;
+    out.add({.severity = Severity::kError,
+             .at = {.source = source, .line = 1, .column = 1},
+             .message = fmt::format("`{}` can be written by every user of this host", source->path),
+             .help = fmt::format("chmod o-w {}", source->path),
+             .rule = "config-writable"});
+  }
+}
+
+struct Environment {
+  io::Broker& broker;
+  WallTime today;
+  ExpiryMode mode;
+  bool from_file;
+};
+
+/// From the tree in `result` to its plan.
+void judge(LoadResult& result, const std::string& path, const Environment& environment) {
+  Diagnostics& out = result.diagnostics;
+  const Node& root = result.tree->root();
+  const auto today = std::chrono::floor<std::chrono::days>(environment.today);
+  config::Waivers waivers = config::Waivers::read(root, today, environment.mode, out);
+  Reader reader(out, config::directory_of(path), &waivers);
+  const bool whole = config_schema().read(root, result.config, reader);
+  if (!root.is_mapping()) return;
+  if (!whole) {
+    Recovery recovery(root, reader);
+    recovery.listeners(result.config);
+    recovery.upstreams(result.config);
+    recovery.routes(result.config);
+    recovery.excuse(waivers);
+  }
+  CompileContext context{.reader = reader,
+                         .root = root,
+                         .broker = environment.broker,
+                         .now = environment.today,
+                         .bad_certificate = environment.mode == ExpiryMode::kRefuse
+                                                ? BadCertificate::kRefuse
+                                                : BadCertificate::kCloseNames};
+  std::shared_ptr<Plan> plan = compile(result.config, context);
+  waivers.report_unused(out);
+  if (!out.ok()) return;
+  if (environment.from_file) plan->path = path;
+  plan->hash = hash_of(*result.tree);
+  result.plan = std::move(plan);
+}
+
+}  // namespace
+
+LoadResult load_plan(const std::string& path, io::Broker& broker, WallTime today, ExpiryMode mode) {
+  LoadResult result;
+  const auto read = [&](const std::string& name) -> std::expected<std::string, std::string> {
+    if (name != path) {
+      const std::string directory = config::directory_of(path);
+      const bool below = name.starts_with(directory + "/");
+      return config::read_file_below(directory, below ? name.substr(directory.size() + 1) : name);
+    }
+    auto text = broker.read_file(path, kFileBytesMax);
+    if (!text.has_value()) return std::unexpected(text.error().text());
+    return std::move(*text);
+  };
+  result.tree = config::load(path, result.diagnostics, read);
+  if (result.tree != nullptr) {
+    judge_file_modes(*result.tree, broker, result.diagnostics);
+    judge(result, path, {.broker = broker, .today = today, .mode = mode, .from_file = true});
+  }
+  result.diagnostics.sort();
+  return result;
+}
+
+LoadResult load_plan_text(const std::string& name, const std::string& text, io::Broker& broker,
+                          WallTime today, ExpiryMode mode) {
+  LoadResult result;
+  const auto read = [](const std::string&) -> std::expected<std::string, std::string> {
+    return std::unexpected("a configuration that is no file includes none");
+  };
+  result.tree = config::load_text(name, text, result.diagnostics, read);
+  if (result.tree != nullptr) {
+    judge(result, name, {.broker = broker, .today = today, .mode = mode, .from_file = false});
+  }
+  result.diagnostics.sort();
+  return result;
+}
+
+}  // namespace merlon::gateway
