@@ -36,8 +36,9 @@ def sources(*suffixes):
 
 
 def product_sources():
-    """The C++ files of src/ that become the program: no tests, no benchmarks."""
-    return [p for p in sources(".h", ".cc") if not p.name.endswith(("_test.cc", "_bench.cc"))]
+    """The C++ files of src/ that become the program: no tests, their helpers or benchmarks."""
+    helper = re.compile(r".*(_test|_bench)\.cc|(testing|test_\w+)\.h")
+    return [p for p in sources(".h", ".cc") if not helper.fullmatch(p.name)]
 
 
 def read(path):
