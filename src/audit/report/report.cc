@@ -13,7 +13,8 @@
 namespace merlon::audit::report {
 namespace {
 
-constexpr std::array<std::string_view, 5> kNames = {"text", "lines", "json", "sarif", "junit"};
+constexpr std::array<std::string_view, 6> kNames = {"text",  "lines", "json",
+                                                    "sarif", "junit", "html"};
 
 std::int64_t system_seconds() {
   return std::chrono::duration_cast<std::chrono::seconds>(
@@ -55,6 +56,8 @@ std::string render(const AuditResult& result, Format format, const RenderOptions
       return render_sarif(result, options);
     case Format::kJunit:
       return render_junit(result, options);
+    case Format::kHtml:
+      return render_html(result, options);
   }
   return {};
 }

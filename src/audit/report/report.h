@@ -10,13 +10,13 @@
 /// it reads no file, and every byte that came from a configuration is escaped for its form.
 namespace merlon::audit::report {
 
-enum class Format : std::uint8_t { kText, kLines, kJson, kSarif, kJunit };
+enum class Format : std::uint8_t { kText, kLines, kJson, kSarif, kJunit, kHtml };
 
 /// The names of all formats, in the order of Format: "text", "lines", "json" …
 [[nodiscard]] std::string_view name(Format format) noexcept;
 /// Reverse of name(Format); false when `text` names none.
 bool parse_format(std::string_view text, Format& out) noexcept;
-/// "text, lines, json, sarif or junit": for help and messages.
+/// "text, lines, json, sarif, junit or html": for help and messages.
 [[nodiscard]] std::string format_names();
 
 struct RenderOptions {

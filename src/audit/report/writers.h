@@ -11,5 +11,6 @@ namespace merlon::audit::report {
 [[nodiscard]] std::string render_json(const AuditResult& result, const RenderOptions& options);
 [[nodiscard]] std::string render_sarif(const AuditResult& result, const RenderOptions& options);
 [[nodiscard]] std::string render_junit(const AuditResult& result, const RenderOptions& options);
+[[nodiscard]] std::string render_html(const AuditResult& result, const RenderOptions& options);
 
 }  // namespace merlon::audit::report
