@@ -15,9 +15,9 @@ class LogSink;
 
 /// Why a request was refused: what the log, the metric and `merlon explain` say alike.
 struct RefusalRecord {
-  std::string_view step;  ///< of the request's way, such as "framing" or "rate_limit"
-  std::string_view rule;  ///< merlon::rule_name(code)
-  std::string_view line;  ///< "file:line" of the configuration; empty when no line decided
+  std::string_view step{};  ///< of the request's way, such as "framing" or "rate_limit"
+  std::string_view rule{};  ///< merlon::rule_name(code)
+  std::string_view line{};  ///< "file:line" of the configuration; empty when no line decided
 };
 
 /// One request, as it is logged. Views are read during `write` only. Empty texts, and times that
@@ -25,42 +25,42 @@ struct RefusalRecord {
 ///
 /// What must never be logged has no place here: no field values, no bodies, no query.
 struct AccessRecord {
-  WallTime time{};              ///< when the head was complete
-  std::string_view request_id;  ///< our own
-  std::string_view trace_id;    ///< of the trace context that was forwarded
-  std::string_view client;      ///< address that policies used
-  std::string_view peer;        ///< address and port of the connection
-  std::string_view listener;
-  std::string_view route;
-  std::string_view method;
-  std::string_view host;
-  std::string_view path;      ///< without the query: whatever follows a '?' is not logged
-  std::string_view protocol;  ///< "HTTP/1.1", "HTTP/2"
-  std::uint16_t status = 0;   ///< sent to the client; 0 when the connection ended before
+  WallTime time{};                ///< when the head was complete
+  std::string_view request_id{};  ///< our own
+  std::string_view trace_id{};    ///< of the trace context that was forwarded
+  std::string_view client{};      ///< address that policies used
+  std::string_view peer{};        ///< address and port of the connection
+  std::string_view listener{};
+  std::string_view route{};
+  std::string_view method{};
+  std::string_view host{};
+  std::string_view path{};      ///< without the query: whatever follows a '?' is not logged
+  std::string_view protocol{};  ///< "HTTP/1.1", "HTTP/2"
+  std::uint16_t status = 0;     ///< sent to the client; 0 when the connection ended before
   std::uint64_t request_body_bytes = 0;
   std::uint64_t response_body_bytes = 0;
   microseconds total{0};                 ///< first byte of the head to last byte of the answer
   microseconds upstream_connect{-1};     ///< negative: no connection was made for it
   microseconds upstream_first_byte{-1};  ///< request sent to the first byte of the answer
-  std::string_view upstream;
-  std::string_view endpoint;  ///< that answered, or was tried last
+  std::string_view upstream{};
+  std::string_view endpoint{};  ///< that answered, or was tried last
   std::uint32_t upstream_attempts = 0;
-  std::string_view tls_version;  ///< empty: the connection had no TLS
-  std::string_view tls_cipher;
-  std::string_view tls_server_name;
+  std::string_view tls_version{};  ///< empty: the connection had no TLS
+  std::string_view tls_cipher{};
+  std::string_view tls_server_name{};
   bool tls_resumed = false;
-  RefusalRecord refusal;  ///< empty rule: not refused
+  RefusalRecord refusal{};  ///< empty rule: not refused
 };
 
 /// A connection that ended before a request could be read: a failed handshake, a closed door.
 struct ConnectionRecord {
   WallTime time{};
-  std::string_view peer;
-  std::string_view listener;
-  RefusalRecord refusal;          ///< rule is the reason
-  std::string_view server_name;   ///< asked for in the handshake
-  std::string_view tls_versions;  ///< offered, as the TLS room words it
-  std::string_view tls_ciphers;   ///< offered
+  std::string_view peer{};
+  std::string_view listener{};
+  RefusalRecord refusal{};          ///< rule is the reason
+  std::string_view server_name{};   ///< asked for in the handshake
+  std::string_view tls_versions{};  ///< offered, as the TLS room words it
+  std::string_view tls_ciphers{};   ///< offered
   microseconds total{0};
 };
 
