@@ -22,8 +22,8 @@ inline KeyPtr ed25519_key() { return KeyPtr(EVP_PKEY_Q_keygen(nullptr, nullptr, 
 
 struct CertificateOptions {
   std::string subject = "test";
-  std::string names;              ///< "DNS:a.test,IP:127.0.0.1"; "" for none
-  std::string embedded_nul_name;  ///< a DNS name whose `|` becomes NUL
+  std::string names{};              ///< "DNS:a.test,IP:127.0.0.1"; "" for none
+  std::string embedded_nul_name{};  ///< a DNS name whose `|` becomes NUL
   long from_days = -1;
   long to_days = 90;
   bool authority = false;
