@@ -1,1 +1,28 @@
-int main() { return 0; }
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/audit.h"
+#include "cli/run.h"
+
+int main(int argc, char** argv) {
+  CLI::App app(
+      "Merlon: an API gateway that is hardened by default, and an auditor of configuration");
+  app.require_subcommand(1);
+  app.footer("Every command has --help with an example.");
+  int exit_code = 0;
+  merlon::cli::add_run_command(app, exit_code);
+  merlon::cli::add_demo_command(app, exit_code);
+  merlon::cli::add_reload_command(app, exit_code);
+  merlon::cli::add_audit_command(app, exit_code);
+  app.add_subcommand("version", "Prints the version")->callback([] {
+    fmt::print("merlon {}\n", MERLON_VERSION);
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // 2 is wrong usage, whatever was wrong; --help and its like are 0.
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  return exit_code;
+}

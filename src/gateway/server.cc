@@ -1,0 +1,419 @@
+#include "gateway/server.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace merlon::gateway {
+namespace {
+
+using telemetry::num;
+using telemetry::str;
+
+// How often files named by the configuration are looked at for a change.
+constexpr milliseconds kWatchInterval{2'000};
+// The largest answer to `merlon reload`: a thousand findings fit.
+constexpr std::size_t kAnswerBytesMax = 512 * 1024;
+
+telemetry::Level level_of(std::string_view name) {
+  if (name == "debug") return telemetry::Level::kDebug;
+  if (name == "warning") return telemetry::Level::kWarning;
+  if (name == "error") return telemetry::Level::kError;
+  return telemetry::Level::kInfo;
+}
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+sigset_t handled_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&set, number);
+  return set;
+}
+
+/// Writes it all or gives up: the peer is a command of the same user.
+void send_text(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t n = ::send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+    if (n <= 0) return;
+    text.remove_prefix(static_cast<std::size_t>(n));
+  }
+}
+
+}  // namespace
+
+LoadResult ConfigSource::load(io::Broker& broker, WallTime now, config::ExpiryMode mode) const {
+  return text.empty() ? load_plan(path, broker, now, mode)
+                      : load_plan_text(path, text, broker, now, mode);
+}
+
+Server::Server(io::Broker& broker, const Clock& clock, ConfigSource source)
+    : broker_(broker),
+      clock_(clock),
+      source_(std::move(source)),
+      notifier_(telemetry::Notifier::from_environment(broker)) {}
+
+Server::~Server() {
+  for (const auto& worker : workers_) worker->stop();
+  for (std::thread& thread : threads_) thread.join();
+  workers_.clear();
+  if (admin_socket_) ::unlink(admin_socket_path_.c_str());
+}
+
+bool Server::start() {
+  // Before any thread exists, so that all inherit it: signals come through a descriptor.
+  const sigset_t set = handled_signals();
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  raise_descriptor_limit();
+  signals_ = io::Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+
+  LoadResult loaded = source_.load(broker_, clock_.wall_now(), config::ExpiryMode::kWarn);
+  loaded.diagnostics.sort();
+  fmt::print(
+      stderr, "{}",
+      loaded.diagnostics.render(::isatty(STDERR_FILENO) == 1 && ::getenv("NO_COLOR") == nullptr));
+  if (loaded.plan == nullptr) return false;
+  const Plan& plan = *loaded.plan;
+
+  auto activated = telemetry::take_activated_sockets();
+  if (!activated) {
+    fmt::print(stderr, "merlon: socket activation: {}\n", activated.error());
+    return false;
+  }
+  activated_ = std::move(*activated);
+  const std::size_t workers = plan.limits.workers != 0
+                                  ? plan.limits.workers
+                                  : std::max(1U, std::thread::hardware_concurrency());
+  metrics_ = std::make_unique<telemetry::Metrics>(workers, clock_);
+  if (!open_logs(plan)) return false;
+  shared_ = std::unique_ptr<Shared>(new Shared{
+      .broker = broker_, .events = *events_, .clock = clock_, .clients = {}, .status_page = {}});
+  shared_->status_page = [this](std::string_view path) { return status_page(path); };
+
+  std::vector<std::vector<io::Fd>> sockets(workers);
+  std::string problem;
+  if (!bind_new(plan, sockets, problem)) {
+    fmt::print(stderr, "merlon: {}\n", problem);
+    return false;
+  }
+  if (!open_control(plan)) return false;
+  start_workers(workers);
+  start_admin(plan);
+  apply(std::move(loaded), std::move(sockets));
+  ready_ = true;
+  notifier_.ready();
+  events_->info("started", {str("version", MERLON_VERSION), str("config_hash", plan_->hash),
+                            num("workers", workers), num("listeners", plan_->listeners.size()),
+                            num("routes", plan_->routes.size())});
+  return true;
+}
+
+bool Server::open_logs(const Plan& plan) {
+  auto events = telemetry::EventLog::open(
+      broker_, clock_, {.target = plan.process_log, .level = level_of(plan.log_level)});
+  if (!events) {
+    fmt::print(stderr, "merlon: log.process `{}`: {}\n", plan.process_log, events.error().text());
+    return false;
+  }
+  events_ = std::move(*events);
+  if (plan.access_log.empty()) return true;
+  auto log = telemetry::LogSink::open(broker_, *events_,
+                                      {.target = plan.access_log, .writers = metrics_->workers()});
+  if (!log) {
+    fmt::print(stderr, "merlon: log.access `{}`: {}\n", plan.access_log, log.error().text());
+    return false;
+  }
+  log_ = std::move(*log);
+  metrics_->set_access_log_drops([this] { return log_->dropped(); });
+  metrics_->set_event_drops([this] { return events_->dropped(); });
+  return true;
+}
+
+bool Server::open_control(const Plan& plan) {
+  if (plan.admin_socket.empty()) return true;
+  io::OsResult<io::Fd> socket = broker_.listen_unix(plan.admin_socket);
+  if (!socket) {
+    fmt::print(stderr, "merlon: admin.socket `{}`: {}\n", plan.admin_socket, socket.error().text());
+    return false;
+  }
+  admin_socket_ = std::move(*socket);
+  admin_socket_path_ = plan.admin_socket;
+  return true;
+}
+
+void Server::start_workers(std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    workers_.push_back(std::make_unique<Worker>(i, *shared_, metrics_->worker(i),
+                                                log_ == nullptr ? nullptr : &log_->writer(i)));
+    metrics_->set_loop(i, &workers_.back()->loop_counters());
+    threads_.emplace_back([worker = workers_.back().get()] { worker->run(); });
+  }
+}
+
+/// The admin address is a worker of its own with one listener and no route: it answers while all
+/// others are busy, and nothing of it needs code of its own.
+void Server::start_admin(const Plan& plan) {
+  if (!plan.admin_address) return;
+  io::OsResult<io::Fd> socket = broker_.listen_tcp(*plan.admin_address, {});
+  if (!socket) {
+    events_->error("admin_address_failed", {str("address", plan.admin_address->to_string()),
+                                            str("reason", socket.error().text())});
+    return;
+  }
+  auto admin = std::make_shared<Plan>();
+  admin->listeners.push_back({.name = "admin",
+                              .index = 0,
+                              .at = {},
+                              .address = *plan.admin_address,
+                              .tls = nullptr,
+                              .redirect_to_port = {},
+                              .proxy_protocol = false,
+                              .allow_from = {},
+                              .serve = {.api = false, .health = true, .metrics = true}});
+  auto running = std::make_shared<RunningPlan>();
+  running->plan = std::move(admin);
+  workers_.push_back(std::make_unique<Worker>(workers_.size(), *shared_, admin_counters_, nullptr));
+  threads_.emplace_back([worker = workers_.back().get()] { worker->run(); });
+  std::vector<io::Fd> sockets;
+  sockets.push_back(std::move(*socket));
+  workers_.back()->adopt(std::move(running), std::move(sockets));
+}
+
+bool Server::bind_one(const Listener& listener, std::size_t index,
+                      std::vector<std::vector<io::Fd>>& sockets, std::string& problem) {
+  const auto given = std::ranges::find_if(activated_, [&](const telemetry::ActivatedSocket& s) {
+    return s.listening && s.local == listener.address;
+  });
+  if (given != activated_.end()) {
+    for (auto& of_worker : sockets)
+      of_worker[index] = io::Fd(::fcntl(given->fd.get(), F_DUPFD_CLOEXEC, 3));
+    return true;
+  }
+  {
+    // With SO_REUSEPORT a second gateway would silently take half of the connections: first alone.
+    io::OsResult<io::Fd> alone =
+        broker_.listen_tcp(listener.address, {.backlog = 1, .reuse_port = false});
+    if (!alone) {
+      problem = fmt::format("listener `{}` cannot listen on {}: {}", listener.name,
+                            listener.address.to_string(), alone.error().text());
+      return false;
+    }
+  }
+  for (auto& of_worker : sockets) {
+    io::OsResult<io::Fd> socket = broker_.listen_tcp(listener.address, {.reuse_port = true});
+    if (!socket) {
+      problem = fmt::format("listener `{}` cannot listen on {}: {}", listener.name,
+                            listener.address.to_string(), socket.error().text());
+      return false;
+    }
+    of_worker[index] = std::move(*socket);
+  }
+  return true;
+}
+
+bool Server::bind_new(const Plan& plan, std::vector<std::vector<io::Fd>>& sockets,
+                      std::string& problem) {
+  for (auto& of_worker : sockets) of_worker.resize(plan.listeners.size());
+  for (const Listener& listener : plan.listeners) {
+    const bool open =
+        plan_ != nullptr && std::ranges::any_of(plan_->listeners, [&](const Listener& l) {
+          return l.address == listener.address;
+        });
+    if (!open && !bind_one(listener, listener.index, sockets, problem)) return false;
+  }
+  return true;
+}
+
+void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) {
+  auto running = std::make_shared<RunningPlan>();
+  running->plan = loaded.plan;
+  for (const auto& route : loaded.plan->routes)
+    running->route_slots.push_back(metrics_->route_slot(route->name));
+  for (const auto& upstream : loaded.plan->upstreams)
+    running->upstream_slots.push_back(metrics_->upstream_slot(upstream->name));
+  for (std::size_t i = 0; i < sockets.size(); ++i)
+    workers_[i]->adopt(running, std::move(sockets[i]));
+  watch_files(loaded.config);
+  plan_ = loaded.plan;
+  metrics_->set_config(plan_->hash, clock_.wall_now());
+  events_->set_level(level_of(plan_->log_level));
+  const std::lock_guard lock(status_mutex_);
+  config_hash_ = plan_->hash;
+}
+
+std::string Server::reload() {
+  notifier_.reloading(clock_.now());
+  // A configuration that did not change stays in force whatever the date says (design, promise 8).
+  LoadResult loaded = source_.load(broker_, clock_.wall_now(), config::ExpiryMode::kRefuse);
+  if (loaded.plan == nullptr) {
+    LoadResult same = source_.load(broker_, clock_.wall_now(), config::ExpiryMode::kWarn);
+    if (same.plan != nullptr && same.plan->hash == plan_->hash) loaded = std::move(same);
+  }
+  std::string problem;
+  std::vector<std::vector<io::Fd>> sockets(metrics_->workers());
+  if (loaded.plan == nullptr) {
+    loaded.diagnostics.sort();
+    problem = loaded.diagnostics.render();
+  } else if (loaded.plan->limits.workers != 0 &&
+             loaded.plan->limits.workers != metrics_->workers()) {
+    problem = "`limits.workers` changed: that takes a restart\n";
+  } else if (loaded.plan->admin_address != plan_->admin_address ||
+             loaded.plan->admin_socket != plan_->admin_socket) {
+    problem = "`admin` changed: that takes a restart\n";
+  } else if (loaded.plan->access_log != plan_->access_log ||
+             loaded.plan->process_log != plan_->process_log) {
+    problem = "a log file changed: that takes a restart\n";
+  } else if (!bind_new(*loaded.plan, sockets, problem)) {
+    problem += '\n';
+  }
+  if (problem.empty()) {
+    apply(std::move(loaded), std::move(sockets));
+    events_->info("reloaded",
+                  {str("config_hash", plan_->hash), num("routes", plan_->routes.size())});
+  } else {
+    metrics_->count_reload_failure();
+    events_->error("reload_refused", {str("reason", problem)});
+  }
+  notifier_.ready();
+  return problem;
+}
+
+void Server::watch_files(const Config& config) {
+  std::vector<std::string> paths;
+  for (const ListenerConfig& listener : config.listeners) {
+    if (!listener.tls) continue;
+    for (const tls::CertificateFiles& pair : listener.tls->certificates) {
+      paths.push_back(pair.cert.value.path);
+      paths.push_back(pair.key.value.path);
+    }
+  }
+  for (const auto& [name, upstream] : config.upstreams) {
+    if (!upstream.tls) continue;
+    for (const auto* file : {&upstream.tls->ca, &upstream.tls->cert, &upstream.tls->key}) {
+      if (*file) paths.push_back((*file)->value.path);
+    }
+  }
+  watch_ = std::make_unique<tls::CertificateWatch>(std::move(paths), broker_);
+}
+
+int Server::run() {
+  Instant look_at = clock_.now() + kWatchInterval;
+  while (!stopping_) {
+    pollfd watched[2] = {{.fd = signals_.get(), .events = POLLIN, .revents = 0},
+                         {.fd = admin_socket_.get(), .events = POLLIN, .revents = 0}};
+    static_cast<void>(
+        ::poll(watched, admin_socket_ ? 2 : 1, static_cast<int>(kWatchInterval.count())));
+    if ((watched[0].revents & POLLIN) != 0) on_signal();
+    if ((watched[1].revents & POLLIN) != 0) on_admin_socket();
+    if (stopping_ || clock_.now() < look_at) continue;
+    look_at = clock_.now() + kWatchInterval;
+    if (watch_->changed(broker_)) {
+      events_->info("certificates_changed");
+      static_cast<void>(reload());
+    }
+  }
+  drain();
+  return 0;
+}
+
+void Server::on_signal() {
+  signalfd_siginfo info{};
+  while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
+    switch (info.ssi_signo) {
+      case SIGHUP:
+        static_cast<void>(reload());
+        break;
+      case SIGUSR1:
+        events_->reopen();
+        if (log_ != nullptr) log_->reopen();
+        break;
+      default:
+        stopping_ = true;
+    }
+  }
+}
+
+/// One command a connection: "reload\n". Answered with "ok HASH" or "refused" and the reasons.
+void Server::on_admin_socket() {
+  const io::Fd peer(::accept4(admin_socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  if (!peer) return;
+  ucred who{};
+  socklen_t length = sizeof who;
+  const bool known = ::getsockopt(peer.get(), SOL_SOCKET, SO_PEERCRED, &who, &length) == 0;
+  if (!known || (who.uid != 0 && who.uid != ::geteuid())) {
+    events_->warning("admin_refused", {num("uid", who.uid)});
+    return;
+  }
+  // The control thread serves one at a time: a silent peer may hold it for a second, no longer.
+  const timeval wait{.tv_sec = 1, .tv_usec = 0};
+  static_cast<void>(::setsockopt(peer.get(), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait));
+  static_cast<void>(::setsockopt(peer.get(), SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait));
+  char command[32];
+  const ssize_t n = ::recv(peer.get(), command, sizeof command, 0);
+  const std::string_view asked(command, n > 0 ? static_cast<std::size_t>(n) : 0);
+  if (asked != "reload\n") {
+    send_text(peer.get(), "refused\nunknown command\n");
+    return;
+  }
+  events_->info("reload_asked", {num("uid", who.uid), num("pid", who.pid)});
+  const std::string problem = reload();
+  const std::string answer =
+      problem.empty() ? fmt::format("ok {}\n", plan_->hash) : fmt::format("refused\n{}", problem);
+  send_text(peer.get(), std::string_view(answer).substr(0, kAnswerBytesMax));
+}
+
+void Server::drain() {
+  ready_ = false;
+  notifier_.stopping();
+  events_->info("draining");
+  for (const auto& worker : workers_) worker->drain();
+  const Instant deadline = clock_.now() + plan_->timeouts.drain;
+  const auto all_idle = [&] {
+    return std::ranges::all_of(workers_, [](const auto& worker) { return worker->idle(); });
+  };
+  while (!all_idle() && clock_.now() < deadline) {
+    pollfd watched{.fd = signals_.get(), .events = POLLIN, .revents = 0};
+    signalfd_siginfo info{};
+    // A second request to stop does not wait any longer.
+    if (::poll(&watched, 1, 20) > 0 && ::read(signals_.get(), &info, sizeof info) == sizeof info &&
+        (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT))
+      break;
+  }
+  const bool clean = all_idle();
+  for (const auto& worker : workers_) worker->stop();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+  workers_.clear();
+  events_->info("stopped", {telemetry::yes_no("drained", clean)});
+}
+
+StatusPage Server::status_page(std::string_view path) {
+  if (path == "/metrics")
+    return {.status = 200,
+            .content_type = "text/plain; version=0.0.4; charset=utf-8",
+            .body = metrics_->scrape()};
+  if (path == "/healthz")
+    return {.status = 200, .content_type = "application/json", .body = R"({"status":"alive"})"};
+  const bool ready = ready_;
+  const std::lock_guard lock(status_mutex_);
+  return {.status = static_cast<std::uint16_t>(ready ? 200 : 503),
+          .content_type = "application/json",
+          .body = fmt::format(R"({{"status":"{}","config_hash":"{}"}})",
+                              ready ? "ready" : "not ready", config_hash_)};
+}
+
+}  // namespace merlon::gateway

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gateway/load.h"
+#include "gateway/runtime.h"
+#include "gateway/worker.h"
+#include "telemetry/log_sink.h"
+#include "telemetry/metrics.h"
+#include "telemetry/notify.h"
+#include "tls/certificates.h"
+
+namespace merlon::gateway {
+
+/// Where the configuration comes from, so that it can be read again.
+struct ConfigSource {
+  std::string path;  ///< the file; for the demo only a name
+  std::string text;  ///< given directly: not read from `path`
+  [[nodiscard]] LoadResult load(io::Broker& broker, WallTime now, config::ExpiryMode mode) const;
+};
+
+/// The gateway as a process: starts workers, applies configurations, listens to signals and to the
+/// admin socket, drains. Everything here runs on the control thread, which `run` occupies.
+class Server {
+ public:
+  Server(io::Broker& broker, const Clock& clock, ConfigSource source);
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+  ~Server();
+
+  /// Loads the configuration and opens everything. False after the reasons are on standard error.
+  [[nodiscard]] bool start();
+  /// Serves until SIGTERM or SIGINT, then drains. SIGHUP reloads, SIGUSR1 reopens the logs. Returns
+  /// the exit code.
+  [[nodiscard]] int run();
+
+ private:
+  [[nodiscard]] bool open_logs(const Plan& plan);
+  [[nodiscard]] bool open_control(const Plan& plan);
+  void start_workers(std::size_t count);
+  void start_admin(const Plan& plan);
+  /// Sockets for the listeners of `plan` that are not open yet: [worker][listener]. False, with
+  /// `problem`, when one cannot be had; then nothing stays open.
+  [[nodiscard]] bool bind_new(const Plan& plan, std::vector<std::vector<io::Fd>>& sockets,
+                              std::string& problem);
+  [[nodiscard]] bool bind_one(const Listener& listener, std::size_t index,
+                              std::vector<std::vector<io::Fd>>& sockets, std::string& problem);
+  void apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets);
+  /// Reads the configuration again: all of it is taken, or nothing changes. Returns "" or why not.
+  [[nodiscard]] std::string reload();
+  void watch_files(const Config& config);
+  void on_signal();
+  void on_admin_socket();
+  void drain();
+  [[nodiscard]] StatusPage status_page(std::string_view path);
+
+  io::Broker& broker_;
+  const Clock& clock_;
+  const ConfigSource source_;
+  std::unique_ptr<telemetry::EventLog> events_;
+  std::unique_ptr<telemetry::LogSink> log_;
+  std::unique_ptr<telemetry::Metrics> metrics_;
+  telemetry::WorkerCounters admin_counters_;
+  telemetry::Notifier notifier_;
+  std::unique_ptr<Shared> shared_;
+  std::shared_ptr<const Plan> plan_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::thread> threads_;
+  std::vector<telemetry::ActivatedSocket> activated_;
+  std::unique_ptr<tls::CertificateWatch> watch_;
+  io::Fd signals_;
+  io::Fd admin_socket_;
+  std::string admin_socket_path_;
+  std::mutex status_mutex_;  ///< of what the status page reads
+  std::string config_hash_;
+  std::atomic<bool> ready_{false};
+  bool stopping_ = false;
+};
+
+}  // namespace merlon::gateway
