@@ -46,19 +46,24 @@ inline io::Task<void> shake(TlsStream& stream, Instant deadline, Result<void>& o
   outcome = co_await stream.handshake(deadline);
 }
 
-/// A client whose bytes pass through the test's hands.
-class RawClient {
+/// A client, or a server when given its context, whose bytes pass through the test's hands.
+class RawPeer {
  public:
-  RawClient(io::Loop& loop, io::Fd fd) : loop_(loop), fd_(std::move(fd)) {
+  RawPeer(io::Loop& loop, io::Fd fd) : loop_(loop), fd_(std::move(fd)) {
     context_.reset(SSL_CTX_new(TLS_client_method()));
     SSL_CTX_set_security_level(context_.get(), 0);
   }
+  RawPeer(io::Loop& loop, io::Fd fd, SslCtxPtr server_context)
+      : loop_(loop), fd_(std::move(fd)), context_(std::move(server_context)), server_(true) {}
   SSL_CTX* context() { return context_.get(); }
   SSL* ssl() {
     if (ssl_ == nullptr) {
       ssl_.reset(SSL_new(context_.get()));
       SSL_set_bio(ssl_.get(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
-      SSL_set_connect_state(ssl_.get());
+      if (server_)
+        SSL_set_accept_state(ssl_.get());
+      else
+        SSL_set_connect_state(ssl_.get());
     }
     return ssl_.get();
   }
@@ -114,7 +119,9 @@ class RawClient {
   io::Fd fd_;
   SslCtxPtr context_;
   SslPtr ssl_;
+  bool server_ = false;
 };
+using RawClient = RawPeer;
 
 /// A loop over real sockets with a server context.
 class Wire : public testing::Test {
