@@ -449,7 +449,9 @@ def test_http_1_0_is_served_and_closed(proxied):
         (501, request("POST", fields=[("Transfer-Encoding", "gzip, chunked")])),
         (413, request("POST", fields=[("Content-Length", str(1024 * 1024 + 1))])),
     ],
-)
+    ids=["no-host", "two-hosts", "bad-host", "two-spaces", "tls-in-clear", "http-2.0", "long-target", "long-field",
+         "many-fields", "unknown-expectation", "unknown-coding", "large-body"],
+)  # fmt: skip
 def test_what_is_out_of_bounds_is_refused_and_closed(proxied, upstream, status, data):
     with proxied.client() as client:
         client.send(data)
@@ -521,6 +523,7 @@ def test_a_slow_upstream(merlon, upstream):
         b"HTTP/1.1 200 OK\r\nX-A: 1\r\n folded\r\n\r\n",
         b"",
     ],
+    ids=["no-http", "no-status", "two-lengths", "two-framings", "bare-cr", "space-in-name", "fold", "nothing"],
 )
 def test_an_upstream_that_talks_garbage(proxied, upstream, garbage):
     def answer(_message, connection):

@@ -45,6 +45,7 @@ def test_sighup_brings_new_routes_into_force(merlon, upstream):
         "version: 1\nlistener: []\n",
         None,  # a configuration that names an upstream which is not there
     ],
+    ids=["no-yaml", "no-listener", "unknown-key", "unknown-upstream"],
 )
 def test_a_broken_file_changes_nothing(merlon, upstream, broken):
     config = configuration(upstream, routes=[fixed("/a", "first")])

@@ -89,7 +89,11 @@ def test_a06_the_body_of_a_get_is_a_body(proxied, upstream):
         assert upstream.requests[0].body == SECOND
 
 
-@pytest.mark.parametrize("first", [request("POST", "/none", body=SECOND), request("PUT", "/api", body=SECOND)])
+@pytest.mark.parametrize(
+    "first",
+    [request("POST", "/none", body=SECOND), request("PUT", "/api", body=SECOND)],
+    ids=["no-route", "no-method"],
+)
 def test_a20_the_body_of_a_refused_request_is_never_a_request(merlon, upstream, first):
     route = {"name": "api", "match": {"host": "*", "path": "/api"}, "methods": ["GET"], "auth": "none"}
     gateway = merlon(configuration(upstream, routes=[{**route, "upstream": "api"}]))
