@@ -58,7 +58,8 @@ int ticket_keys(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX
   if (!key) return 0;
   if (!set_ticket_mac(mac, *key)) return -1;
   if (EVP_DecryptInit_ex2(cipher, ticket_cipher(), key->aes.data(), iv, nullptr) != 1) return -1;
-  return renew ? 2 : 1;
+  // 2 gives a new ticket: in TLS 1.3 each is used once (RFC 8446 §C.4).
+  return renew || SSL_version(ssl) == TLS1_3_VERSION ? 2 : 1;
 }
 
 }  // namespace

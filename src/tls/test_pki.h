@@ -120,9 +120,9 @@ inline config::Located<config::FilePath> file_at(const std::string& path, std::u
 /// An authority and what it signs, loaded as the program loads it.
 class Pki {
  public:
-  Pki()
+  explicit Pki(const char* subject = "root")
       : key_(ec_key()),
-        root_(make_certificate(key_.get(), {.subject = "root", .authority = true})) {}
+        root_(make_certificate(key_.get(), {.subject = subject, .authority = true})) {}
 
   [[nodiscard]] std::string root_pem() const { return pem_of(root_.get()); }
   [[nodiscard]] X509* root() const { return root_.get(); }

@@ -153,9 +153,13 @@ std::uint16_t TlsStream::try_handshake() noexcept {
 std::uint16_t TlsStream::classify_failure() noexcept {
   broken_ = true;
   if (refusal_ != 0) return refusal_;
-  const unsigned long first = ERR_peek_error();
-  const int reason = ERR_GET_REASON(first);
-  const char* text = ERR_reason_error_string(first);
+  // The first error of the protocol itself; those before it come from its tools.
+  unsigned long error = ERR_get_error();
+  for (unsigned long next = error; next != 0 && ERR_GET_LIB(error) != ERR_LIB_SSL;
+       next = ERR_get_error())
+    error = next;
+  const int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
+  const char* text = ERR_reason_error_string(error);
   reason_ = text == nullptr ? "the handshake failed" : text;
   const std::uint16_t code = code_of_reason(reason);
   if (code == code::kTlsPeerCertificate)

@@ -28,6 +28,10 @@ TlsStream::TlsStream(io::Loop& loop, io::Fd fd, std::shared_ptr<ClientContext> c
 TlsStream::~TlsStream() {
   Scratch& blocks = scratch();
   if (blocks.in_owner == this) blocks.in_owner = nullptr;
+  if (ssl_ == nullptr) return;
+  // Without this, OpenSSL would call the session of a connection that was just closed unfit for
+  // resumption, which TLS 1.1 gave up (RFC 4346 §7.2.1).
+  if (!broken_) SSL_set_shutdown(ssl_, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   SSL_free(ssl_);
 }
 
