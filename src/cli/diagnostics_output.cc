@@ -1,0 +1,57 @@
+#include "cli/diagnostics_output.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/escape.h"
+
+namespace merlon::cli {
+namespace {
+
+std::string_view severity_name(Severity severity) {
+  switch (severity) {
+    case Severity::kNote:
+      return "note";
+    case Severity::kWarning:
+      return "warning";
+    case Severity::kError:
+      return "error";
+  }
+  return "error";
+}
+
+void add_text(std::string& out, std::string_view key, std::string_view value) {
+  if (value.empty()) return;
+  out += ", " + json_quoted(key) + ": " + json_quoted(value);
+}
+
+}  // namespace
+
+bool wants_color() {
+  const char* no_color = std::getenv("NO_COLOR");
+  return ::isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
+}
+
+std::string diagnostics_json(const Diagnostics& diagnostics) {
+  std::string out = "[";
+  for (const Diagnostic& d : diagnostics.all()) {
+    if (out.size() > 1) out += ",";
+    out += "\n    {\"severity\": " + json_quoted(severity_name(d.severity));
+    add_text(out, "message", d.message);
+    if (d.at.known()) {
+      add_text(out, "file", d.at.source->path);
+      out += ", \"line\": " + std::to_string(d.at.line);
+      out += ", \"column\": " + std::to_string(d.at.column);
+    }
+    add_text(out, "rule", d.rule);
+    add_text(out, "help", d.help);
+    out += "}";
+  }
+  return out.size() > 1 ? out + "\n  ]" : out + "]";
+}
+
+void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+}  // namespace merlon::cli
