@@ -5,6 +5,7 @@
 #include <array>
 #include <chrono>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
@@ -34,7 +35,8 @@ struct Buckets {
   return static_cast<double>(time.count()) / 1e6;
 }
 
-/// Adds one family to a list; a family without values is taken out again.
+/// Adds one family to a list; a family without values is taken out again. Several may live at once
+/// if they go in the reverse order, as local variables do.
 class Family {
  public:
   using Labels = std::initializer_list<std::pair<std::string_view, std::string_view>>;
@@ -47,7 +49,8 @@ class Family {
   Family(const Family&) = delete;
   Family& operator=(const Family&) = delete;
   ~Family() {
-    if (family().metric.empty()) out_.pop_back();
+    // Families may have been added behind this one meanwhile.
+    if (family().metric.empty()) out_.erase(out_.begin() + static_cast<std::ptrdiff_t>(at_));
   }
 
   Family& add(double value, Labels labels = {}) {

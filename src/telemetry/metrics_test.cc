@@ -108,6 +108,17 @@ TEST_F(MetricsTest, OtherRoomsAddTheirs) {
   EXPECT_TRUE(says("merlon_extra 3"));
 }
 
+TEST(Family, WithoutValuesLeavesOthersAlone) {
+  std::vector<prometheus::MetricFamily> out;
+  {
+    const Family empty(out, "empty", "", MetricType::Gauge);
+    Family full(out, "full", "", MetricType::Gauge);
+    full.add(1);
+  }
+  ASSERT_EQ(out.size(), 1U);
+  EXPECT_EQ(out[0].name, "full");
+}
+
 TEST_F(MetricsTest, MayBeScrapedWhileWorkersCount) {
   std::thread worker([this] {
     for (int i = 0; i < 100'000; ++i)
