@@ -53,6 +53,13 @@ std::string log_target(const config::FilePath& file) {
   return file.written == "-" ? file.written : file.path;
 }
 
+constexpr std::size_t kSuggestionsMax = 100;  // each compares with every upstream
+
+std::string_view nearest_upstream(const RawNames& names, std::string_view word) {
+  const std::vector<std::string_view> known(names.upstreams.begin(), names.upstreams.end());
+  return nearest(word, known);
+}
+
 class Compiler {
  public:
   Compiler(const Config& config, CompileContext& context)
@@ -183,12 +190,14 @@ class Compiler {
 
   void resolve_upstream(const RouteConfig& from, Route& route) {
     if (!from.upstream.has_value()) return;
-    const auto found = std::ranges::find_if(
-        plan_->upstreams, [&](const auto& upstream) { return upstream->name == **from.upstream; });
-    if (found != plan_->upstreams.end()) route.upstream = found->get();
+    // In the order of their names, as the map is that they come from.
+    const auto found = std::ranges::lower_bound(
+        plan_->upstreams, **from.upstream, {},
+        [](const auto& upstream) -> const std::string& { return upstream->name; });
+    const bool known = found != plan_->upstreams.end() && (*found)->name == **from.upstream;
+    if (known) route.upstream = found->get();
     if (names_.upstreams.contains(**from.upstream)) return;
-    const std::vector<std::string_view> known(names_.upstreams.begin(), names_.upstreams.end());
-    const std::string_view near = nearest(**from.upstream, known);
+    const std::string_view near = nearest_upstream(names_, **from.upstream);
     reader().error(from.upstream->at,
                    fmt::format("no upstream is named {}", shown(**from.upstream)),
                    near.empty() ? "" : fmt::format("did you mean `{}`?", near));
@@ -245,6 +254,7 @@ std::size_t item_count(const Node& root, std::string_view key) {
 
 RawNames raw_names(const Node& root, const Config& config) {
   RawNames names;
+  std::size_t unknown = 0;
   if (const Node* upstreams = root.find("upstreams")) {
     for (const config::Member& member : upstreams->members()) {
       names.upstreams.emplace(member.key.text());
@@ -253,7 +263,12 @@ RawNames raw_names(const Node& root, const Config& config) {
   if (const Node* routes = root.find("routes")) {
     for (const Node& route : routes->items()) {
       const Node* upstream = route.find("upstream");
-      if (upstream != nullptr) names.used_upstreams.emplace(upstream->text());
+      if (upstream == nullptr) continue;
+      names.used_upstreams.emplace(upstream->text());
+      // A slip of the pen is one error: the upstream that was meant is no unused one.
+      if (!names.upstreams.contains(upstream->text()) && ++unknown <= kSuggestionsMax) {
+        names.used_upstreams.emplace(nearest_upstream(names, upstream->text()));
+      }
     }
   }
   const Node* listeners = root.find("listeners");
