@@ -12,8 +12,10 @@ namespace {
 
 using Family = std::span<const RuleEntry> (*)();
 
-constexpr std::array<Family, 5> kFamilies = {exposure_rules, tls_rules, limit_rules,
-                                             forwarding_rules, upstream_rules};
+constexpr std::array<Family, 13> kFamilies = {
+    config_rules,   exposure_rules, tls_rules,        certificate_rules, header_rules,
+    limit_rules,    path_rules,     forwarding_rules, upstream_rules,    cors_rules,
+    identity_rules, access_rules,   logging_rules};
 
 Typed override_in(const Message& holder, const Filter& filter) {
   const Message all = holder.message("typed_per_filter_config");

@@ -1,0 +1,242 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "audit/envoy/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::envoy {
+namespace {
+
+bool mentions_method(const Message& at) {
+  if (!at) return false;
+  bool found = false;
+  walk(*at.node(), [&](const Node& node) {
+    found = found || Message(node).text("name") == ":method" ||
+            Message(node).text("header_name") == ":method";
+  });
+  return found;
+}
+
+bool route_matches_method(const Route& route) {
+  return route.match.has("grpc") || mentions_method(Message(route.match.field("headers")));
+}
+
+bool rbac_judges_method(const Hcm& hcm, const Route& route) {
+  return std::ranges::any_of(hcm.filters, [&](const Filter& filter) {
+    if (!filter.is("rbac")) return false;
+    const Typed own = override_of(route, filter);
+    return mentions_method(own.config ? own.config : filter.config);
+  });
+}
+
+void check_methods(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    if (!is_edge(hcm)) continue;
+    std::vector<std::string> open;
+    for (const Route* route : hcm.all_routes()) {
+      if (!route->action || route->match.has("connect_matcher")) continue;
+      if (route_matches_method(*route) || rbac_judges_method(hcm, *route)) continue;
+      open.push_back(route->label());
+    }
+    if (open.empty()) continue;
+    in.report("MTH-01", Level::kMedium, hcm.at.at(),
+              "every method is forwarded: expected :method in the matches of routes, or RBAC")
+        .affected = sorted(std::move(open));
+  }
+}
+
+void check_trace(Inspection& in) {
+  for (const Route& route : in.model.routes) {
+    if (!route.action) continue;
+    for (const Node& one : route.match.list("headers")) {
+      const Message header(one);
+      if (header.text("name") != ":method" || header.is_true("invert_match")) continue;
+      bool trace = false;
+      walk(one, [&](const Node& node) {
+        trace = trace || node.text() == "TRACE" || node.text() == "TRACK" ||
+                (node.is_scalar() && node.text().find("TRACE") != std::string_view::npos);
+      });
+      if (!trace) continue;
+      in.report("MTH-02", Level::kLow, header.at(), "TRACE is forwarded").affected = {
+          route.label()};
+    }
+  }
+}
+
+struct Rbac {
+  const Hcm* hcm;
+  const Filter* filter;
+};
+
+std::vector<Rbac> rbacs(const Inspection& in) {
+  std::vector<Rbac> out;
+  for (const Hcm& hcm : in.model.hcms) {
+    for (const Filter& filter : hcm.filters) {
+      if (filter.is("rbac") && filter.config) out.push_back({&hcm, &filter});
+    }
+  }
+  return out;
+}
+
+bool has_any(std::span<const Node> rules) {
+  return std::ranges::any_of(rules, [](const Node& one) { return is_true_for_any(Message(one)); });
+}
+
+void check_open_policy(Inspection& in) {
+  for (const Rbac& rbac : rbacs(in)) {
+    const Message rules = rbac.filter->config.message("rules");
+    const std::string_view action = rules.text("action");
+    const Message policies = rules.message("policies");
+    if (!policies || (action != "ALLOW" && !action.empty())) continue;
+    for (const config::Member& one : policies.node()->members()) {
+      const Message policy(one.value);
+      if (!has_any(policy.list("permissions")) || !has_any(policy.list("principals"))) continue;
+      in.report("MTH-04", Level::kHigh, one.key.at(),
+                fmt::format("policy {} allows everyone everything", one.key.text()));
+    }
+  }
+}
+
+void check_override(Inspection& in) {
+  for (const Rbac& rbac : rbacs(in)) {
+    if (!mentions_method(rbac.filter->config.message("rules"))) continue;
+    std::vector<std::string> open;
+    for (const Route* route : rbac.hcm->all_routes()) {
+      if (route->action &&
+          !removes_header(*route, "request_headers_to_remove", "x-http-method-override")) {
+        open.push_back(route->label());
+      }
+    }
+    if (open.empty()) continue;
+    Finding& finding = in.report("MTH-05", Level::kLow, rbac.filter->at.at(),
+                                 "methods are judged, and X-HTTP-Method-Override goes through");
+    finding.affected = sorted(std::move(open));
+    finding.evidence = "X-HTTP-Method-Override: DELETE";
+  }
+}
+
+void check_connect(Inspection& in) {
+  const auto judge = [&](const Hcm& hcm, const Message& holder, const std::string& label) {
+    for (const Node& one : holder.list("upgrade_configs")) {
+      const Message upgrade(one);
+      const std::string_view type = upgrade.text("upgrade_type");
+      if (upgrade.flag("enabled") == false) continue;
+      if (ascii::iequals(type, "connect") || ascii::iequals(type, "connect-udp")) {
+        in.report("MTH-06", Level::kHigh, upgrade.at("upgrade_type"),
+                  "CONNECT is taken: the listener is a tunnel to what its clusters reach")
+            .affected = {label};
+      } else if (ascii::iequals(type, "h2c")) {
+        in.report("INJ-05", Level::kHigh, upgrade.at("upgrade_type"),
+                  "Upgrade: h2c is forwarded: what follows it is judged by no filter")
+            .affected = {label};
+      }
+    }
+    (void)hcm;
+  };
+  std::set<const RouteConfig*> seen;
+  for (const Hcm& hcm : in.model.hcms) {
+    if (hcm.listener->is_local() || hcm.listener->is_egress()) continue;
+    judge(hcm, hcm.at, std::string(hcm.listener->name));
+    const bool first = hcm.routes != nullptr && seen.insert(hcm.routes).second;
+    if (!first) continue;
+    for (const Route* route : hcm.all_routes()) judge(hcm, route->action, route->label());
+  }
+}
+
+void check_refusal(Inspection& in) {
+  for (const Rbac& rbac : rbacs(in)) {
+    const Message rules = rbac.filter->config.message("rules");
+    if (rules.text("action") != "DENY" || !mentions_method(rules)) continue;
+    in.report("MTH-07", Level::kLow, rbac.filter->at.at(),
+              "refused methods are answered 403: expected 405 with Allow");
+  }
+}
+
+void check_order(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    const Filter* before = nullptr;
+    for (const Filter& filter : hcm.filters) {
+      if (filter.is("router") || filter.is("cache")) {
+        if (before == nullptr || filter.is("router")) before = &filter;
+        continue;
+      }
+      if (before == nullptr || !is_access_kind(filter.kind)) continue;
+      in.report("LOC-02", Level::kHigh, filter.at.at(),
+                fmt::format("{} stands after {}, which answers before it is asked", filter.kind,
+                            before->kind))
+          .affected = labels(hcm);
+    }
+  }
+}
+
+void check_shadow(Inspection& in) {
+  for (const Rbac& rbac : rbacs(in)) {
+    const Message& config = rbac.filter->config;
+    if (config.has("rules") || config.has("matcher")) continue;
+    if (!config.has("shadow_rules") && !config.has("shadow_matcher")) continue;
+    in.report("LOC-03", Level::kHigh,
+              config.at(config.has("shadow_rules") ? "shadow_rules" : "shadow_matcher"),
+              "the RBAC filter only observes: there are no rules that refuse")
+        .affected = labels(*rbac.hcm);
+  }
+}
+
+bool is_open_by_nature(std::string_view path) {
+  constexpr std::string_view kWords[] = {"health", "ready",  "livez",  "ping",     ".well-known",
+                                         "live",   "login",  "oauth",  "callback", "favicon",
+                                         "status", "public", "static", "jwks",     "signin"};
+  return std::ranges::any_of(
+      kWords, [&](std::string_view w) { return path.find(w) != std::string_view::npos; });
+}
+
+/// The place of `disabled` in what a holder says about a filter; unknown when it says nothing.
+Mark disabled_at(const Message& holder, const Filter& filter) {
+  const Message all = holder.message("typed_per_filter_config");
+  if (!all) return {};
+  for (const config::Member& member : all.node()->members()) {
+    const bool same =
+        member.key.text() == filter.name || filter_kind({}, member.key.text()) == filter.kind;
+    const Typed own = typed(Message(member.value));
+    if (same && own.config.is_true("disabled")) return own.config.at("disabled");
+  }
+  return {};
+}
+
+void check_switched_off(Inspection& in) {
+  std::set<std::string> done;
+  const auto report = [&](const Filter& filter, const Mark& at, const std::string& label,
+                          bool open) {
+    if (!at.known() || !done.insert(at.to_string()).second) return;
+    in.report("LOC-05", open ? Level::kInfo : Level::kMedium, at,
+              fmt::format("{} is switched off for {}", filter.kind, label))
+        .affected = {label};
+  };
+  for (const Hcm& hcm : in.model.hcms) {
+    if (hcm.routes == nullptr) continue;
+    for (const Filter& filter : hcm.filters) {
+      if (!is_access_kind(filter.kind)) continue;
+      for (const VirtualHost* host : hcm.routes->hosts) {
+        const std::string name(host->domains.empty() ? "" : host->domains.front());
+        report(filter, disabled_at(host->at, filter), name, false);
+        for (const Route* route : host->routes) {
+          if (!route->action) continue;
+          report(filter, disabled_at(route->at, filter), route->label(),
+                 is_open_by_nature(route->path));
+        }
+      }
+    }
+  }
+}
+
+constexpr RuleEntry kRules[] = {{"MTH-01", check_methods},     {"MTH-02", check_trace},
+                                {"MTH-04", check_open_policy}, {"MTH-05", check_override},
+                                {"MTH-06", check_connect},     {"INJ-05", nullptr},
+                                {"MTH-07", check_refusal},     {"LOC-02", check_order},
+                                {"LOC-03", check_shadow},      {"LOC-05", check_switched_off}};
+
+}  // namespace
+
+std::span<const RuleEntry> access_rules() { return kRules; }
+
+}  // namespace merlon::audit::envoy

@@ -1,0 +1,119 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "audit/envoy/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::envoy {
+namespace {
+
+void check_domains(Inspection& in) {
+  for (const RouteConfig& config : in.model.route_configs) {
+    std::map<std::string, Mark> seen;
+    for (const VirtualHost* host : config.hosts) {
+      for (const Node& one : host->at.list("domains")) {
+        std::string name(one.text());
+        std::ranges::transform(name, name.begin(), ascii::lower);
+        const auto [first, added] = seen.emplace(name, one.at());
+        if (added) continue;
+        in.report("CFG-03", Level::kLow, one.at(),
+                  fmt::format("{} is listed twice: Envoy refuses the route table", name))
+            .trail.push_back({first->second, "first listed here"});
+      }
+    }
+  }
+}
+
+bool is_v2(std::string_view type) {
+  return type.find("envoy.api.v2") != std::string_view::npos ||
+         type.find(".v2.") != std::string_view::npos ||
+         type.find(".v2alpha") != std::string_view::npos;
+}
+
+/// Fields that Envoy has deprecated or removed, and what took their place.
+struct Old {
+  std::string_view field;
+  std::string_view instead;
+};
+
+void report_old(Inspection& in, const Message& at, std::string_view what,
+                std::initializer_list<Old> fields) {
+  for (const Old& old : fields) {
+    if (!at.has(old.field)) continue;
+    in.report("CFG-04", Level::kInfo, at.at(old.field),
+              fmt::format("{} of {} is deprecated: use {}", old.field, what, old.instead));
+  }
+}
+
+void check_deprecated(Inspection& in) {
+  for (const auto& tree : in.model.trees) {
+    const Node* first = nullptr;
+    for (const Node& root : tree->documents()) {
+      walk(root, [&](const Node& node) {
+        const Node* type = node.find("@type");
+        if (type == nullptr || !is_v2(type->text())) return;
+        const bool before = first == nullptr || type->at().line < first->at().line;
+        if (before) first = type;
+      });
+    }
+    if (first == nullptr) continue;
+    in.report("CFG-04", Level::kInfo, first->at(),
+              "types of the v2 API were removed in Envoy 1.18: write the v3 ones");
+  }
+  for (const Hcm& hcm : in.model.hcms) {
+    report_old(in, hcm.at.message("http2_protocol_options"), "http2_protocol_options",
+               {{"stream_error_on_invalid_http_messaging",
+                 "override_stream_error_on_invalid_http_message"}});
+  }
+  for (const FilterChain& chain : in.model.chains) {
+    report_old(in, chain.at, "filter chains", {{"tls_context", "transport_socket"}});
+  }
+  for (const Cluster& cluster : in.model.clusters) {
+    report_old(in, cluster.at, "clusters",
+               {{"hosts", "load_assignment"},
+                {"tls_context", "transport_socket"},
+                {"http2_protocol_options", "typed_extension_protocol_options"},
+                {"dns_resolvers", "typed_dns_resolver_config"}});
+  }
+  report_old(in, in.model.bootstrap().message("admin"), "admin",
+             {{"access_log_path", "access_log"}});
+}
+
+/// Where runtime layers put `envoy.resource_limits.listener.NAME`, as nested keys or dotted ones.
+void check_orphans(Inspection& in) {
+  if (in.model.bootstrap().has("dynamic_resources")) return;
+  constexpr std::string_view kPath[] = {"envoy", "resource_limits", "listener"};
+  constexpr std::string_view kDotted = "envoy.resource_limits.listener.";
+  const auto judge = [&](const Node& key, std::string_view name) {
+    const bool known = std::ranges::any_of(
+        in.model.listeners, [&](const Listener& listener) { return listener.name == name; });
+    if (known) return;
+    in.report("CFG-05", Level::kMedium, key.at(),
+              fmt::format("no listener is called {}: the limit limits nothing", name));
+  };
+  for (const Node& layer : in.model.bootstrap().path("layered_runtime").list("layers")) {
+    const Message fixed = Message(layer).message("static_layer");
+    if (!fixed) continue;
+    for (const config::Member& member : fixed.node()->members()) {
+      const std::string_view key = member.key.text();
+      if (!key.starts_with(kDotted)) continue;
+      const std::string_view rest = key.substr(kDotted.size());
+      judge(member.key, rest.substr(0, rest.rfind('.')));
+    }
+    const Node* at = fixed.node();
+    for (const std::string_view step : kPath) at = at == nullptr ? nullptr : at->find(step);
+    if (at == nullptr) continue;
+    for (const config::Member& member : at->members()) judge(member.key, member.key.text());
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"CFG-03", check_domains}, {"CFG-04", check_deprecated}, {"CFG-05", check_orphans}};
+
+}  // namespace
+
+std::span<const RuleEntry> config_rules() { return kRules; }
+
+}  // namespace merlon::audit::envoy

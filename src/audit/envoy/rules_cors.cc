@@ -1,0 +1,175 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "audit/envoy/rules.h"
+#include "audit/nginx/origin_witness.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::envoy {
+namespace {
+
+/// One CORS policy, wherever it is written: in a route, a virtual host, a table or a filter.
+struct Policy {
+  Message at;
+  std::vector<std::string> affected;
+};
+
+bool is_off(const Message& policy) {
+  const auto enabled = fraction(policy.message("filter_enabled"));
+  return (enabled && *enabled == 0) || policy.flag("enabled") == false;
+}
+
+std::vector<Policy> policies(const Inspection& in) {
+  std::vector<Policy> out;
+  std::set<const Node*> seen;
+  const auto add = [&](const Message& at, std::string label) {
+    if (at && !is_off(at) && seen.insert(at.node()).second) out.push_back({at, {label}});
+  };
+  const auto holder = [&](const Message& at, const std::string& label) {
+    add(at.message("cors"), label);
+    const Message all = at.message("typed_per_filter_config");
+    if (!all) return;
+    for (const config::Member& member : all.node()->members()) {
+      const Typed own = typed(Message(member.value));
+      if (own.is("CorsPolicy")) add(own.config, label);
+    }
+  };
+  for (const Route& route : in.model.routes) {
+    holder(route.at, route.label());
+    add(route.action.message("cors"), route.label());
+  }
+  for (const VirtualHost& host : in.model.hosts) {
+    holder(host.at, std::string(host.domains.empty() ? "" : host.domains.front()));
+  }
+  for (const RouteConfig& config : in.model.route_configs) {
+    holder(config.at, std::string(config.name));
+  }
+  return out;
+}
+
+/// The registrable end of a host, "example.com": whoever owns it is meant to be let in.
+bool is_bare_suffix(std::string_view suffix) {
+  return !suffix.empty() && suffix.front() != '.' && suffix.find("://") == std::string_view::npos;
+}
+
+/// An origin of someone else that a matcher lets through, "" when none is known; `any` when the
+/// matcher takes every origin.
+std::string witness_of(const Message& matcher, bool& any, std::string& why) {
+  if (matcher.has("prefix")) {
+    const std::string_view prefix = matcher.text("prefix");
+    const bool scheme_only =
+        prefix == "http" || prefix == "https" || prefix == "https://" || prefix == "http://";
+    if (prefix.empty() || scheme_only) any = true;
+    why = "a prefix has no end";
+    // Ports follow a colon: whoever controls the host also controls them.
+    if (prefix.ends_with(':') && !prefix.ends_with("http:") && !prefix.ends_with("https:")) {
+      return {};
+    }
+    return any ? "https://attacker.test" : std::string(prefix) + ".attacker.test";
+  }
+  if (matcher.has("suffix")) {
+    const std::string_view suffix = matcher.text("suffix");
+    if (suffix.empty()) any = true;
+    why = "a suffix without a dot in front is the end of other names too";
+    if (any) return "https://attacker.test";
+    return is_bare_suffix(suffix) ? "https://attacker" + std::string(suffix) : std::string{};
+  }
+  if (matcher.has("contains")) {
+    why = "the text may stand anywhere";
+    if (matcher.text("contains").empty()) any = true;
+    return "https://" + std::string(matcher.text("contains")) + ".attacker.test";
+  }
+  const Message regex = matcher.message("safe_regex");
+  const std::string_view pattern = regex ? regex.text("regex") : matcher.text("regex");
+  if (pattern.empty()) return {};
+  // Envoy compares the whole text.
+  const std::string whole = fmt::format("^(?:{})$", pattern);
+  if (pattern == ".*" || pattern == ".+" || pattern == "^.*$" || pattern == "\\*") {
+    any = pattern != "\\*";
+    return any ? "https://attacker.test" : std::string{};
+  }
+  const nginx::Witness found = nginx::find_witness(whole, matcher.is_true("ignore_case"));
+  if (found.only_scheme) return {};
+  any = found.origin == "https://attacker.test";
+  why = "it " + found.why;
+  return found.origin;
+}
+
+void judge_matcher(Inspection& in, const Policy& policy, const Message& matcher, bool credentials) {
+  const auto report = [&](std::string_view rule, Level level, std::string what,
+                          std::string evidence) {
+    Finding& finding = in.report(rule, level, matcher.at(), std::move(what));
+    finding.affected = policy.affected;
+    finding.evidence = std::move(evidence);
+  };
+  const std::string_view exact = matcher.text("exact");
+  if (exact == "null") {
+    return report("COR-03", Level::kMedium,
+                  "the origin null is let in: every sandboxed frame has it", "Origin: null");
+  }
+  if (exact == "*") {
+    if (credentials) {
+      report("COR-01", Level::kHigh, "every origin is let in, with credentials",
+             "Origin: https://attacker.test");
+    }
+    return;
+  }
+  bool any = false;
+  std::string why;
+  const std::string origin = witness_of(matcher, any, why);
+  if (origin.empty()) return;
+  if (any && credentials) {
+    report("COR-01", Level::kHigh, "every origin is let in, with credentials", "Origin: " + origin);
+  } else if (any) {
+    report("COR-02", Level::kMedium, "every origin is let in", "Origin: " + origin);
+  } else {
+    report("COR-04", Level::kHigh, fmt::format("a foreign origin is let in: {}", why),
+           "Origin: " + origin);
+  }
+}
+
+void check_origins(Inspection& in) {
+  for (const Policy& policy : policies(in)) {
+    const bool credentials = policy.at.is_true("allow_credentials");
+    for (const Node& one : policy.at.list("allow_origin_string_match")) {
+      judge_matcher(in, policy, Message(one), credentials);
+    }
+    for (const Node& one : policy.at.list("allow_origin")) {
+      if (one.text() != "*" || !credentials) continue;
+      in.report("COR-01", Level::kHigh, one.at(), "every origin is let in, with credentials")
+          .affected = policy.affected;
+    }
+  }
+}
+
+void check_width(Inspection& in) {
+  constexpr std::uint64_t kSecondsMax = 86'400;
+  for (const Policy& policy : policies(in)) {
+    const auto report = [&](const char* key, std::string what) {
+      in.report("COR-06", Level::kLow, policy.at.at(key), std::move(what)).affected =
+          policy.affected;
+    };
+    if (policy.at.text("allow_methods") == "*") {
+      report("allow_methods", "every method is allowed to other origins");
+    } else if (policy.at.text("allow_headers") == "*") {
+      report("allow_headers", "every header is allowed to other origins");
+    } else if (policy.at.number("max_age").value_or(0) > kSecondsMax) {
+      report("max_age", "browsers keep the answer to a preflight for more than a day");
+    } else if (policy.at.is_true("allow_private_network_access")) {
+      report("allow_private_network_access", "sites of the Internet may reach it from inside");
+    }
+  }
+}
+
+constexpr RuleEntry kRules[] = {{"COR-01", check_origins},
+                                {"COR-02", nullptr},
+                                {"COR-03", nullptr},
+                                {"COR-04", nullptr},
+                                {"COR-06", check_width}};
+
+}  // namespace
+
+std::span<const RuleEntry> cors_rules() { return kRules; }
+
+}  // namespace merlon::audit::envoy

@@ -1,0 +1,209 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "audit/envoy/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::envoy {
+namespace {
+
+/// Filters that may decide who passes in ways that are not read here.
+bool may_authenticate(const Filter& filter) {
+  for (const char* kind : {"lua", "wasm", "ext_proc", "golang", "composite", "gcp_authn"}) {
+    if (filter.is(kind)) return true;
+  }
+  return is_access_kind(filter.kind);
+}
+
+template <class F>
+void each_filter(const Inspection& in, std::string_view kind, F&& visit) {
+  for (const Hcm& hcm : in.model.hcms) {
+    for (std::size_t i = 0; i < hcm.filters.size(); ++i) {
+      if (hcm.filters[i].is(kind) && hcm.filters[i].config) visit(hcm, i, hcm.filters[i].config);
+    }
+  }
+}
+
+template <class F>
+void each_provider(const Inspection& in, F&& visit) {
+  each_filter(in, "jwt_authn", [&](const Hcm&, std::size_t, const Message& config) {
+    const Message providers = config.message("providers");
+    if (!providers) return;
+    for (const config::Member& one : providers.node()->members()) {
+      visit(one.key, Message(one.value));
+    }
+  });
+}
+
+void check_absent(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    if (!is_edge(hcm) || std::ranges::any_of(hcm.filters, may_authenticate)) continue;
+    std::vector<std::string> open;
+    for (const Route* route : hcm.all_routes()) {
+      if (route->action) open.push_back(route->label());
+    }
+    if (open.empty() && hcm.routes != nullptr) continue;
+    Finding& finding = in.report("JWT-01", Level::kMedium, hcm.at.at(),
+                                 "no filter authenticates: whoever connects is served");
+    finding.affected = sorted(std::move(open));
+    finding.confidence = Confidence::kPossible;
+  }
+}
+
+void check_optional(Inspection& in) {
+  each_filter(in, "jwt_authn", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    const bool judged_later =
+        std::any_of(hcm.filters.begin() + static_cast<std::ptrdiff_t>(place), hcm.filters.end(),
+                    [](const Filter& f) { return f.is("rbac") && f.config.has("rules"); });
+    if (judged_later) return;
+    walk(*config.node(), [&](const Node& node) {
+      const Message at(node);
+      for (const char* key : {"allow_missing", "allow_missing_or_failed"}) {
+        if (!node.is_mapping() || !at.has(key)) continue;
+        in.report("JWT-02", Level::kHigh, at.at(key),
+                  std::string_view(key) == "allow_missing"
+                      ? "requests without a token pass, and no RBAC filter looks at the claims"
+                      : "requests without a valid token pass, and no RBAC filter looks at the "
+                        "claims");
+      }
+    });
+  });
+}
+
+void check_claims(Inspection& in) {
+  each_provider(in, [&](const Node& name, const Message& provider) {
+    const bool issuer = provider.has("issuer");
+    const bool audience = !provider.list("audiences").empty();
+    if (issuer && audience) return;
+    in.report("JWT-03", Level::kHigh, name.at(),
+              fmt::format("tokens of provider {} are taken whatever their {}", name.text(),
+                          audience ? "issuer"
+                          : issuer ? "audience"
+                                   : "issuer and audience"));
+  });
+}
+
+void check_keys(Inspection& in) {
+  each_provider(in, [&](const Node& name, const Message& provider) {
+    const Message local = provider.message("local_jwks");
+    std::string keys(local.text("inline_string"));
+    std::erase_if(keys, [](char c) { return c == ' ' || c == '\n' || c == '\\'; });
+    if (keys.empty()) return;
+    if (keys.find("\"kty\":\"oct\"") != std::string::npos) {
+      Finding& finding = in.report(
+          "JWT-04", Level::kCritical, local.at("inline_string"),
+          fmt::format("provider {} verifies with a shared secret that stands here: whoever reads "
+                      "it signs tokens",
+                      name.text()));
+      finding.hide_source = true;
+      return;
+    }
+    const std::size_t modulus = keys.find("\"n\":\"");
+    if (modulus == std::string::npos) return;
+    const std::size_t length = keys.find('"', modulus + 5);
+    constexpr std::size_t kCharsOf2048Bits = 341;
+    if (length == std::string::npos || length - modulus - 5 >= kCharsOf2048Bits) return;
+    in.report("JWT-04", Level::kCritical, local.at("inline_string"),
+              fmt::format("the RSA key of provider {} has fewer than 2048 bits", name.text()));
+  });
+}
+
+bool is_unverified(const Cluster& cluster) {
+  if (cluster.is_local() || cluster.transport_unknown) return false;
+  if (cluster.tls == nullptr) return true;
+  return !cluster.tls->validation_elsewhere && !cluster.tls->validation;
+}
+
+void check_key_fetch(Inspection& in) {
+  each_provider(in, [&](const Node& name, const Message& provider) {
+    const Message uri = provider.path("remote_jwks.http_uri");
+    if (!uri) return;
+    const Cluster* cluster = in.model.cluster(uri.text("cluster"));
+    if (cluster != nullptr && cluster->is_local()) return;
+    const bool clear = uri.text("uri").starts_with("http://");
+    if (!clear && (cluster == nullptr || !is_unverified(*cluster))) return;
+    Finding& finding = in.report(
+        "JWT-05", Level::kHigh, clear ? uri.at("uri") : uri.at("cluster"),
+        fmt::format("the keys of provider {} come {}: who sits between can sign tokens",
+                    name.text(), clear ? "in clear" : "from a cluster that is not verified"));
+    if (cluster != nullptr) finding.trail.push_back({cluster->at.at(), "the cluster in question"});
+  });
+}
+
+void check_query(Inspection& in) {
+  each_provider(in, [&](const Node& name, const Message& provider) {
+    if (provider.list("from_params").empty()) return;
+    in.report("JWT-06", Level::kHigh, provider.at("from_params"),
+              fmt::format("provider {} takes tokens from the query: they end up in logs and "
+                          "histories",
+                          name.text()));
+  });
+  each_filter(in, "api_key_auth", [&](const Hcm&, std::size_t, const Message& config) {
+    for (const Node& one : config.list("key_sources")) {
+      if (!Message(one).has("query")) continue;
+      in.report("JWT-06", Level::kHigh, Message(one).at("query"),
+                "API keys are taken from the query: they end up in logs and histories");
+    }
+  });
+}
+
+void check_expiry(Inspection& in) {
+  constexpr std::uint64_t kSkewMaxSeconds = 300;
+  each_provider(in, [&](const Node& name, const Message& provider) {
+    const auto skew = provider.number("clock_skew_seconds");
+    if (skew.value_or(0) > kSkewMaxSeconds) {
+      in.report("JWT-07", Level::kMedium, provider.at("clock_skew_seconds"),
+                fmt::format("tokens of provider {} are good for {} s after they expired",
+                            name.text(), *skew));
+    } else if (!provider.is_true("require_expiration") && !provider.has("max_lifetime")) {
+      in.report("JWT-07", Level::kLow, name.at(),
+                fmt::format("tokens of provider {} need not expire: expected require_expiration",
+                            name.text()))
+          .confidence = Confidence::kLikely;
+    }
+  });
+}
+
+void check_fail_open(Inspection& in) {
+  each_filter(in, "ext_authz", [&](const Hcm& hcm, std::size_t, const Message& config) {
+    if (config.is_true("failure_mode_allow")) {
+      in.report("JWT-08", Level::kHigh, config.at("failure_mode_allow"),
+                "requests pass when the authorisation service does not answer")
+          .affected = labels(hcm);
+    }
+    const Message body = config.message("with_request_body");
+    if (body.is_true("allow_partial_message")) {
+      Finding& finding =
+          in.report("JWT-08", Level::kMedium, body.at("allow_partial_message"),
+                    "the authorisation service judges the first part of a body only");
+      finding.confidence = Confidence::kLikely;
+    }
+  });
+  each_filter(in, "wasm", [&](const Hcm&, std::size_t, const Message& config) {
+    const Message plugin = config.message("config");
+    const char* key = plugin.is_true("fail_open") ? "fail_open" : "failure_policy";
+    if (!plugin.is_true("fail_open") && plugin.text(key) != "FAIL_OPEN") return;
+    in.report("JWT-08", Level::kHigh, plugin.at(key), "requests pass when the plug-in fails");
+  });
+}
+
+void check_clear_passwords(Inspection& in) {
+  each_filter(in, "basic_auth", [&](const Hcm& hcm, std::size_t place, const Message&) {
+    if (hcm.chain->tls != nullptr || hcm.chain->transport_unknown) return;
+    if (hcm.listener->is_local() || hcm.listener->is_egress()) return;
+    in.report("LOC-06", Level::kHigh, hcm.filters[place].at.at(),
+              "passwords cross the network in clear: the filter chain has no TLS");
+  });
+}
+
+constexpr RuleEntry kRules[] = {
+    {"JWT-01", check_absent}, {"JWT-02", check_optional},  {"JWT-03", check_claims},
+    {"JWT-04", check_keys},   {"JWT-05", check_key_fetch}, {"JWT-06", check_query},
+    {"JWT-07", check_expiry}, {"JWT-08", check_fail_open}, {"LOC-06", check_clear_passwords}};
+
+}  // namespace
+
+std::span<const RuleEntry> identity_rules() { return kRules; }
+
+}  // namespace merlon::audit::envoy

@@ -1,0 +1,296 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "audit/envoy/rules.h"
+#include "base/ascii.h"
+
+namespace merlon::audit::envoy {
+namespace {
+
+/// True when who may pass depends on the path, so that a second spelling of it is a way around.
+bool judges_paths(const Hcm& hcm) {
+  for (const Filter& filter : hcm.filters) {
+    if (filter.is("ext_authz")) return true;
+    if (!filter.config || !is_access_kind(filter.kind)) continue;
+    bool found = false;
+    walk(*filter.config.node(), [&](const Node& node) {
+      const Message at(node);
+      if (at.has("url_path") || at.text("name") == ":path") found = true;
+      const Message match = at.message("match");
+      for (const char* key : {"prefix", "path", "safe_regex", "path_separated_prefix"}) {
+        found = found || (match.has(key) && match.text(key) != "/");
+      }
+    });
+    if (found) return true;
+  }
+  return std::ranges::any_of(hcm.all_routes(), [&](const Route* route) {
+    const std::string_view status = route->direct.text("status");
+    const bool denies = status == "403" || status == "401" || status == "404";
+    return (denies && route->path != "/*") ||
+           std::ranges::any_of(hcm.filters, [&](const Filter& filter) {
+             return is_access_kind(filter.kind) && override_of(*route, filter).config &&
+                    !filter.disabled;
+           });
+  });
+}
+
+void check_normalisation(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    if (hcm.listener->is_local() || hcm.listener->is_egress()) continue;
+    const bool judged = judges_paths(hcm);
+    const bool normal = hcm.at.is_true("normalize_path");
+    const std::string_view escaped = hcm.at.text("path_with_escaped_slashes_action");
+    const bool kept = escaped.empty() || escaped == "KEEP_UNCHANGED" ||
+                      escaped == "IMPLEMENTATION_SPECIFIC_DEFAULT";
+    if (normal && !kept) continue;
+    if (!judged && (has_mutual_tls(*hcm.chain) || (normal && escaped.empty()))) continue;
+    const char* key = normal ? "path_with_escaped_slashes_action" : "normalize_path";
+    // With the path normalised, %2F alone is a smaller hole.
+    const Level level = !judged ? Level::kLow : normal ? Level::kMedium : Level::kHigh;
+    Finding& finding =
+        in.report("PTH-03", level, hcm.at.at(key),
+                  normal ? "%2F stays as it is: the upstream may read it as a slash"
+                         : "paths are judged as they were written: expected normalize_path: true");
+    finding.evidence = normal ? "GET /public%2F..%2Fadmin" : "GET /public/../admin";
+    finding.confidence = judged ? Confidence::kCertain : Confidence::kLikely;
+    finding.affected = labels(hcm);
+  }
+}
+
+void check_slashes(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    if (hcm.listener->is_local() || hcm.listener->is_egress()) continue;
+    if (hcm.at.is_true("merge_slashes")) continue;
+    const bool judged = judges_paths(hcm);
+    const bool said = hcm.at.has("merge_slashes");
+    if (!judged && !said) continue;
+    const Level level = !judged ? Level::kInfo : Level::kHigh;
+    Finding& finding = in.report("PTH-02", level, hcm.at.at("merge_slashes"),
+                                 "//admin is not /admin for what judges paths: expected "
+                                 "merge_slashes: true");
+    finding.evidence = "GET //admin";
+    finding.confidence = Confidence::kLikely;
+  }
+}
+
+void check_rewrites(Inspection& in) {
+  for (const Route& route : in.model.routes) {
+    const std::string_view to = route.action.text("prefix_rewrite");
+    const std::string_view from = route.match.text("prefix");
+    if (to.empty() || from.empty()) continue;
+    if (!to.ends_with('/') || from.ends_with('/')) continue;
+    in.report("PTH-04", Level::kLow, route.action.at("prefix_rewrite"),
+              fmt::format("{}/x becomes {}/x: the prefixes should end alike", from, to))
+        .affected = {route.label()};
+  }
+}
+
+void check_boundaries(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    for (const Route* route : hcm.all_routes()) {
+      const std::string_view prefix = route->match.text("prefix");
+      if (prefix.size() < 2 || prefix.ends_with('/') || !route->action) continue;
+      const bool opened = std::ranges::any_of(hcm.filters, [&](const Filter& filter) {
+        return is_access_kind(filter.kind) && !filter.disabled &&
+               override_of(*route, filter).config && is_disabled(*route, filter);
+      });
+      if (!opened) continue;
+      Finding& finding =
+          in.report("PTH-06", Level::kLow, route->match.at("prefix"),
+                    fmt::format("what is switched off for {} is off for {}x too: expected "
+                                "path_separated_prefix",
+                                prefix, prefix));
+      finding.evidence = fmt::format("GET {}-admin", prefix);
+      finding.affected = {route->label()};
+    }
+  }
+}
+
+void check_regexes(Inspection& in) {
+  for (const Route& route : in.model.routes) {
+    const Message regex = route.match.message("safe_regex");
+    std::string_view pattern = regex.text("regex");
+    if (pattern.starts_with('^')) pattern.remove_prefix(1);
+    if (pattern.empty()) continue;
+    constexpr std::string_view kStarts = "/.([\\";
+    if (kStarts.find(pattern.front()) != std::string_view::npos) continue;
+    in.report("PTH-07", Level::kMedium, regex.at("regex"),
+              "the expression has to match the whole path, and no path starts like it: the route "
+              "is never taken")
+        .affected = {route.label()};
+  }
+}
+
+bool has_only_path(const Route& route) {
+  for (const char* key : {"headers", "query_parameters", "runtime_fraction", "grpc", "tls_context",
+                          "dynamic_metadata", "cookies", "filter_state"}) {
+    if (route.match.has(key)) return false;
+  }
+  return route.match.flag("case_sensitive") != false;
+}
+
+bool covers(const Route& first, const Route& later) {
+  if (!has_only_path(first) || later.match.has("connect_matcher")) return false;
+  const std::string_view later_path = later.match.has("path") ? later.match.text("path")
+                                      : later.match.has("prefix")
+                                          ? later.match.text("prefix")
+                                          : later.match.text("path_separated_prefix");
+  if (first.match.has("path")) {
+    return later.match.has("path") && first.match.text("path") == later_path;
+  }
+  const std::string_view prefix = first.match.text("prefix");
+  if (prefix == "/") return true;
+  return !prefix.empty() && !later_path.empty() && later_path.starts_with(prefix);
+}
+
+void check_shadowed(Inspection& in) {
+  constexpr std::size_t kRoutesMax = 2000;  // each is compared with all before it
+  for (const VirtualHost& host : in.model.hosts) {
+    for (std::size_t i = 1; i < std::min(host.routes.size(), kRoutesMax); ++i) {
+      const Route& later = *host.routes[i];
+      const auto end = host.routes.begin() + static_cast<std::ptrdiff_t>(i);
+      const auto first =
+          std::find_if(host.routes.begin(), end, [&](const Route* r) { return covers(*r, later); });
+      if (first == end) continue;
+      const std::string_view status = later.direct.text("status");
+      const bool refuses = status == "403" || status == "401" || status == "404";
+      Finding& finding = in.report(
+          "PTH-10", refuses ? Level::kHigh : Level::kLow, later.at.at(),
+          fmt::format("{} is never reached: {} stands before it", later.path, (*first)->path));
+      finding.affected = {later.label()};
+      finding.trail.push_back({(*first)->at.at(), "the route that is taken"});
+    }
+  }
+}
+
+void check_framing(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    const Message h1 = hcm.at.message("http_protocol_options");
+    const auto report = [&](const Message& at, const char* key, Level level, std::string what) {
+      if (at.is_true(key)) in.report("INJ-02", level, at.at(key), std::move(what));
+    };
+    report(h1, "allow_chunked_length", Level::kHigh,
+           "requests with both Content-Length and chunked framing are taken: two readers may see "
+           "two requests");
+    report(h1, "accept_http_10", Level::kMedium, "HTTP/1.0 is taken, with its framing by close");
+    report(h1, "override_stream_error_on_invalid_http_message", Level::kMedium,
+           "the connection stays open after a message that could not be read");
+    report(hcm.at.message("http2_protocol_options"),
+           "override_stream_error_on_invalid_http_message", Level::kLow,
+           "the connection stays open after a message that could not be read");
+  }
+}
+
+void check_underscores(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    if (!is_edge(hcm)) continue;
+    const Message common = hcm.at.message("common_http_protocol_options");
+    const std::string_view action = common.text("headers_with_underscores_action");
+    if (!action.empty() && action != "ALLOW") continue;
+    const Mark at = !action.empty() ? common.at("headers_with_underscores_action")
+                    : common        ? hcm.at.at("common_http_protocol_options")
+                                    : hcm.at.at();
+    Finding& finding = in.report("INJ-03", Level::kMedium, at,
+                                 "header names with underscores are taken: many upstreams read "
+                                 "x_user as X-User");
+    finding.remediation = "headers_with_underscores_action: REJECT_REQUEST";
+    finding.evidence = "x_forwarded_for: 127.0.0.1";
+  }
+}
+
+bool takes_every_host(const Route& route) {
+  return route.host == nullptr ||
+         std::ranges::any_of(route.host->domains, [](std::string_view d) { return d == "*"; });
+}
+
+void check_chosen_upstreams(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    if (!is_edge(hcm)) continue;
+    const bool guarded = has_access_control(hcm);
+    for (const Route* route : hcm.all_routes()) {
+      if (route->action.has("cluster_header")) {
+        in.report("SSR-01", Level::kHigh, route->action.at("cluster_header"),
+                  fmt::format("the client chooses the cluster in the header {}",
+                              route->action.text("cluster_header")))
+            .affected = {route->label()};
+      }
+      for (const std::string_view name : clusters_of(*route)) {
+        const Cluster* cluster = in.model.cluster(name);
+        if (cluster == nullptr) continue;
+        const Message original = cluster->at.message("original_dst_lb_config");
+        const bool named = original.is_true("use_http_header");
+        const bool dynamic = cluster->custom == "dynamic_forward_proxy" && takes_every_host(*route);
+        if (!named && !dynamic) continue;
+        Finding& finding =
+            in.report("SSR-01", guarded ? Level::kHigh : Level::kCritical, route->at.at(),
+                      named ? "the client names the upstream's address in x-envoy-original-dst-host"
+                            : "the client's Host is the upstream: an open forward proxy");
+        finding.affected = {route->label()};
+        finding.evidence =
+            named ? "x-envoy-original-dst-host: 169.254.169.254:80" : "Host: 169.254.169.254";
+        finding.trail.push_back({cluster->at.at(), "the cluster that follows it"});
+      }
+    }
+  }
+}
+
+void check_metadata(Inspection& in) {
+  for (const Cluster& cluster : in.model.clusters) {
+    for (const Upstream& one : cluster.endpoints) {
+      if (one.host != "169.254.169.254" && one.host != "fd00:ec2::254" &&
+          one.host != "metadata.google.internal" && one.host != "100.100.100.200") {
+        continue;
+      }
+      const bool routed = std::ranges::any_of(in.model.hcms, [&](const Hcm& hcm) {
+        return !hcm.listener->is_local() &&
+               std::ranges::any_of(hcm.all_routes(), [&](const Route* route) {
+                 const auto names = clusters_of(*route);
+                 return std::ranges::find(names, cluster.name) != names.end();
+               });
+      });
+      if (!routed) continue;
+      in.report("SSR-02", Level::kCritical, one.at.message("socket_address").at("address"),
+                fmt::format("{} leads to the metadata service of the cloud", cluster.name));
+      break;
+    }
+  }
+}
+
+void check_location(Inspection& in) {
+  const auto judge = [&](const Message& holder) {
+    for (const Node& one : holder.list("response_headers_to_add")) {
+      const Message header = Message(one).message("header");
+      if (!ascii::iequals(header.text("key"), "location")) continue;
+      if (!header.text("value").starts_with("%REQ(")) continue;
+      in.report("SSR-03", Level::kMedium, header.at("value"),
+                "the target of the redirect is what the client sent");
+    }
+  };
+  for (const Route& route : in.model.routes) judge(route.at);
+  for (const VirtualHost& host : in.model.hosts) judge(host.at);
+}
+
+void check_internal_redirects(Inspection& in) {
+  for (const Route& route : in.model.routes) {
+    const Message policy = route.action.message("internal_redirect_policy");
+    if (!policy || !policy.list("predicates").empty()) continue;
+    in.report("SSR-04", Level::kLow, route.action.at("internal_redirect_policy"),
+              "redirects of the upstream are followed to any route")
+        .affected = {route.label()};
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"PTH-02", check_slashes},          {"PTH-03", check_normalisation},
+    {"PTH-04", check_rewrites},         {"PTH-06", check_boundaries},
+    {"PTH-07", check_regexes},          {"PTH-10", check_shadowed},
+    {"INJ-02", check_framing},          {"INJ-03", check_underscores},
+    {"SSR-01", check_chosen_upstreams}, {"SSR-02", check_metadata},
+    {"SSR-03", check_location},         {"SSR-04", check_internal_redirects}};
+
+}  // namespace
+
+std::span<const RuleEntry> path_rules() { return kRules; }
+
+}  // namespace merlon::audit::envoy
