@@ -116,6 +116,14 @@ Grade grade(const AuditResult& result) {
   return out;
 }
 
+void note_judged(AuditResult& result, const std::vector<std::string_view>& ids) {
+  for (const std::string_view id : ids) {
+    const auto at = std::ranges::lower_bound(result.rules_judged, id);
+    if (at == result.rules_judged.end() || *at != id) result.rules_judged.emplace(at, id);
+  }
+  result.counts.rules = result.rules_judged.size();
+}
+
 std::string fingerprint(const Finding& finding) {
   std::uint64_t hash = hash_of(finding.rule, 1469598103934665603ULL);
   const std::string_view path = path_of(finding.at);

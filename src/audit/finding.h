@@ -139,8 +139,12 @@ struct AuditResult {
   std::vector<Waiver> waivers;
   std::vector<std::string> unknown_directives;  ///< distinct names, sorted
   std::vector<std::shared_ptr<const Source>> sources;
+  std::vector<std::string> rules_judged;  ///< ids of the rules that were evaluated, sorted
   Counts counts;
 };
+
+/// Adds `ids` to result.rules_judged, each once, and counts them.
+void note_judged(AuditResult& result, const std::vector<std::string_view>& ids);
 
 /// The posture in one letter, and what keeps it from being better.
 struct Grade {

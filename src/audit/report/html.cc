@@ -97,8 +97,9 @@ std::string render_html(const AuditResult& result, const RenderOptions& options)
   const Excerpts excerpts(result);
   Page page;
   head(page);
-  page.put("<header>\n<p class=\"kicker\">Posture report \u00b7 {} ({}) \u00b7 {}</p>\n",
-           inputs_of(result), languages_of(result), date_of(options.now));
+  page.put(
+      "<header>\n<p class=\"kicker\">Posture report \u00b7 {} ({}) \u00b7 <time>{}</time></p>\n",
+      inputs_of(result), languages_of(result), date_of(options.now));
   verdict(page, result);
   tiles(page, result);
   page.raw("</header>\n");

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "audit/report/html_parts.h"
@@ -119,6 +120,10 @@ void tile(Page& page, std::uint64_t count, std::string_view what) {
 }
 
 void gaps(Page& page, const AuditResult& result) {
+  if (result.gaps.empty() && result.counts.files == 0) {
+    page.raw("<p>No file was read.</p>\n");
+    return;
+  }
   if (result.gaps.empty()) {
     page.raw("<p>Everything that was named or included could be read.</p>\n");
     return;
@@ -144,9 +149,13 @@ void write_certificates(Page& page, const AuditResult& result, std::int64_t now)
   }
   std::vector<const CertificateSeen*> seen;
   for (const CertificateSeen& one : result.certificates) seen.push_back(&one);
-  std::ranges::sort(seen, [](const CertificateSeen* a, const CertificateSeen* b) {
-    return a->not_after != b->not_after ? a->not_after < b->not_after : a < b;
-  });
+  const auto key = [](const CertificateSeen* one) {
+    return std::tie(one->not_after, one->path, one->subject, one->not_before);
+  };
+  std::ranges::sort(seen, {}, key);
+  // One that several servers name is one certificate.
+  const auto repeated = std::ranges::unique(seen, {}, key);
+  seen.erase(repeated.begin(), repeated.end());
   const Axis axis = axis_of(seen, now);
   page.raw(
       "<p class=\"lead\">The first to expire comes first. The upright line is the day of this "

@@ -25,7 +25,7 @@ p{margin:.4em 0}
 code,.mono,pre{font-family:var(--mono);font-size:.86em}
 header{padding-top:36px}
 .kicker{color:var(--soft);font-size:.9rem;margin:0 0 14px}
-.kicker b{color:var(--ink)}
+.kicker b{color:var(--ink)}.kicker time{white-space:nowrap}
 .verdict{display:grid;grid-template-columns:auto 1fr;gap:26px;align-items:start;background:var(--card);
 border:1px solid var(--line);border-radius:16px;padding:26px}
 .letter{width:116px;height:116px;border-radius:20px;display:grid;place-items:center;font-size:68px;font-weight:750;
@@ -57,13 +57,13 @@ color:var(--soft);margin:0 5px 4px 0;background:var(--bg)}
 .place{border-top:1px solid var(--line);margin-top:14px;padding-top:12px}
 .place .at{font-family:var(--mono);font-size:.84rem;color:var(--soft)}
 .place .what{margin:.1em 0 .5em;font-weight:550}
-pre{background:var(--code);border:1px solid var(--line);border-radius:8px;padding:8px 12px;margin:.5em 0;overflow-x:auto;
-white-space:pre;line-height:1.5;tab-size:4;overflow-wrap:normal}
+pre{background:var(--code);border:1px solid var(--line);border-radius:8px;padding:8px 12px;margin:.5em 0;
+white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.5;tab-size:4}
 pre .n{color:var(--soft);user-select:none;padding-right:14px}
 mark{background:var(--mark);color:inherit;border-radius:3px;padding:1px 0}
 ins,del{display:block;text-decoration:none;margin:0 -12px;padding:0 12px}
 ins{background:var(--add)}del{background:var(--del)}
-ins::before{content:"+ ";color:var(--good)}del::before{content:"\2212 ";color:var(--bad)}
+ins::before{content:"+ ";color:var(--good)}del::before{content:"− ";color:var(--bad)}
 .facts{display:grid;grid-template-columns:max-content 1fr;gap:4px 16px;margin:.5em 0 0;font-size:.93rem}
 .facts dt{color:var(--soft)}.facts dd{margin:0;min-width:0}
 .facts ol{margin:0;padding-left:1.2em}
@@ -81,6 +81,8 @@ tr:last-child>td{border-bottom:0}
 .site>.head b{font-size:1rem}
 .site td:first-child{font-family:var(--mono);font-size:.86rem;font-weight:600}
 .routes{table-layout:fixed}
+.host th{background:var(--bg);padding:9px 14px;font-size:.9rem;font-weight:400}.host th b{color:var(--ink);margin-right:10px}
+.site td:first-child,.site th:first-child{padding-left:14px}
 .quiet{color:var(--good)}
 .timeline{position:relative;margin:14px 0;padding:16px 20px 12px}
 .cert{padding:10px 0;border-top:1px solid var(--line)}
@@ -107,9 +109,12 @@ body{font-size:15.5px}main,header,footer,nav>ul{padding-inline:14px}header{paddi
 .stack thead{display:none}.stack,.stack tbody,.stack tr,.stack td{display:block;width:100%}
 .stack tr{padding:9px 14px;border-bottom:1px solid var(--line)}.stack tr:last-child{border-bottom:0}
 .stack td{border:0;padding:1px 0;display:grid;grid-template-columns:104px 1fr;gap:8px}
+.site .stack td:first-child{padding-left:0}.stack .host{padding:0}.stack .host th{display:block}
 .stack td::before{content:attr(data-label);color:var(--soft);font:.82rem/1.8 var(--sans)}
-.matrix td,.matrix th{padding:6px 5px}.matrix td:first-child,.matrix th:first-child{padding-left:12px}
-.matrix .wide{display:none}
+.matrix thead,.matrix .num.none{display:none}.matrix,.matrix tbody,.matrix tr,.matrix td{display:block}
+.matrix tr{padding:8px 14px;border-bottom:1px solid var(--line)}.matrix tr:last-child{border-bottom:0}
+.matrix td{border:0;padding:0}.matrix td.num{display:inline-block;margin-right:14px;font-weight:650}
+.matrix td.num::before{content:attr(data-label) " ";color:var(--soft);font-weight:400;font-size:.82rem}
 }
 @media print{
 :root{color-scheme:light;--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb;--code:#f5f5f5;--accent:#000;--critical:#8c0d3e;
@@ -117,7 +122,6 @@ body{font-size:15.5px}main,header,footer,nav>ul{padding-inline:14px}header{paddi
 @page{margin:16mm 14mm}
 body{font-size:10.5pt;-webkit-print-color-adjust:exact;print-color-adjust:exact}
 main,header,footer{max-width:none;padding:0}nav{display:none}
-pre{white-space:pre-wrap;overflow-wrap:anywhere}
 .verdict,.place,.cert,.tiles,tr{break-inside:avoid}h2,h3,.rule>.head,.site>.head{break-after:avoid}
 h2{margin-top:26px}a{text-decoration:none}
 }

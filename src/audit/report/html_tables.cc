@@ -28,14 +28,55 @@ bool is_proxied(const ExposureRow& row) {
          !row.upstream.starts_with("return");
 }
 
-void site_head(Page& page, const ExposureRow& row) {
+/// The routes behind one listener, in the order of the hosts.
+struct Listener {
+  std::string_view name;
+  std::vector<const ExposureRow*> rows;
+};
+
+std::vector<Listener> listeners_of(const AuditResult& result) {
+  std::map<std::string_view, std::size_t> position;
+  std::vector<Listener> out;
+  for (const ExposureRow& row : result.exposure) {
+    const auto [found, added] = position.try_emplace(row.listener, out.size());
+    if (added) out.push_back({row.listener, {}});
+    out[found->second].rows.push_back(&row);
+  }
+  return out;
+}
+
+void host_row(Page& page, const ExposureRow& row) {
+  page.put("<tr class=\"host\"><th colspan=\"5\" scope=\"rowgroup\"><b>{}</b> {}</th></tr>\n",
+           row.host.empty() || row.host == "-" ? "any host" : xml(row.host),
+           row.tls == "-" || row.tls.empty() ? "<span class=\"no\">cleartext</span>"
+                                             : "TLS: " + offered(row.tls, "none"));
+}
+
+void route_row(Page& page, const ExposureRow& row) {
   page.put(
-      "<div class=\"site\">\n<div class=\"head\"><b>{}</b><span class=\"mono\">{}</span>"
-      "<span>{}</span></div>\n"
-      "<table class=\"stack routes\"><thead><tr><th>Route</th><th>Auth</th><th>Limit</th>"
+      "<tr><td data-label=\"Route\"><span>{}</span></td><td "
+      "data-label=\"Auth\"><span>{}</span></td>"
+      "<td data-label=\"Limit\"><span>{}</span></td><td data-label=\"Goes to\"><span>{}</span></td>"
+      "<td data-label=\"Upstream TLS\"><span>{}</span></td></tr>\n",
+      xml(row.route), offered(row.auth, "none"), offered(row.limit, "none"),
+      offered(row.upstream, "nowhere"),
+      is_proxied(row) ? upstream_tls(row) : offered(row.upstream_tls, "\u2013"));
+}
+
+void listener_table(Page& page, const Listener& listener) {
+  page.put(
+      "<div class=\"site\">\n<div class=\"head\"><b class=\"mono\">{}</b><span "
+      "class=\"none\">{}</span>"
+      "</div>\n<table class=\"stack routes\"><thead><tr><th>Route</th><th>Auth</th><th>Limit</th>"
       "<th>Goes to</th><th>Upstream TLS</th></tr></thead>\n<tbody>\n",
-      row.host.empty() || row.host == "-" ? "any host" : xml(row.host), xml(row.listener),
-      row.tls == "-" ? "<span class=\"no\">cleartext</span>" : offered(row.tls, "cleartext"));
+      xml(listener.name), counted(listener.rows.size(), "route"));
+  const ExposureRow* last = nullptr;
+  for (const ExposureRow* row : listener.rows) {
+    if (last == nullptr || last->host != row->host || last->tls != row->tls) host_row(page, *row);
+    route_row(page, *row);
+    last = row;
+  }
+  page.raw("</tbody></table></div>\n");
 }
 
 struct Tally {
@@ -62,41 +103,38 @@ std::map<std::string_view, Tally> tallies_of(const AuditResult& result, const Ta
   return out;
 }
 
-/// True when the rule has a trigger in one of the languages that were read.
-bool looks_at(const config::Rule& rule, const AuditResult& result) {
-  return std::ranges::any_of(result.kinds, [&](Kind kind) {
-    return (kind == Kind::kNginx && !rule.nginx_trigger.empty()) ||
-           (kind == Kind::kEnvoy && !rule.envoy_trigger.empty()) ||
-           (kind == Kind::kMerlon && !rule.merlon_trigger.empty());
-  });
-}
-
+/// How many of the rules that were judged stand in each category.
 std::map<std::string_view, std::size_t> rules_looking(const AuditResult& result,
                                                       const Taxonomy& taxonomy) {
   std::map<std::string_view, std::size_t> out;
-  for (const config::Rule& rule : config::rules()) {
-    if (!looks_at(rule, result)) continue;
-    for (const std::string_view id : split_list(rule.*taxonomy.field)) ++out[id];
+  for (const std::string& id : result.rules_judged) {
+    const config::Rule* rule = rule_of(id);
+    if (rule == nullptr) continue;
+    for (const std::string_view category : split_list(rule->*taxonomy.field)) ++out[category];
   }
   return out;
 }
 
 void matrix_row(Page& page, const Category& category, const Tally& tally, std::size_t rules) {
   page.put("<tr><td><b>{}</b> {}", xml(category.id), xml(category.name));
-  if (rules == 0) page.raw("<br><span class=\"none\">no rule looks here: not checked</span>");
-  if (rules != 0 && tally.rules.empty()) page.raw("<br><span class=\"quiet\">nothing found</span>");
+  if (rules == 0)
+    page.raw(" <span class=\"none\">\u2013 no rule was judged here: not checked</span>");
+  if (rules != 0 && tally.rules.empty()) {
+    page.raw(" <span class=\"quiet\">\u2013 nothing found</span>");
+  }
   if (!tally.rules.empty()) {
     page.raw("<br>");
     for (const std::string_view id : tally.rules) page.put("{} ", rule_link(id));
   }
-  page.put("</td><td class=\"num\">{}</td>", rules);
+  page.put("</td><td class=\"num\" data-label=\"rules\">{}</td>", rules);
   for (std::size_t i = tally.of.size(); i-- > 0;) {
     page.put(
-        "<td class=\"num {}\">{}</td>",
+        "<td class=\"num {}\" data-label=\"{}\">{}</td>",
         tally.of[i] == 0 ? std::string("none") : fmt::format("l-{}", name(static_cast<Level>(i))),
-        tally.of[i] == 0 ? "\u00b7" : fmt::format("{}", tally.of[i]));
+        name(static_cast<Level>(i)), tally.of[i] == 0 ? "\u00b7" : fmt::format("{}", tally.of[i]));
   }
-  page.put("<td class=\"num wide\">{}</td></tr>\n", tally.accepted);
+  page.put("<td class=\"num {}\" data-label=\"accepted\">{}</td></tr>\n",
+           tally.accepted == 0 ? "none" : "", tally.accepted);
 }
 
 }  // namespace
@@ -112,24 +150,8 @@ void write_exposure(Page& page, const AuditResult& result) {
       "configured; whether that is right stands in the findings.</p>\n",
       result.exposure.size() == 1 ? std::string("the one route offers")
                                   : fmt::format("the {} routes offer", result.exposure.size()));
-  const ExposureRow* last = nullptr;
-  for (const ExposureRow& row : result.exposure) {
-    const bool same = last != nullptr && last->listener == row.listener && last->host == row.host &&
-                      last->tls == row.tls;
-    if (!same) {
-      if (last != nullptr) page.raw("</tbody></table></div>\n");
-      site_head(page, row);
-    }
-    page.put(
-        "<tr><td data-label=\"Route\">{}</td><td data-label=\"Auth\">{}</td>"
-        "<td data-label=\"Limit\">{}</td><td data-label=\"Goes to\">{}</td>"
-        "<td data-label=\"Upstream TLS\">{}</td></tr>\n",
-        "<span>" + xml(row.route) + "</span>", offered(row.auth, "none"),
-        offered(row.limit, "none"), "<span>" + offered(row.upstream, "nowhere") + "</span>",
-        is_proxied(row) ? upstream_tls(row) : offered(row.upstream_tls, "\u2013"));
-    last = &row;
-  }
-  page.raw("</tbody></table></div>\n</section>\n");
+  for (const Listener& listener : listeners_of(result)) listener_table(page, listener);
+  page.raw("</section>\n");
 }
 
 void write_matrix(Page& page, const AuditResult& result, const Taxonomy& taxonomy,
@@ -142,11 +164,11 @@ void write_matrix(Page& page, const AuditResult& result, const Taxonomy& taxonom
       xml(taxonomy.publisher));
   page.raw(
       "<div class=\"table\"><table class=\"matrix\"><thead><tr><th>Category</th>"
-      "<th class=\"num\" title=\"Rules that look at it\">Rules</th>"
+      "<th class=\"num\" title=\"Rules that were judged\">Rules</th>"
       "<th class=\"num\" title=\"critical\">Crit</th><th class=\"num\" title=\"high\">High</th>"
       "<th class=\"num\" title=\"medium\">Med</th><th class=\"num\" title=\"low\">Low</th>"
       "<th class=\"num\" title=\"info\">Info</th>"
-      "<th class=\"num wide\">Accepted</th></tr></thead>\n<tbody>\n");
+      "<th class=\"num\">Accepted</th></tr></thead>\n<tbody>\n");
   const std::map<std::string_view, Tally> tallies = tallies_of(result, taxonomy);
   const std::map<std::string_view, std::size_t> looking = rules_looking(result, taxonomy);
   for (const Category& category : categories_of(taxonomy)) {

@@ -185,6 +185,7 @@ std::string render_json(const AuditResult& result, const RenderOptions& options)
                        {"inputs", result.inputs},
                        {"counts", counts_of(result.counts)},
                        {"findings", findings_of(result)},
+                       {"rules_judged", result.rules_judged},
                        {"gaps", gaps_of(result)},
                        {"not_checked", not_checked_of(result)},
                        {"unknown_directives", result.unknown_directives},

@@ -18,8 +18,8 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-constexpr Format kAll[] = {Format::kText, Format::kLines, Format::kJson, Format::kSarif,
-                           Format::kJunit};
+constexpr Format kAll[] = {Format::kText,  Format::kLines, Format::kJson,
+                           Format::kSarif, Format::kJunit, Format::kHtml};
 
 std::string file(const std::string& path) {
   std::ifstream in(std::string(MERLON_SOURCE_DIR) + "/tests/audit/report/" + path,

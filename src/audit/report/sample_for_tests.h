@@ -93,7 +93,8 @@ inline AuditResult sample_result(std::string_view before = "", std::uint32_t shi
   out.waivers.push_back(
       {at(6, 20, 1), kHostile, "", "", "2020-01-01", true, false, "it expired on 2020-01-01"});
   out.sources = {source};
-  out.counts = {1, 7, 6, 0, 1, 120};
+  out.counts = {1, 7, 6, 0, 1, 0};
+  note_judged(out, {"TLS-01", "HDR-01", "INF-08", "INF-01", "INF-02", "CRT-01"});
   return out;
 }
 
