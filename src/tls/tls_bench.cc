@@ -1,7 +1,8 @@
 #include <benchmark/benchmark.h>
 #include <malloc.h>
 
-#include "tls/test_wire.h"
+#include "tls/test_pki.h"
+#include "tls/test_tcp.h"
 #include "tls/tls_stream.h"
 
 namespace merlon::tls {
@@ -39,7 +40,7 @@ class Bed {
     return ends;
   }
   io::Loop& loop() { return loop_; }
-  void forget_sessions() { client_ = make_client(); }
+  [[nodiscard]] const std::shared_ptr<const ServerContext>& server() const { return server_; }
 
  private:
   SystemClock clock_;
@@ -73,6 +74,49 @@ void BM_Resumption(benchmark::State& state) {
       static_cast<double>(resumed) / static_cast<double>(state.iterations());
 }
 BENCHMARK(BM_Resumption)->Unit(benchmark::kMicrosecond);
+
+/// CPU time of this thread.
+double cpu_seconds() {
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+// The server's share alone: the client's work is not counted.
+void BM_ServerHandshake(benchmark::State& state) {
+  Bed bed(state.range(0) == 0 ? test::ec_key() : test::rsa_key(2048));
+  for (auto _ : state) {
+    auto [accepted, connected] = test::tcp_pair();
+    test::RawPeer raw(bed.loop(), std::move(connected));
+    raw.name("a.test");
+    SSL_do_handshake(raw.ssl());
+    const std::string hello = raw.take_output();
+    test::must(::send(raw.fd(), hello.data(), hello.size(), 0) > 0);
+    Result<void> outcome;
+    double cpu = -cpu_seconds();
+    TlsStream stream(bed.loop(), std::move(accepted), bed.server());
+    io::TaskSet tasks;
+    tasks.spawn(test::shake(stream, bed.loop().now() + seconds{5}, outcome));
+    // The hello is there already: one turn answers it.
+    bed.loop().turn(milliseconds{5});
+    cpu += cpu_seconds();
+    raw.receive();
+    SSL_do_handshake(raw.ssl());
+    const std::string finished = raw.take_output();
+    test::must(::send(raw.fd(), finished.data(), finished.size(), 0) > 0);
+    cpu -= cpu_seconds();
+    while (!tasks.empty()) bed.loop().turn(milliseconds{0});
+    cpu += cpu_seconds();
+    test::must(outcome.has_value());
+    state.SetIterationTime(cpu);
+  }
+}
+BENCHMARK(BM_ServerHandshake)
+    ->Arg(0)
+    ->Arg(1)
+    ->ArgName("rsa")
+    ->UseManualTime()
+    ->Unit(benchmark::kMicrosecond);
 
 // Budget: an idle connection holds at most 16 KiB, kernel apart. One iteration makes 500
 // connections; the figure is for the server's side with its stream.
