@@ -87,9 +87,10 @@ void waivers(Page& page, const AuditResult& result) {
     const std::string owner = waiver.owner.empty() ? "" : " (" + xml(waiver.owner) + ")";
     page.put(
         "<tr><td data-label=\"Rule\"><span>{}</span></td><td data-label=\"Reason\"><span>{}{}"
-        "</span></td><td data-label=\"Until\">{}</td><td data-label=\"State\">{}</td>"
+        "</span></td><td data-label=\"Until\"{}>{}</td><td data-label=\"State\">{}</td>"
         "<td data-label=\"Place\" class=\"mono\"><span>{}</span></td></tr>\n",
-        xml(waiver.rule), xml(waiver.reason), owner, xml(waiver.expires), state,
+        xml(waiver.rule), xml(waiver.reason), owner,
+        waiver.expires.size() == 10 ? " class=\"nw\"" : "", xml(waiver.expires), state,
         xml(waiver.at.file_line()));
   }
   page.raw("</tbody></table></div>\n");
@@ -104,7 +105,7 @@ void accepted_findings(Page& page, const AuditResult& result) {
     const Status status = status_of(finding);
     if (status == Status::kOpen) continue;
     page.put(
-        "<tr><td data-label=\"Level\">{}</td><td data-label=\"Rule\">{}</td>"
+        "<tr><td data-label=\"Level\">{}</td><td data-label=\"Rule\" class=\"nw\">{}</td>"
         "<td data-label=\"Finding\"><span>{}</span></td><td data-label=\"Why\"><span>{}</span>"
         "</td><td data-label=\"Place\" class=\"mono\"><span>{}</span></td></tr>\n",
         "<span>" + level_badge(finding.level) + "</span>", xml(finding.rule), xml(finding.message),
@@ -194,7 +195,9 @@ void write_not_checked(Page& page, const AuditResult& result) {
   page.raw("</ul>\n");
   gaps(page, result);
   if (!result.not_checked.empty()) {
-    page.raw("<div class=\"card\"><h3>Rules that could not be judged</h3>\n<ul class=\"list\">\n");
+    page.raw(
+        "<div class=\"card\"><h3>Rules that could not be judged, or not everywhere</h3>\n<ul "
+        "class=\"list\">\n");
     for (const NotChecked& rule : result.not_checked) {
       const config::Rule* known = rule_of(rule.rule);
       page.put("<li><b>{}</b> {}: {}</li>\n", xml(rule.rule),

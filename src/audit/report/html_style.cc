@@ -84,6 +84,7 @@ tr:last-child>td{border-bottom:0}
 .host th{background:var(--bg);padding:9px 14px;font-size:.9rem;font-weight:400}.host th b{color:var(--ink);margin-right:10px}
 .site td:first-child,.site th:first-child{padding-left:14px}
 .quiet{color:var(--good)}
+.nw{white-space:nowrap}
 .timeline{position:relative;margin:14px 0;padding:16px 20px 12px}
 .cert{padding:10px 0;border-top:1px solid var(--line)}
 .cert:first-of-type{border-top:0}
@@ -122,7 +123,7 @@ body{font-size:15.5px}main,header,footer,nav>ul{padding-inline:14px}header{paddi
 @page{margin:16mm 14mm}
 body{font-size:10.5pt;-webkit-print-color-adjust:exact;print-color-adjust:exact}
 main,header,footer{max-width:none;padding:0}nav{display:none}
-.verdict,.place,.cert,.tiles,tr{break-inside:avoid}h2,h3,.rule>.head,.site>.head{break-after:avoid}
+.verdict,.place,.cert,.tiles,tr{break-inside:avoid}h2,h3,.rule>.head,.rule>p,.site>.head{break-after:avoid}
 h2{margin-top:26px}a{text-decoration:none}
 }
 )css";

@@ -117,10 +117,10 @@ std::map<std::string_view, std::size_t> rules_looking(const AuditResult& result,
 
 void matrix_row(Page& page, const Category& category, const Tally& tally, std::size_t rules) {
   page.put("<tr><td><b>{}</b> {}", xml(category.id), xml(category.name));
-  if (rules == 0)
-    page.raw(" <span class=\"none\">\u2013 no rule was judged here: not checked</span>");
+  if (rules == 0) page.raw(" <span class=\"none\">\u2013 not checked</span>");
   if (rules != 0 && tally.rules.empty()) {
-    page.raw(" <span class=\"quiet\">\u2013 nothing found</span>");
+    page.put(" <span class=\"quiet\">\u2013 nothing {}</span>",
+             tally.accepted == 0 ? "found" : "open");
   }
   if (!tally.rules.empty()) {
     page.raw("<br>");
