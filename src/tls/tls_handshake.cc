@@ -189,47 +189,47 @@ HandshakeFailure TlsStream::failure() const noexcept {
   return {.reason = reason_, .alert = alert_, .offer = offer_.get()};
 }
 
-/// Finds the certificate for what the client asks, and binds sessions to that name, so that none is
-/// resumed under another (CVE-2025-23419).
+/// Takes in a ClientHello: what it offers, the name it asks for, the certificate for that.
 bool TlsStream::choose_site(int* alert) noexcept {
-  *alert = SSL_AD_UNRECOGNIZED_NAME;
-  const bool second = offer_ != nullptr;  // after a HelloRetryRequest
-  if (!second) {
-    offer_ = std::make_unique<ClientOffer>();
-    read_offer(ssl_, *offer_);
-  }
   std::string name;
-  if (!read_server_name(extension(ssl_, kServerNameExtension), name)) {
-    *alert = SSL_AD_DECODE_ERROR;
+  *alert = SSL_AD_DECODE_ERROR;
+  if (!read_server_name(extension(ssl_, kServerNameExtension), name))
     return refuse(code::kTlsProtocol, "malformed server name");
-  }
-  if (second) {
+  if (offer_ != nullptr) {
+    // The answer to a HelloRetryRequest must say the same (RFC 8446 §4.1.2).
     *alert = SSL_AD_ILLEGAL_PARAMETER;
     return name == offer_->server_name ||
            refuse(code::kTlsProtocol, "another server name after a retry");
   }
+  offer_ = std::make_unique<ClientOffer>();
+  read_offer(ssl_, *offer_);
   offer_->server_name = name;
   for (char& c : name)
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  std::string bound = server_->listener();
-  bound.push_back('\0');
-  if (name.empty()) {
+  server_name_ = std::move(name);
+  *alert = SSL_AD_UNRECOGNIZED_NAME;
+  if (server_name_.empty()) {
     if (!local_) local_ = local();
     if (local_) site_ = server_->find(local_->address);
     if (site_ == nullptr) return refuse(code::kTlsUnknownName, "no server name");
-    bound += local_->address.to_string();
   } else {
-    site_ = server_->find(name);
+    site_ = server_->find(server_name_);
     if (site_ == nullptr) return refuse(code::kTlsUnknownName, "unknown server name");
-    bound += name;
   }
-  server_name_ = std::move(name);
-  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
   *alert = SSL_AD_INTERNAL_ERROR;
+  return enter_site() || refuse(code::kResources, "no memory for a connection");
+}
+
+/// Switches to the certificate, and binds sessions to the listener and the name, so that none is
+/// resumed under another (CVE-2025-23419).
+bool TlsStream::enter_site() noexcept {
+  std::string bound = server_->listener();
+  bound.push_back('\0');
+  bound += server_name_.empty() ? local_->address.to_string() : server_name_;
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
   SHA256(reinterpret_cast<const unsigned char*>(bound.data()), bound.size(), digest.data());
-  return (SSL_set_SSL_CTX(ssl_, site_->context) != nullptr &&
-          SSL_set_session_id_context(ssl_, digest.data(), digest.size()) == 1) ||
-         refuse(code::kResources, "no memory for a connection");
+  return SSL_set_SSL_CTX(ssl_, site_->context) != nullptr &&
+         SSL_set_session_id_context(ssl_, digest.data(), digest.size()) == 1;
 }
 
 int Callbacks::on_client_hello(SSL* ssl, int* alert, void*) noexcept {

@@ -80,42 +80,65 @@ Attempt TlsStream::try_read(std::span<char> into) noexcept {
   return n > 0 ? Attempt::moved(n) : outcome;
 }
 
+namespace {
+
+/// Goes over pieces of memory record by record.
+class Records {
+ public:
+  explicit Records(std::span<const iovec> pieces) noexcept : pieces_(pieces) { skip_empty(); }
+
+  [[nodiscard]] bool done() const noexcept { return pieces_.empty(); }
+  /// The next bytes for one record: in place when one piece fills it or is the last, otherwise
+  /// gathered in `block`.
+  std::span<const char> next(std::span<char> block) noexcept {
+    const std::span<const char> first = front();
+    if (first.size() >= block.size() || pieces_.size() == 1)
+      return take(std::min(first.size(), block.size()));
+    std::size_t n = 0;
+    while (!done() && n < block.size()) {
+      const std::span<const char> part = take(std::min(front().size(), block.size() - n));
+      std::memcpy(block.data() + n, part.data(), part.size());
+      n += part.size();
+    }
+    return block.first(n);
+  }
+
+ private:
+  [[nodiscard]] std::span<const char> front() const noexcept {
+    return std::span(static_cast<const char*>(pieces_[0].iov_base), pieces_[0].iov_len)
+        .subspan(from_);
+  }
+  std::span<const char> take(std::size_t n) noexcept {
+    const std::span<const char> taken = front().first(n);
+    from_ += n;
+    skip_empty();
+    return taken;
+  }
+  void skip_empty() noexcept {
+    while (!pieces_.empty() && from_ == pieces_[0].iov_len) {
+      pieces_ = pieces_.subspan(1);
+      from_ = 0;
+    }
+  }
+
+  std::span<const iovec> pieces_;
+  std::size_t from_ = 0;
+};
+
+}  // namespace
+
 /// Encrypts up to `batch_bytes_` of the pieces; the number of bytes taken, 0 when OpenSSL failed.
 std::size_t TlsStream::encrypt(std::span<const iovec> pieces) noexcept {
-  Scratch& blocks = scratch();
   std::size_t total = 0;
-  std::size_t piece_from = 0;
-  while (!pieces.empty() && total < batch_bytes_) {
-    const char* data = static_cast<const char*>(pieces[0].iov_base) + piece_from;
-    std::size_t n = std::min(pieces[0].iov_len - piece_from, Scratch::kRecord);
-    if (n < Scratch::kRecord && pieces.size() > 1) {
-      n = 0;
-      while (!pieces.empty() && n < Scratch::kRecord) {
-        const std::size_t part = std::min(pieces[0].iov_len - piece_from, Scratch::kRecord - n);
-        std::memcpy(blocks.gather.data() + n,
-                    static_cast<const char*>(pieces[0].iov_base) + piece_from, part);
-        n += part;
-        piece_from += part;
-        if (piece_from < pieces[0].iov_len) break;
-        pieces = pieces.subspan(1);
-        piece_from = 0;
-      }
-      data = blocks.gather.data();
-    } else {
-      piece_from += n;
-      if (piece_from == pieces[0].iov_len) {
-        pieces = pieces.subspan(1);
-        piece_from = 0;
-      }
-    }
-    if (n == 0) continue;
+  for (Records records(pieces); !records.done() && total < batch_bytes_;) {
+    const std::span<const char> record = records.next(scratch().gather);
     std::size_t taken = 0;
     ERR_clear_error();
-    if (SSL_write_ex(ssl_, data, n, &taken) != 1) {
+    if (SSL_write_ex(ssl_, record.data(), record.size(), &taken) != 1) {
       broken_ = true;
       return 0;
     }
-    total += n;
+    total += record.size();
   }
   return total;
 }

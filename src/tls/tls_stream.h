@@ -151,6 +151,7 @@ class TlsStream final : public io::SocketStream {
   std::uint16_t try_handshake() noexcept;
   std::uint16_t classify_failure() noexcept;
   bool choose_site(int* alert) noexcept;
+  bool enter_site() noexcept;
   bool refuse(std::uint16_t code, const char* reason) noexcept;
   [[nodiscard]] io::Attempt read_outcome(int result) noexcept;
   [[nodiscard]] std::uint16_t input_failure() const noexcept;
