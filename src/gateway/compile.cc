@@ -76,6 +76,7 @@ class Compiler {
     compile_process();
     compile_listeners();
     compile_upstreams();
+    judge_upstream_names();
     compile_routes();
     judge_whole();
     return plan_;
@@ -196,11 +197,22 @@ class Compiler {
         [](const auto& upstream) -> const std::string& { return upstream->name; });
     const bool known = found != plan_->upstreams.end() && (*found)->name == **from.upstream;
     if (known) route.upstream = found->get();
-    if (names_.upstreams.contains(**from.upstream)) return;
-    const std::string_view near = nearest_upstream(names_, **from.upstream);
-    reader().error(from.upstream->at,
-                   fmt::format("no upstream is named {}", shown(**from.upstream)),
-                   near.empty() ? "" : fmt::format("did you mean `{}`?", near));
+  }
+
+  /// By the tree, since a route that could not be read may name one, too.
+  void judge_upstream_names() {
+    const Node* routes = context_.root.find("routes");
+    if (routes == nullptr) return;
+    for (const Node& route : routes->items()) {
+      const Node* upstream = route.find("upstream");
+      if (upstream == nullptr || !upstream->is_scalar()) continue;
+      if (reader().full()) return;
+      if (names_.upstreams.contains(upstream->text())) continue;
+      const std::string_view near = nearest_upstream(names_, upstream->text());
+      reader().error(upstream->at(),
+                     fmt::format("no upstream is named {}", shown(upstream->text())),
+                     near.empty() ? "" : fmt::format("did you mean `{}`?", near));
+    }
   }
 
   void add_to_router(const RouteConfig& from, const CompiledRoute& compiled,

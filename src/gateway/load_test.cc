@@ -410,6 +410,12 @@ TEST(Load, AWaiverOfAPartThatCouldNotBeReadIsNotCalledUnused) {
   EXPECT_EQ(result.diagnostics.error_count(), 1U) << result.diagnostics.render();
 }
 
+TEST(Load, ARouteThatCannotBeReadStillNamesItsUpstream) {
+  std::string text = with("", "", "timeout: soon");
+  text.replace(text.find("upstream: orders"), 16, "upstream: order");
+  EXPECT_EQ(load(text).diagnostics.error_count(), 2U) << load(text).diagnostics.render();
+}
+
 TEST(Load, WhatIsNoMappingIsRefused) {
   for (const char* text : {"", "[]", "a", "version: [1", "\t", "- version: 1"}) {
     const LoadResult result = load(text);
