@@ -3,7 +3,10 @@
 #include <CLI/CLI.hpp>
 
 #include "cli/audit.h"
+#include "cli/check.h"
 #include "cli/run.h"
+#include "cli/schema.h"
+#include "cli/show.h"
 
 int main(int argc, char** argv) {
   CLI::App app(
@@ -13,6 +16,9 @@ int main(int argc, char** argv) {
   int exit_code = 0;
   merlon::cli::add_run_command(app, exit_code);
   merlon::cli::add_demo_command(app, exit_code);
+  merlon::cli::add_check_command(app, exit_code);
+  merlon::cli::add_show_command(app, exit_code);
+  merlon::cli::add_schema_command(app, exit_code);
   merlon::cli::add_reload_command(app, exit_code);
   merlon::cli::add_audit_command(app, exit_code);
   app.add_subcommand("version", "Prints the version")->callback([] {
