@@ -161,9 +161,11 @@ bool runtime_says(const Inspection& in, std::string_view key) {
   return false;
 }
 
-const Message connection_monitor(const Inspection& in) {
+Message connection_monitor(const Inspection& in) {
   for (const Node& one : in.model.bootstrap().path("overload_manager").list("resource_monitors")) {
-    if (Message(one).text("name").find("downstream_connections") != std::string_view::npos) {
+    const std::string_view name = Message(one).text("name");
+    if (name.find("downstream") != std::string_view::npos &&
+        name.find("connections") != std::string_view::npos) {
       return Message(one);
     }
   }

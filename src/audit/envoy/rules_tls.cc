@@ -55,7 +55,11 @@ std::vector<Suite> suites_of(const Tls& tls) {
 
 Mark suite_mark(const Tls& tls, std::string_view name) {
   for (const Node& one : tls.params.list("cipher_suites")) {
-    if (one.text().find(name) != std::string_view::npos) return one.at();
+    if (one.text() == name) return one.at();
+  }
+  for (const Node& one : tls.params.list("cipher_suites")) {
+    const std::size_t at = one.text().find(name);
+    if (at != std::string_view::npos && at > 0 && one.text()[at - 1] != '-') return one.at();
   }
   return tls.params.at("cipher_suites");
 }

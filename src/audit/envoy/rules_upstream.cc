@@ -41,7 +41,7 @@ bool has_names(const Message& validation) {
 }
 
 bool checks_names_itself(const Cluster& cluster) {
-  if (cluster.tls->at.is_true("auto_san_validation")) return true;
+  if (cluster.tls->at.is_true("auto_sni_san_validation")) return true;
   const Message options = cluster.at.message("typed_extension_protocol_options");
   if (!options) return false;
   for (const config::Member& member : options.node()->members()) {
