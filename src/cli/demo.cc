@@ -106,34 +106,42 @@ bool make_pki(const std::string& folder) {
          write_pem(folder + "/key.pem", nullptr, key.get());
 }
 
-/// The gateway's own second listener plays the API: its answers are fixed, its way is a real one.
-std::string demo_config(const std::string& folder, unsigned port, unsigned api_port) {
+std::string gateway_config(const std::string& folder, unsigned port, unsigned api_port) {
   return fmt::format(R"(version: 1
 listeners:
   - name: public
     address: 127.0.0.1:{port}
     tls:
       certificates: [{{ cert: {folder}/cert.pem, key: {folder}/key.pem }}]
-  - name: demo-api
-    address: 127.0.0.1:{api}
 upstreams:
   orders:
     endpoints: [127.0.0.1:{api}]
-    host: api.internal
 routes:
   - name: orders
     match: {{ host: [localhost, 127.0.0.1], path: /api/v1/** }}
     methods: [GET, POST]
     auth: none
     upstream: orders
-  - name: api
-    match: {{ host: api.internal, path: /api/v1/orders }}
-    methods: [GET, POST]
-    auth: none
-    respond: {{ status: 200, content_type: application/json, body: '{{"orders":[{{"id":1,"item":"tea"}},{{"id":2,"item":"milk"}}]}}' }}
 log: {{ access: "-", level: warning }}
 )",
                      fmt::arg("folder", folder), fmt::arg("port", port), fmt::arg("api", api_port));
+}
+
+/// The API behind it: a second gateway in this process, with fixed answers.
+std::string api_config(const std::string& folder, unsigned port) {
+  return fmt::format(R"(version: 1
+listeners:
+  - {{ name: api, address: 127.0.0.1:{port} }}
+routes:
+  - name: orders
+    match: {{ host: "*", path: /api/v1/orders }}
+    methods: [GET, POST]
+    auth: none
+    respond: {{ status: 200, content_type: application/json, body: '{{"orders":[{{"id":1,"item":"tea"}},{{"id":2,"item":"milk"}}]}}' }}
+limits: {{ workers: 1 }}
+log: {{ access: {folder}/api.log, level: warning }}
+)",
+                     fmt::arg("folder", folder), fmt::arg("port", port));
 }
 
 int run_demo(unsigned port) {
@@ -146,9 +154,11 @@ int run_demo(unsigned port) {
   }
   const std::unique_ptr<io::Broker> broker = io::make_local_broker();
   const SystemClock clock;
-  gateway::Server server(*broker, clock,
-                         {.path = "demo.yaml", .text = demo_config(folder.path(), port, port + 1)});
-  if (!server.start()) return 1;
+  gateway::Server api(*broker, clock,
+                      {.path = "demo-api.yaml", .text = api_config(folder.path(), port + 1)});
+  gateway::Server server(
+      *broker, clock, {.path = "demo.yaml", .text = gateway_config(folder.path(), port, port + 1)});
+  if (!api.start() || !server.start()) return 1;
   const std::string curl = fmt::format("curl --cacert {}/ca.pem", folder.path());
   fmt::print(
       "merlon demo: serving https://localhost:{port} until Ctrl-C. Try:\n\n"

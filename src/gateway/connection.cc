@@ -237,6 +237,8 @@ bool ClientConnection::judge(Transaction& t, Refusal& refusal) {
   if (!read) {
     refusal = framing_refusal(read.error());
     refusal.step = "reading";
+    // Whoever sends what can be read two ways is not asked again.
+    t.server.close_after();
     return false;
   }
   if (tls_ != nullptr && !tls_->covers(t.reading.host.name)) {

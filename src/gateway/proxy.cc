@@ -210,7 +210,9 @@ io::Task<Result<void>> ClientConnection::exchange(Transaction& t, upstream::Clus
     if (!first.last) pump.emplace(pump_request(t, pumped));
     // While the body is on its way the upstream need not have answered.
     const Instant answer_by = first.last ? until : deadline;
-    Result<http::ResponseHead*> head = co_await client.read_head(answer_by);
+    Result<http::ResponseHead*> head = std::unexpected(pumped);
+    // A body that went wrong at once found nobody waiting whom it could tell.
+    if (pumped.code == 0) head = co_await client.read_head(answer_by);
     if (head) {
       t.record.upstream_first_byte =
           std::chrono::duration_cast<microseconds>(worker_.loop().now() - sent_at);

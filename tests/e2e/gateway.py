@@ -35,13 +35,12 @@ def configuration(upstream, *, methods=ALL_METHODS, routes=None, **more):
         "auth": "none",
         "upstream": "api",
     }
-    return {
-        "version": 1,
-        "listeners": [{"name": "public"}],
-        "upstreams": {"api": {"endpoints": [getattr(upstream, "address", upstream)]}},
-        "routes": [everything] if routes is None else routes,
-        **more,
-    }
+    routes = [everything] if routes is None else routes
+    config = {"version": 1, "listeners": [{"name": "public"}], "routes": routes}
+    # An upstream that no route uses is an error: what is accepted is effective.
+    if any("upstream" in route for route in routes):
+        config["upstreams"] = {"api": {"endpoints": [getattr(upstream, "address", upstream)]}}
+    return {**config, **more}
 
 
 class Gateway:

@@ -51,7 +51,7 @@ def test_one_canonical_path_is_forwarded(proxied, upstream, sent, forwarded):
 
 @pytest.mark.parametrize(
     "target",
-    ["/a/../b", "/a/./b", "/%2e%2e/b", "/a%2e./b", "/a%00b", "/a%2Fb", "/a%5cb", "/a\\b", "/a;b", "/a%3bb",
+    ["/a/../b", "/a/./b", "/%2e%2e/b", "/%2e./b", "/a%00b", "/a%2Fb", "/a%5cb", "/a\\b", "/a;b", "/a%3bb",
      "//b", "/a//b", "/a%zz", "/a%4", "/..;/b", "/%c0%ae%c0%ae/b", "/a#b", "b", ""],
 )  # fmt: skip
 def test_odd_paths_are_refused(proxied, upstream, target):

@@ -77,7 +77,7 @@ def test_a_request_keeps_the_configuration_it_began_with(merlon, upstream):
     with gateway.client() as client:
         client.send(request("GET", "/slow"))
         assert arrived.wait(20)
-        gateway.reload({**config, "routes": [fixed("/**", "new")]})
+        gateway.reload(configuration(upstream, routes=[fixed("/**", "new")], listeners=config["listeners"]))
         assert eventually(lambda: body_of(gateway, "/x") == b"new")
         go_on.set()
         assert client.response().body == b"from the old route"

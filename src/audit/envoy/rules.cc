@@ -56,8 +56,7 @@ void run_rules(Inspection& inspection) {
       if (rule.check != nullptr) rule.check(inspection);
     }
   }
-  const std::uint64_t run = rule_ids().size();
-  inspection.out.counts.rules = std::max(inspection.out.counts.rules, run);
+  note_judged(inspection.out, rule_ids());
 }
 
 std::vector<std::string_view> rule_ids() {

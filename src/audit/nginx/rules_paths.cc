@@ -26,6 +26,7 @@ bool names_a_file(std::string_view path) {
 /// Adds the slash to the path of a location whose header stands on one line.
 std::vector<Edit> add_slash(const Location& location) {
   const Directive& block = location.at();
+  if (block.args.empty()) return {};  // a fragment without its frame
   const Word& path = block.args.back();
   const std::string_view line = block.file->line(path.line);
   if (path.quoted || path.column + path.length > line.size() + 1) return {};
