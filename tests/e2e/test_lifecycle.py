@@ -67,8 +67,10 @@ def test_a_request_keeps_the_configuration_it_began_with(merlon, upstream):
     arrived, go_on = threading.Event(), threading.Event()
 
     def answer(*_):
-        arrived.set()
-        go_on.wait(30)
+        # Only the first request waits: others may come before the reload has taken effect.
+        if not arrived.is_set():
+            arrived.set()
+            go_on.wait(30)
         return reply(200, b"from the old route")
 
     upstream.answer = answer
