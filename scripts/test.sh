@@ -11,8 +11,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# Rooms with state that more than one thread touches.
-shared_rooms=(io telemetry state gateway)
+# Rooms whose unit tests run threads beside each other.
+shared_rooms=(io telemetry state)
 jobs=2
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 logs=build/test-logs

@@ -36,7 +36,7 @@ struct ListenOptions {
 };
 
 /// The only way to files and sockets. Today it is this process itself; a privileged warden can
-/// stand behind it, since nothing else opens anything (tests/unit/broker_test.py holds it). All
+/// stand behind it, since nothing else opens anything (tests/unit/test_broker.py holds it). All
 /// sockets are non-blocking and close-on-exec. Thread-safe.
 class Broker {
  public:

@@ -6,6 +6,7 @@ import pytest
 from source_tree import code_only, line_of, read, repository_files, sources
 
 LINES_MAX = 600
+TEST_LINES_MAX = 800  # tables of cases are long and still hold one thing
 TEXT = (".h", ".cc", ".def", ".py", ".sh", ".cmake", ".md", ".txt", ".json", ".yaml", ".yml", ".service")
 
 # Written in two parts, so that this file does not find itself.
@@ -86,7 +87,7 @@ def test_no_path_of_one_machine():
 def test_files_stay_short_enough_to_read():
     files = [p for p in repository_files() if p.suffix in (".h", ".cc", ".py", ".sh", ".cmake")]
     long = {str(p): read(p).count("\n") for p in files}
-    assert not {p: n for p, n in long.items() if n > LINES_MAX}
+    assert not {p: n for p, n in long.items() if n > (TEST_LINES_MAX if "_test." in p else LINES_MAX)}
 
 
 def test_headers_are_read_once():
