@@ -61,7 +61,8 @@ const Object<LimitsConfig>& limits_schema() {
                  config::integer(1, kCountMax), "Requests at a time; 503 above it.")
           .field("memory", &LimitsConfig::memory_bytes,
                  config::bytes(64 * kMiB, 1024ULL * 1024 * kMiB),
-                 "Memory for buffers; above it requests are refused with 503.")
+                 "Memory that requests in progress may hold together, about 120KiB each; above it "
+                 "new ones are refused with 503.")
           .check(check_limits);
   return schema;
 }

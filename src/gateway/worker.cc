@@ -153,8 +153,10 @@ io::Task<void> Worker::serve(std::unique_ptr<ClientConnection> connection) {
 
 std::unique_ptr<Transaction> Worker::take_transaction() {
   const Plan& plan = this->plan().plan();
-  if (shared_.requests_in_flight.fetch_add(1, std::memory_order_relaxed) >=
-      plan.limits.requests_in_flight) {
+  // Everything a request holds is in its transaction, so memory bounds their number.
+  const std::uint64_t by_memory = plan.limits.memory_bytes / sizeof(Transaction);
+  const std::uint64_t most = std::min<std::uint64_t>(plan.limits.requests_in_flight, by_memory);
+  if (shared_.requests_in_flight.fetch_add(1, std::memory_order_relaxed) >= most) {
     shared_.requests_in_flight.fetch_sub(1, std::memory_order_relaxed);
     return nullptr;
   }
