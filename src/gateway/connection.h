@@ -75,6 +75,7 @@ class ClientConnection {
   std::uint32_t door_;  ///< Worker::doors_
   bool idle_ = false;
   bool aborted_ = false;
+  bool stop_pump_ = false;  ///< the response is done: the rest of the request's body is of no use
 };
 
 }  // namespace merlon::gateway

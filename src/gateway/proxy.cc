@@ -152,7 +152,7 @@ io::Task<void> ClientConnection::proxy(Transaction& t) {
 /// Sends the request while the response is awaited: an upstream may answer before it has all.
 io::Task<void> ClientConnection::pump_request(Transaction& t, Error& outcome) {
   const std::uint64_t body_max = t.reading.route->body_bytes_max;
-  for (;;) {
+  while (!stop_pump_) {
     const Result<BodyPart> part = co_await t.server.read_body();
     if (!part) {
       outcome = part.error();
@@ -205,6 +205,7 @@ io::Task<Result<void>> ClientConnection::exchange(Transaction& t, upstream::Clus
   }
   if (!failed) {
     Error pumped{};
+    stop_pump_ = false;
     const Instant until = std::min(deadline, worker_.loop().now() + upstream.response_timeout);
     std::optional<io::Fork> pump;
     if (!first.last) pump.emplace(pump_request(t, pumped));
@@ -225,6 +226,7 @@ io::Task<Result<void>> ClientConnection::exchange(Transaction& t, upstream::Clus
     }
     if (pump) {
       if (!pump->done()) {
+        stop_pump_ = true;
         t.server.close_after();
         t.server.cancel_body();
         client.cancel_send();
