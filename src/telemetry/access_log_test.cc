@@ -196,7 +196,8 @@ TEST_F(AccessLog, TheLongestLineIsWhole) {
 
 TEST_F(AccessLog, WritesTheLinesOfAllWorkers) {
   constexpr std::size_t kWorkers = 3;
-  constexpr std::uint64_t kLines = 2'000;
+  // All of them fit into a ring: how fast the log thread is must not matter here.
+  constexpr std::uint64_t kLines = 500;
   {
     const auto sink = open_sink(1024 * 1024, kWorkers);
     std::vector<std::thread> workers;
