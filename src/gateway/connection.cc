@@ -251,8 +251,10 @@ bool ClientConnection::judge(Transaction& t, Refusal& refusal) {
                .allow = {}};
     return false;
   }
-  const bool status_page = (at.serve.health && is_health_path(t.reading.path)) ||
-                           (at.serve.metrics && t.reading.path == "/metrics");
+  // Only what serves_status answers: any other method goes to the routes, and may find none.
+  const bool reads = head.method == http::Method::kGet || head.method == http::Method::kHead;
+  const bool status_page = reads && ((at.serve.health && is_health_path(t.reading.path)) ||
+                                     (at.serve.metrics && t.reading.path == "/metrics"));
   if (at.redirect_to_port || !at.serve.api || status_page) return true;
   return route_request(head, plan, t.reading, refusal);
 }
