@@ -21,7 +21,9 @@ using Parsed = std::expected<std::string, std::string>;
 
 constexpr std::size_t kHostsMax = 256;
 constexpr std::size_t kMethodsMax = 64;
-constexpr std::size_t kHeadersMax = 64;
+// With the 100 fields an upstream may send and the 8 of the door, they fit into Fields (128): the
+// security headers are added last and must find room.
+constexpr std::size_t kHeadersMax = 16;
 constexpr std::size_t kFieldNameBytesMax = 64;
 constexpr std::size_t kFieldValueBytesMax = 4096;
 constexpr std::size_t kRespondBytesMax = 64UL * 1024;  // longer answers are an upstream's work

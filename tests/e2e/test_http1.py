@@ -589,3 +589,12 @@ def test_a_client_that_leaves_ends_its_request(proxied, upstream):
     assert gone.wait(20)
     upstream.answer = lambda *_: reply(200, b"next")
     assert proxied.ask(request()).body == b"next"
+
+
+def test_a_listener_with_routes_and_health_survives_any_method_on_both(merlon, upstream):
+    """A POST to a status page once had neither page nor route and ended the process."""
+    gateway = merlon(configuration(upstream, listeners=[{"name": "public", "serve": ["api", "health"]}]))
+    assert gateway.ask(request("GET", "/healthz")).status == 200
+    assert gateway.ask(request("POST", "/healthz")).status == 200
+    assert upstream.requests
+    assert gateway.ask(request("GET", "/x")).status == 200
