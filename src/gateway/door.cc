@@ -54,6 +54,11 @@ void dress(http::ResponseHead& head, const DoorFacts& facts) noexcept {
       fields.add(setting.name, setting.value);
     }
   }
+  for (const http::Field& line : facts.policy_fields) {
+    // Vary says what else the answer depends on: the upstream's reasons stay.
+    if (line.id != FieldId::kVary) fields.drop(line.id);
+  }
+  for (const http::Field& line : facts.policy_fields) fields.add(line.name, line.value, line.id);
   fields.add("X-Content-Type-Options", "nosniff", FieldId::kXContentTypeOptions);
   fields.add("X-Frame-Options", "DENY", FieldId::kXFrameOptions);
   if (!keep_csp) fields.add("Content-Security-Policy", kCsp, FieldId::kContentSecurityPolicy);

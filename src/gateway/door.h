@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -16,6 +17,7 @@ struct DoorFacts {
   bool secure = false;           ///< over TLS: Strict-Transport-Security goes out (RFC 6797 §7.2)
   std::string_view request_id;
   std::string_view date;  ///< IMF-fixdate, for responses without one (RFC 9110 §6.6.1)
+  std::span<const http::Field> policy_fields{};  ///< set in place of the upstream's
 };
 
 /// Removes what leaks (Server, X-Powered-By, Via and their like) and what the route removes, and

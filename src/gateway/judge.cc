@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "http/status.h"
+#include "tls/tls_stream.h"
 
 namespace merlon::gateway {
 namespace {
@@ -24,14 +25,18 @@ std::string_view write_authority(const http::CanonicalHost& host, std::span<char
   return {out.data(), size};
 }
 
+Refusal refused(unsigned status, std::uint16_t code, const char* what, std::string_view step,
+                const Mark* line) noexcept {
+  return {.status = status,
+          .error = {.code = code, .blame = Blame::kClient, .what = what},
+          .step = step,
+          .line = line};
+}
+
 }  // namespace
 
 Refusal framing_refusal(const Error& error) noexcept {
-  return {.status = http::status_for(error),
-          .error = error,
-          .step = "framing",
-          .line = nullptr,
-          .allow = {}};
+  return {.status = http::status_for(error), .error = error, .step = "framing", .line = nullptr};
 }
 
 Result<void> read_request(const http::RequestHead& head, const ConnectionFacts& facts,
@@ -56,47 +61,61 @@ Result<void> read_request(const http::RequestHead& head, const ConnectionFacts& 
     if (!query) return query;
   }
   const Result<http::ClientInfo> client =
-      http::resolve_client(facts.peer, plan.trusted_proxies, head.fields);
+      http::resolve_client(facts.client, plan.trusted_proxies, head.fields);
   if (!client) return std::unexpected(client.error());
   out.client = *client;
   return {};
 }
 
-bool route_request(const http::RequestHead& head, const Plan& plan, Reading& reading,
-                   Refusal& refusal) noexcept {
-  const auto refuse = [&](unsigned status, std::uint16_t code, const char* what,
-                          std::string_view step, const Mark* line) {
-    refusal = {.status = status,
-               .error = {.code = code, .blame = Blame::kClient, .what = what},
-               .step = step,
-               .line = line,
-               .allow = {}};
-    return false;
-  };
+bool check_certificate(const ConnectionFacts& facts, const Listener& at, const Reading& reading,
+                       Refusal& refusal) noexcept {
+  if (facts.tls == nullptr || facts.tls->covers(reading.host.name)) return true;
+  refusal = refused(421, code::kMisdirected, "the certificate does not cover this host", "reading",
+                    &at.at);
+  return false;
+}
+
+const Route* route_request(const http::RequestHead& head, const Plan& plan, const Reading& reading,
+                           policy::ResponseFields& fields, Refusal& refusal) noexcept {
   const RouteMatch match =
       plan.router->match(reading.host.name, reading.path, head.method, head.method_text);
-  if (match.route == nullptr && !match.path_known)
-    return refuse(404, code::kNoRoute, "no route takes this host and path", "route", nullptr);
+  if (match.route == nullptr && !match.path_known) {
+    refusal = refused(404, code::kNoRoute, "no route takes this host and path", "route", nullptr);
+    return nullptr;
+  }
   const Route& route = match.route != nullptr ? *match.route : *match.refused_by;
   const Result<void> oddities = http::check_oddities(reading.oddities, route.waived_oddities);
   if (!oddities) {
     refusal = framing_refusal(oddities.error());
     refusal.step = "route";
     refusal.line = &route.at;
-    return false;
+    return nullptr;
   }
   if (match.route == nullptr) {
-    refuse(405, code::kMethodNotAllowed, "the route does not list this method", "method",
-           &route.methods_at);
-    refusal.allow = match.allow;
-    return false;
+    refusal = refused(405, code::kMethodNotAllowed, "the route does not list this method", "method",
+                      &route.methods_at);
+    static_cast<void>(fields.add("Allow", match.allow, http::FieldId::kAllow));
+    return nullptr;
   }
-  reading.route = &route;
-  if (head.framing == http::Framing::kLength && head.content_length > route.body_bytes_max) {
-    return refuse(413, code::kBodyTooLarge, "the body is larger than the route takes", "validation",
-                  route.body_at.known() ? &route.body_at : &route.at);
+  return &route;
+}
+
+policy::Decision run_policies(const Route& route, policy::Context& context,
+                              std::size_t& next) noexcept {
+  while (next < route.policies.size()) {
+    const policy::Decision decision = route.policies[next++]->check(context);
+    if (decision.kind != policy::Decision::Kind::kNext) return decision;
   }
-  return true;
+  return policy::Decision::next();
+}
+
+bool check_declared_size(const http::RequestHead& head, const Route& route,
+                         Refusal& refusal) noexcept {
+  if (head.framing != http::Framing::kLength || head.content_length <= route.body_bytes_max)
+    return true;
+  refusal = refused(413, code::kBodyTooLarge, "the body is larger than the route takes",
+                    "validation", route.body_at.known() ? &route.body_at : &route.at);
+  return false;
 }
 
 }  // namespace merlon::gateway

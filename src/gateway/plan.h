@@ -12,6 +12,7 @@
 #include "base/time.h"
 #include "http/message.h"
 #include "http/path.h"
+#include "policy/policy.h"
 #include "upstream/upstream.h"
 
 namespace merlon::tls {
@@ -55,7 +56,8 @@ struct Route {
   std::string strip_prefix;  ///< taken off the path at a segment boundary; empty: none
   std::string add_prefix;
   std::vector<HeaderSetting> set_headers;
-  std::vector<std::string> remove_headers;  ///< lower case
+  std::vector<std::string> remove_headers;                      ///< lower case
+  std::vector<std::unique_ptr<const policy::Policy>> policies;  ///< in the order of their steps
   http::PathOddities waived_oddities;
   bool html_csp_waived = false;        ///< `csp-html`: the upstream's own policy stays on HTML
   bool upstream_error_bodies = false;  ///< `upstream-error-bodies`: 5xx bodies pass

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "gateway/connection.h"
+#include "gateway/request.h"
 #include "http/ip_text.h"
 #include "http/status.h"
 #include "telemetry/traceparent.h"
@@ -29,8 +29,7 @@ Refusal upstream_refusal(const Error& error, const Route& route) {
   return {.status = http::status_for(error),
           .error = error,
           .step = "forward",
-          .line = &route.upstream->at,
-          .allow = {}};
+          .line = &route.upstream->at};
 }
 
 }  // namespace
@@ -44,9 +43,8 @@ struct OwnFields {
 
 /// Changes the client's head into the upstream's: what belongs to the connection or only a gateway
 /// may say goes out, then the gateway's own goes in, so that no client can take it away again.
-void ClientConnection::prepare_upstream_head(Transaction& t, http::RequestHead& out,
-                                             OwnFields& own) {
-  const Route& route = *t.reading.route;
+void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
+  const Route& route = *t_.route;
   http::Fields& fields = out.fields;
   http::drop_client_claims(fields);
   http::drop_hop_by_hop(fields);
@@ -62,48 +60,48 @@ void ClientConnection::prepare_upstream_head(Transaction& t, http::RequestHead& 
                                                : telemetry::new_trace(worker_.ids(), false);
   own.traceparent = telemetry::format_traceparent(trace);
 
-  const bool secure = tls_ != nullptr || t.reading.client.scheme == http::Scheme::kHttps;
+  const bool secure = connection_.secure() || t_.reading.client.scheme == http::Scheme::kHttps;
   const http::Scheme scheme = secure ? http::Scheme::kHttps : http::Scheme::kHttp;
   fields.add("X-Forwarded-For",
-             http::write_forwarded_for(t.reading.client, client_, own.forwarded_for),
+             http::write_forwarded_for(t_.reading.client, connection_.client, own.forwarded_for),
              FieldId::kXForwardedFor);
   fields.add("X-Forwarded-Proto", secure ? "https" : "http", FieldId::kXForwardedProto);
-  if (!t.reading.authority.empty())
-    fields.add("X-Forwarded-Host", t.reading.authority, FieldId::kXForwardedHost);
+  if (!t_.reading.authority.empty())
+    fields.add("X-Forwarded-Host", t_.reading.authority, FieldId::kXForwardedHost);
   const std::string_view forwarded =
-      http::write_forwarded(t.reading.client, t.reading.authority, scheme, own.forwarded);
+      http::write_forwarded(t_.reading.client, t_.reading.authority, scheme, own.forwarded);
   if (!forwarded.empty()) fields.add("Forwarded", forwarded, FieldId::kForwarded);
   fields.add("Via", kVia, FieldId::kVia);
-  fields.add("X-Request-Id", t.id.view(), FieldId::kXRequestId);
+  fields.add("X-Request-Id", t_.id.view(), FieldId::kXRequestId);
   fields.add("traceparent", own.traceparent.view(), FieldId::kTraceparent);
-  out.target.path = upstream_path(route, t.reading.path, t.path);
+  out.target.path = upstream_path(route, t_.reading.path, t_.path);
 }
 
-io::Task<void> ClientConnection::proxy(Transaction& t) {
-  const Route& route = *t.reading.route;
-  const std::shared_ptr<upstream::Cluster> cluster = t.plan->clusters[route.upstream->index];
+io::Task<void> RequestWay::proxy() {
+  const Route& route = *t_.route;
+  const std::shared_ptr<upstream::Cluster> cluster = t_.plan->clusters[route.upstream->index];
   telemetry::UpstreamCounters& counted =
-      worker_.counters().upstreams.at(t.plan->running->upstream_slots[route.upstream->index]);
-  http::RequestHead& head = t.server.request();
+      worker_.counters().upstreams.at(t_.plan->running->upstream_slots[route.upstream->index]);
+  http::RequestHead& head = client_.request();
   const bool repeatable = http::is_idempotent(head.method);
   const bool expects = head.expect_continue;
   const Instant deadline = worker_.loop().now() + route.timeout;
-  t.record.upstream = route.upstream->name;
+  t_.record.upstream = route.upstream->name;
 
-  Result<BodyPart> first = t.server.buffered_body();
-  if (first && t.server.bytes_received() > route.body_bytes_max)
+  Result<BodyPart> first = client_.buffered_body();
+  if (first && client_.bytes_received() > route.body_bytes_max)
     first = fail(code::kBodyTooLarge, Blame::kClient, "the body is larger than the route takes");
   if (!first) {
     Refusal refusal = framing_refusal(first.error());
     refusal.step = "validation";
-    t.server.close_after();
-    co_await refuse(t, refusal);
+    client_.close_after();
+    co_await refuse(refusal);
     co_return;
   }
   OwnFields own;
-  prepare_upstream_head(t, head, own);
+  prepare_upstream_head(head, own);
   if (expects && !first->last && first->data.empty()) {
-    const Result<void> told = co_await t.server.send_continue();
+    const Result<void> told = co_await client_.send_continue();
     if (!told) co_return;
   }
 
@@ -117,17 +115,17 @@ io::Task<void> ClientConnection::proxy(Transaction& t) {
       Result<upstream::Lease> opened = co_await cluster->open(deadline);
       if (!opened) {
         counted.failures.add();
-        co_await refuse(t, upstream_refusal(opened.error(), route));
+        co_await refuse(upstream_refusal(opened.error(), route));
         co_return;
       }
       counted.connects.add();
       lease = std::move(*opened);
-      t.record.upstream_connect =
+      t_.record.upstream_connect =
           std::chrono::duration_cast<microseconds>(worker_.loop().now() - begun);
     }
-    ++t.record.upstream_attempts;
+    ++t_.record.upstream_attempts;
     const bool reused = lease.reused();
-    const Result<void> done = co_await exchange(t, *cluster, lease, *first, deadline);
+    const Result<void> done = co_await exchange(*cluster, lease, *first, deadline);
     if (done) co_return;
     counted.failures.add();
     // A pooled connection may have been closed while it was idle: the request has not been answered
@@ -137,12 +135,12 @@ io::Task<void> ClientConnection::proxy(Transaction& t) {
     if (!again) {
       if (!reused && done.error().blame == Blame::kUpstream)
         cluster->note_failure(lease.endpoint());
-      if (t.server.head_sent()) co_return;
+      if (client_.head_sent()) co_return;
       Refusal refusal = done.error().blame == Blame::kUpstream
                             ? upstream_refusal(done.error(), route)
                             : framing_refusal(done.error());
       if (done.error().blame != Blame::kUpstream) refusal.step = "validation";
-      co_await refuse(t, refusal);
+      co_await refuse(refusal);
       co_return;
     }
     counted.retries.add();
@@ -150,15 +148,15 @@ io::Task<void> ClientConnection::proxy(Transaction& t) {
 }
 
 /// Sends the request while the response is awaited: an upstream may answer before it has all.
-io::Task<void> ClientConnection::pump_request(Transaction& t, Error& outcome) {
-  const std::uint64_t body_max = t.reading.route->body_bytes_max;
+io::Task<void> RequestWay::pump_request(Error& outcome) {
+  const std::uint64_t body_max = t_.route->body_bytes_max;
   while (!stop_pump_) {
-    const Result<BodyPart> part = co_await t.server.read_body();
+    const Result<BodyPart> part = co_await client_.read_body();
     if (!part) {
       outcome = part.error();
       break;
     }
-    if (t.server.bytes_received() > body_max) {
+    if (client_.bytes_received() > body_max) {
       outcome = Error{.code = code::kBodyTooLarge,
                       .blame = Blame::kClient,
                       .what = "the body is larger than the route takes"};
@@ -166,7 +164,7 @@ io::Task<void> ClientConnection::pump_request(Transaction& t, Error& outcome) {
     }
     BodyPart onward = *part;
     onward.trailers = {};  // a client's trailers are for the gateway, which has no use for them
-    const Result<void> sent = co_await t.client.send_body(onward);
+    const Result<void> sent = co_await t_.client.send_body(onward);
     if (!sent) {
       // The upstream does not want more; what it answers is told by the reader.
       break;
@@ -178,20 +176,19 @@ io::Task<void> ClientConnection::pump_request(Transaction& t, Error& outcome) {
   if (outcome.code != 0 && upstream_ != nullptr) upstream_->cancel_read();
 }
 
-io::Task<Result<void>> ClientConnection::exchange(Transaction& t, upstream::Cluster& cluster,
-                                                  upstream::Lease& lease, BodyPart first,
-                                                  Instant deadline) {
-  const Upstream& upstream = *t.reading.route->upstream;
-  http::H1Client& client = t.client;
-  t.record.endpoint = lease.endpoint_text();
+io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream::Lease& lease,
+                                            BodyPart first, Instant deadline) {
+  const Upstream& upstream = *t_.route->upstream;
+  http::H1Client& client = t_.client;
+  t_.record.endpoint = lease.endpoint_text();
   client.attach(lease.stream());
   upstream_ = &lease.stream();
   const std::string_view host =
-      upstream.host.empty() ? t.reading.authority : std::string_view(upstream.host);
+      upstream.host.empty() ? t_.reading.authority : std::string_view(upstream.host);
   const Instant sent_at = worker_.loop().now();
   BodyPart opening = first;
   opening.trailers = {};
-  const Result<void> sent = co_await client.send_head(t.server.request(), host, opening, deadline);
+  const Result<void> sent = co_await client.send_head(client_.request(), host, opening, deadline);
   Error failure{};
   bool failed = !sent;
   if (!sent) {
@@ -208,17 +205,17 @@ io::Task<Result<void>> ClientConnection::exchange(Transaction& t, upstream::Clus
     stop_pump_ = false;
     const Instant until = std::min(deadline, worker_.loop().now() + upstream.response_timeout);
     std::optional<io::Fork> pump;
-    if (!first.last) pump.emplace(pump_request(t, pumped));
+    if (!first.last) pump.emplace(pump_request(pumped));
     // While the body is on its way the upstream need not have answered.
     const Instant answer_by = first.last ? until : deadline;
     Result<http::ResponseHead*> head = std::unexpected(pumped);
     // A body that went wrong at once found nobody waiting whom it could tell.
     if (pumped.code == 0) head = co_await client.read_head(answer_by);
     if (head) {
-      t.record.upstream_first_byte =
+      t_.record.upstream_first_byte =
           std::chrono::duration_cast<microseconds>(worker_.loop().now() - sent_at);
-      worker_.counters().upstream_time.observe(t.record.upstream_first_byte);
-      co_await relay_response(t, cluster, **head);
+      worker_.counters().upstream_time.observe(t_.record.upstream_first_byte);
+      co_await relay_response(cluster, **head);
     } else {
       failed = true;
       failure = upstream_failure(head.error());
@@ -227,8 +224,8 @@ io::Task<Result<void>> ClientConnection::exchange(Transaction& t, upstream::Clus
     if (pump) {
       if (!pump->done()) {
         stop_pump_ = true;
-        t.server.close_after();
-        t.server.cancel_body();
+        client_.close_after();
+        client_.cancel_body();
         client.cancel_send();
       }
       co_await pump->join();
@@ -241,65 +238,61 @@ io::Task<Result<void>> ClientConnection::exchange(Transaction& t, upstream::Clus
   co_return Result<void>{};
 }
 
-io::Task<void> ClientConnection::relay_response(Transaction& t, upstream::Cluster& cluster,
-                                                http::ResponseHead& head) {
-  const Route& route = *t.reading.route;
+io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::ResponseHead& head) {
+  const Route& route = *t_.route;
   http::drop_hop_by_hop(head.fields);
   if (head.status >= 500 && !route.upstream_error_bodies) {
     // What the upstream says of its failure is for its operators, not for clients.
     // A body that is here whole is taken in, so that the connection can be used again.
-    static_cast<void>(t.client.buffered_body());
-    make_problem(t.reply, t.body, head.status, t.id.view());
+    static_cast<void>(t_.client.buffered_body());
+    make_problem(t_.reply, t_.body, head.status, t_.id.view());
     const std::string_view retry_after = head.fields.value(FieldId::kRetryAfter);
-    if (!retry_after.empty()) t.reply.fields.add("Retry-After", retry_after, FieldId::kRetryAfter);
-    co_await send_own(t);
+    if (!retry_after.empty()) t_.reply.fields.add("Retry-After", retry_after, FieldId::kRetryAfter);
+    co_await send_own();
     co_return;
   }
   const std::string_view location = head.fields.value(FieldId::kLocation);
   if (!location.empty()) {
-    const std::string_view host =
-        route.upstream->host.empty() ? t.reading.authority : std::string_view(route.upstream->host);
-    t.location = rewritten_location(route, location, host);
-    if (!t.location.empty()) {
+    const std::string_view host = route.upstream->host.empty()
+                                      ? t_.reading.authority
+                                      : std::string_view(route.upstream->host);
+    t_.location = rewritten_location(route, location, host);
+    if (!t_.location.empty()) {
       head.fields.drop(FieldId::kLocation);
-      head.fields.add("Location", t.location, FieldId::kLocation);
+      head.fields.add("Location", t_.location, FieldId::kLocation);
     }
   }
-  if (worker_.draining()) t.server.close_after();
-  t.record.status = head.status;
-  dress(head, {.route = &route,
-               .secure = tls_ != nullptr,
-               .request_id = t.id.view(),
-               .date = worker_.date()});
-  const bool trailers = t.server.request().te_trailers;
-  Result<BodyPart> first = t.client.buffered_body();
+  if (worker_.draining()) client_.close_after();
+  t_.record.status = head.status;
+  dress_response(head);
+  const bool trailers = client_.request().te_trailers;
+  Result<BodyPart> first = t_.client.buffered_body();
   if (!first) {
     // The response broke before any of it went out: it can still be told.
-    co_await refuse(t, upstream_refusal(upstream_failure(first.error()), route));
+    co_await refuse(upstream_refusal(upstream_failure(first.error()), route));
     co_return;
   }
   if (!trailers) first->trailers = {};
-  const Result<void> sent = co_await t.server.send_head(head, *first);
+  const Result<void> sent = co_await client_.send_head(head, *first);
   if (!sent || first->last) co_return;
-  const Result<void> relayed = co_await relay_body(t, cluster);
+  const Result<void> relayed = co_await relay_body(cluster);
   if (!relayed) {
     worker_.counters().refusals.count(relayed.error().code);
-    t.record.refusal = {.step = "forward", .rule = rule_name(relayed.error().code), .line = {}};
+    t_.record.refusal = {.step = "forward", .rule = rule_name(relayed.error().code), .line = {}};
   }
 }
 
-io::Task<Result<void>> ClientConnection::relay_body(Transaction& t,
-                                                    const upstream::Cluster& cluster) {
-  const bool trailers = t.server.request().te_trailers;
+io::Task<Result<void>> RequestWay::relay_body(const upstream::Cluster& cluster) {
+  const bool trailers = client_.request().te_trailers;
   const milliseconds idle = cluster.upstream().idle_timeout;
   // A fast pair of peers would keep the loop for ever: after so many bytes the others have a turn.
   constexpr std::uint64_t kBytesPerTurn = 512 * 1024;
   std::uint64_t turn = 0;
   for (;;) {
-    Result<BodyPart> part = co_await t.client.read_body(idle);
+    Result<BodyPart> part = co_await t_.client.read_body(idle);
     if (!part) co_return std::unexpected(part.error());
     if (!trailers) part->trailers = {};
-    const Result<void> sent = co_await t.server.send_body(*part);
+    const Result<void> sent = co_await client_.send_body(*part);
     if (!sent) co_return std::unexpected(sent.error());
     if (part->last) co_return Result<void>{};
     turn += part->data.size();

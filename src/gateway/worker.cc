@@ -16,6 +16,7 @@ Worker::Worker(std::size_t index, Shared& shared, telemetry::WorkerCounters& cou
                telemetry::AccessLogWriter* log)
     : index_(index), shared_(shared), counters_(counters), log_(log), loop_(shared.clock) {
   spare_.reserve(kSpareMax);
+  spare_h1_.reserve(kSpareMax);
 }
 
 Worker::~Worker() = default;
@@ -153,15 +154,16 @@ io::Task<void> Worker::serve(std::unique_ptr<ClientConnection> connection) {
 
 std::unique_ptr<Transaction> Worker::take_transaction() {
   const Plan& plan = this->plan().plan();
-  // Everything a request holds is in its transaction, so memory bounds their number.
-  const std::uint64_t by_memory = plan.limits.memory_bytes / sizeof(Transaction);
+  // Everything a request holds is in these two, so memory bounds their number.
+  const std::uint64_t by_memory =
+      plan.limits.memory_bytes / (sizeof(Transaction) + sizeof(http::H1Server));
   const std::uint64_t most = std::min<std::uint64_t>(plan.limits.requests_in_flight, by_memory);
   if (shared_.requests_in_flight.fetch_add(1, std::memory_order_relaxed) >= most) {
     shared_.requests_in_flight.fetch_sub(1, std::memory_order_relaxed);
     return nullptr;
   }
   counters_.requests_in_flight.up();
-  if (spare_.empty()) return std::make_unique<Transaction>(plan.head_limits);
+  if (spare_.empty()) return std::make_unique<Transaction>();
   std::unique_ptr<Transaction> transaction = std::move(spare_.back());
   spare_.pop_back();
   return transaction;
@@ -173,6 +175,17 @@ void Worker::give_back(std::unique_ptr<Transaction> transaction) noexcept {
   transaction->plan = PlanPin();
   if (plans_.size() > 1) drop_unused_plans();
   if (spare_.size() < kSpareMax) spare_.push_back(std::move(transaction));
+}
+
+std::unique_ptr<http::H1Server> Worker::take_h1_server() {
+  if (spare_h1_.empty()) return std::make_unique<http::H1Server>(plan().plan().head_limits);
+  std::unique_ptr<http::H1Server> server = std::move(spare_h1_.back());
+  spare_h1_.pop_back();
+  return server;
+}
+
+void Worker::give_back(std::unique_ptr<http::H1Server> server) noexcept {
+  if (spare_h1_.size() < kSpareMax) spare_h1_.push_back(std::move(server));
 }
 
 std::string_view Worker::date() noexcept {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gateway/door.h"
+#include "gateway/judge.h"
 #include "gateway/runtime.h"
 #include "http/h1_client.h"
 #include "http/h1_server.h"
@@ -63,15 +64,14 @@ class PlanPin {
 /// All that one request needs while it is served. Large, so workers pool them; an idle connection
 /// has none.
 struct Transaction {
-  explicit Transaction(const http::HeadLimits& limits) : server(limits) {}
-
-  http::H1Server server;
   http::H1Client client;
   ReadingScratch scratch;
   Reading reading;
-  http::ResponseHead reply;  ///< of answers that Merlon gives itself
-  std::string body;          ///< of those
-  std::string path;          ///< for the upstream, when it is rewritten
+  const Route* route = nullptr;   ///< null: refused before one was found, or a page of our own
+  policy::ResponseFields fields;  ///< what policies add to the response
+  http::ResponseHead reply;       ///< of answers that Merlon gives itself
+  std::string body;               ///< of those
+  std::string path;               ///< for the upstream, when it is rewritten
   std::string location;
   PlanPin plan;
   telemetry::RequestId id;
@@ -113,6 +113,9 @@ class Worker {
   /// nullptr when too many requests are in flight in the process: the caller sheds.
   [[nodiscard]] std::unique_ptr<Transaction> take_transaction();
   void give_back(std::unique_ptr<Transaction> transaction) noexcept;
+  /// For an HTTP/1.1 connection, beside its transaction.
+  [[nodiscard]] std::unique_ptr<http::H1Server> take_h1_server();
+  void give_back(std::unique_ptr<http::H1Server> server) noexcept;
   /// "Sun, 06 Nov 1994 08:49:37 GMT" of this second.
   [[nodiscard]] std::string_view date() noexcept;
 
@@ -142,6 +145,7 @@ class Worker {
   std::unordered_map<std::string, std::weak_ptr<upstream::Cluster>> clusters_;  ///< by identity
   std::vector<Door> doors_;
   std::vector<std::unique_ptr<Transaction>> spare_;
+  std::vector<std::unique_ptr<http::H1Server>> spare_h1_;
   ClientConnection* connections_ = nullptr;  ///< all of this worker, a list
   io::TaskSet tasks_;
   std::atomic<std::size_t> open_{0};

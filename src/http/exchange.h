@@ -28,6 +28,11 @@ class ServerExchange {
   virtual ~ServerExchange() = default;
 
   [[nodiscard]] virtual RequestHead& request() noexcept = 0;
+  [[nodiscard]] virtual const RequestHead& request() const noexcept = 0;
+  /// "HTTP/1.1", as logs say it. Static.
+  [[nodiscard]] virtual std::string_view protocol() const noexcept = 0;
+  /// Some of the request's body has not been read.
+  [[nodiscard]] virtual bool body_unread() const noexcept = 0;
   /// What of the body is here already, without waiting; `last` when that is all of it. May be
   /// called before read_body, with the same effect on the order of parts.
   [[nodiscard]] virtual Result<BodyPart> buffered_body() noexcept = 0;

@@ -27,10 +27,13 @@ class H1Server final : public ServerExchange {
   /// here already (`buffered`).
   [[nodiscard]] bool finish() noexcept;
   [[nodiscard]] bool buffered() const noexcept { return end_ > 0; }
-  /// Head and body bytes came that nobody will read.
-  [[nodiscard]] bool body_unread() const noexcept { return !body_done_; }
 
   [[nodiscard]] RequestHead& request() noexcept override { return parser_.head(); }
+  [[nodiscard]] const RequestHead& request() const noexcept override { return parser_.head(); }
+  [[nodiscard]] std::string_view protocol() const noexcept override {
+    return parser_.head().minor_version == 0 ? "HTTP/1.0" : "HTTP/1.1";
+  }
+  [[nodiscard]] bool body_unread() const noexcept override { return !body_done_; }
   [[nodiscard]] Result<BodyPart> buffered_body() noexcept override;
   [[nodiscard]] io::Task<Result<BodyPart>> read_body() override;
   [[nodiscard]] io::Task<Result<void>> send_continue() override;

@@ -1,0 +1,264 @@
+#include "gateway/request.h"
+
+#include <fmt/format.h>
+
+#include "http/ip_text.h"
+#include "http/status.h"
+#include "tls/tls_stream.h"
+
+namespace merlon::gateway {
+namespace {
+
+using telemetry::str;
+
+bool is_health_path(std::string_view path) noexcept {
+  return path == "/healthz" || path == "/readyz";
+}
+
+}  // namespace
+
+RequestWay::RequestWay(Worker& worker, const ConnectionFacts& connection, std::uint32_t door,
+                       http::ServerExchange& client, Transaction& transaction)
+    : worker_(worker), connection_(connection), client_(client), t_(transaction), door_(door) {}
+
+io::Task<void> RequestWay::serve() {
+  begin_record();
+  co_await handle();
+  finish_record();
+}
+
+io::Task<void> RequestWay::answer_broken_head(Error error) {
+  begin_record();
+  client_.close_after();
+  co_await refuse(framing_refusal(error));
+  finish_record();
+}
+
+void RequestWay::begin_record() {
+  t_.started = worker_.loop().now();
+  t_.id = worker_.ids().next();
+  t_.route = nullptr;
+  t_.reading = Reading{};
+  t_.fields.clear();
+  t_.record = telemetry::AccessRecord{};
+}
+
+/// Only what the status pages answer: any other method goes to the routes, and may find none.
+bool RequestWay::asks_for_status() const noexcept {
+  const Serve& serve = listener().serve;
+  const http::Method method = client_.request().method;
+  if (method != http::Method::kGet && method != http::Method::kHead) return false;
+  return (serve.health && is_health_path(t_.reading.path)) ||
+         (serve.metrics && t_.reading.path == "/metrics");
+}
+
+bool RequestWay::judge(Refusal& refusal) {
+  const http::RequestHead& head = client_.request();
+  const Plan& plan = t_.plan->plan();
+  const Listener& at = listener();
+  const Result<void> read = read_request(head, connection_, plan, t_.scratch, t_.reading);
+  if (!read) {
+    refusal = framing_refusal(read.error());
+    refusal.step = "reading";
+    // Whoever sends what can be read two ways is not asked again.
+    client_.close_after();
+    return false;
+  }
+  if (!check_certificate(connection_, at, t_.reading, refusal)) return false;
+  if (at.redirect_to_port || asks_for_status()) return true;
+  if (!at.serve.api) {
+    refusal = {.status = 404,
+               .error = {.code = code::kNoRoute,
+                         .blame = Blame::kClient,
+                         .what = "this listener serves no routes"},
+               .step = "route",
+               .line = &at.at};
+    return false;
+  }
+  t_.route = route_request(head, plan, t_.reading, t_.fields, refusal);
+  return t_.route != nullptr;
+}
+
+/// Steps 5 to 11. False: it has been answered.
+io::Task<bool> RequestWay::pass_policies() {
+  policy::Context context{.head = client_.request(),
+                          .reading = t_.reading,
+                          .connection = connection_,
+                          .preflight = false,
+                          .now = worker_.loop().now(),
+                          .wall = worker_.loop().clock().wall_now(),
+                          .fields = t_.fields};
+  for (std::size_t next = 0;;) {
+    const policy::Decision decision = run_policies(*t_.route, context, next);
+    switch (decision.kind) {
+      case policy::Decision::Kind::kNext:
+        co_return true;
+      case policy::Decision::Kind::kRefuse:
+        co_await refuse(decision.refusal);
+        co_return false;
+      case policy::Decision::Kind::kAnswer:
+        t_.body.clear();
+        own_answer(decision.refusal.status, {});
+        co_await send_own();
+        co_return false;
+      case policy::Decision::Kind::kDelay:
+        co_await worker_.loop().sleep_until(context.now + decision.delay);
+        context.now = worker_.loop().now();
+        break;
+    }
+  }
+}
+
+io::Task<void> RequestWay::handle() {
+  Refusal refusal;
+  if (!judge(refusal)) {
+    co_await refuse(refusal);
+  } else if (t_.route == nullptr && listener().redirect_to_port) {
+    co_await redirect(*listener().redirect_to_port);
+  } else if (t_.route == nullptr) {
+    StatusPage page = worker_.shared().status_page(t_.reading.path);
+    t_.body = std::move(page.body);
+    own_answer(page.status, page.content_type);
+    co_await send_own();
+  } else {
+    co_await serve_route();
+  }
+}
+
+io::Task<void> RequestWay::serve_route() {
+  if (!t_.route->policies.empty()) {
+    const bool passed = co_await pass_policies();
+    if (!passed) co_return;
+  }
+  Refusal refusal;
+  if (!check_declared_size(client_.request(), *t_.route, refusal)) {
+    co_await refuse(refusal);
+  } else if (t_.route->upstream != nullptr) {
+    co_await proxy();
+  } else {
+    const Respond& fixed = *t_.route->respond;
+    t_.body = fixed.body;
+    own_answer(fixed.status, fixed.content_type);
+    co_await send_own();
+  }
+}
+
+/// Makes `reply` the head of an answer of our own, whose body is in `body`.
+void RequestWay::own_answer(unsigned status, std::string_view content_type) {
+  t_.reply.status = static_cast<std::uint16_t>(status);
+  t_.reply.fields.clear();
+  if (!content_type.empty())
+    t_.reply.fields.add("Content-Type", content_type, http::FieldId::kContentType);
+  t_.reply.framing = http::Framing::kLength;
+  t_.reply.content_length = t_.body.size();
+  t_.reply.has_content_length = true;
+}
+
+io::Task<void> RequestWay::refuse(Refusal refusal) {
+  worker_.counters().refusals.count(refusal.error.code);
+  // The text of the line is kept until the record is written.
+  t_.location = refusal.line == nullptr ? std::string() : refusal.line->file_line();
+  t_.record.refusal = {
+      .step = refusal.step, .rule = rule_name(refusal.error.code), .line = t_.location};
+  make_problem(t_.reply, t_.body, refusal.status, t_.id.view());
+  if (refusal.status == 503 && !t_.fields.contains(http::FieldId::kRetryAfter))
+    t_.reply.fields.add("Retry-After", "1", http::FieldId::kRetryAfter);
+  co_await send_own();
+}
+
+/// Port 80: to https for requests that gave away nothing yet; others have to learn of it.
+io::Task<void> RequestWay::redirect(std::uint16_t port) {
+  const http::RequestHead& head = client_.request();
+  const bool harmless = (head.method == http::Method::kGet || head.method == http::Method::kHead) &&
+                        !head.fields.contains(http::FieldId::kAuthorization) &&
+                        !head.fields.contains(http::FieldId::kCookie) &&
+                        !t_.reading.host.name.empty();
+  if (!harmless) {
+    worker_.shared().events.warning(
+        "cleartext_refused",
+        {str("client", t_.reading.client.address.to_string()), str("method", head.method_text)});
+    co_await refuse({.status = 403,
+                     .error = {.code = code::kCleartextRefused,
+                               .blame = Blame::kClient,
+                               .what = "only https is served"},
+                     .step = "connection",
+                     .line = &listener().at});
+    co_return;
+  }
+  const bool v6 = t_.reading.host.address && t_.reading.host.address->is_v6();
+  t_.location = fmt::format("https://{}{}{}{}{}{}{}", v6 ? "[" : "", t_.reading.host.name,
+                            v6 ? "]" : "", port == 443 ? "" : fmt::format(":{}", port),
+                            t_.reading.path, t_.reading.has_query ? "?" : "", t_.reading.query);
+  t_.body.clear();
+  own_answer(308, {});
+  t_.reply.fields.add("Location", t_.location, http::FieldId::kLocation);
+  co_await send_own();
+}
+
+/// Sends `reply` and `body` through the door. A request body that is not here by now is not waited
+/// for: the connection ends after the answer.
+io::Task<void> RequestWay::send_own() {
+  if (client_.body_unread()) {
+    const Result<http::BodyPart> rest = client_.buffered_body();
+    if (!rest || !rest->last) client_.close_after();
+  }
+  if (worker_.draining()) client_.close_after();
+  t_.record.status = t_.reply.status;
+  dress_response(t_.reply);
+  const Result<void> sent = co_await client_.send_head(t_.reply, {.data = t_.body, .last = true});
+  if (!sent) client_.close_after();
+}
+
+void RequestWay::dress_response(http::ResponseHead& head) noexcept {
+  dress(head, {.route = t_.route,
+               .secure = connection_.secure(),
+               .request_id = t_.id.view(),
+               .date = worker_.date(),
+               .policy_fields = t_.fields.lines()});
+}
+
+void RequestWay::finish_record() {
+  telemetry::WorkerCounters& counters = worker_.counters();
+  const auto total =
+      std::chrono::duration_cast<microseconds>(worker_.loop().clock().now() - t_.started);
+  const Route* route = t_.route;
+  const std::uint32_t slot = route == nullptr ? 0 : t_.plan->running->route_slots[route->index];
+  counters.count_request(slot, t_.record.status, total);
+  counters.received_bytes.add(client_.bytes_received());
+  counters.sent_bytes.add(client_.bytes_sent());
+  if (worker_.log() == nullptr) return;
+
+  const http::RequestHead& head = client_.request();
+  const bool known = !t_.reading.path.empty();
+  const http::IpText client(known ? t_.reading.client.address : connection_.client);
+  char peer[64];
+  const http::IpText peer_address(connection_.peer.address);
+  const bool v6 = connection_.peer.address.is_v6();
+  const auto peer_end = fmt::format_to_n(peer, sizeof peer, "{}{}{}:{}", v6 ? "[" : "",
+                                         peer_address.view(), v6 ? "]" : "", connection_.peer.port);
+  telemetry::AccessRecord& r = t_.record;
+  r.time = worker_.loop().clock().wall_now();
+  r.request_id = t_.id.view();
+  r.client = client.view();
+  r.peer = {peer, peer_end.size};
+  r.listener = listener().name;
+  if (route != nullptr) r.route = route->name;
+  r.protocol = client_.protocol();
+  if (known) {
+    r.method = head.method_text;
+    r.host = t_.reading.host.name;
+    r.path = t_.reading.path;
+  }
+  r.request_body_bytes = client_.bytes_received();
+  r.response_body_bytes = client_.bytes_sent();
+  r.total = total;
+  if (const tls::TlsStream* tls = connection_.tls; tls != nullptr) {
+    r.tls_version = tls->version();
+    r.tls_cipher = tls->cipher();
+    r.tls_server_name = tls->server_name();
+    r.tls_resumed = tls->resumed();
+  }
+  worker_.log()->write(r);
+}
+
+}  // namespace merlon::gateway

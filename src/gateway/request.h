@@ -1,0 +1,65 @@
+#pragma once
+
+#include <optional>
+
+#include "gateway/judge.h"
+#include "gateway/worker.h"
+#include "http/exchange.h"
+#include "io/task.h"
+
+namespace merlon::gateway {
+
+/// One request on its way, steps 2 to 13: judged, forwarded or answered, and recorded. Knows no
+/// protocol: HTTP/1.1 requests and HTTP/2 streams go the same way. Everything it refers to outlives
+/// it; it lives on the frame of the coroutine that serves the request.
+class RequestWay {
+ public:
+  RequestWay(Worker& worker, const ConnectionFacts& connection, std::uint32_t door,
+             http::ServerExchange& client, Transaction& transaction);
+  RequestWay(const RequestWay&) = delete;
+  RequestWay& operator=(const RequestWay&) = delete;
+
+  /// The request whose head is read, to the end of its response.
+  [[nodiscard]] io::Task<void> serve();
+  /// The answer to a head that could not be read.
+  [[nodiscard]] io::Task<void> answer_broken_head(Error error);
+  /// Ends a wait for the upstream: the client is gone.
+  void abort() noexcept {
+    if (upstream_ != nullptr) upstream_->cancel();
+  }
+
+ private:
+  void begin_record();
+  void finish_record();
+  [[nodiscard]] const Listener& listener() const noexcept { return t_.plan->listener(door_); }
+
+  [[nodiscard]] bool judge(Refusal& refusal);
+  [[nodiscard]] io::Task<void> handle();
+  [[nodiscard]] io::Task<bool> pass_policies();
+  [[nodiscard]] io::Task<void> serve_route();
+  [[nodiscard]] io::Task<void> refuse(Refusal refusal);
+  [[nodiscard]] io::Task<void> redirect(std::uint16_t port);
+  [[nodiscard]] io::Task<void> send_own();
+  [[nodiscard]] bool asks_for_status() const noexcept;
+  void own_answer(unsigned status, std::string_view content_type);
+
+  // proxy.cc
+  [[nodiscard]] io::Task<void> proxy();
+  [[nodiscard]] io::Task<Result<void>> exchange(upstream::Cluster& cluster, upstream::Lease& lease,
+                                                http::BodyPart first, Instant deadline);
+  [[nodiscard]] io::Task<void> pump_request(Error& outcome);
+  [[nodiscard]] io::Task<void> relay_response(upstream::Cluster& cluster, http::ResponseHead& head);
+  [[nodiscard]] io::Task<Result<void>> relay_body(const upstream::Cluster& cluster);
+  void prepare_upstream_head(http::RequestHead& out, struct OwnFields& own);
+  void dress_response(http::ResponseHead& head) noexcept;
+
+  Worker& worker_;
+  const ConnectionFacts& connection_;
+  http::ServerExchange& client_;
+  Transaction& t_;
+  io::Stream* upstream_ = nullptr;  ///< of the exchange in progress, to abort it
+  const std::uint32_t door_;        ///< Worker::doors_
+  bool stop_pump_ = false;  ///< the response is done: the rest of the request's body is of no use
+};
+
+}  // namespace merlon::gateway

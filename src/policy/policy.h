@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "base/diagnostics.h"
+#include "base/error.h"
+#include "base/time.h"
+#include "http/message.h"
+#include "policy/reading.h"
+#include "policy/response_fields.h"
+
+/// The judges of a request's way (docs/architecture.md), steps 5 to 11. A route holds a flat array
+/// of them, merged and ordered when the configuration is compiled.
+namespace merlon::policy {
+
+/// Where on the way a policy stands. The order is fixed: the earlier and the cheaper, the sooner.
+enum class Step : std::uint8_t {
+  kClientLimit = 5,    ///< rate limit by client address or route, before any cryptography
+  kCors = 6,           ///< preflights are answered, foreign origins end
+  kAuthenticate = 7,   ///< who is asking
+  kAuthorize = 8,      ///< may they
+  kIdentityLimit = 9,  ///< rate limit and quota by identity, concurrency
+  kValidate = 10,      ///< content type, size, JSON, schema
+};
+
+/// Why a request goes no further: the answer, and for the log the step, the rule and the line.
+/// Fields of the answer (Allow, Retry-After …) go to the request's ResponseFields.
+struct Refusal {
+  unsigned status = 0;
+  Error error;
+  std::string_view step;       ///< "framing", "route", "method", "rate_limit" …; static
+  const Mark* line = nullptr;  ///< what of the configuration decided; null when nothing did
+};
+
+/// What a policy says of a request.
+struct Decision {
+  enum class Kind : std::uint8_t {
+    kNext,    ///< nothing against it
+    kRefuse,  ///< `refusal` is the answer
+    kAnswer,  ///< done: an empty response with `refusal.status` (a preflight's 204)
+    kDelay,   ///< goes on after `delay`
+  };
+  Kind kind = Kind::kNext;
+  milliseconds delay{0};
+  Refusal refusal;
+
+  [[nodiscard]] static Decision next() noexcept { return {}; }
+  [[nodiscard]] static Decision refuse(Refusal refusal) noexcept {
+    return {.kind = Kind::kRefuse, .delay = {}, .refusal = refusal};
+  }
+  [[nodiscard]] static Decision answer(unsigned status) noexcept {
+    return {.kind = Kind::kAnswer,
+            .delay = {},
+            .refusal = {.status = status, .error = {}, .step = {}, .line = nullptr}};
+  }
+  [[nodiscard]] static Decision wait(milliseconds delay) noexcept {
+    return {.kind = Kind::kDelay, .delay = delay, .refusal = {}};
+  }
+};
+
+/// A request before its judges. Everything outlives the judgement.
+struct Context {
+  const http::RequestHead& head;
+  const Reading& reading;
+  const ConnectionFacts& connection;
+  /// A true preflight (Fetch §4.8): the requested method has been checked in place of OPTIONS.
+  bool preflight = false;
+  Instant now{};
+  WallTime wall{};
+  ResponseFields& fields;
+};
+
+/// One judge. Immutable after compile and shared by all workers; allocates nothing when it judges.
+class Policy {
+ public:
+  Policy() = default;
+  Policy(const Policy&) = delete;
+  Policy& operator=(const Policy&) = delete;
+  virtual ~Policy() = default;
+
+  /// The key of the route that it comes from: "cors"; static.
+  [[nodiscard]] virtual std::string_view name() const noexcept = 0;
+  [[nodiscard]] virtual Step step() const noexcept = 0;
+  /// Any worker, at the same time.
+  [[nodiscard]] virtual Decision check(Context& context) const noexcept = 0;
+};
+
+}  // namespace merlon::policy

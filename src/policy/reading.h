@@ -1,0 +1,47 @@
+#pragma once
+
+#include <array>
+#include <string_view>
+
+#include "base/ip.h"
+#include "http/client_address.h"
+#include "http/host.h"
+#include "http/message.h"
+#include "http/path.h"
+
+namespace merlon::tls {
+class TlsStream;
+}  // namespace merlon::tls
+
+/// What the gateway read of a request, for those who judge it.
+namespace merlon::policy {
+
+/// What of a connection matters to its requests. Outlives them.
+struct ConnectionFacts {
+  Endpoint peer;                        ///< of the socket
+  IpAddress client;                     ///< the peer, or whom the PROXY protocol names
+  const tls::TlsStream* tls = nullptr;  ///< null: cleartext
+
+  [[nodiscard]] bool secure() const noexcept { return tls != nullptr; }
+};
+
+/// A request as Merlon reads it: each part once, by one function. Views live as long as the head's
+/// buffer and the scratch.
+struct Reading {
+  http::CanonicalHost host;
+  std::string_view authority;  ///< host with the port that was given, as it is forwarded
+  std::string_view path;
+  std::string_view query;
+  bool has_query = false;
+  http::PathOddities oddities;
+  http::ClientInfo client;
+};
+
+/// Room for what had to be rewritten. One per request.
+struct ReadingScratch {
+  std::array<char, http::kHostBytesMax> host;
+  std::array<char, http::kHostBytesMax + 16> authority;
+  std::array<char, 8 * 1024> path;
+};
+
+}  // namespace merlon::policy
