@@ -19,6 +19,10 @@ include(CheckIPOSupported)
 function(merlon_flags target)
   target_compile_options(${target} PRIVATE
     -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wswitch-enum -Werror -fno-omit-frame-pointer)
+  if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
+    # The limit table changes 16 bytes at once; every x86-64 processor since 2006 has cmpxchg16b.
+    target_compile_options(${target} PRIVATE -mcx16)
+  endif()
   target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR}/src)
   target_compile_definitions(${target} PUBLIC MERLON_VERSION="${PROJECT_VERSION}")
   if(MERLON_SANITIZE)
