@@ -87,7 +87,9 @@ io::Task<bool> RequestWay::pass_policies() {
                           .preflight = false,
                           .now = worker_.loop().now(),
                           .wall = worker_.loop().clock().wall_now(),
-                          .fields = t_.fields};
+                          .fields = t_.fields,
+                          .tables = worker_.shared().tables,
+                          .holds = t_.holds};
   for (std::size_t next = 0;;) {
     const policy::Decision decision = run_policies(*t_.route, context, next);
     switch (decision.kind) {
@@ -223,6 +225,7 @@ void RequestWay::finish_record() {
       std::chrono::duration_cast<microseconds>(worker_.loop().clock().now() - t_.started);
   const Route* route = t_.route;
   const std::uint32_t slot = route == nullptr ? 0 : t_.plan->running->route_slots[route->index];
+  t_.holds.release();
   counters.count_request(slot, t_.record.status, total);
   counters.received_bytes.add(client_.bytes_received());
   counters.sent_bytes.add(client_.bytes_sent());

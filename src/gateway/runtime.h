@@ -14,6 +14,7 @@
 #include "base/ip.h"
 #include "gateway/plan.h"
 #include "io/broker.h"
+#include "state/tables.h"
 #include "telemetry/counters.h"
 #include "telemetry/events.h"
 
@@ -57,6 +58,7 @@ struct Shared {
   telemetry::EventLog& events;
   const Clock& clock;
   ClientConnections clients;
+  state::Tables tables;
   /// `/healthz`, `/readyz` or `/metrics`. Any thread.
   std::function<StatusPage(std::string_view path)> status_page;
   std::atomic<std::uint32_t> connections{0};

@@ -100,8 +100,12 @@ bool Server::start() {
                                   : std::max(1U, std::thread::hardware_concurrency());
   metrics_ = std::make_unique<telemetry::Metrics>(workers, clock_);
   if (!open_logs(plan)) return false;
-  shared_ = std::unique_ptr<Shared>(new Shared{
-      .broker = broker_, .events = *events_, .clock = clock_, .clients = {}, .status_page = {}});
+  shared_ = std::unique_ptr<Shared>(new Shared{.broker = broker_,
+                                               .events = *events_,
+                                               .clock = clock_,
+                                               .clients = {},
+                                               .tables = {},
+                                               .status_page = {}});
   shared_->status_page = [this](std::string_view path) { return status_page(path); };
 
   std::vector<std::vector<io::Fd>> sockets(workers);

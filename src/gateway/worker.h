@@ -69,6 +69,7 @@ struct Transaction {
   Reading reading;
   const Route* route = nullptr;   ///< null: refused before one was found, or a page of our own
   policy::ResponseFields fields;  ///< what policies add to the response
+  state::Holds holds;             ///< places at limits of concurrency
   http::ResponseHead reply;       ///< of answers that Merlon gives itself
   std::string body;               ///< of those
   std::string path;               ///< for the upstream, when it is rewritten

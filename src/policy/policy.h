@@ -9,6 +9,7 @@
 #include "http/message.h"
 #include "policy/reading.h"
 #include "policy/response_fields.h"
+#include "state/tables.h"
 
 /// The judges of a request's way (docs/architecture.md), steps 5 to 11. A route holds a flat array
 /// of them, merged and ordered when the configuration is compiled.
@@ -69,6 +70,8 @@ struct Context {
   Instant now{};
   WallTime wall{};
   ResponseFields& fields;
+  state::Tables& tables;  ///< what requests share
+  state::Holds& holds;    ///< places that this request takes, given back when it is over
 };
 
 /// One judge. Immutable after compile and shared by all workers; allocates nothing when it judges.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "state/entry_hash.h"
 #include "state/limit_table.h"
 
 namespace merlon::state {
@@ -14,7 +15,7 @@ class AuthBudget {
 
   /// `table` must outlive this object.
   explicit AuthBudget(LimitTable& table) noexcept
-      : table_(table), scope_(table.scope_of("failed authentications")) {}
+      : table_(table), scope_(scope_of("failed authentications")) {}
 
   /// Before looking at credentials. Not `admitted`: refuse with 429 and `retry_after`.
   [[nodiscard]] Taken check(const IpAddress& client, Instant now) const noexcept {

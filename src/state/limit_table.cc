@@ -1,17 +1,12 @@
 #include "state/limit_table.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <optional>
+
+#include "state/entry_hash.h"
 
 namespace merlon::state {
 namespace {
-
-// What one subscriber commonly holds: counted together when there is no room to tell them apart.
-constexpr unsigned kCoarsePrefixV4 = 24;
-constexpr unsigned kCoarsePrefixV6 = 48;
-constexpr std::size_t kNameBytesMax = 256;  // longer ones are hashed to start with
 
 std::uint64_t ns_of(Instant time) noexcept {
   return static_cast<std::uint64_t>(time.time_since_epoch().count());
@@ -65,36 +60,10 @@ LimitTable::LimitTable(const LimitTableSize& size, const KeyedHash& hash)
       coarse_v6_(std::make_unique<std::atomic<std::uint64_t>[]>(size.coarse_slots)),
       coarse_names_(std::make_unique<std::atomic<std::uint64_t>[]>(size.coarse_slots)) {}
 
-std::uint64_t LimitTable::hash_of(std::uint64_t scope, const IpAddress& block) const noexcept {
-  // 25 bytes of which the last tells the families apart.
-  std::array<char, sizeof scope + 17> input;
-  std::memcpy(input.data(), &scope, sizeof scope);
-  std::memcpy(input.data() + sizeof scope, block.bytes().data(), 16);
-  input.back() = block.is_v6() ? 6 : 4;
-  return hash_({input.data(), input.size()});
-}
-
-std::uint64_t LimitTable::hash_of(std::uint64_t scope, std::string_view name) const noexcept {
-  std::array<char, sizeof scope + 1 + kNameBytesMax> input;
-  std::memcpy(input.data(), &scope, sizeof scope);
-  std::uint64_t digest = 0;
-  const bool fits = name.size() <= kNameBytesMax;
-  if (!fits) {
-    digest = hash_(name);
-    name = {reinterpret_cast<const char*>(&digest), sizeof digest};
-  }
-  // A name of 8 bytes must not be able to stand for the hash of a long one.
-  input[sizeof scope] = fits ? 0 : 1;
-  std::memcpy(input.data() + sizeof scope + 1, name.data(), name.size());
-  return hash_({input.data(), sizeof scope + 1 + name.size()});
-}
-
 std::atomic<std::uint64_t>& LimitTable::coarse_slot(std::uint64_t scope,
                                                     const IpAddress& client) const noexcept {
-  const bool v6 = client.is_v6();
-  const IpAddress block = client.masked(v6 ? kCoarsePrefixV6 : kCoarsePrefixV4);
-  const std::size_t index = hash_of(scope, block) & (coarse_slots_ - 1);
-  return v6 ? coarse_v6_[index] : coarse_v4_[index];
+  const std::size_t index = entry_hash(hash_, scope, neighbours(client)) & (coarse_slots_ - 1);
+  return client.is_v6() ? coarse_v6_[index] : coarse_v4_[index];
 }
 
 Taken LimitTable::take_coarse(std::atomic<std::uint64_t>& slot, const Gcra& limit,
@@ -114,7 +83,7 @@ Taken LimitTable::take(std::uint64_t scope, const IpAddress& client, const Gcra&
                        Instant now) noexcept {
   Taken taken;
   const auto step = [&](std::uint64_t value) { return judge(limit, ns_of(now), value, taken); };
-  const std::uint64_t hash = hash_of(scope, client.client_key());
+  const std::uint64_t hash = entry_hash(hash_, scope, client.client_key());
   if (clients_.update(hash, ns_of(now), step) != SlotTable::Outcome::kFull) return taken;
   return take_coarse(coarse_slot(scope, client), limit, now);
 }
@@ -123,7 +92,7 @@ Taken LimitTable::take(std::uint64_t scope, std::string_view name, const Gcra& l
                        Instant now) noexcept {
   Taken taken;
   const auto step = [&](std::uint64_t value) { return judge(limit, ns_of(now), value, taken); };
-  const std::uint64_t hash = hash_of(scope, name);
+  const std::uint64_t hash = entry_hash(hash_, scope, name);
   if (names_.update(hash, ns_of(now), step) != SlotTable::Outcome::kFull) return taken;
   return take_coarse(coarse_names_[hash & (coarse_slots_ - 1)], limit, now);
 }
@@ -131,7 +100,7 @@ Taken LimitTable::take(std::uint64_t scope, std::string_view name, const Gcra& l
 Taken LimitTable::peek(std::uint64_t scope, const IpAddress& client, const Gcra& limit,
                        Instant now) const noexcept {
   Taken taken;
-  const std::uint64_t hash = hash_of(scope, client.client_key());
+  const std::uint64_t hash = entry_hash(hash_, scope, client.client_key());
   std::optional<std::uint64_t> value = clients_.find(hash, ns_of(now));
   const bool coarse = !value;
   if (coarse) value = coarse_slot(scope, client).load(std::memory_order_relaxed);

@@ -76,14 +76,9 @@ struct LimitTableSize {
 /// set is in cache, two cache misses when not; no lock except for a first sight (SlotTable).
 class LimitTable {
  public:
+  LimitTable() : LimitTable(LimitTableSize{}) {}
   /// `hash` is given by tests only: its key must be a secret of the process.
-  explicit LimitTable(const LimitTableSize& size = {}, const KeyedHash& hash = {});
-
-  /// The number that stands for a limit in the table. The same text gives the same number in one
-  /// process, so that a limit which a reload did not change keeps its counts.
-  [[nodiscard]] std::uint64_t scope_of(std::string_view identity) const noexcept {
-    return hash_(identity);
-  }
+  explicit LimitTable(const LimitTableSize& size, const KeyedHash& hash = {});
 
   /// Counts a request of `client` (an IPv4 address, or the /64 of an IPv6 one) if `limit` admits
   /// it.
@@ -106,8 +101,6 @@ class LimitTable {
  private:
   using Coarse = std::unique_ptr<std::atomic<std::uint64_t>[]>;
 
-  [[nodiscard]] std::uint64_t hash_of(std::uint64_t scope, const IpAddress& block) const noexcept;
-  [[nodiscard]] std::uint64_t hash_of(std::uint64_t scope, std::string_view name) const noexcept;
   [[nodiscard]] std::atomic<std::uint64_t>& coarse_slot(std::uint64_t scope,
                                                         const IpAddress& client) const noexcept;
   Taken take_coarse(std::atomic<std::uint64_t>& slot, const Gcra& limit, Instant now) noexcept;

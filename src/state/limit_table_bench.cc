@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "state/entry_hash.h"
 #include "state/limit_table.h"
 
 namespace {
@@ -31,7 +32,7 @@ void BM_Admit(benchmark::State& state) {
   LimitTable& table = shared_table();
   const auto clients = static_cast<std::uint32_t>(state.range(0));
   const Gcra limit = Gcra::of({.events = 1'000'000, .per = seconds{1}}, 1'000'000);
-  const std::uint64_t scope = table.scope_of("admit");
+  const std::uint64_t scope = merlon::state::scope_of("admit");
   std::uint32_t i = static_cast<std::uint32_t>(state.thread_index()) * 7919;
   for (auto _ : state) {
     const IpAddress client = IpAddress::v4(scatter(++i, clients));
@@ -47,7 +48,7 @@ void BM_Refuse(benchmark::State& state) {
   LimitTable& table = shared_table();
   const auto clients = static_cast<std::uint32_t>(state.range(0));
   const Gcra limit = Gcra::of({.events = 1, .per = seconds{3600}}, 1);
-  const std::uint64_t scope = table.scope_of("refuse");
+  const std::uint64_t scope = merlon::state::scope_of("refuse");
   for (std::uint32_t c = 0; c < clients; ++c)
     static_cast<void>(table.take(scope, IpAddress::v4(c), limit, kStart));
   std::uint32_t i = 0;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "state/auth_budget.h"
+#include "state/entry_hash.h"
 
 namespace merlon::state {
 namespace {
@@ -39,7 +40,7 @@ TEST(Gcra, RoundsTheIntervalUp) {
 TEST(LimitTable, AdmitsTheBurstAtOnceAndThenTheRate) {
   LimitTable table(tiny());
   const Gcra limit = Gcra::of({.events = 10, .per = seconds{1}}, 20);
-  const std::uint64_t scope = table.scope_of("orders");
+  const std::uint64_t scope = scope_of("orders");
   for (unsigned i = 0; i < 20; ++i) {
     const Taken taken = table.take(scope, ip("192.0.2.1"), limit, kStart);
     ASSERT_TRUE(taken.admitted) << i;
@@ -85,16 +86,16 @@ TEST(LimitTable, A72_AnIpv6ClientIsItsSlash64) {
 TEST(LimitTable, ScopesClientsAndNamesAreApart) {
   LimitTable table;
   const Gcra one = Gcra::of({.events = 1, .per = seconds{60}}, 1);
-  EXPECT_TRUE(table.take(table.scope_of("a"), ip("192.0.2.1"), one, kStart).admitted);
-  EXPECT_FALSE(table.take(table.scope_of("a"), ip("192.0.2.1"), one, kStart).admitted);
-  EXPECT_TRUE(table.take(table.scope_of("b"), ip("192.0.2.1"), one, kStart).admitted);
-  EXPECT_TRUE(table.take(table.scope_of("a"), ip("192.0.2.2"), one, kStart).admitted);
-  EXPECT_TRUE(table.take(table.scope_of("a"), "route", one, kStart).admitted);
-  EXPECT_FALSE(table.take(table.scope_of("a"), "route", one, kStart).admitted);
+  EXPECT_TRUE(table.take(scope_of("a"), ip("192.0.2.1"), one, kStart).admitted);
+  EXPECT_FALSE(table.take(scope_of("a"), ip("192.0.2.1"), one, kStart).admitted);
+  EXPECT_TRUE(table.take(scope_of("b"), ip("192.0.2.1"), one, kStart).admitted);
+  EXPECT_TRUE(table.take(scope_of("a"), ip("192.0.2.2"), one, kStart).admitted);
+  EXPECT_TRUE(table.take(scope_of("a"), "route", one, kStart).admitted);
+  EXPECT_FALSE(table.take(scope_of("a"), "route", one, kStart).admitted);
   const std::string long_name(5000, 'x');
-  EXPECT_TRUE(table.take(table.scope_of("a"), long_name, one, kStart).admitted);
-  EXPECT_FALSE(table.take(table.scope_of("a"), long_name, one, kStart).admitted);
-  EXPECT_TRUE(table.take(table.scope_of("a"), long_name + "y", one, kStart).admitted);
+  EXPECT_TRUE(table.take(scope_of("a"), long_name, one, kStart).admitted);
+  EXPECT_FALSE(table.take(scope_of("a"), long_name, one, kStart).admitted);
+  EXPECT_TRUE(table.take(scope_of("a"), long_name + "y", one, kStart).admitted);
 }
 
 TEST(LimitTable, AClockThatLooksBackOnlyJudgesMoreStrictly) {

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "state/auth_budget.h"
+#include "state/concurrency_table.h"
+#include "state/limit_table.h"
+
+namespace merlon::state {
+
+/// What requests share: one for the whole process, used by all workers at once. `merlon explain`
+/// and tests have their own.
+struct Tables {
+  LimitTable limits;
+  ConcurrencyTable in_progress;
+  AuthBudget auth_failures{limits};
+};
+
+}  // namespace merlon::state
