@@ -60,3 +60,15 @@ function(merlon_room name)
     endforeach()
   endif()
 endfunction()
+
+# merlon_embed(TARGET FILE SYMBOL): compiles the lines of a text file into the target
+# (cmake/EmbedText.cmake says how they look from C++).
+function(merlon_embed target file symbol)
+  set(in ${PROJECT_SOURCE_DIR}/${file})
+  set(out ${PROJECT_BINARY_DIR}/generated/${symbol}.cc)
+  add_custom_command(OUTPUT ${out}
+    COMMAND ${CMAKE_COMMAND} -DIN=${in} -DOUT=${out} -DSYMBOL=${symbol}
+            -P ${PROJECT_SOURCE_DIR}/cmake/EmbedText.cmake
+    DEPENDS ${in} ${PROJECT_SOURCE_DIR}/cmake/EmbedText.cmake VERBATIM)
+  target_sources(${target} PRIVATE ${out})
+endfunction()

@@ -11,6 +11,7 @@
 #include "audit/envoy/reader.h"
 #include "audit/nginx/files.h"
 #include "audit/nginx/reader.h"
+#include "audit/template_text.h"
 #include "audit/waive.h"
 
 namespace merlon::audit {
@@ -33,6 +34,12 @@ bool is_fragment_folder(std::string_view name) {
 bool is_switched_off(const fs::path& path) {
   const std::string folder = path.parent_path().filename().string();
   return folder == "sites-available" || folder == "modules-available";
+}
+
+bool is_nginx_file_name(const fs::path& path) {
+  const std::string extension = path.extension().string();
+  return extension == ".conf" || extension == ".inc" || extension == ".nginx" ||
+         is_fragment_folder(path.parent_path().filename().string());
 }
 
 class Auditor {
@@ -119,7 +126,14 @@ class Auditor {
         nginx::audit_file(source, bases, files_, options_, on_disk, reached_, out_);
         return;
       case Kind::kUnknown:
-        if (asked) refused(source->path, "the language that it is written in is not recognised");
+        if (asked && nginx::holds_nothing(source->text) && is_nginx_file_name(source->path)) {
+          note_kind(Kind::kNginx);  // all of it is commented out
+          nginx::audit_file(source, bases, files_, options_, on_disk, reached_, out_);
+        } else if (asked) {
+          const std::string hint = template_hint(source->text);
+          refused(source->path,
+                  hint.empty() ? "the language that it is written in is not recognised" : hint);
+        }
         return;
       case Kind::kEnvoy:
         note_kind(kind);

@@ -139,8 +139,8 @@ void Diagnostics::sort() {
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
   const auto key = [&](std::size_t i) {
     const Mark& at = all_[i].at;
-    return std::make_tuple(!at.known(), at.known() ? std::string_view(at.source->path) : "", at.line,
-                           at.column, i);
+    return std::make_tuple(!at.known(), at.known() ? std::string_view(at.source->path) : "",
+                           at.line, at.column, i);
   };
   std::ranges::sort(order, {}, key);
   std::vector<Diagnostic> sorted;
@@ -163,9 +163,11 @@ std::string Diagnostics::render(bool color) const {
   return out;
 }
 
-std::string_view nearest(std::string_view word, const std::vector<std::string_view>& candidates) {
+std::string_view nearest(std::string_view word, const std::vector<std::string_view>& candidates,
+                         std::size_t distance_max) {
   std::string_view best;
-  std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
+  const std::size_t by_length = std::max<std::size_t>(1, word.size() / 3);
+  std::size_t best_distance = std::min(by_length, distance_max) + 1;
   std::vector<std::size_t> row;
   for (const std::string_view candidate : candidates) {
     row.resize(candidate.size() + 1);

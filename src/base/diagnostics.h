@@ -64,8 +64,10 @@ class Diagnostics {
   std::size_t errors_ = 0;
 };
 
-/// The candidate nearest to `word` by edit distance, or "" when none is near enough to suggest.
+/// The candidate nearest to `word` by edit distance, or "" when none is near enough to suggest: a
+/// third of the word's letters, and never more than `distance_max`.
 [[nodiscard]] std::string_view nearest(std::string_view word,
-                                       const std::vector<std::string_view>& candidates);
+                                       const std::vector<std::string_view>& candidates,
+                                       std::size_t distance_max = SIZE_MAX);
 
 }  // namespace merlon

@@ -41,6 +41,8 @@ class Node {
   }
   /// True for a scalar in quotes or a block scalar: its text is text, never a number or boolean.
   [[nodiscard]] bool quoted() const noexcept { return quoted_; }
+  /// True for a scalar under the tag `!ignore`: Envoy drops keys that carry it, values included.
+  [[nodiscard]] bool ignored() const noexcept { return ignored_; }
 
   /// The values of a sequence, in order; empty for every other kind.
   [[nodiscard]] std::span<const Node> items() const noexcept;
@@ -56,6 +58,7 @@ class Node {
   friend class TreeBuilder;
   Kind kind_ = Kind::kNull;
   bool quoted_ = false;
+  bool ignored_ = false;
   std::uint32_t size_ = 0;  ///< bytes of text, items or members
   std::uint32_t line_ = 0;
   std::uint32_t column_ = 0;

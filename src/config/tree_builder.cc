@@ -289,6 +289,7 @@ bool TreeBuilder::scalar(const yaml_event_t& event) {
   if (!count(1, node)) return false;
   judge_properties(node, scalar.anchor, scalar.tag);
   const std::string_view text(reinterpret_cast<const char*>(scalar.value), scalar.length);
+  node.ignored_ = view(scalar.tag) == "!ignore";
   node.quoted_ = scalar.style != YAML_PLAIN_SCALAR_STYLE || view(scalar.tag).ends_with(":str");
   if (!node.quoted_ && means_null(text)) node.kind_ = Kind::kNull;
   if (!text.empty()) {

@@ -42,7 +42,7 @@ bool is_field(std::string_view key, std::string_view snake) noexcept {
 const Node* Message::field(std::string_view snake) const noexcept {
   if (node_ == nullptr) return nullptr;
   for (const config::Member& member : node_->members()) {
-    if (is_field(member.key.text(), snake)) {
+    if (!member.key.ignored() && is_field(member.key.text(), snake)) {
       return member.value.is_null() ? nullptr : &member.value;
     }
   }
@@ -61,7 +61,10 @@ Message Message::path(std::string_view dotted) const noexcept {
 
 std::span<const Node> Message::list(std::string_view snake) const noexcept {
   const Node* value = field(snake);
-  return value == nullptr ? std::span<const Node>{} : value->items();
+  if (value == nullptr) return {};
+  // Envoy takes a lone entry for a list of one.
+  if (value->is_mapping() || value->is_scalar()) return {value, 1};
+  return value->items();
 }
 
 std::string_view Message::text(std::string_view snake) const noexcept {

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/ascii.h"
 #include "config/tree.h"
 
 /// Envoy's configuration is protocol buffers written as YAML or JSON. These are views of a parsed
@@ -16,6 +17,15 @@ using config::Node;
 
 /// True when `key` spells the field `snake`, in snake_case or in lowerCamelCase.
 [[nodiscard]] bool is_field(std::string_view key, std::string_view snake) noexcept;
+
+/// The value of an enumeration. Envoy takes it in capitals or not: "strict_dns" is STRICT_DNS.
+struct EnumWord {
+  std::string_view text;
+  [[nodiscard]] bool empty() const noexcept { return text.empty(); }
+  friend bool operator==(const EnumWord& word, std::string_view other) noexcept {
+    return ascii::iequals(word.text, other);
+  }
+};
 
 /// One message, or nothing: every question to an absent message has the answer of an empty one.
 class Message {
@@ -37,6 +47,7 @@ class Message {
   [[nodiscard]] Message path(std::string_view dotted) const noexcept;
   [[nodiscard]] std::span<const Node> list(std::string_view snake) const noexcept;
   [[nodiscard]] std::string_view text(std::string_view snake) const noexcept;
+  [[nodiscard]] EnumWord word(std::string_view snake) const noexcept { return {text(snake)}; }
   [[nodiscard]] std::optional<bool> flag(std::string_view snake) const noexcept;
   [[nodiscard]] bool is_true(std::string_view snake) const noexcept {
     return flag(snake).value_or(false);

@@ -141,6 +141,10 @@ class Builder {
   }
   Filter filter(const Message& at) {
     const Typed any = typed_config(at);
+    if (any.is("ExtensionWithMatcher")) {
+      // A matcher may skip it for some requests; what it does for the others is judged.
+      return filter(any.config.message("extension_config"));
+    }
     Filter out{at, at.text("name"), filter_kind(any.type, at.text("name")), any.config,
                at.is_true("disabled")};
     if (!is_known_kind(out.kind)) unknown(any.type.empty() ? out.name : any.type);
@@ -210,7 +214,7 @@ void Builder::listener(const Message& at) {
   const Message socket = at.path("address.socket_address");
   out.address = socket.text("address");
   out.port = static_cast<std::uint16_t>(socket.number("port_value").value_or(0));
-  out.udp = socket.text("protocol") == "UDP";
+  out.udp = socket.word("protocol") == "UDP";
   for (const Node& one : at.list("listener_filters")) {
     out.listener_filters.push_back(filter(Message(one)));
   }
@@ -410,7 +414,7 @@ bool Listener::is_local() const {
 }
 
 bool Listener::is_egress() const {
-  return at.text("traffic_direction") == "OUTBOUND" || name.find("egress") != std::string::npos ||
+  return at.word("traffic_direction") == "OUTBOUND" || name.find("egress") != std::string::npos ||
          name.find("outbound") != std::string::npos;
 }
 

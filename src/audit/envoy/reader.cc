@@ -9,6 +9,7 @@
 
 #include "audit/envoy/exposure.h"
 #include "audit/envoy/model.h"
+#include "audit/envoy/names.h"
 #include "audit/envoy/rules.h"
 
 namespace merlon::audit::envoy {
@@ -24,6 +25,12 @@ struct Reference {
   std::string path;
 };
 
+/// An answer of the admin interface's /config_dump.
+bool is_dump(const Node& first) {
+  return typed(Message(first)).type.starts_with("envoy.admin.") &&
+         typed(Message(first)).type.ends_with("ConfigDump");
+}
+
 class Reading {
  public:
   Reading(const std::string& folder, FileReader& files, const Options& options, bool on_disk,
@@ -31,6 +38,7 @@ class Reading {
       : folder_(folder), files_(files), options_(options), on_disk_(on_disk), out_(out) {}
 
   Model model;
+  std::size_t unknown_named = 0;
   bool from_server = false;  ///< some resources come from a management server
 
   void file(const std::shared_ptr<const Source>& source) {
@@ -43,12 +51,16 @@ class Reading {
     for (const auto& [resource, kind] : late_) add_resource(model, resource, kind);
     link(model);
   }
+  /// Ways of choosing routes that are not evaluated: what stands behind them was not judged.
+  void say_what_was_not_followed();
   [[nodiscard]] const std::set<std::string>& seen() const noexcept { return seen_; }
 
  private:
   void one(const std::shared_ptr<const Source>& source);
   void document(const Node& root);
   void resource(const Message& at);
+  void dump(const Typed& section);
+  void check_names(const Typed& resource, ResourceKind kind);
   void embedded(const Message& config_map);
   void look(const Node& root);
   void reference(const Reference& to);
@@ -112,12 +124,35 @@ void Reading::document(const Node& root) {
     return;
   }
   look(root);
-  if (root.is_sequence()) {
+  if (const auto dumps = at.list("configs"); !dumps.empty() && is_dump(dumps.front())) {
+    for (const Node& one : dumps) dump(typed(Message(one)));
+  } else if (root.is_sequence()) {
     for (const Node& item : root.items()) resource(Message(item));
   } else if (at.has("resources") && !at.has("static_resources")) {
     for (const Node& item : at.list("resources")) resource(Message(item));
   } else {
     resource(at);
+  }
+}
+
+/// A section of what the admin interface's /config_dump answers. Static resources stand in the
+/// bootstrap already; of the dynamic ones, those in force are taken.
+void Reading::dump(const Typed& section) {
+  if (const Message bootstrap = section.config.message("bootstrap")) {
+    const Typed any{bootstrap, "envoy.config.bootstrap.v3.Bootstrap"};
+    check_names(any, ResourceKind::kBootstrap);
+    add_resource(model, bootstrap, ResourceKind::kBootstrap);
+    return;
+  }
+  for (const char* list : {"dynamic_listeners", "dynamic_active_clusters", "dynamic_route_configs",
+                           "dynamic_endpoint_configs"}) {
+    for (const Node& one : section.config.list(list)) {
+      const Message active = Message(one).message("active_state");
+      const Message holder = active ? active : Message(one);
+      for (const char* key : {"listener", "cluster", "route_config", "endpoint_config"}) {
+        if (holder.has(key)) resource(holder.message(key));
+      }
+    }
   }
 }
 
@@ -133,10 +168,21 @@ void Reading::resource(const Message& at) {
     finding("CFG-01", any.type.empty() ? Level::kHigh : Level::kLow, at.at(), what);
     return;
   }
+  check_names(any, kind);
   if (kind == ResourceKind::kEndpoints) {
     late_.emplace_back(any.config, kind);  // they belong to clusters, which may be read later
   } else {
     add_resource(model, any.config, kind);
+  }
+}
+
+/// A misspelt name makes Envoy refuse the whole; one that is only not known here may be newer than
+/// the table, and is said and counted.
+void Reading::check_names(const Typed& resource, ResourceKind kind) {
+  for (const UnknownName& one : unknown_names(resource, kind)) {
+    finding("CFG-01", one.typo ? Level::kMedium : Level::kInfo, one.at, one.what);
+    if (one.typo) gap(one.at, one.what);
+    ++unknown_named;
   }
 }
 
@@ -165,6 +211,26 @@ void Reading::embedded(const Message& config_map) {
   if (!any && looks_like_envoy(config_map.at().source->text)) {
     gap(config_map.at(),
         fmt::format("a Kubernetes object of kind {} is not read", config_map.text("kind")));
+  }
+}
+
+void Reading::say_what_was_not_followed() {
+  const auto skipped = [&](const Mark& at, std::string what) {
+    finding("CFG-01", Level::kLow, at, what);
+    gap(at, std::move(what));
+  };
+  for (const Hcm& hcm : model.hcms) {
+    if (!hcm.at.has("scoped_routes")) continue;
+    skipped(hcm.at.at("scoped_routes"),
+            "scoped routes are not followed: their routes are not judged");
+  }
+  for (const RouteConfig& config : model.route_configs) {
+    if (!config.at.has("vhds")) continue;
+    skipped(config.at.at("vhds"), "virtual hosts come from a server (VHDS): they are not judged");
+  }
+  for (const VirtualHost& host : model.hosts) {
+    if (!host.by_matcher) continue;
+    skipped(host.at.at("matcher"), "routes are chosen by a matcher tree: they are not judged");
   }
 }
 
@@ -263,6 +329,7 @@ void audit_file(const std::shared_ptr<const Source>& main, const std::string& fo
   Inspection inspection{reading.model, options, files, out, folder, now, on_disk};
   run_rules(inspection);
   map_exposure(inspection);
+  reading.say_what_was_not_followed();
   if (reading.from_server) {
     inspection.not_checked(
         "CFG-02", "some resources come from a management server: they are not in these files");
@@ -273,6 +340,7 @@ void audit_file(const std::shared_ptr<const Source>& main, const std::string& fo
     out.unknown_directives.push_back(shown);
     ++out.counts.unknown_directives;
   }
+  out.counts.unknown_directives += reading.unknown_named;
   std::ranges::sort(out.unknown_directives);
   reached.insert(reading.seen().begin(), reading.seen().end());
 }

@@ -86,7 +86,7 @@ bool has_any(std::span<const Node> rules) {
 void check_open_policy(Inspection& in) {
   for (const Rbac& rbac : rbacs(in)) {
     const Message rules = rbac.filter->config.message("rules");
-    const std::string_view action = rules.text("action");
+    const EnumWord action = rules.word("action");
     const Message policies = rules.message("policies");
     if (!policies || (action != "ALLOW" && !action.empty())) continue;
     for (const config::Member& one : policies.node()->members()) {
@@ -147,7 +147,7 @@ void check_connect(Inspection& in) {
 void check_refusal(Inspection& in) {
   for (const Rbac& rbac : rbacs(in)) {
     const Message rules = rbac.filter->config.message("rules");
-    if (rules.text("action") != "DENY" || !mentions_method(rules)) continue;
+    if (rules.word("action") != "DENY" || !mentions_method(rules)) continue;
     in.report("MTH-07", Level::kLow, rbac.filter->at.at(),
               "refused methods are answered 403: expected 405 with Allow");
   }

@@ -96,6 +96,15 @@ std::string witness_of(const Message& matcher, bool& any, std::string& why) {
   return found.origin;
 }
 
+/// Envoy asks each matcher about the origin, and about "*": one that takes it takes everyone.
+bool is_star(const Message& matcher) {
+  for (const char* key : {"exact", "prefix", "suffix", "contains"}) {
+    if (matcher.text(key) == "*") return true;
+  }
+  const std::string_view regex = matcher.message("safe_regex").text("regex");
+  return regex == "\\*" || regex == "[*]";
+}
+
 void judge_matcher(Inspection& in, const Policy& policy, const Message& matcher, bool credentials) {
   const auto report = [&](std::string_view rule, Level level, std::string what,
                           std::string evidence) {
@@ -103,7 +112,7 @@ void judge_matcher(Inspection& in, const Policy& policy, const Message& matcher,
     finding.affected = policy.affected;
     finding.evidence = std::move(evidence);
   };
-  const std::string_view exact = matcher.text("exact");
+  const std::string_view exact = is_star(matcher) ? "*" : matcher.text("exact");
   if (exact == "null") {
     return report("COR-03", Level::kMedium,
                   "the origin null is let in: every sandboxed frame has it", "Origin: null");

@@ -71,8 +71,8 @@ void check_admin_routes(Inspection& in) {
 /// Paths of frameworks that show or steer the inside of a service.
 std::string_view management_path(std::string_view path) {
   constexpr std::string_view kPaths[] = {
-      "/actuator", "/debug/pprof",   "/heapdump",   "/metrics",      "/jolokia", "/swagger",
-      "/graphiql", "/server-status", "/phpmyadmin", "/manager/html", "/env",     "/trace"};
+      "/actuator", "/debug/pprof", "/heapdump",      "/metrics",    "/jolokia",
+      "/swagger",  "/graphiql",    "/server-status", "/phpmyadmin", "/manager/html"};
   for (const std::string_view one : kPaths) {
     if (!path.starts_with(one)) continue;
     const std::string_view rest = path.substr(one.size());

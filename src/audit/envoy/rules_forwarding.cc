@@ -8,6 +8,21 @@
 namespace merlon::audit::envoy {
 namespace {
 
+/// A filter or a rate limit that asks who the client is by its address.
+bool decides_by_address(const Hcm& hcm) {
+  const auto asks = [](const Message& at) {
+    bool found = false;
+    if (!at) return false;
+    walk(*at.node(), [&](const Node& node) {
+      const Message here(node);
+      found = found || here.has("remote_ip") || here.has("remote_address") ||
+              here.has("masked_remote_address");
+    });
+    return found;
+  };
+  return asks(hcm.at) || (hcm.routes != nullptr && asks(hcm.routes->at));
+}
+
 void check_client_address(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     const Message internal = hcm.at.message("internal_address_config");
@@ -24,12 +39,15 @@ void check_client_address(Inspection& in) {
     if (hcm.at.has("original_ip_detection_extensions")) continue;
     const bool proxied = std::ranges::any_of(
         hcm.listener->listener_filters, [](const Filter& f) { return f.is("proxy_protocol"); });
-    const bool inbound = hcm.listener->at.text("traffic_direction") == "INBOUND";
+    const bool inbound = hcm.listener->at.word("traffic_direction") == "INBOUND";
+    // Behind another proxy it is that one's header; where clients connect, or where something here
+    // is decided by the address, it is theirs.
+    const bool edge = hcm.chain->tls != nullptr || decides_by_address(hcm);
     Finding& finding = in.report(
-        "XFF-01", inbound || proxied ? Level::kMedium : Level::kHigh,
+        "XFF-01", inbound || proxied || !edge ? Level::kMedium : Level::kHigh,
         hcm.at.at("use_remote_address"),
         "the client's own X-Forwarded-For says who it is: expected use_remote_address: true");
-    finding.confidence = Confidence::kLikely;
+    finding.confidence = edge ? Confidence::kLikely : Confidence::kPossible;
     finding.affected = labels(hcm);
     finding.evidence = "X-Forwarded-For: 127.0.0.1";
   }
@@ -58,14 +76,14 @@ void check_proxy_protocol(Inspection& in) {
 
 void check_client_certificate_header(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
-    const std::string_view details = hcm.at.text("forward_client_cert_details");
+    const EnumWord details = hcm.at.word("forward_client_cert_details");
     if (details != "APPEND_FORWARD" && details != "ALWAYS_FORWARD_ONLY") continue;
     if (hcm.listener->is_local() || hcm.listener->is_egress()) continue;
     if (details == "APPEND_FORWARD" && has_mutual_tls(*hcm.chain)) continue;
     in.report("XFF-04", Level::kHigh, hcm.at.at("forward_client_cert_details"),
               fmt::format("{} passes a client's own x-forwarded-client-cert on: expected "
                           "SANITIZE_SET",
-                          details))
+                          details.text))
         .evidence = "x-forwarded-client-cert: Subject=\"CN=admin\"";
   }
 }

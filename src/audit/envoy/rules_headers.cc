@@ -202,7 +202,7 @@ void check_cookies(Inspection& in) {
 
 void check_server(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
-    if (hcm.at.text("server_header_transformation") != "PASS_THROUGH") continue;
+    if (hcm.at.word("server_header_transformation") != "PASS_THROUGH") continue;
     in.report("INF-01", Level::kLow, hcm.at.at("server_header_transformation"),
               "the upstream's Server header, with its version, reaches clients");
   }

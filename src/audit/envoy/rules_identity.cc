@@ -55,7 +55,11 @@ void check_optional(Inspection& in) {
   each_filter(in, "jwt_authn", [&](const Hcm& hcm, std::size_t place, const Message& config) {
     const bool judged_later =
         std::any_of(hcm.filters.begin() + static_cast<std::ptrdiff_t>(place), hcm.filters.end(),
-                    [](const Filter& f) { return f.is("rbac") && f.config.has("rules"); });
+                    [](const Filter& f) {
+                      if (f.disabled) return false;
+                      return (f.is("rbac") && (f.config.has("rules") || f.config.has("matcher"))) ||
+                             (f.is("ext_authz") && !f.config.is_true("failure_mode_allow"));
+                    });
     if (judged_later) return;
     walk(*config.node(), [&](const Node& node) {
       const Message at(node);
@@ -123,8 +127,12 @@ void check_key_fetch(Inspection& in) {
     if (cluster != nullptr && cluster->is_local()) return;
     const bool clear = uri.text("uri").starts_with("http://");
     if (!clear && (cluster == nullptr || !is_unverified(*cluster))) return;
+    const bool inside = cluster != nullptr && !cluster->endpoints.empty() &&
+                        std::ranges::all_of(cluster->endpoints, [](const Upstream& one) {
+                          return is_private(one.host);
+                        });
     Finding& finding = in.report(
-        "JWT-05", Level::kHigh, clear ? uri.at("uri") : uri.at("cluster"),
+        "JWT-05", inside ? Level::kMedium : Level::kHigh, clear ? uri.at("uri") : uri.at("cluster"),
         fmt::format("the keys of provider {} come {}: who sits between can sign tokens",
                     name.text(), clear ? "in clear" : "from a cluster that is not verified"));
     if (cluster != nullptr) finding.trail.push_back({cluster->at.at(), "the cluster in question"});

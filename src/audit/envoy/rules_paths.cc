@@ -8,10 +8,9 @@
 namespace merlon::audit::envoy {
 namespace {
 
-/// True when who may pass depends on the path, so that a second spelling of it is a way around.
-bool judges_paths(const Hcm& hcm) {
+/// True when a rule that is read here asks for the path.
+bool names_paths(const Hcm& hcm) {
   for (const Filter& filter : hcm.filters) {
-    if (filter.is("ext_authz")) return true;
     if (!filter.config || !is_access_kind(filter.kind)) continue;
     bool found = false;
     walk(*filter.config.node(), [&](const Node& node) {
@@ -35,19 +34,53 @@ bool judges_paths(const Hcm& hcm) {
   });
 }
 
+/// True when who may pass depends on the path, so that a second spelling of it is a way around.
+bool judges_paths(const Hcm& hcm) { return hcm.find("ext_authz") != nullptr || names_paths(hcm); }
+
+/// True when a path that no rule names passes: a second spelling of a named one is then a way in.
+/// What an authorisation service would say of it is not known.
+bool passes_unnamed_paths(const Hcm& hcm) {
+  const auto denies_paths = [](const Filter& filter) {
+    const Message rules = filter.config.message("rules");
+    if (!filter.is("rbac") || rules.word("action") != "DENY") return false;
+    bool found = false;
+    walk(*rules.node(), [&](const Node& node) {
+      found = found || Message(node).has("url_path") || Message(node).text("name") == ":path";
+    });
+    return found;
+  };
+  const auto names_some = [](const Filter& filter) {
+    if (!filter.is("jwt_authn")) return false;
+    const auto rules = filter.config.list("rules");
+    const bool all = std::ranges::any_of(rules, [](const Node& rule) {
+      return Message(rule).path("match").text("prefix") == "/" && Message(rule).has("requires");
+    });
+    return !rules.empty() && !all;
+  };
+  if (std::ranges::any_of(hcm.filters, denies_paths)) return true;
+  if (std::ranges::any_of(hcm.filters, names_some)) return true;
+  return std::ranges::any_of(hcm.all_routes(), [](const Route* route) {
+    const std::string_view status = route->direct.text("status");
+    return (status == "403" || status == "401") && route->path != "/*";
+  });
+}
+
 void check_normalisation(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     if (hcm.listener->is_local() || hcm.listener->is_egress()) continue;
     const bool judged = judges_paths(hcm);
     const bool normal = hcm.at.is_true("normalize_path");
-    const std::string_view escaped = hcm.at.text("path_with_escaped_slashes_action");
+    const EnumWord escaped = hcm.at.word("path_with_escaped_slashes_action");
     const bool kept = escaped.empty() || escaped == "KEEP_UNCHANGED" ||
                       escaped == "IMPLEMENTATION_SPECIFIC_DEFAULT";
     if (normal && !kept) continue;
     if (!judged && (has_mutual_tls(*hcm.chain) || (normal && escaped.empty()))) continue;
     const char* key = normal ? "path_with_escaped_slashes_action" : "normalize_path";
     // With the path normalised, %2F alone is a smaller hole.
-    const Level level = !judged ? Level::kLow : normal ? Level::kMedium : Level::kHigh;
+    // An authorisation service may judge paths, or not; rules that are read here do.
+    const Level level = !judged                       ? Level::kLow
+                        : normal || !names_paths(hcm) ? Level::kMedium
+                                                      : Level::kHigh;
     Finding& finding =
         in.report("PTH-03", level, hcm.at.at(key),
                   normal ? "%2F stays as it is: the upstream may read it as a slash"
@@ -65,7 +98,9 @@ void check_slashes(Inspection& in) {
     const bool judged = judges_paths(hcm);
     const bool said = hcm.at.has("merge_slashes");
     if (!judged && !said) continue;
-    const Level level = !judged ? Level::kInfo : Level::kHigh;
+    const Level level = !judged                     ? Level::kInfo
+                        : passes_unnamed_paths(hcm) ? Level::kHigh
+                                                    : Level::kLow;
     Finding& finding = in.report("PTH-02", level, hcm.at.at("merge_slashes"),
                                  "//admin is not /admin for what judges paths: expected "
                                  "merge_slashes: true");
@@ -154,7 +189,7 @@ void check_shadowed(Inspection& in) {
           std::find_if(host.routes.begin(), end, [&](const Route* r) { return covers(*r, later); });
       if (first == end) continue;
       const std::string_view status = later.direct.text("status");
-      const bool refuses = status == "403" || status == "401" || status == "404";
+      const bool refuses = (status == "403" || status == "401") && later.path != "/*";
       Finding& finding = in.report(
           "PTH-10", refuses ? Level::kHigh : Level::kLow, later.at.at(),
           fmt::format("{} is never reached: {} stands before it", later.path, (*first)->path));
@@ -186,7 +221,7 @@ void check_underscores(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     if (!is_edge(hcm)) continue;
     const Message common = hcm.at.message("common_http_protocol_options");
-    const std::string_view action = common.text("headers_with_underscores_action");
+    const EnumWord action = common.word("headers_with_underscores_action");
     if (!action.empty() && action != "ALLOW") continue;
     const Mark at = !action.empty() ? common.at("headers_with_underscores_action")
                     : common        ? hcm.at.at("common_http_protocol_options")

@@ -19,22 +19,22 @@ void each_context(const Inspection& in, F&& visit) {
   }
 }
 
-bool is_old(std::string_view version) { return version == "TLSv1_0" || version == "TLSv1_1"; }
+bool is_old(EnumWord version) { return version == "TLSv1_0" || version == "TLSv1_1"; }
 
 std::string affected(const FilterChain& chain) { return std::string(chain.listener->name); }
 
 void check_versions(Inspection& in) {
   each_context(in, [&](const FilterChain& chain, const Tls& tls) {
-    const std::string_view low = tls.params.text("tls_minimum_protocol_version");
-    const std::string_view high = tls.params.text("tls_maximum_protocol_version");
+    const EnumWord low = tls.params.word("tls_minimum_protocol_version");
+    const EnumWord high = tls.params.word("tls_maximum_protocol_version");
     if (is_old(low)) {
       in.report("TLS-01", Level::kHigh, tls.params.at("tls_minimum_protocol_version"),
-                fmt::format("clients may speak {}: expected TLSv1_2 or newer", low))
+                fmt::format("clients may speak {}: expected TLSv1_2 or newer", low.text))
           .affected = {affected(chain)};
     }
     if (high == "TLSv1_2" || is_old(high)) {
       in.report("TLS-02", Level::kLow, tls.params.at("tls_maximum_protocol_version"),
-                fmt::format("TLS 1.3 is not offered: the newest version is {}", high))
+                fmt::format("TLS 1.3 is not offered: the newest version is {}", high.text))
           .affected = {affected(chain)};
     }
   });
@@ -148,7 +148,7 @@ void check_tickets(Inspection& in) {
 
 void check_stapling(Inspection& in) {
   each_context(in, [&](const FilterChain&, const Tls& tls) {
-    if (tls.at.text("ocsp_staple_policy") != "MUST_STAPLE") return;
+    if (tls.at.word("ocsp_staple_policy") != "MUST_STAPLE") return;
     for (const Node& one : tls.common.list("tls_certificates")) {
       if (Message(one).has("ocsp_staple")) continue;
       in.report("TLS-11", Level::kInfo, tls.at.at("ocsp_staple_policy"),
@@ -164,7 +164,7 @@ bool only_redirects(const Hcm& hcm) {
   if (hcm.routes == nullptr) return false;
   const auto routes = hcm.all_routes();
   const bool filtered = std::ranges::all_of(hcm.routes->hosts, [](const VirtualHost* host) {
-    const std::string_view require = host->at.text("require_tls");
+    const EnumWord require = host->at.word("require_tls");
     return require == "ALL" || require == "EXTERNAL_ONLY" ||
            (!host->routes.empty() && !host->by_matcher &&
             std::ranges::all_of(host->routes, [](const Route* route) {
@@ -177,12 +177,28 @@ bool only_redirects(const Hcm& hcm) {
 /// Someone in front is declared to end TLS.
 bool behind_terminator(const Hcm& hcm) {
   if (hcm.at.number("xff_num_trusted_hops").value_or(0) > 0) return true;
-  if (hcm.listener->at.text("traffic_direction") == "INBOUND") return true;
+  if (hcm.listener->at.word("traffic_direction") == "INBOUND") return true;
   return std::ranges::any_of(hcm.listener->listener_filters,
                              [](const Filter& f) { return f.is("proxy_protocol"); });
 }
 
+/// A host name of the open Internet among the domains that are served.
+bool has_public_name(const Hcm& hcm) {
+  if (hcm.routes == nullptr) return false;
+  return std::ranges::any_of(hcm.routes->hosts, [](const VirtualHost* host) {
+    return std::ranges::any_of(host->domains, [](std::string_view name) {
+      if (name.starts_with("*.")) name.remove_prefix(2);
+      name = name.substr(0, name.find(':'));
+      return name.find('*') == std::string_view::npos && !is_private(name) &&
+             !IpAddress::parse(name) && !name.ends_with(".test");
+    });
+  });
+}
+
 void check_cleartext(Inspection& in) {
+  const bool tls_somewhere = std::ranges::any_of(in.model.chains, [](const FilterChain& chain) {
+    return chain.tls != nullptr && !chain.listener->is_local() && !chain.listener->is_egress();
+  });
   for (const Hcm& hcm : in.model.hcms) {
     const FilterChain& chain = *hcm.chain;
     if (chain.tls != nullptr || chain.transport_unknown) continue;
@@ -197,12 +213,14 @@ void check_cleartext(Inspection& in) {
       continue;
     }
     if (only_redirects(hcm) || behind_terminator(hcm)) continue;
+    // Inside of a cluster, someone else often ends TLS: what says otherwise makes it sure.
+    const bool sure = port == 80 || tls_somewhere || has_public_name(hcm);
     Finding& finding =
-        in.report("TLS-13", Level::kHigh, chain.at.at(),
+        in.report("TLS-13", sure ? Level::kHigh : Level::kMedium, chain.at.at(),
                   fmt::format("{}:{} serves in clear: the filter chain has no transport_socket",
                               hcm.listener->address, port));
     finding.affected = labels(hcm);
-    finding.confidence = Confidence::kLikely;
+    finding.confidence = sure ? Confidence::kLikely : Confidence::kPossible;
   }
 }
 
@@ -238,7 +256,7 @@ bool demands_principal(const FilterChain& chain) {
 void check_client_certificates(Inspection& in) {
   each_context(in, [&](const FilterChain& chain, const Tls& tls) {
     if (!tls.validation && !tls.validation_elsewhere) return;
-    if (tls.validation.text("trust_chain_verification") == "ACCEPT_UNTRUSTED") {
+    if (tls.validation.word("trust_chain_verification") == "ACCEPT_UNTRUSTED") {
       in.report("TLS-16", Level::kHigh, tls.validation.at("trust_chain_verification"),
                 "client certificates of any issuer are accepted")
           .affected = {affected(chain)};

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "audit/envoy/rules.h"
 #include "base/ascii.h"
@@ -15,8 +16,37 @@ std::string first_host(const Cluster& cluster) {
   return {};
 }
 
+/// Clusters that get bytes as they come, by tcp_proxy or a terminated CONNECT: what is in them, TLS
+/// or not, is the client's doing.
+std::set<std::string_view> tunnelled(const Model& model) {
+  std::set<std::string_view> tunnels;
+  std::set<std::string_view> spoken_to;
+  const auto note = [](const Message& at, std::set<std::string_view>& to) {
+    if (!at) return;
+    walk(*at.node(), [&](const Node& node) {
+      const Message here(node);
+      if (const std::string_view name = here.text("cluster"); !name.empty()) to.insert(name);
+      for (const Node& one : here.path("weighted_clusters").list("clusters")) {
+        to.insert(Message(one).text("name"));
+      }
+    });
+  };
+  for (const FilterChain& chain : model.chains) {
+    for (const Filter& filter : chain.filters) {
+      if (filter.is("tcp_proxy")) note(filter.config, tunnels);
+    }
+  }
+  for (const Route& route : model.routes) {
+    note(route.at, route.match.has("connect_matcher") ? tunnels : spoken_to);
+  }
+  std::erase_if(tunnels, [&](std::string_view name) { return spoken_to.contains(name); });
+  return tunnels;
+}
+
 void check_cleartext(Inspection& in) {
+  const std::set<std::string_view> tunnels = tunnelled(in.model);
   for (const Cluster& cluster : in.model.clusters) {
+    if (tunnels.contains(cluster.name)) continue;
     if (cluster.tls != nullptr || cluster.transport_unknown) continue;
     const std::string host = first_host(cluster);
     if (host.empty()) continue;
@@ -67,7 +97,7 @@ void check_verification(Inspection& in) {
   for (const Cluster& cluster : in.model.clusters) {
     if (cluster.tls == nullptr || cluster.tls->validation_elsewhere) continue;
     const Message& check = cluster.tls->validation;
-    const bool untrusted = check.text("trust_chain_verification") == "ACCEPT_UNTRUSTED";
+    const bool untrusted = check.word("trust_chain_verification") == "ACCEPT_UNTRUSTED";
     const bool anchored =
         check.has("trusted_ca") || check.has("system_root_certs") ||
         check.has("ca_certificate_provider_instance") || check.has("verify_certificate_spki") ||
@@ -99,11 +129,11 @@ void check_versions(Inspection& in) {
     if (cluster.tls == nullptr) continue;
     const Message& params = cluster.tls->params;
     for (const char* key : {"tls_minimum_protocol_version", "tls_maximum_protocol_version"}) {
-      const std::string_view version = params.text(key);
+      const EnumWord version = params.word(key);
       if (version != "TLSv1_0" && version != "TLSv1_1") continue;
       in.report("UPS-04", Level::kMedium, params.at(key),
                 fmt::format("{} may be spoken to with {}: expected TLSv1_2 or newer", cluster.name,
-                            version));
+                            version.text));
       break;
     }
   }
@@ -130,7 +160,7 @@ void check_resolvers(Inspection& in) {
 
 void check_stale_names(Inspection& in) {
   for (const Cluster& cluster : in.model.clusters) {
-    if (cluster.type != "STATIC") continue;
+    if (!ascii::iequals(cluster.type, "STATIC")) continue;
     for (const Upstream& one : cluster.endpoints) {
       if (one.host.empty() || IpAddress::parse(one.host)) continue;
       in.report("UPS-06", Level::kInfo, one.at.message("socket_address").at("address"),
@@ -143,9 +173,18 @@ void check_stale_names(Inspection& in) {
 
 /// Values that documentation and templates put where a secret belongs.
 bool is_placeholder(std::string_view text) {
+  const std::size_t blank = text.find(' ');  // after "Bearer" or "Basic"
+  if (blank != std::string_view::npos) text.remove_prefix(blank + 1);
   if (text.size() < 6) return true;
-  constexpr std::string_view kMarks[] = {"${", "{{", "<", "%", "$("};
-  return std::ranges::any_of(kMarks, [&](std::string_view mark) { return text.starts_with(mark); });
+  constexpr std::string_view kMarks[] = {"${", "{{", "<", "$("};
+  constexpr std::string_view kWords[] = {"your", "changeme", "example", "placeholder",
+                                         "xxxx", "todo",     "replace", "dummy"};
+  std::string low(text);
+  std::ranges::transform(low, low.begin(), ascii::lower);
+  const auto holds = [&](std::string_view word) { return low.find(word) != std::string::npos; };
+  return std::ranges::any_of(kMarks,
+                             [&](std::string_view mark) { return text.starts_with(mark); }) ||
+         std::ranges::any_of(kWords, holds);
 }
 
 void report_secret(Inspection& in, const Mark& at, std::string what) {

@@ -270,12 +270,14 @@ class Checker {
                     fmt::format("\"{}\" is not allowed {}", name, describe(block.inside)));
     }
     if (!same_form) {
+      directive.refused = true;
       return refuse(directive, directive.is_block
                                    ? fmt::format("\"{}\" takes no block", name)
                                    : fmt::format("\"{}\" has no opening \"{{\"", name));
     }
     directive.known = true;
     if (fits == nullptr) {
+      directive.refused = true;
       return refuse(directive,
                     fmt::format("\"{}\" does not take {} argument{}", name, directive.args.size(),
                                 directive.args.size() == 1 ? "" : "s"));

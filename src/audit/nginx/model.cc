@@ -99,6 +99,10 @@ class Builder {
     if (made.context == kHttp) model_.http = &made;
     if (made.context == kStream) model_.stream = &made;
     for (const Directive* directive : block.body) {
+      if (directive->refused) {
+        made.incomplete = true;  // what it was meant to say is not known
+        continue;
+      }
       const bool opens = directive->is_block && (directive->inside & kScopes) != 0;
       if (opens) {
         made.children.push_back(&scope(*directive, &made));

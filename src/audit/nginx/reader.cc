@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <deque>
+#include <set>
 
 #include "audit/nginx/directives.h"
 #include "audit/nginx/exposure.h"
@@ -13,6 +14,7 @@
 #include "audit/nginx/model.h"
 #include "audit/nginx/rules.h"
 #include "audit/nginx/variables.h"
+#include "audit/template_text.h"
 
 namespace merlon::audit::nginx {
 namespace {
@@ -60,6 +62,24 @@ void report_problem(const Problem& problem, Inspection& inspection) {
     case Problem::Kind::kIncludeEmpty:
       add("CFG-02", Level::kInfo, problem.what);
       return;
+  }
+}
+
+/// Each problem; those of a template as one, since none of them is a mistake.
+void report_problems(Inspection& inspection) {
+  std::set<const Source*> templates;
+  for (const Problem& problem : inspection.model.tree.problems) {
+    const bool include =
+        problem.kind == Problem::Kind::kInclude || problem.kind == Problem::Kind::kIncludeEmpty;
+    const Source* source = problem.at.source.get();
+    std::string hint = include || source == nullptr ? "" : template_hint(source->text);
+    if (hint.empty()) {
+      report_problem(problem, inspection);
+    } else if (templates.insert(source).second) {
+      Problem one = problem;
+      one.what = std::move(hint);
+      report_problem(one, inspection);
+    }
   }
 }
 
@@ -127,6 +147,16 @@ bool looks_like_nginx(std::string_view text) {
   return known > 0 && known * 2 >= total;
 }
 
+bool holds_nothing(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const std::size_t first = text.substr(0, end).find_first_not_of(" \t\r");
+    if (first != std::string_view::npos && text[first] != '#') return false;
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return true;
+}
+
 void audit_file(const std::shared_ptr<const Source>& main, const std::vector<std::string>& bases,
                 FileReader& files, const Options& options, bool on_disk,
                 std::set<std::string>& reached, AuditResult& out) {
@@ -140,7 +170,7 @@ void audit_file(const std::shared_ptr<const Source>& main, const std::vector<std
   if (dumped) includes = &dump;
   parse(model.tree, dumped ? dump.main() : main, *includes, limits_of(options));
   const std::uint32_t frame = guess_frame(model.tree);
-  if (frame == kNowhere) {
+  if (frame == kNowhere && !holds_nothing(main->text)) {
     out.gaps.push_back({{}, main->path, "nothing of nginx's language was found in it"});
   }
   model.tree.root.inside = frame == kNowhere ? std::uint32_t{kMain} : frame;
@@ -154,7 +184,7 @@ void audit_file(const std::shared_ptr<const Source>& main, const std::vector<std
                                      std::chrono::system_clock::now().time_since_epoch())
                                      .count();
   Inspection inspection{model, variables, options, files, out, now, on_disk && !dumped};
-  for (const Problem& problem : model.tree.problems) report_problem(problem, inspection);
+  report_problems(inspection);
   run_rules(inspection);
   map_exposure(inspection);
   count(model, out);

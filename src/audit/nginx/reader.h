@@ -20,6 +20,8 @@ void audit_file(const std::shared_ptr<const Source>& main, const std::vector<std
                 std::set<std::string>& reached, AuditResult& out);
 
 /// True when `text` is written in nginx's language: most of its statements are known directives.
+/// True for a text of blanks and comments only.
+[[nodiscard]] bool holds_nothing(std::string_view text);
 [[nodiscard]] bool looks_like_nginx(std::string_view text);
 
 }  // namespace merlon::audit::nginx

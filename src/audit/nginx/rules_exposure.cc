@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -183,6 +184,22 @@ bool runs_scripts(const Server& server) {
   });
 }
 
+/// Folders that packages fill: nobody works in them.
+bool is_of_package(std::string_view root) {
+  return root.starts_with("/usr/share/") || root.starts_with("/usr/lib/") ||
+         root.starts_with("/opt/bitnami/");
+}
+
+/// A file in the folder that must not be served, when this host is the one that serves; "".
+std::string hidden_file_in(const Inspection& in, std::string_view root) {
+  if (!in.on_disk || !root.starts_with('/')) return {};
+  for (const char* name : {".git", ".env", ".svn", ".hg", ".htpasswd", ".aws", ".ssh"}) {
+    std::string path = fmt::format("{}/{}", root, name);
+    if (::access(path.c_str(), F_OK) == 0) return path;
+  }
+  return {};
+}
+
 void check_hidden_files(Inspection& in) {
   for (const Server& server : in.model.servers) {
     if (only_redirects(server) || return_status(*server.scope) != 0) continue;
@@ -200,15 +217,21 @@ void check_hidden_files(Inspection& in) {
     // try_files that names no request file serves one file only.
     const Directive* tries = scope.own("try_files");
     if (tries != nullptr && tries->arg(0).find("$uri") == std::string_view::npos) continue;
+    const std::string found = hidden_file_in(in, root->arg(0));
     const bool project =
         !is_output_folder(root->arg(0)) || (runs_scripts(server) && is_document_root(root->arg(0)));
+    const Level level = !found.empty() || (project && !is_of_package(root->arg(0))) ? Level::kHigh
+                        : is_of_package(root->arg(0))                               ? Level::kLow
+                                                      : Level::kMedium;
     Finding& finding = in.report(
-        "INF-07", project ? Level::kHigh : Level::kMedium, *root,
+        "INF-07", level, *root,
         fmt::format("hidden files under {} are served: expected \"location ~ /\\.(?!well-known) "
                     "{{ deny all; }}\"",
                     root->arg(0)));
-    finding.evidence = "/.git/config and /.env are answered from the folder if they are there";
-    finding.confidence = Confidence::kLikely;
+    finding.evidence = found.empty()
+                           ? "/.git/config and /.env are answered from the folder if they are there"
+                           : fmt::format("{} is there", found);
+    finding.confidence = found.empty() ? Confidence::kLikely : Confidence::kCertain;
     finding.affected.push_back(server.label());
   }
 }
@@ -220,9 +243,11 @@ bool is_system_folder(std::string_view path) {
       "/proc",      "/sys", "/dev",           "/boot",   "/etc/nginx", "/etc/ssl",
       "/usr/local", "/opt", "/usr/local/etc", "/var/lib"};
   if (std::ranges::find(kSystem, path) != kSystem.end()) return true;
-  // Some packages put their pages there.
-  if (path.starts_with("/etc/nginx/html")) return false;
-  return path.starts_with("/etc/") || path.starts_with("/root/") || path.starts_with("/proc/");
+  if (path.starts_with("/root/") || path.starts_with("/proc/")) return true;
+  // Some packages put their pages and error texts in a folder of /etc.
+  return path.starts_with("/etc/") && !is_output_folder(path) &&
+         path.find("error") == std::string_view::npos &&
+         path.find("page") == std::string_view::npos;
 }
 
 bool serves_files_from(const Model& model, const Directive& root) {

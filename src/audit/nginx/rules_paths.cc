@@ -229,10 +229,13 @@ void check_php(Inspection& in) {
     const bool here =
         pass->arg(0).starts_with("unix:") || distance_of(target.host) == Distance::kLoopback;
     Finding& finding = in.report(
-        "PTH-09", here ? Level::kHigh : Level::kMedium, *pass,
+        "PTH-09", here ? Level::kMedium : Level::kLow, *pass,
         "any path that ends in .php is handed to PHP, whether the file is there or not: expected "
         "\"try_files $fastcgi_script_name =404\"");
-    finding.evidence = "/upload/x.jpg/a.php runs x.jpg where cgi.fix_pathinfo is on";
+    // php-fpm refuses other endings than .php unless security.limit_extensions was emptied.
+    finding.evidence =
+        "/upload/x.jpg/a.php runs x.jpg where cgi.fix_pathinfo is on and "
+        "security.limit_extensions is empty";
     finding.confidence = Confidence::kLikely;
     finding.affected.push_back(location.label());
   }

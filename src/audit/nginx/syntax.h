@@ -56,6 +56,7 @@ struct Directive {
   std::uint32_t inside = kNowhere;  ///< the context of its body
   bool is_block = false;
   bool known = false;       ///< found in the table of directives for its context
+  bool refused = false;     ///< nginx would not take it as it is written: nothing follows from it
   bool incomplete = false;  ///< something in its body could not be read
 
   [[nodiscard]] bool is(std::string_view directive) const noexcept {

@@ -1,0 +1,94 @@
+#include "audit/envoy/fields.h"
+
+#include <algorithm>
+#include <charconv>
+#include <span>
+
+#include "audit/envoy/message.h"
+#include "base/diagnostics.h"
+
+/// The lines of fields.tsv, sorted by name; made by the build.
+extern const std::span<const std::string_view> merlon_envoy_fields;
+
+namespace merlon::audit::envoy {
+namespace {
+
+std::string_view name_of(std::string_view line) { return line.substr(0, line.find('\t')); }
+
+template <class F>
+void for_each_word(std::string_view text, F&& take) {
+  while (!text.empty()) {
+    const std::size_t blank = std::min(text.find(' '), text.size());
+    if (blank > 0) take(text.substr(0, blank));
+    text.remove_prefix(std::min(blank + 1, text.size()));
+  }
+}
+
+FieldInfo field_of(std::string_view word) {
+  FieldInfo out;
+  const std::size_t equals = word.find('=');
+  out.name = word.substr(0, equals);
+  if (equals == std::string_view::npos) return out;
+  std::string_view holds = word.substr(equals + 1);
+  constexpr std::string_view kMap = "map:";
+  if (holds.starts_with(kMap)) {
+    out.is_map = true;
+    holds.remove_prefix(kMap.size());
+  }
+  if (holds == "any") {
+    out.holds = FieldInfo::Holds::kAny;
+  } else if (holds == "*") {
+    out.holds = FieldInfo::Holds::kFree;
+  } else if (!holds.empty()) {
+    out.holds = FieldInfo::Holds::kMessage;
+    (void)std::from_chars(holds.data(), holds.data() + holds.size(), out.message);
+  }
+  return out;
+}
+
+MessageInfo message_of(std::string_view line) {
+  MessageInfo out;
+  out.name = name_of(line);
+  std::string_view rest = line.substr(std::min(out.name.size() + 1, line.size()));
+  constexpr std::string_view kEnum = "enum ";
+  if (rest.starts_with(kEnum)) {
+    out.is_enum = true;
+    for_each_word(rest.substr(kEnum.size()), [&](std::string_view w) { out.values.push_back(w); });
+    return out;
+  }
+  for_each_word(rest, [&](std::string_view word) { out.fields.push_back(field_of(word)); });
+  return out;
+}
+
+}  // namespace
+
+const FieldInfo* MessageInfo::field(std::string_view key) const noexcept {
+  const auto found =
+      std::ranges::find_if(fields, [&](const FieldInfo& f) { return is_field(key, f.name); });
+  return found == fields.end() ? nullptr : &*found;
+}
+
+std::optional<std::uint32_t> FieldTable::number_of(std::string_view type) const noexcept {
+  const auto lines = merlon_envoy_fields;
+  const auto found = std::ranges::lower_bound(lines, type, {}, name_of);
+  if (found == lines.end() || name_of(*found) != type) return std::nullopt;
+  return static_cast<std::uint32_t>(found - lines.begin());
+}
+
+const MessageInfo& FieldTable::at(std::uint32_t number) {
+  const auto [place, added] = parsed_.try_emplace(number);
+  if (added && number < merlon_envoy_fields.size()) {
+    place->second = message_of(merlon_envoy_fields[number]);
+  }
+  return place->second;
+}
+
+std::string_view FieldTable::nearest_type(std::string_view type) {
+  std::vector<std::string_view> names;
+  constexpr std::size_t kDistanceMax = 3;  // of names of fifty letters
+  names.reserve(merlon_envoy_fields.size());
+  for (const std::string_view line : merlon_envoy_fields) names.push_back(name_of(line));
+  return nearest(type, names, kDistanceMax);
+}
+
+}  // namespace merlon::audit::envoy

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+/// What messages of Envoy's v3 API there are, and what their fields are called: the names only,
+/// from fields.tsv (scripts/envoy_fields.py makes it). Envoy refuses a field that it does not know;
+/// a reader that overlooked a misspelt one would vouch for a setting that is not there.
+namespace merlon::audit::envoy {
+
+struct FieldInfo {
+  enum class Holds : std::uint8_t { kScalar, kMessage, kAny, kFree };
+  std::string_view name;  ///< in snake_case
+  Holds holds = Holds::kScalar;
+  bool is_map = false;        ///< its values, under any key, are what it holds
+  std::uint32_t message = 0;  ///< of kMessage: number of the message or enum
+};
+
+struct MessageInfo {
+  std::string_view name;  ///< "envoy.config.listener.v3.Listener"
+  bool is_enum = false;
+  std::vector<FieldInfo> fields;
+  std::vector<std::string_view> values;  ///< of an enum
+
+  /// The field that `key` spells, in snake_case or lowerCamelCase; nullptr when there is none.
+  [[nodiscard]] const FieldInfo* field(std::string_view key) const noexcept;
+};
+
+/// The table; parts are parsed when they are asked for. For one audit, on one thread.
+class FieldTable {
+ public:
+  [[nodiscard]] std::optional<std::uint32_t> number_of(std::string_view type) const noexcept;
+  [[nodiscard]] const MessageInfo& at(std::uint32_t number);
+  /// The type whose name is nearest to a misspelt one; "" when none is near.
+  [[nodiscard]] static std::string_view nearest_type(std::string_view type);
+
+ private:
+  std::map<std::uint32_t, MessageInfo> parsed_;
+};
+
+}  // namespace merlon::audit::envoy
