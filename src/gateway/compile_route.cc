@@ -176,6 +176,21 @@ void compile_respond(const RouteConfig& config, Route& route) {
       respond.content_type.has_value() ? **respond.content_type : "text/plain; charset=utf-8";
 }
 
+void compile_limits(const RouteConfig& config, Route& route, CompileContext& context) {
+  if (!config.rate_limit.empty()) {
+    const merlon::config::Reader::Step step(context.reader, "rate_limit");
+    policy::check_rate_limits(config.rate_limit, context.reader);
+    route.policies.push_back(
+        std::make_unique<policy::RateLimit>(config.rate_limit, context.reader.place()));
+  }
+  if (!config.concurrency.empty()) {
+    const merlon::config::Reader::Step step(context.reader, "concurrency");
+    policy::check_concurrency(config.concurrency, context.reader);
+    route.policies.push_back(
+        std::make_unique<policy::Concurrency>(config.concurrency, context.reader.place()));
+  }
+}
+
 }  // namespace
 
 CompiledRoute compile_route(const RouteConfig& config, CompileContext& context) {
@@ -197,6 +212,7 @@ CompiledRoute compile_route(const RouteConfig& config, CompileContext& context) 
   if (config.rewrite.add_prefix.has_value()) route.add_prefix = **config.rewrite.add_prefix;
   compile_headers(config, route, context);
   compile_respond(config, route);
+  compile_limits(config, route, context);
   route.waived_oddities = waived_oddities(config, result.path, context);
   if (config.upstream.has_value()) {
     route.html_csp_waived =

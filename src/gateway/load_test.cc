@@ -202,7 +202,7 @@ std::vector<Case> cases() {
       {"unknown_key", listener("adress: 1"), kListenerLine, "unknown key `adress`"},
       {"top_level_later", rest("firewall: {}"), kRestLine, "`firewall`"},
       {"identity_later", rest("identity: {}"), kRestLine, "is not built into this version yet"},
-      {"rate_limit_later", route("rate_limit: { rate: 1/s }"), kRouteLine, "`rate_limit`"},
+      {"quota_later", route("quota: { limit: 9/day, per: identity }"), kRouteLine, "`quota`"},
       {"websocket_later", route("websocket: true"), kRouteLine, "`websocket`"},
       {"health_later", upstream("health: { path: / }"), kUpstreamLine, "`health`"},
       {"h2_later", upstream("protocol: h2"), kUpstreamLine, "`h2` (HTTP/2 to upstreams) is not"},

@@ -19,7 +19,12 @@ bool is_health_path(std::string_view path) noexcept {
 
 RequestWay::RequestWay(Worker& worker, const ConnectionFacts& connection, std::uint32_t door,
                        http::ServerExchange& client, Transaction& transaction)
-    : worker_(worker), connection_(connection), client_(client), t_(transaction), door_(door) {}
+    : worker_(worker),
+      connection_(connection),
+      client_(client),
+      t_(transaction),
+      turn_(worker.loop()),
+      door_(door) {}
 
 io::Task<void> RequestWay::serve() {
   begin_record();
@@ -103,10 +108,12 @@ io::Task<bool> RequestWay::pass_policies() {
         own_answer(decision.refusal.status, {});
         co_await send_own();
         co_return false;
-      case policy::Decision::Kind::kDelay:
-        co_await worker_.loop().sleep_until(context.now + decision.delay);
+      case policy::Decision::Kind::kDelay: {
+        const Result<void> turn = co_await turn_.wait(context.now + decision.delay);
+        if (!turn && turn.error().code != code::kTimedOut) co_return false;
         context.now = worker_.loop().now();
         break;
+      }
     }
   }
 }

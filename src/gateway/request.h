@@ -5,6 +5,7 @@
 #include "gateway/judge.h"
 #include "gateway/worker.h"
 #include "http/exchange.h"
+#include "io/signal.h"
 #include "io/task.h"
 
 namespace merlon::gateway {
@@ -23,9 +24,10 @@ class RequestWay {
   [[nodiscard]] io::Task<void> serve();
   /// The answer to a head that could not be read.
   [[nodiscard]] io::Task<void> answer_broken_head(Error error);
-  /// Ends a wait for the upstream: the client is gone.
+  /// Ends a wait for the upstream or for its turn: the client is gone.
   void abort() noexcept {
     if (upstream_ != nullptr) upstream_->cancel();
+    turn_.cancel();
   }
 
  private:
@@ -58,6 +60,7 @@ class RequestWay {
   http::ServerExchange& client_;
   Transaction& t_;
   io::Stream* upstream_ = nullptr;  ///< of the exchange in progress, to abort it
+  io::Signal turn_;                 ///< a request that a limit delays waits here
   const std::uint32_t door_;        ///< Worker::doors_
   bool stop_pump_ = false;  ///< the response is done: the rest of the request's body is of no use
 };

@@ -278,9 +278,11 @@ const Object<RouteConfig>& route_schema() {
           .field("upstream", &RouteConfig::upstream, config::name(), "Who answers.")
           .field("respond", &RouteConfig::respond, config::object(respond_schema()),
                  "A fixed answer in place of an upstream.")
-          .later("rate_limit", "rate limits")
+          .field("rate_limit", &RouteConfig::rate_limit, policy::rate_limit_type(),
+                 "How many requests are let through in a time; one limit or several.")
           .later("quota", "quotas")
-          .later("concurrency", "concurrency limits")
+          .field("concurrency", &RouteConfig::concurrency, policy::concurrency_type(),
+                 "How many requests may be in progress at a time; one limit or several.")
           .later("cors", "cross-origin sharing")
           .later("websocket", "WebSocket")
           .mark(&RouteConfig::at)

@@ -9,6 +9,8 @@
 #include "config/schema.h"
 #include "gateway/plan.h"
 #include "gateway/upstream_config.h"
+#include "policy/concurrency.h"
+#include "policy/rate_limit.h"
 
 /// The keys under `routes:`.
 namespace merlon::gateway {
@@ -60,6 +62,8 @@ struct RouteConfig {
   RewriteConfig rewrite;
   HeadersConfig headers;
   ForwardConfig forward;
+  std::vector<policy::RateLimitConfig> rate_limit;
+  std::vector<policy::ConcurrencyConfig> concurrency;
   Located<milliseconds> timeout{.value = milliseconds{30'000}, .at = {}};
   std::optional<Located<std::string>> upstream;
   std::optional<RespondConfig> respond;

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "gateway/later_words.h"
+#include "config/later_words.h"
 #include "http/host.h"
 
 namespace merlon::gateway {

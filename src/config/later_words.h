@@ -9,7 +9,7 @@
 
 #include "config/schema.h"
 
-namespace merlon::gateway {
+namespace merlon::config {
 
 /// A word of the language whose part is not built yet.
 struct LaterWord {
@@ -20,10 +20,9 @@ struct LaterWord {
 /// `type`, and for the words of the language that are not built yet an error that says so: the word
 /// itself, or a mapping with it as a key (`hash: {by: client}`).
 template <class T>
-config::Type<T> with_later_words(config::Type<T> type, std::vector<LaterWord> later) {
-  config::Type<T> out = type;
-  out.read = [type, later = std::move(later)](const config::Node& node, T& into,
-                                              config::Reader& reader) {
+Type<T> with_later_words(Type<T> type, std::vector<LaterWord> later) {
+  Type<T> out = type;
+  out.read = [type, later = std::move(later)](const Node& node, T& into, Reader& reader) {
     for (const LaterWord& entry : later) {
       if (node.text() != entry.word && node.find(entry.word) == nullptr) continue;
       reader.error(node.at(), fmt::format("`{}` ({}) is not built into this version yet",
@@ -35,4 +34,4 @@ config::Type<T> with_later_words(config::Type<T> type, std::vector<LaterWord> la
   return out;
 }
 
-}  // namespace merlon::gateway
+}  // namespace merlon::config

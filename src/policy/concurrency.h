@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "config/schema.h"
+#include "policy/limit_per.h"
+#include "policy/policy.h"
+
+namespace merlon::policy {
+
+/// One entry of `concurrency` as it is written.
+struct ConcurrencyConfig {
+  config::Located<std::uint32_t> limit;
+  config::Located<LimitPer> per{.value = LimitPer::kClient, .at = {}};
+  Mark at;
+};
+
+[[nodiscard]] config::Type<std::vector<ConcurrencyConfig>> concurrency_type();
+
+/// Reports limits that limit nothing. The reader stands at `concurrency`.
+void check_concurrency(const std::vector<ConcurrencyConfig>& limits, config::Reader& reader);
+
+/// Refuses requests while too many of the same client or of the route are in progress (429 with
+/// Retry-After). A place is taken when the request has passed authentication and is given back when
+/// its response is sent or its connection gone.
+class Concurrency final : public Policy {
+ public:
+  /// `place` as for RateLimit.
+  Concurrency(const std::vector<ConcurrencyConfig>& limits, std::string_view place);
+
+  [[nodiscard]] std::string_view name() const noexcept override { return "concurrency"; }
+  [[nodiscard]] Step step() const noexcept override { return Step::kIdentityLimit; }
+  [[nodiscard]] Decision check(Context& context) const noexcept override;
+
+ private:
+  struct Rule {
+    std::uint32_t limit;
+    LimitPer per;
+    std::uint64_t scope;
+    Mark at;
+  };
+  std::vector<Rule> rules_;  ///< those of clients first
+};
+
+}  // namespace merlon::policy

@@ -1,0 +1,222 @@
+"""Limits at the whole gateway: rates and requests at a time, counted exactly and told to clients."""
+
+import json
+import re
+import select
+import subprocess
+import threading
+import time
+
+import pytest
+from gateway import configuration
+from wire import eventually, reply, request
+
+
+def get(target="/", **fields):
+    return request(target=target, fields=[(k.replace("_", "-"), v) for k, v in fields.items()])
+
+
+def limited(upstream, *, methods=("GET",), path="/**", more=None, **policies):
+    """One route with these policies, and both logs on standard output and error."""
+    route = {
+        "name": "everything",
+        "match": {"host": "*", "path": path},
+        "methods": list(methods),
+        "auth": "none",
+        "upstream": "api",
+        **policies,
+    }
+    return configuration(upstream, routes=[route], log={"access": "-"}, **(more or {}))
+
+
+def statuses(gateway, requests):
+    return [gateway.ask(one).status for one in requests]
+
+
+def test_a_refusal_says_when_to_come_back_and_why_in_the_log(merlon, upstream):
+    gateway = merlon(limited(upstream, rate_limit={"rate": "1/h", "burst": 3, "per": "client"}))
+    answers = [gateway.ask(get()) for _ in range(4)]
+    assert [answer.status for answer in answers] == [200, 200, 200, 429]
+    assert answers[0].get("RateLimit-Policy") == '"client";q=3;w=10800'
+    assert answers[0].get("RateLimit").startswith('"client";r=2;t=')
+    assert answers[3].get("RateLimit").startswith('"client";r=0;t=')
+    assert 0 < int(answers[3].get("Retry-After")) <= 3600
+    assert answers[3].get("Content-Type") == "application/problem+json"
+    assert answers[3].get("X-Content-Type-Options") == "nosniff"
+    assert len(upstream.requests) == 3
+    line = eventually(lambda: [entry for entry in gateway.access_log if entry["status"] == 429])[0]
+    assert line["refusal"]["step"] == "rate_limit"
+    assert line["refusal"]["rule"] == "rate-limited"
+    assert re.fullmatch(r".*merlon\.yaml:\d+", line["refusal"]["line"])
+
+
+def test_what_comes_in_one_write_counts_one_by_one(merlon, upstream):
+    gateway = merlon(limited(upstream, rate_limit={"rate": "1/h", "burst": 5}))
+    with gateway.client() as client:
+        client.send(get("/pipelined") * 40)
+        answers = [client.response() for _ in range(40)]
+    assert [answer.status for answer in answers] == [200] * 5 + [429] * 35
+    assert len(upstream.requests) == 5
+
+
+def test_the_count_is_exact_over_all_workers(merlon, upstream):
+    limits = {"limits": {"workers": 4}}
+    gateway = merlon(limited(upstream, rate_limit={"rate": "1/h", "burst": 50}, more=limits))
+    got = []
+
+    def volley():
+        for _ in range(40):
+            got.append(gateway.ask(get()).status)
+
+    threads = [threading.Thread(target=volley) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == [200] * 50 + [429] * 110
+    assert len(upstream.requests) == 50
+
+
+def test_a73_variants_of_a_path_share_one_budget(merlon, upstream):
+    gateway = merlon(limited(upstream, path="/login/**", rate_limit={"rate": "1/h", "burst": 2}))
+    variants = ["/login", "/login/", "/login?x", "/%6cogin", "/login/?y=1", "/l%6Fgin"]
+    got = statuses(gateway, [get(path) for path in variants])
+    assert got == [200, 200, 429, 429, 429, 429]
+    # What is not the same path is not served in its place.
+    assert statuses(gateway, [get("/Login"), get("//login"), get("/login;x")]) == [404, 404, 404]
+
+
+def test_a74_a_client_cannot_choose_whom_it_is_counted_as(merlon, upstream):
+    gateway = merlon(limited(upstream, rate_limit={"rate": "1/h", "burst": 3}))
+    got = statuses(
+        gateway,
+        [get(X_Forwarded_For=f"198.51.100.{i}", Forwarded=f"for=192.0.2.{i}") for i in range(100)],
+    )
+    assert got == [200] * 3 + [429] * 97
+
+
+def test_behind_a_trusted_proxy_its_clients_count_apart(merlon, upstream):
+    config = limited(
+        upstream,
+        rate_limit={"rate": "1/h", "burst": 1},
+        more={"trusted_proxies": ["127.0.0.0/8"]},
+    )
+    gateway = merlon(config)
+    asked = ["198.51.100.1", "198.51.100.1", "198.51.100.2", "2001:db8::1", "2001:db8::2",
+             "2001:db8:0:1::1"]  # fmt: skip
+    got = statuses(gateway, [get(X_Forwarded_For=client) for client in asked])
+    assert got == [200, 429, 200, 200, 429, 200], "an IPv6 client is its /64 (A72)"
+
+
+def test_a_limit_of_the_route_counts_everyone(merlon, upstream):
+    config = limited(
+        upstream,
+        rate_limit=[
+            {"rate": "1/h", "burst": 2},
+            {"rate": "1/h", "burst": 3, "per": "route"},
+        ],
+        more={"trusted_proxies": ["127.0.0.0/8"]},
+    )
+    gateway = merlon(config)
+    asked = ["192.0.2.1"] * 5 + ["192.0.2.2", "192.0.2.3"]
+    got = statuses(gateway, [get(X_Forwarded_For=client) for client in asked])
+    assert got == [200, 200, 429, 429, 429, 200, 429]
+
+
+def test_refusals_further_on_count(merlon, upstream):
+    gateway = merlon(
+        limited(
+            upstream, methods=["POST"], rate_limit={"rate": "1/h", "burst": 3}, body={"max": "10B"}
+        )
+    )
+    large = request("POST", body=b"x" * 11)
+    assert statuses(gateway, [large] * 5) == [413, 413, 413, 429, 429]
+
+
+def test_a_limit_that_delays_spreads_requests_out(merlon, upstream):
+    gateway = merlon(limited(upstream, rate_limit={"rate": "10/s", "burst": 5, "delay": True}))
+    begun = time.monotonic()
+    with gateway.client() as client:
+        client.send(get() * 5)
+        answers = [client.response() for _ in range(5)]
+    assert [answer.status for answer in answers] == [200] * 5
+    # Pipelined requests are taken one by one: each waits for its own turn.
+    assert time.monotonic() - begun >= 0.4
+
+
+def test_no_more_than_the_burst_waits_and_waiting_does_not_hold_up_the_end(merlon, upstream):
+    gateway = merlon(
+        limited(
+            upstream,
+            rate_limit={"rate": "3/min", "burst": 2, "delay": True},
+            more={"timeouts": {"drain": "200ms"}},
+        )
+    )
+    assert gateway.ask(get()).status == 200
+    with gateway.client() as one, gateway.client() as other:
+        one.send(get())
+        other.send(get())
+        first = select.select([one.sock, other.sock], [], [], 20)[0]
+        assert [(one if sock is one.sock else other).response().status for sock in first] == [429]
+        begun = time.monotonic()
+        gateway.stop()
+        assert time.monotonic() - begun < 15, "the one that waits would go on after 20 s"
+    assert len(upstream.requests) == 1
+
+
+def test_counts_survive_a_reload_that_does_not_change_the_limit(merlon, upstream):
+    config = limited(upstream, rate_limit={"rate": "1/h", "burst": 2})
+    gateway = merlon(config)
+    assert statuses(gateway, [get()] * 3) == [200, 200, 429]
+    config["timeouts"] = {"idle": "59s"}
+    gateway.reload(config)
+    eventually(lambda: '"reloaded"' in gateway.errors)
+    assert statuses(gateway, [get()]) == [429]
+    config["routes"][0]["rate_limit"] = {"rate": "1/h", "burst": 3}
+    gateway.reload(config)
+    assert eventually(lambda: gateway.ask(get()).status == 200), "another limit counts anew"
+
+
+def test_requests_at_a_time(merlon, upstream):
+    go_on = threading.Event()
+
+    def slow(message, _connection):
+        if message.target == "/slow":
+            go_on.wait(20)
+        return reply(200)
+
+    upstream.answer = slow
+    gateway = merlon(limited(upstream, concurrency={"limit": 2, "per": "client"}))
+    waiting = [gateway.client() for _ in range(2)]
+    for client in waiting:
+        client.send(get("/slow"))
+    upstream.wait_for(2)
+    refused = gateway.ask(get())
+    assert refused.status == 429
+    assert refused.get("Retry-After") == "1"
+    go_on.set()
+    assert [client.response().status for client in waiting] == [200, 200]
+    assert eventually(lambda: gateway.ask(get()).status == 200)
+    lines = eventually(lambda: [e for e in gateway.access_log if e["status"] == 429])
+    assert lines[0]["refusal"]["rule"] == "concurrency-limited"
+    assert lines[0]["refusal"]["step"] == "concurrency"
+
+
+@pytest.mark.parametrize(
+    ("policies", "says"),
+    [
+        ({"rate_limit": {"rate": "10/s", "burst": 0}}, "burst"),
+        ({"rate_limit": [{"rate": "10/s"}, {"rate": "10/s"}]}, "limits nothing"),
+        ({"rate_limit": {"rate": "10/s", "shared": True}}, "not built into this version"),
+        ({"rate_limit": {"rate": "10/s", "per": "identity"}}, "not built into this version"),
+        ({"concurrency": {"limit": 0}}, "limit"),
+    ],
+)
+def test_limits_that_limit_nothing_are_refused(merlon_bin, tmp_path, policies, says):
+    config = limited("127.0.0.1:9", **policies)
+    config["listeners"][0]["address"] = "127.0.0.1:8080"
+    file = tmp_path / "merlon.yaml"
+    file.write_text(json.dumps(config))
+    done = subprocess.run([merlon_bin, "check", "-c", file], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert says in done.stdout + done.stderr
