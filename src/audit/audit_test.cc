@@ -143,6 +143,35 @@ TEST(Modes, OfConfigurationThatEveryoneMayWriteAreFound) {
   EXPECT_TRUE(has(audit({conf}), "SYS-02"));
   ASSERT_EQ(::chmod(conf.c_str(), 0644), 0);
   EXPECT_FALSE(has(audit({conf}), "SYS-02"));
+  const std::string yaml = folder + "/envoy.yaml";
+  std::ofstream(yaml) << "static_resources: { clusters: [{ name: c, type: EDS }] }\n";
+  ASSERT_EQ(::chmod(yaml.c_str(), 0666), 0);
+  EXPECT_TRUE(has(audit({yaml}), "SYS-02"));
+  ASSERT_EQ(::chmod(yaml.c_str(), 0644), 0);
+  EXPECT_FALSE(has(audit({yaml}), "SYS-02"));
+  fs::remove_all(folder);
+}
+
+TEST(Modes, OfLogsThatEveryoneMayReadAreFound) {
+  std::string folder = "/var/tmp/merlon-audit-XXXXXX";
+  if (::mkdtemp(folder.data()) == nullptr) GTEST_SKIP() << "/var/tmp cannot be written to";
+  const std::string log = folder + "/access.log";
+  std::ofstream(log) << "";
+  const std::string conf = folder + "/nginx.conf";
+  std::ofstream(conf) << "events {}\nhttp {\n  access_log " << log << ";\n}\n";
+  const std::string yaml = folder + "/envoy.yaml";
+  std::ofstream(yaml) << R"(static_resources: { listeners: [{ name: l, filter_chains: [{ filters: [
+  { name: envoy.filters.network.http_connection_manager, typed_config: {
+    "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
+    access_log: [{ name: f, typed_config: {
+      "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog,
+      path: )" << log << " } }] } }] }] }] }\n";
+  for (const std::string& path : {conf, yaml}) {
+    ASSERT_EQ(::chmod(log.c_str(), 0644), 0);
+    EXPECT_TRUE(has(audit({path}), "LOG-06")) << path;
+    ASSERT_EQ(::chmod(log.c_str(), 0640), 0);
+    EXPECT_FALSE(has(audit({path}), "LOG-06")) << path;
+  }
   fs::remove_all(folder);
 }
 

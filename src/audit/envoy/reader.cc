@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <deque>
 
 #include "audit/envoy/exposure.h"
@@ -297,6 +296,19 @@ void Reading::reference(const Reference& to) {
 
 }  // namespace
 
+namespace {
+
+/// A text inside of a Kubernetes object is no file: its lines cannot be patched.
+void keep_fixes_of_files(AuditResult& out) {
+  for (Finding& finding : out.findings) {
+    std::erase_if(finding.fix, [&](const Edit& edit) {
+      return std::ranges::find(out.sources, edit.file) == out.sources.end();
+    });
+  }
+}
+
+}  // namespace
+
 bool looks_like_bootstrap(std::string_view text) {
   for (const char* word :
        {"static_resources", "dynamic_resources", "staticResources", "dynamicResources"}) {
@@ -321,14 +333,11 @@ void audit_file(const std::shared_ptr<const Source>& main, const std::string& fo
                 std::set<std::string>& reached, AuditResult& out) {
   Reading reading(folder, files, options, on_disk, out);
   reading.file(main);
-  const std::int64_t now = options.now != 0
-                               ? options.now
-                               : std::chrono::duration_cast<std::chrono::seconds>(
-                                     std::chrono::system_clock::now().time_since_epoch())
-                                     .count();
+  const std::int64_t now = judged_at(options);
   Inspection inspection{reading.model, options, files, out, folder, now, on_disk};
   run_rules(inspection);
   map_exposure(inspection);
+  keep_fixes_of_files(out);
   reading.say_what_was_not_followed();
   if (reading.from_server) {
     inspection.not_checked(

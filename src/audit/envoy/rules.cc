@@ -12,10 +12,10 @@ namespace {
 
 using Family = std::span<const RuleEntry> (*)();
 
-constexpr std::array<Family, 13> kFamilies = {
+constexpr std::array<Family, 14> kFamilies = {
     config_rules,   exposure_rules, tls_rules,        certificate_rules, header_rules,
     limit_rules,    path_rules,     forwarding_rules, upstream_rules,    cors_rules,
-    identity_rules, access_rules,   logging_rules};
+    identity_rules, access_rules,   logging_rules,    secret_rules};
 
 Typed override_in(const Message& holder, const Filter& filter) {
   const Message all = holder.message("typed_per_filter_config");
@@ -31,44 +31,18 @@ Typed override_in(const Message& holder, const Filter& filter) {
 }  // namespace
 
 Finding& Inspection::report(std::string_view rule, Level level, Mark at, std::string message) {
-  static thread_local Finding overflow;
-  if (out.findings.size() >= options.findings_max) {
-    overflow = {};
-    return overflow;
-  }
-  Finding& finding = out.findings.emplace_back();
-  finding.rule = rule;
-  finding.level = level;
-  finding.at = std::move(at);
-  finding.message = std::move(message);
-  return finding;
+  return add_finding(out, options, rule, level, std::move(at), std::move(message));
 }
 
 void Inspection::not_checked(std::string_view rule, std::string_view why) {
-  const bool known = std::ranges::any_of(
-      out.not_checked, [&](const NotChecked& other) { return other.rule == rule; });
-  if (!known) out.not_checked.push_back({std::string(rule), std::string(why)});
+  add_not_checked(out, rule, why);
 }
 
 void run_rules(Inspection& inspection) {
-  for (const Family family : kFamilies) {
-    for (const RuleEntry& rule : family()) {
-      if (rule.check != nullptr) rule.check(inspection);
-    }
-  }
-  note_judged(inspection.out, rule_ids());
+  run_families(std::span<const Family>(kFamilies), inspection);
 }
 
-std::vector<std::string_view> rule_ids() {
-  std::vector<std::string_view> out;
-  for (const Family family : kFamilies) {
-    for (const RuleEntry& rule : family()) out.push_back(rule.id);
-  }
-  std::ranges::sort(out);
-  const auto repeated = std::ranges::unique(out);
-  out.erase(repeated.begin(), repeated.end());
-  return out;
-}
+std::vector<std::string_view> rule_ids() { return ids_of(std::span<const Family>(kFamilies)); }
 
 bool has_mutual_tls(const FilterChain& chain) {
   return chain.tls != nullptr && chain.tls->at.is_true("require_client_certificate");
@@ -118,16 +92,6 @@ std::vector<std::string> labels(const Hcm& hcm) {
   std::vector<std::string> out;
   for (const Route* route : hcm.all_routes()) out.push_back(route->label());
   return sorted(std::move(out));
-}
-
-std::string join_some(std::span<const std::string> words, std::size_t shown) {
-  std::string out;
-  for (std::size_t i = 0; i < words.size() && i < shown; ++i) {
-    if (i > 0) out += i + 1 == words.size() ? " and " : ", ";
-    out += words[i];
-  }
-  if (words.size() > shown) out += fmt::format(" and {} more", words.size() - shown);
-  return out;
 }
 
 std::vector<std::string_view> clusters_of(const Route& route) {

@@ -8,9 +8,11 @@
 #include <vector>
 
 #include "audit/audit.h"
+#include "audit/envoy/fix.h"
 #include "audit/envoy/model.h"
 #include "audit/finding.h"
 #include "audit/nginx/files.h"
+#include "audit/rule_run.h"
 
 /// The rules for Envoy. One rule is one small function in the file of its family.
 namespace merlon::audit::envoy {
@@ -30,10 +32,7 @@ struct Inspection {
   void not_checked(std::string_view rule, std::string_view why);
 };
 
-struct RuleEntry {
-  std::string_view id;
-  void (*check)(Inspection&);  ///< nullptr: judged together with the rule before it
-};
+using RuleEntry = Rule<Inspection>;
 
 [[nodiscard]] std::span<const RuleEntry> exposure_rules();
 [[nodiscard]] std::span<const RuleEntry> tls_rules();
@@ -47,6 +46,7 @@ struct RuleEntry {
 [[nodiscard]] std::span<const RuleEntry> identity_rules();
 [[nodiscard]] std::span<const RuleEntry> access_rules();
 [[nodiscard]] std::span<const RuleEntry> logging_rules();
+[[nodiscard]] std::span<const RuleEntry> secret_rules();
 [[nodiscard]] std::span<const RuleEntry> config_rules();
 
 /// Runs every rule. Options.only_rules is applied to what comes out.
@@ -73,8 +73,6 @@ void run_rules(Inspection& inspection);
 /// Labels of all its routes, sorted.
 [[nodiscard]] std::vector<std::string> labels(const Hcm& hcm);
 [[nodiscard]] std::vector<std::string> sorted(std::vector<std::string> words);
-/// "a, b and 3 more".
-[[nodiscard]] std::string join_some(std::span<const std::string> words, std::size_t shown = 4);
 /// Clusters that the action of a route may lead to, by name.
 [[nodiscard]] std::vector<std::string_view> clusters_of(const Route& route);
 /// Header mutations `field` (request_headers_to_remove, …) of the route, its host and its table.

@@ -229,11 +229,45 @@ void check_switched_off(Inspection& in) {
   }
 }
 
-constexpr RuleEntry kRules[] = {{"MTH-01", check_methods},     {"MTH-02", check_trace},
-                                {"MTH-04", check_open_policy}, {"MTH-05", check_override},
-                                {"MTH-06", check_connect},     {"INJ-05", nullptr},
-                                {"MTH-07", check_refusal},     {"LOC-02", check_order},
-                                {"LOC-03", check_shadow},      {"LOC-05", check_switched_off}};
+/// Rules that refuse a path refuse it in that spelling only.
+void check_case(Inspection& in) {
+  for (const Rbac& rbac : rbacs(in)) {
+    const Message rules = rbac.filter->config.message("rules");
+    if (rules.word("action") != "DENY" || rbac.hcm->listener->is_local()) continue;
+    bool exact = false;
+    walk(*rules.node(), [&](const Node& node) {
+      const Message path = Message(node).path("url_path.path");
+      exact = exact || ((path.has("exact") || path.has("prefix") || path.has("suffix")) &&
+                        !path.is_true("ignore_case"));
+    });
+    if (!exact) continue;
+    Finding& finding = in.report("PTH-05", Level::kInfo, rbac.filter->at.at(),
+                                 "paths are refused in one spelling only: an upstream that ignores "
+                                 "case answers the others; expected ignore_case: true");
+    finding.evidence = "GET /ADMIN";
+    finding.affected = labels(*rbac.hcm);
+  }
+}
+
+void check_unescaping(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    if (hcm.listener->is_local() || hcm.listener->is_egress()) continue;
+    if (hcm.at.word("path_with_escaped_slashes_action") != "UNESCAPE_AND_FORWARD") continue;
+    Finding& finding =
+        in.report("PTH-11", Level::kLow, hcm.at.at("path_with_escaped_slashes_action"),
+                  "the upstream gets another path than the client wrote: expected "
+                  "UNESCAPE_AND_REDIRECT or REJECT_REQUEST");
+    finding.evidence = "GET /a%2F..%2Fb";
+    finding.fix = set_field(hcm.at, "path_with_escaped_slashes_action", "REJECT_REQUEST");
+    finding.affected = labels(hcm);
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"MTH-01", check_methods},  {"MTH-02", check_trace},      {"MTH-04", check_open_policy},
+    {"MTH-05", check_override}, {"MTH-06", check_connect},    {"INJ-05", nullptr},
+    {"MTH-07", check_refusal},  {"LOC-02", check_order},      {"LOC-03", check_shadow},
+    {"PTH-05", check_case},     {"PTH-11", check_unescaping}, {"LOC-05", check_switched_off}};
 
 }  // namespace
 

@@ -17,11 +17,13 @@ void check_admin(Inspection& in) {
   if (!socket || host.empty() || is_loopback(host)) return;
   const auto ip = IpAddress::parse(host);
   const bool inside = is_private(host) && !(ip && ip->is_unspecified());
-  in.report("EXP-01", inside ? Level::kHigh : Level::kCritical, socket.at("address"),
-            fmt::format("the admin interface listens on {}: whoever reaches it can read secrets "
-                        "and stop Envoy; expected 127.0.0.1 or a pipe",
-                        host))
-      .remediation = "address: 127.0.0.1, or pipe: { path: /run/envoy/admin.sock, mode: 384 }";
+  Finding& finding = in.report(
+      "EXP-01", inside ? Level::kHigh : Level::kCritical, socket.at("address"),
+      fmt::format("the admin interface listens on {}: whoever reaches it can read secrets and stop "
+                  "Envoy; expected 127.0.0.1 or a pipe",
+                  host));
+  finding.remediation = "address: 127.0.0.1, or pipe: { path: /run/envoy/admin.sock, mode: 384 }";
+  finding.fix = set_field(socket, "address", "127.0.0.1");
 }
 
 bool is_admin(const Inspection& in, const Cluster& cluster) {
@@ -98,8 +100,55 @@ void check_management(Inspection& in) {
   }
 }
 
-constexpr RuleEntry kRules[] = {
-    {"EXP-01", check_admin}, {"EXP-02", check_admin_routes}, {"EXP-03", check_management}};
+/// The site that Envoy's own example leads to.
+void check_demo(Inspection& in) {
+  for (const Cluster& cluster : in.model.clusters) {
+    const bool demo = std::ranges::any_of(
+        cluster.endpoints, [](const Upstream& one) { return one.host == "www.envoyproxy.io"; });
+    if (!demo) continue;
+    in.report("EXP-05", Level::kInfo, cluster.at.at(),
+              fmt::format("{} leads to www.envoyproxy.io: this is Envoy's example configuration",
+                          cluster.name));
+  }
+}
+
+void check_version_wildcards(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    if (!is_edge(hcm)) continue;
+    for (const Route* route : hcm.all_routes()) {
+      const std::string_view regex = route->match.message("safe_regex").text("regex");
+      const bool wild = regex.find("/v[0-9]") != std::string_view::npos ||
+                        regex.find("/v\\d") != std::string_view::npos ||
+                        regex.find("/v(\\d") != std::string_view::npos ||
+                        regex.find("/v([0-9]") != std::string_view::npos;
+      if (!wild || !route->action) continue;
+      in.report("EXP-06", Level::kLow, route->match.at("safe_regex"),
+                "every API version is routed, retired and unborn ones too: expected the versions "
+                "that are served")
+          .affected = {route->label()};
+    }
+  }
+}
+
+void check_private_redirects(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    if (!is_edge(hcm)) continue;
+    for (const Route* route : hcm.all_routes()) {
+      const std::string_view to = route->redirect.text("host_redirect");
+      if (to.empty() || !IpAddress::parse(to) || !is_private(to)) continue;
+      in.report("INF-05", Level::kLow, route->redirect.at("host_redirect"),
+                fmt::format("clients are sent to {}, an address of the inside", to))
+          .affected = {route->label()};
+    }
+  }
+}
+
+constexpr RuleEntry kRules[] = {{"EXP-01", check_admin},
+                                {"EXP-02", check_admin_routes},
+                                {"EXP-03", check_management},
+                                {"EXP-05", check_demo},
+                                {"EXP-06", check_version_wildcards},
+                                {"INF-05", check_private_redirects}};
 
 }  // namespace
 

@@ -50,6 +50,7 @@ void check_client_address(Inspection& in) {
     finding.confidence = edge ? Confidence::kLikely : Confidence::kPossible;
     finding.affected = labels(hcm);
     finding.evidence = "X-Forwarded-For: 127.0.0.1";
+    finding.fix = write_field(hcm.at, "use_remote_address", "true");
   }
 }
 
@@ -85,6 +86,36 @@ void check_client_certificate_header(Inspection& in) {
                           "SANITIZE_SET",
                           details.text))
         .evidence = "x-forwarded-client-cert: Subject=\"CN=admin\"";
+  }
+}
+
+/// What an authorisation service says of the client reaches the upstream as headers; where it is
+/// not asked, a client's own of that name do.
+void check_identity_headers(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    const Filter* authz = hcm.find("ext_authz");
+    if (authz == nullptr || hcm.listener->is_local()) continue;
+    const Message allowed =
+        authz->config.path("http_service.authorization_response.allowed_upstream_headers");
+    for (const Node& pattern : allowed.list("patterns")) {
+      const std::string_view name = Message(pattern).text("exact");
+      if (!ascii::iequals(name.substr(0, 2), "x-")) continue;
+      std::vector<std::string> open;
+      for (const Route* route : hcm.all_routes()) {
+        if (!route->action || !is_disabled(*route, *authz)) continue;
+        if (!removes_header(*route, "request_headers_to_remove", name)) {
+          open.push_back(route->label());
+        }
+      }
+      if (open.empty()) continue;
+      Finding& finding = in.report(
+          "XFF-04", Level::kHigh, pattern.at(),
+          fmt::format("where ext_authz is switched off, a client's own {} reaches the upstream: "
+                      "expected request_headers_to_remove there",
+                      name));
+      finding.evidence = fmt::format("{}: admin", name);
+      finding.affected = sorted(std::move(open));
+    }
   }
 }
 
@@ -142,10 +173,10 @@ void check_unknown_hosts(Inspection& in) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"XFF-01", check_client_address}, {"XFF-02", check_append},
-    {"XFF-03", check_proxy_protocol}, {"XFF-04", check_client_certificate_header},
-    {"HST-01", check_host_rewrite},   {"HST-02", check_unknown_hosts},
-    {"HST-03", check_forwarded_host},
+    {"XFF-01", check_client_address},   {"XFF-02", check_append},
+    {"XFF-03", check_proxy_protocol},   {"XFF-04", check_client_certificate_header},
+    {"XFF-04", check_identity_headers}, {"HST-01", check_host_rewrite},
+    {"HST-02", check_unknown_hosts},    {"HST-03", check_forwarded_host},
 };
 
 }  // namespace

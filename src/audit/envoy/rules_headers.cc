@@ -243,7 +243,8 @@ void check_envoy_headers(Inspection& in) {
               router->config.has("suppress_envoy_headers")
                   ? router->config.at("suppress_envoy_headers")
                   : router->at.at(),
-              "x-envoy headers go out to clients: expected suppress_envoy_headers: true");
+              "x-envoy headers go out to clients: expected suppress_envoy_headers: true")
+        .fix = write_field(router->config, "suppress_envoy_headers", "true");
   }
 }
 

@@ -176,9 +176,10 @@ void check_expiry(Inspection& in) {
 void check_fail_open(Inspection& in) {
   each_filter(in, "ext_authz", [&](const Hcm& hcm, std::size_t, const Message& config) {
     if (config.is_true("failure_mode_allow")) {
-      in.report("JWT-08", Level::kHigh, config.at("failure_mode_allow"),
-                "requests pass when the authorisation service does not answer")
-          .affected = labels(hcm);
+      Finding& finding = in.report("JWT-08", Level::kHigh, config.at("failure_mode_allow"),
+                                   "requests pass when the authorisation service does not answer");
+      finding.affected = labels(hcm);
+      finding.fix = set_field(config, "failure_mode_allow", "false");
     }
     const Message body = config.message("with_request_body");
     if (body.is_true("allow_partial_message")) {

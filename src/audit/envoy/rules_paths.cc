@@ -87,6 +87,8 @@ void check_normalisation(Inspection& in) {
                          : "paths are judged as they were written: expected normalize_path: true");
     finding.evidence = normal ? "GET /public%2F..%2Fadmin" : "GET /public/../admin";
     finding.confidence = judged ? Confidence::kCertain : Confidence::kLikely;
+    finding.fix = normal ? write_field(hcm.at, key, "UNESCAPE_AND_REDIRECT")
+                         : write_field(hcm.at, key, "true");
     finding.affected = labels(hcm);
   }
 }
@@ -105,6 +107,7 @@ void check_slashes(Inspection& in) {
                                  "//admin is not /admin for what judges paths: expected "
                                  "merge_slashes: true");
     finding.evidence = "GET //admin";
+    finding.fix = write_field(hcm.at, "merge_slashes", "true");
     finding.confidence = Confidence::kLikely;
   }
 }
@@ -203,7 +206,8 @@ void check_framing(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     const Message h1 = hcm.at.message("http_protocol_options");
     const auto report = [&](const Message& at, const char* key, Level level, std::string what) {
-      if (at.is_true(key)) in.report("INJ-02", level, at.at(key), std::move(what));
+      if (!at.is_true(key)) return;
+      in.report("INJ-02", level, at.at(key), std::move(what)).fix = set_field(at, key, "false");
     };
     report(h1, "allow_chunked_length", Level::kHigh,
            "requests with both Content-Length and chunked framing are taken: two readers may see "

@@ -28,9 +28,11 @@ void check_versions(Inspection& in) {
     const EnumWord low = tls.params.word("tls_minimum_protocol_version");
     const EnumWord high = tls.params.word("tls_maximum_protocol_version");
     if (is_old(low)) {
-      in.report("TLS-01", Level::kHigh, tls.params.at("tls_minimum_protocol_version"),
-                fmt::format("clients may speak {}: expected TLSv1_2 or newer", low.text))
-          .affected = {affected(chain)};
+      Finding& finding =
+          in.report("TLS-01", Level::kHigh, tls.params.at("tls_minimum_protocol_version"),
+                    fmt::format("clients may speak {}: expected TLSv1_2 or newer", low.text));
+      finding.affected = {affected(chain)};
+      finding.fix = set_field(tls.params, "tls_minimum_protocol_version", "TLSv1_2");
     }
     if (high == "TLSv1_2" || is_old(high)) {
       in.report("TLS-02", Level::kLow, tls.params.at("tls_maximum_protocol_version"),

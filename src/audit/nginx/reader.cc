@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <deque>
 #include <set>
 
@@ -178,11 +177,7 @@ void audit_file(const std::shared_ptr<const Source>& main, const std::vector<std
   forgive_stock_includes(model);
   build_model(model);
   const Variables variables(model);
-  const std::int64_t now = options.now != 0
-                               ? options.now
-                               : std::chrono::duration_cast<std::chrono::seconds>(
-                                     std::chrono::system_clock::now().time_since_epoch())
-                                     .count();
+  const std::int64_t now = judged_at(options);
   Inspection inspection{model, variables, options, files, out, now, on_disk && !dumped};
   report_problems(inspection);
   run_rules(inspection);

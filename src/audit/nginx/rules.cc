@@ -11,10 +11,11 @@ namespace {
 
 using Family = std::span<const RuleEntry> (*)();
 
-constexpr std::array<Family, 16> kFamilies = {
-    config_rules,   header_rules,  method_rules,    exposure_rules,   tls_rules,      cors_rules,
-    limit_rules,    path_rules,    injection_rules, forwarding_rules, upstream_rules, access_rules,
-    identity_rules, logging_rules, system_rules,    certificate_rules};
+constexpr std::array<Family, 18> kFamilies = {
+    config_rules,      header_rules, method_rules,   exposure_rules,  tls_rules,
+    cors_rules,        limit_rules,  path_rules,     injection_rules, forwarding_rules,
+    upstream_rules,    access_rules, identity_rules, logging_rules,   system_rules,
+    certificate_rules, reach_rules,  secret_rules};
 
 void add_include_trail(const Directive& at, std::vector<TrailStep>& trail) {
   std::vector<TrailStep> steps;
@@ -67,46 +68,20 @@ Finding& Inspection::report(std::string_view rule, Level level, const Directive&
 
 Finding& Inspection::report(std::string_view rule, Level level, const Directive& at,
                             const Word& word, std::string message) {
-  static thread_local Finding overflow;
-  if (out.findings.size() >= options.findings_max) {
-    overflow = {};
-    return overflow;
-  }
-  Finding& finding = out.findings.emplace_back();
-  finding.rule = rule;
-  finding.level = level;
-  finding.at = at.mark(word);
-  finding.message = std::move(message);
+  Finding& finding = add_finding(out, options, rule, level, at.mark(word), std::move(message));
   add_include_trail(at, finding.trail);
   return finding;
 }
 
 void Inspection::not_checked(std::string_view rule, std::string_view why) {
-  const bool known = std::ranges::any_of(
-      out.not_checked, [&](const NotChecked& other) { return other.rule == rule; });
-  if (!known) out.not_checked.push_back({std::string(rule), std::string(why)});
+  add_not_checked(out, rule, why);
 }
 
 void run_rules(Inspection& inspection) {
-  for (const Family family : kFamilies) {
-    for (const RuleEntry& rule : family()) {
-      // Those without a function of their own are judged by the one before them.
-      if (rule.check != nullptr) rule.check(inspection);
-    }
-  }
-  note_judged(inspection.out, rule_ids());
+  run_families(std::span<const Family>(kFamilies), inspection);
 }
 
-std::vector<std::string_view> rule_ids() {
-  std::vector<std::string_view> out;
-  for (const Family family : kFamilies) {
-    for (const RuleEntry& rule : family()) out.push_back(rule.id);
-  }
-  std::ranges::sort(out);
-  const auto repeated = std::ranges::unique(out);
-  out.erase(repeated.begin(), repeated.end());
-  return out;
-}
+std::vector<std::string_view> rule_ids() { return ids_of(std::span<const Family>(kFamilies)); }
 
 std::vector<const Scope*> request_scopes(const Model& model) {
   std::vector<const Scope*> out;
@@ -204,16 +179,6 @@ bool is_denied_to_all(const Scope& scope) {
   return deny != nullptr && (allow == nullptr || (allow != deny && deny->is_below(*allow)));
 }
 
-std::string join_some(std::span<const std::string> words, std::size_t shown) {
-  std::string out;
-  for (std::size_t i = 0; i < words.size() && i < shown; ++i) {
-    if (i > 0) out += i + 1 == words.size() ? " and " : ", ";
-    out += words[i];
-  }
-  if (words.size() > shown) out += fmt::format(" and {} more", words.size() - shown);
-  return out;
-}
-
 std::string statement(const Directive& directive) {
   std::string out(directive.name.text);
   for (const Word& word : directive.args) {
@@ -221,6 +186,17 @@ std::string statement(const Directive& directive) {
     out += quote ? fmt::format(" \"{}\"", word.text) : fmt::format(" {}", word.text);
   }
   return out;
+}
+
+std::string_view named_file(Inspection& in, std::string_view name, FileReader::Read& keep) {
+  if (!in.on_disk || name.empty() || name.find('$') != std::string_view::npos) return {};
+  std::string path(name);
+  if (!name.starts_with('/')) {
+    const std::string& main = in.model.tree.files.front()->path;
+    path = main.substr(0, main.rfind('/') + 1) + path;
+  }
+  keep = in.files.read(path, path);
+  return keep.source == nullptr ? std::string_view{} : std::string_view(keep.source->text);
 }
 
 std::vector<Edit> replace_statement(const Directive& directive, std::string text) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -12,6 +13,7 @@
 #include "audit/nginx/files.h"
 #include "audit/nginx/model.h"
 #include "audit/nginx/variables.h"
+#include "audit/rule_run.h"
 
 /// The rules for nginx. One rule is one small function in the file of its family; rule_table.cc
 /// lists them all.
@@ -35,10 +37,7 @@ struct Inspection {
   void not_checked(std::string_view rule, std::string_view why);
 };
 
-struct RuleEntry {
-  std::string_view id;
-  void (*check)(Inspection&);  ///< nullptr: judged together with the rule before it
-};
+using RuleEntry = Rule<Inspection>;
 
 [[nodiscard]] std::span<const RuleEntry> header_rules();
 [[nodiscard]] std::span<const RuleEntry> method_rules();
@@ -55,6 +54,8 @@ struct RuleEntry {
 [[nodiscard]] std::span<const RuleEntry> identity_rules();
 [[nodiscard]] std::span<const RuleEntry> logging_rules();
 [[nodiscard]] std::span<const RuleEntry> system_rules();
+[[nodiscard]] std::span<const RuleEntry> reach_rules();
+[[nodiscard]] std::span<const RuleEntry> secret_rules();
 [[nodiscard]] std::span<const RuleEntry> config_rules();
 
 /// Runs every rule. Options.only_rules is applied to what comes out.
@@ -76,10 +77,25 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] bool has_network_acl(const Scope& scope);
 /// True when no outside client gets an answer but a refusal.
 [[nodiscard]] bool is_denied_to_all(const Scope& scope);
-/// Lists what a set holds: "a, b and 3 more".
-[[nodiscard]] std::string join_some(std::span<const std::string> words, std::size_t shown = 4);
 /// The statement as written, in one line, without its semicolon.
 [[nodiscard]] std::string statement(const Directive& directive);
+
+/// The text of a file that a directive names, when it lies in the folders under audit; `keep` owns
+/// it.
+[[nodiscard]] std::string_view named_file(Inspection& in, std::string_view name,
+                                          FileReader::Read& keep);
+/// Calls `take` with user and hash of each line of an htpasswd file.
+template <class F>
+void for_each_password(std::string_view text, F&& take) {
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    const std::size_t colon = line.find(':');
+    if (line.starts_with('#') || colon == std::string_view::npos) continue;
+    take(line.substr(0, colon), line.substr(colon + 1));
+  }
+}
 
 /// An edit that replaces `directive` by `text` at its indentation; empty when its lines hold
 /// anything else.

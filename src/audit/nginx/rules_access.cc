@@ -201,32 +201,15 @@ Hash hash_of(std::string_view field) {
   return Hash::kWeak;
 }
 
-/// The text of a file that a directive names, when it lies in the folders under audit.
-std::string_view file_text(Inspection& in, std::string_view name, FileReader::Read& keep) {
-  if (!in.on_disk || name.empty() || name.find('$') != std::string_view::npos) return {};
-  std::string path(name);
-  if (!name.starts_with('/')) {
-    const std::string& main = in.model.tree.files.front()->path;
-    path = main.substr(0, main.rfind('/') + 1) + path;
-  }
-  keep = in.files.read(path, path);
-  return keep.source == nullptr ? std::string_view{} : std::string_view(keep.source->text);
-}
-
 void check_password_files(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     for (const Directive* named : scope.own_all("auth_basic_user_file")) {
       FileReader::Read keep;
-      std::string_view text = file_text(in, named->arg(0), keep);
       Hash worst = Hash::kStrong;
-      while (!text.empty()) {
-        const std::size_t end = std::min(text.find('\n'), text.size());
-        const std::string_view line = text.substr(0, end);
-        text.remove_prefix(std::min(end + 1, text.size()));
-        const std::size_t colon = line.find(':');
-        if (line.starts_with('#') || colon == std::string_view::npos) continue;
-        worst = std::max(worst, hash_of(line.substr(colon + 1)));
-      }
+      for_each_password(named_file(in, named->arg(0), keep),
+                        [&](std::string_view, std::string_view field) {
+                          worst = std::max(worst, hash_of(field));
+                        });
       if (worst == Hash::kStrong) continue;
       in.report("LOC-06", worst == Hash::kMd5 ? Level::kMedium : Level::kHigh, *named,
                 worst == Hash::kMd5

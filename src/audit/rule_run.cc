@@ -1,0 +1,46 @@
+#include "audit/rule_run.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+namespace merlon::audit {
+
+Finding& add_finding(AuditResult& out, const Options& options, std::string_view rule, Level level,
+                     Mark at, std::string message) {
+  static thread_local Finding overflow;
+  if (out.findings.size() >= options.findings_max) {
+    overflow = {};
+    return overflow;
+  }
+  Finding& finding = out.findings.emplace_back();
+  finding.rule = rule;
+  finding.level = level;
+  finding.at = std::move(at);
+  finding.message = std::move(message);
+  return finding;
+}
+
+void add_not_checked(AuditResult& out, std::string_view rule, std::string_view why) {
+  const bool known = std::ranges::any_of(
+      out.not_checked, [&](const NotChecked& other) { return other.rule == rule; });
+  if (!known) out.not_checked.push_back({std::string(rule), std::string(why)});
+}
+
+std::string join_some(std::span<const std::string> words, std::size_t shown) {
+  std::string out;
+  for (std::size_t i = 0; i < words.size() && i < shown; ++i) {
+    if (i > 0) out += i + 1 == words.size() ? " and " : ", ";
+    out += words[i];
+  }
+  if (words.size() > shown) out += fmt::format(" and {} more", words.size() - shown);
+  return out;
+}
+
+std::int64_t judged_at(const Options& options) {
+  if (options.now != 0) return options.now;
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::seconds>(now).count();
+}
+
+}  // namespace merlon::audit
