@@ -3,7 +3,7 @@
 #   make build    the optimised, hardened program: build/merlon
 #   make demo     a complete gateway on loopback, with a made-up certificate and an API behind it
 #   make test     everything that continuous integration runs (TESTS="unit e2e" picks stages)
-#   make bench    the in-process benchmarks
+#   make bench    beside nginx and HAProxy, then the in-process benchmarks (BENCH="peers --rounds 3")
 #   make fuzz     every fuzz target, FUZZ_SECONDS each
 #   make fmt      formats the code; make lint checks it
 #   make install  PREFIX (/usr/local) and DESTDIR are honoured
@@ -14,6 +14,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
 TESTS ?= unit tsan fuzz e2e
+BENCH ?=
 
 .PHONY: build demo test bench fuzz fmt lint install clean
 
@@ -32,7 +33,7 @@ test:
 
 bench:
 	@scripts/setup.sh build bench
-	scripts/bench.sh
+	scripts/bench.sh $(BENCH)
 
 fuzz:
 	@scripts/setup.sh build test

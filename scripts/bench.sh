@@ -1,14 +1,51 @@
 #!/usr/bin/env bash
-# Builds the release with the in-process benchmarks and runs each. Usage: scripts/bench.sh [FILTER]
-# FILTER is a regular expression over the names of benchmarks (Google Benchmark's --benchmark_filter).
+# Builds the release and the benchmarks, compares the program with its peers, and runs the in-process
+# benchmarks. Usage: scripts/bench.sh [PART [OPTION…]]; without a part, both:
+#
+#   peers       bench/run OPTION…: nginx, HAProxy and Merlon in turn (bench/run --help)
+#   in-process  every Google Benchmark; OPTION is a regular expression over their names
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-cmake --preset bench >/dev/null
-cmake --build --preset bench -- --quiet
-programs=(build/bench/merlon_*_bench)
-[[ -x ${programs[0]} ]] || { echo "bench: no benchmark was built" >&2; exit 1; }
-for program in "${programs[@]}"; do
-  echo "== $(basename "$program")"
-  "$program" --benchmark_filter="${1:-.}"
-done
+build() {  # build PRESET [TARGET…]
+  local preset=$1
+  shift
+  cmake --preset "$preset" >/dev/null
+  cmake --build --preset "$preset" ${1:+--target "$@"} -- --quiet
+}
+
+peers() {
+  build release merlon
+  ln -sfn release/merlon build/merlon
+  build bench merlon_bench_relay merlon_gateway_bench
+  bench/run "$@"
+}
+
+in_process() {
+  build bench
+  local programs=(build/bench/merlon_*_bench)
+  [[ -x ${programs[0]} ]] || { echo "bench: no benchmark was built" >&2; exit 1; }
+  local program
+  for program in "${programs[@]}"; do
+    echo "== $(basename "$program")"
+    "$program" --benchmark_filter="${1:-.}"
+  done
+}
+
+part=${1:-}
+[[ $# -eq 0 ]] || shift
+case $part in
+  peers) peers "$@" ;;
+  in-process) in_process "$@" ;;
+  "")
+    # Benchmarks run even when a peer is missing; the exit code still says that not all was measured.
+    result=0
+    peers || result=$?
+    in_process
+    exit $result
+    ;;
+  *)
+    echo "bench: there is no part \"$part\": peers or in-process" >&2
+    exit 2
+    ;;
+esac

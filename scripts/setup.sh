@@ -3,7 +3,8 @@
 # there it does nothing. Usage: scripts/setup.sh GROUP… (build, test, bench, lint)
 #
 # Needs root or sudo only when something is missing. Services that come along with a package
-# (nginx, haproxy: the tests start their own) are neither started now nor at the next boot.
+# (nginx, haproxy and their like: tests and benchmarks start their own) are neither started now nor
+# at the next boot.
 set -euo pipefail
 
 packages_of() {
@@ -11,7 +12,7 @@ packages_of() {
     build) echo clang-19 lld-19 ccache ninja-build cmake pkg-config libc6-dev libssl-dev libyaml-dev \
       libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev prometheus-cpp-dev libgtest-dev libgmock-dev ;;
     test) echo libclang-rt-19-dev python3-pytest python3-pytest-xdist nginx-light openssl curl procps ;;
-    bench) echo libbenchmark-dev nginx-light haproxy wrk ;;
+    bench) echo libbenchmark-dev nginx-light haproxy h2o nghttp2-proxy wrk nghttp2-client openssl ;;
     lint) echo clang-format-19 clang-tidy-19 ;;
     *)
       echo "setup: there is no group \"$1\": build, test, bench or lint" >&2
@@ -73,6 +74,8 @@ for package in "${missing[@]}"; do
   case $package in
     nginx-light) service=nginx ;;
     haproxy) service=haproxy ;;
+    h2o) service=h2o ;;
+    nghttp2-proxy) service=nghttpx ;;
     *) continue ;;
   esac
   if [[ -d /run/systemd/system ]]; then "${as_root[@]}" systemctl --quiet disable "$service"; fi
