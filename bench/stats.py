@@ -14,6 +14,7 @@ class Estimate:
     median: float
     low: float
     high: float
+    count: int  # of values
 
 
 def rank(count):
@@ -44,7 +45,7 @@ def estimate(values):
     if not ordered:
         return None
     cut = rank(len(ordered))
-    return Estimate(median(ordered), ordered[cut], ordered[len(ordered) - 1 - cut])
+    return Estimate(median(ordered), ordered[cut], ordered[len(ordered) - 1 - cut], len(ordered))
 
 
 def paired(ours, theirs, combine):

@@ -85,6 +85,8 @@ def verdict(target, results):
     if found is None:
         return "not measured"
     shown = f"{found.median:.2f}"
+    if found.count == 1:
+        return f"open: {shown} in one round"
     if found.high <= bound:
         return f"met: {shown}"
     if found.low > bound:

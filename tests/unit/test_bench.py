@@ -91,15 +91,15 @@ def test_interval_leaves_off_what_still_covers(count, cut, covers):
 
 
 def test_estimate():
-    assert stats.estimate([3, 1, 2]) == stats.Estimate(2, 1, 3)
-    assert stats.estimate(range(9)) == stats.Estimate(4, 1, 7)
+    assert stats.estimate([3, 1, 2]) == stats.Estimate(2, 1, 3, 3)
+    assert stats.estimate(range(9)) == stats.Estimate(4, 1, 7, 9)
     assert stats.estimate([]) is None
 
 
 def test_ratios_are_taken_within_a_round():
     # In the noisy second round everybody took twice as long: the ratio does not see it.
     results = {"merlon": [8, 16, None], "nginx": [10, 20, 10], "haproxy": [9, None, 9], "relay": [1, 1, 1]}
-    assert targets.ratio(results, "nginx") == stats.Estimate(0.8, 0.8, 0.8)
+    assert targets.ratio(results, "nginx") == stats.Estimate(0.8, 0.8, 0.8, 2)
     assert targets.best_peer(results) == "haproxy"
     assert targets.ratio({"merlon": [1]}, "nginx") is None
 
@@ -112,7 +112,8 @@ def test_ratios_are_taken_within_a_round():
         (targets.AtMost(2), {"merlon": [1, 1, 4]}, "open: 1.00, interval 1.00 to 4.00"),
         (targets.AtMost(2), {"merlon": [None]}, "not measured"),
         (targets.AtMostOf("nginx", 0.8), {"merlon": [7, 7], "nginx": [10, 10], "haproxy": [1, 1]}, "met: 0.70"),
-        (targets.AtMostOfBest(0.8), {"merlon": [7], "nginx": [10], "haproxy": [8]}, "**not met**: 0.88"),
+        (targets.AtMostOfBest(0.8), {"merlon": [7, 7], "nginx": [9, 9], "haproxy": [8, 8]}, "**not met**: 0.88"),
+        (targets.AtMostOfBest(0.8), {"merlon": [6], "nginx": [10]}, "open: 0.60 in one round"),
         (targets.AtMostOfBest(0.8), {"merlon": [7], "relay": [1]}, "not measured"),
         (targets.AtMostMoreThan("relay", 5), {"merlon": [25, 26], "relay": [20, 21]}, "met: 5.00"),
     ],
