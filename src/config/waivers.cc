@@ -276,4 +276,13 @@ bool require_waived(Diagnostics& out, Waivers& waivers, std::string_view slug,
   return false;
 }
 
+void refuse_always(Diagnostics& out, std::string_view slug, const Mark& at, std::string message) {
+  const Rule* rule = find_rule(slug);
+  out.add({.severity = Severity::kError,
+           .at = at,
+           .message = std::move(message),
+           .help = rule != nullptr ? std::string(rule->remediation) : "",
+           .rule = std::string(slug)});
+}
+
 }  // namespace merlon::config

@@ -88,4 +88,7 @@ class Waivers {
 bool require_waived(Diagnostics& out, Waivers& waivers, std::string_view slug,
                     std::string_view place, const Mark& at, std::string message);
 
+/// Reports a violated rule that no waiver lets pass, with what to do.
+void refuse_always(Diagnostics& out, std::string_view slug, const Mark& at, std::string message);
+
 }  // namespace merlon::config

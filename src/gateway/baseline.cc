@@ -146,12 +146,7 @@ bool granted(CompileContext& context, std::string_view slug, const Mark& at, std
 
 void refuse_always(CompileContext& context, std::string_view slug, const Mark& at,
                    std::string message) {
-  const config::Rule* rule = config::find_rule(slug);
-  context.reader.diagnostics().add({.severity = Severity::kError,
-                                    .at = at,
-                                    .message = std::move(message),
-                                    .help = rule != nullptr ? std::string(rule->remediation) : "",
-                                    .rule = std::string(slug)});
+  config::refuse_always(context.reader.diagnostics(), slug, at, std::move(message));
 }
 
 void judge_trust(const Config& config, CompileContext& context) {

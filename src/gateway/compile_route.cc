@@ -176,21 +176,6 @@ void compile_respond(const RouteConfig& config, Route& route) {
       respond.content_type.has_value() ? **respond.content_type : "text/plain; charset=utf-8";
 }
 
-void compile_limits(const RouteConfig& config, Route& route, CompileContext& context) {
-  if (!config.rate_limit.empty()) {
-    const merlon::config::Reader::Step step(context.reader, "rate_limit");
-    policy::check_rate_limits(config.rate_limit, context.reader);
-    route.policies.push_back(
-        std::make_unique<policy::RateLimit>(config.rate_limit, context.reader.place()));
-  }
-  if (!config.concurrency.empty()) {
-    const merlon::config::Reader::Step step(context.reader, "concurrency");
-    policy::check_concurrency(config.concurrency, context.reader);
-    route.policies.push_back(
-        std::make_unique<policy::Concurrency>(config.concurrency, context.reader.place()));
-  }
-}
-
 }  // namespace
 
 CompiledRoute compile_route(const RouteConfig& config, CompileContext& context) {
@@ -204,15 +189,19 @@ CompiledRoute compile_route(const RouteConfig& config, CompileContext& context) 
   route.at = config.at;
   route.methods_at = config.methods.at;
   for (const auto& method : *config.methods) route.methods.push_back(*method);
-  route.body_bytes_max = *config.body.max;
-  route.body_at = config.body.max.at;
+  const policy::BodyConfig& body = policy::setting<policy::Body>(config);
+  route.body_bytes_max = *body.max;
+  route.body_at = body.max.at;
   route.timeout = *config.timeout;
   route.timeout_at = config.timeout.at;
   if (config.rewrite.strip_prefix.has_value()) route.strip_prefix = **config.rewrite.strip_prefix;
   if (config.rewrite.add_prefix.has_value()) route.add_prefix = **config.rewrite.add_prefix;
   compile_headers(config, route, context);
   compile_respond(config, route);
-  compile_limits(config, route, context);
+  policy::CompileInput input{
+      .reader = context.reader, .broker = context.broker, .methods = route.methods};
+  policy::compile_policies(config, input, route.policies);
+  route.opens_to_origins = policy::setting<policy::Cors>(config).has_value();
   route.waived_oddities = waived_oddities(config, result.path, context);
   if (config.upstream.has_value()) {
     route.html_csp_waived =

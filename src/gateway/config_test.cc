@@ -56,6 +56,7 @@ TEST(Language, IsKnownWhole) {
         "rewrite", "headers", "forward", "websocket", "timeout", "upstream", "respond"}},
       {"match", {"host", "path"}},
       {"auth", {"jwt", "introspect", "api_key", "scopes", "claims", "client_cert"}},
+      {"cors", {"origins", "methods", "headers", "expose", "credentials", "max_age"}},
       {"body", {"max", "content_types", "json_depth", "schema"}},
       {"rewrite", {"strip_prefix", "add_prefix"}},
       {"headers", {"set", "remove"}},

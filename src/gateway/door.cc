@@ -29,6 +29,14 @@ constexpr FieldId kOwn[] = {FieldId::kXContentTypeOptions, FieldId::kXFrameOptio
                             FieldId::kReferrerPolicy,      FieldId::kStrictTransportSecurity,
                             FieldId::kXRequestId,          FieldId::kXXssProtection};
 
+constexpr FieldId kCors[] = {FieldId::kAccessControlAllowOrigin,
+                             FieldId::kAccessControlAllowMethods,
+                             FieldId::kAccessControlAllowHeaders,
+                             FieldId::kAccessControlAllowCredentials,
+                             FieldId::kAccessControlAllowPrivateNetwork,
+                             FieldId::kAccessControlExposeHeaders,
+                             FieldId::kAccessControlMaxAge};
+
 constexpr std::string_view kCsp = "default-src 'none'; frame-ancestors 'none'";
 
 bool is_html(const http::Fields& fields) noexcept {
@@ -43,6 +51,8 @@ void dress(http::ResponseHead& head, const DoorFacts& facts) noexcept {
   http::Fields& fields = head.fields;
   for (const FieldId id : kLeaks) fields.drop(id);
   for (const FieldId id : kOwn) fields.drop(id);
+  // Cross-origin access is for `cors` to give, not for the upstream.
+  for (const FieldId id : kCors) fields.drop(id);
   // HTTP/3 and other places to go are not what was configured.
   fields.drop(FieldId::kAltSvc);
   const bool keep_csp = facts.route != nullptr && facts.route->html_csp_waived && is_html(fields);

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <cstring>
 
+#include "base/ascii.h"
 #include "http/status.h"
 #include "tls/tls_stream.h"
 
@@ -31,6 +32,29 @@ Refusal refused(unsigned status, std::uint16_t code, const char* what, std::stri
           .error = {.code = code, .blame = Blame::kClient, .what = what},
           .step = step,
           .line = line};
+}
+
+/// The method that a preflight asks for (Fetch §4.8); empty when the request is none.
+std::string_view requested_method(const http::RequestHead& head) noexcept {
+  if (head.method != http::Method::kOptions || !head.fields.contains(http::FieldId::kOrigin))
+    return {};
+  const std::string_view method = head.fields.value(http::FieldId::kAccessControlRequestMethod);
+  return ascii::is_token(method) ? method : std::string_view{};
+}
+
+RouteMatch match_request(const http::RequestHead& head, const Plan& plan, const Reading& reading,
+                         bool& preflight) noexcept {
+  const auto match = [&](http::Method method, std::string_view text) {
+    return plan.router->match(reading.host.name, reading.path, method, text);
+  };
+  const std::string_view wanted = requested_method(head);
+  if (!wanted.empty()) {
+    const RouteMatch found = match(http::method_of(wanted), wanted);
+    const Route* route = found.route != nullptr ? found.route : found.refused_by;
+    preflight = route != nullptr && route->opens_to_origins;
+    if (preflight) return found;
+  }
+  return match(head.method, head.method_text);
 }
 
 }  // namespace
@@ -75,13 +99,13 @@ bool check_certificate(const ConnectionFacts& facts, const Listener& at, const R
   return false;
 }
 
-const Route* route_request(const http::RequestHead& head, const Plan& plan, const Reading& reading,
-                           policy::ResponseFields& fields, Refusal& refusal) noexcept {
-  const RouteMatch match =
-      plan.router->match(reading.host.name, reading.path, head.method, head.method_text);
+Routed route_request(const http::RequestHead& head, const Plan& plan, const Reading& reading,
+                     policy::ResponseFields& fields, Refusal& refusal) noexcept {
+  bool preflight = false;
+  const RouteMatch match = match_request(head, plan, reading, preflight);
   if (match.route == nullptr && !match.path_known) {
     refusal = refused(404, code::kNoRoute, "no route takes this host and path", "route", nullptr);
-    return nullptr;
+    return {};
   }
   const Route& route = match.route != nullptr ? *match.route : *match.refused_by;
   const Result<void> oddities = http::check_oddities(reading.oddities, route.waived_oddities);
@@ -89,15 +113,15 @@ const Route* route_request(const http::RequestHead& head, const Plan& plan, cons
     refusal = framing_refusal(oddities.error());
     refusal.step = "route";
     refusal.line = &route.at;
-    return nullptr;
+    return {};
   }
   if (match.route == nullptr) {
     refusal = refused(405, code::kMethodNotAllowed, "the route does not list this method", "method",
                       &route.methods_at);
     static_cast<void>(fields.add("Allow", match.allow, http::FieldId::kAllow));
-    return nullptr;
+    return {};
   }
-  return &route;
+  return {.route = &route, .preflight = preflight};
 }
 
 policy::Decision run_policies(const Route& route, policy::Context& context,

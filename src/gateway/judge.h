@@ -23,11 +23,19 @@ using policy::Refusal;
 [[nodiscard]] bool check_certificate(const ConnectionFacts& facts, const Listener& at,
                                      const Reading& reading, Refusal& refusal) noexcept;
 
-/// Steps 3 and 4. The route that serves the request; nullptr with `refusal`, and `fields` of the
-/// answer (Allow).
-[[nodiscard]] const Route* route_request(const http::RequestHead& head, const Plan& plan,
-                                         const Reading& reading, policy::ResponseFields& fields,
-                                         Refusal& refusal) noexcept;
+/// Where steps 3 and 4 took a request.
+struct Routed {
+  const Route* route = nullptr;  ///< null: refused
+  bool preflight = false;        ///< a true one, on a route with `cors`
+};
+
+/// Steps 3 and 4: the route that serves the request, or none with `refusal`, and `fields` of the
+/// answer (Allow). A true preflight (OPTIONS, Origin, Access-Control-Request-Method) goes to the
+/// route of the method that it asks for, when that has `cors`; any other OPTIONS is a method like
+/// the others.
+[[nodiscard]] Routed route_request(const http::RequestHead& head, const Plan& plan,
+                                   const Reading& reading, policy::ResponseFields& fields,
+                                   Refusal& refusal) noexcept;
 
 /// Steps 5 to 11: the route's policies from number `next` on, which moves behind those that were
 /// asked. kNext: all of them have been, and none is against it.

@@ -58,6 +58,7 @@ struct Route {
   std::vector<HeaderSetting> set_headers;
   std::vector<std::string> remove_headers;                      ///< lower case
   std::vector<std::unique_ptr<const policy::Policy>> policies;  ///< in the order of their steps
+  bool opens_to_origins = false;  ///< has `cors`: preflights pass step 4
   http::PathOddities waived_oddities;
   bool html_csp_waived = false;        ///< `csp-html`: the upstream's own policy stays on HTML
   bool upstream_error_bodies = false;  ///< `upstream-error-bodies`: 5xx bodies pass

@@ -45,6 +45,9 @@ void RequestWay::begin_record() {
   t_.route = nullptr;
   t_.reading = Reading{};
   t_.fields.clear();
+  t_.observations.clear();
+  t_.preflight = false;
+  t_.authenticated = false;
   t_.record = telemetry::AccessRecord{};
 }
 
@@ -80,7 +83,9 @@ bool RequestWay::judge(Refusal& refusal) {
                .line = &at.at};
     return false;
   }
-  t_.route = route_request(head, plan, t_.reading, t_.fields, refusal);
+  const Routed routed = route_request(head, plan, t_.reading, t_.fields, refusal);
+  t_.route = routed.route;
+  t_.preflight = routed.preflight;
   return t_.route != nullptr;
 }
 
@@ -89,16 +94,18 @@ io::Task<bool> RequestWay::pass_policies() {
   policy::Context context{.head = client_.request(),
                           .reading = t_.reading,
                           .connection = connection_,
-                          .preflight = false,
+                          .preflight = t_.preflight,
                           .now = worker_.loop().now(),
                           .wall = worker_.loop().clock().wall_now(),
                           .fields = t_.fields,
                           .tables = worker_.shared().tables,
-                          .holds = t_.holds};
+                          .holds = t_.holds,
+                          .observations = t_.observations};
   for (std::size_t next = 0;;) {
     const policy::Decision decision = run_policies(*t_.route, context, next);
     switch (decision.kind) {
       case policy::Decision::Kind::kNext:
+        t_.authenticated = context.authenticated;
         co_return true;
       case policy::Decision::Kind::kRefuse:
         co_await refuse(decision.refusal);

@@ -8,6 +8,7 @@
 #include "gateway/patterns.h"
 #include "http/message.h"
 #include "http/request_rules.h"
+#include "policy/value_types.h"
 
 namespace merlon::gateway {
 namespace {
@@ -15,70 +16,22 @@ namespace {
 using config::Object;
 using config::Reader;
 using config::Type;
+using policy::field_name;
+using policy::judged;
+using policy::problem_of_field_value;
 using std::chrono::hours;
 using std::chrono::minutes;
-using Parsed = std::expected<std::string, std::string>;
 
 constexpr std::size_t kHostsMax = 256;
 constexpr std::size_t kMethodsMax = 64;
 // With the 100 fields an upstream may send and the 8 of the door, they fit into Fields (128): the
 // security headers are added last and must find room.
 constexpr std::size_t kHeadersMax = 16;
-constexpr std::size_t kFieldNameBytesMax = 64;
-constexpr std::size_t kFieldValueBytesMax = 4096;
 constexpr std::size_t kRespondBytesMax = 64UL * 1024;  // longer answers are an upstream's work
-constexpr std::uint64_t kMiB = 1024ULL * 1024;
-
-Type<std::string> text_of(std::string name, std::string example,
-                          std::function<Parsed(std::string_view)> parse) {
-  return config::custom<std::string>(
-      {.name = std::move(name),
-       .example = std::move(example),
-       .parse = std::move(parse),
-       .format = [](const std::string& v) { return config::detail::yaml_scalar(v); }});
-}
-
-/// A Type from a judge that returns what is wrong, or "".
-Type<std::string> judged(std::string name, std::string example,
-                         std::string (*problem)(std::string_view)) {
-  return text_of(std::move(name), std::move(example), [problem](std::string_view text) -> Parsed {
-    const std::string wrong = problem(text);
-    if (!wrong.empty()) return std::unexpected(wrong);
-    return std::string(text);
-  });
-}
 
 std::string problem_of_path(std::string_view text) {
   const auto pattern = parse_path_pattern(text);
   return pattern.has_value() ? std::string() : pattern.error();
-}
-
-std::string problem_of_method(std::string_view text) {
-  if (!ascii::is_token(text)) return "a method is made of letters, digits and a few signs";
-  if (text.size() > http::kMethodBytesMax) return "no method is that long";
-  std::string upper(text);
-  for (char& c : upper) {
-    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - ('a' - 'A'));
-  }
-  const bool known = http::method_of(upper) != http::Method::kOther;
-  if (upper != text && known) return "methods are told apart by case: write `" + upper + "`";
-  return {};
-}
-
-std::string problem_of_field_name(std::string_view text) {
-  if (!ascii::is_token(text)) return "a field name is made of letters, digits and a few signs";
-  return text.size() <= kFieldNameBytesMax ? "" : "it is longer than 64 bytes";
-}
-
-/// RFC 9110 §5.5, without the characters that no sender should use.
-std::string problem_of_field_value(std::string_view text) {
-  if (text.empty()) return "it is empty";
-  if (text.size() > kFieldValueBytesMax) return "it is longer than 4096 bytes";
-  if (text.front() == ' ' || text.back() == ' ') return "it has a space at its end";
-  for (const char c : text) {
-    if (c < 0x20 || c > 0x7e) return "it has a character that is not printable ASCII";
-  }
-  return {};
 }
 
 std::string problem_of_body(std::string_view text) {
@@ -100,10 +53,6 @@ std::string problem_of_media_type(std::string_view text) {
   const bool good = slash != std::string_view::npos && ascii::is_token(essence.substr(0, slash)) &&
                     ascii::is_token(essence.substr(slash + 1));
   return good ? "" : "a media type is a type, `/` and a subtype";
-}
-
-Type<std::string> field_name() {
-  return judged("the name of a field", "X-Debug", problem_of_field_name);
 }
 
 const Object<MatchConfig>& match_schema() {
@@ -140,19 +89,6 @@ const Object<AuthConfig>& auth_schema() {
             reader.error(auth.at, "authentication is not built into this version yet",
                          "a public route says `auth: none`");
           });
-  return schema;
-}
-
-const Object<BodyConfig>& body_schema() {
-  static const auto schema =
-      Object<BodyConfig>("body", "What the body of a request must be.")
-          .field("max", &BodyConfig::max,
-                 config::waivable(config::bytes(0, 1024 * kMiB),
-                                  config::bytes(0, 1024 * 1024 * kMiB), "body-size-unlimited"),
-                 "Its largest size; 413 above it. Bodies stream: this costs no memory.")
-          .later("content_types", "judging content types")
-          .later("json_depth", "judging JSON")
-          .later("schema", "judging by JSON Schema");
   return schema;
 }
 
@@ -248,45 +184,41 @@ void check_target(const RouteConfig& route, Reader& reader) {
 }  // namespace
 
 const Object<RouteConfig>& route_schema() {
-  static const auto schema =
-      Object<RouteConfig>("route", "Requests of one kind: where they go and what they must be.")
-          .required("name", &RouteConfig::name, config::name(), "Its name in logs and waivers.")
-          .required("match", &RouteConfig::match, config::object(match_schema()),
-                    "Which requests it is for.")
-          .required("methods", &RouteConfig::methods,
-                    config::list_of(config::located(judged("a method", "GET", problem_of_method)),
-                                    1, kMethodsMax),
-                    "The methods that are let through, 405 for the others. HEAD comes with GET.")
-          .required("auth", &RouteConfig::auth,
-                    config::word_or<AuthConfig>("none", AuthConfig{.none = true, .at = {}},
-                                                config::object(auth_schema()),
-                                                [](const AuthConfig& a) { return a.none; }),
-                    "Who may use it. It has no default: a public route says `none`.")
-          .field("body", &RouteConfig::body, config::object(body_schema()),
-                 "What the body of a request must be.")
-          .field("rewrite", &RouteConfig::rewrite, config::object(rewrite_schema()),
-                 "How the path changes on its way.")
-          .field("headers", &RouteConfig::headers, config::object(headers_schema()),
-                 "Changes to the fields of responses.")
-          .field("forward", &RouteConfig::forward, config::object(forward_schema()),
-                 "What the upstream learns of the client.")
-          .field("timeout", &RouteConfig::timeout,
-                 config::waivable(config::duration(milliseconds{10}, minutes{15}),
-                                  config::duration(milliseconds{10}, hours{24}),
-                                  "upstream-timeout-infinite"),
-                 "For the whole exchange; 504 after it.")
-          .field("upstream", &RouteConfig::upstream, config::name(), "Who answers.")
-          .field("respond", &RouteConfig::respond, config::object(respond_schema()),
-                 "A fixed answer in place of an upstream.")
-          .field("rate_limit", &RouteConfig::rate_limit, policy::rate_limit_type(),
-                 "How many requests are let through in a time; one limit or several.")
-          .later("quota", "quotas")
-          .field("concurrency", &RouteConfig::concurrency, policy::concurrency_type(),
-                 "How many requests may be in progress at a time; one limit or several.")
-          .later("cors", "cross-origin sharing")
-          .later("websocket", "WebSocket")
-          .mark(&RouteConfig::at)
-          .check(check_target);
+  static const auto schema = [] {
+    auto keys =
+        Object<RouteConfig>("route", "Requests of one kind: where they go and what they must be.")
+            .required("name", &RouteConfig::name, config::name(), "Its name in logs and waivers.")
+            .required("match", &RouteConfig::match, config::object(match_schema()),
+                      "Which requests it is for.")
+            .required("methods", &RouteConfig::methods,
+                      config::list_of(config::located(policy::method()), 1, kMethodsMax),
+                      "The methods that are let through, 405 for the others. HEAD comes with GET.")
+            .required("auth", &RouteConfig::auth,
+                      config::word_or<AuthConfig>("none", AuthConfig{.none = true, .at = {}},
+                                                  config::object(auth_schema()),
+                                                  [](const AuthConfig& a) { return a.none; }),
+                      "Who may use it. It has no default: a public route says `none`.")
+            .field("rewrite", &RouteConfig::rewrite, config::object(rewrite_schema()),
+                   "How the path changes on its way.")
+            .field("headers", &RouteConfig::headers, config::object(headers_schema()),
+                   "Changes to the fields of responses.")
+            .field("forward", &RouteConfig::forward, config::object(forward_schema()),
+                   "What the upstream learns of the client.")
+            .field("timeout", &RouteConfig::timeout,
+                   config::waivable(config::duration(milliseconds{10}, minutes{15}),
+                                    config::duration(milliseconds{10}, hours{24}),
+                                    "upstream-timeout-infinite"),
+                   "For the whole exchange; 504 after it.")
+            .field("upstream", &RouteConfig::upstream, config::name(), "Who answers.")
+            .field("respond", &RouteConfig::respond, config::object(respond_schema()),
+                   "A fixed answer in place of an upstream.")
+            .later("quota", "quotas")
+            .later("websocket", "WebSocket")
+            .mark(&RouteConfig::at)
+            .check(check_target);
+    policy::add_keys(keys);
+    return keys;
+  }();
   return schema;
 }
 

@@ -9,8 +9,7 @@
 #include "config/schema.h"
 #include "gateway/plan.h"
 #include "gateway/upstream_config.h"
-#include "policy/concurrency.h"
-#include "policy/rate_limit.h"
+#include "policy/policy_list.h"
 
 /// The keys under `routes:`.
 namespace merlon::gateway {
@@ -24,10 +23,6 @@ struct MatchConfig {
 struct AuthConfig {
   bool none = false;
   Mark at;
-};
-
-struct BodyConfig {
-  Located<std::uint64_t> max{.value = 1024 * 1024, .at = {}};
 };
 
 struct RewriteConfig {
@@ -53,17 +48,15 @@ struct RespondConfig {
   Mark at;
 };
 
-struct RouteConfig {
+/// With the keys of the policies, see policy_list.h.
+struct RouteConfig : policy::Settings {
   std::string name;
   MatchConfig match;
   Located<std::vector<Located<std::string>>> methods;
   AuthConfig auth;
-  BodyConfig body;
   RewriteConfig rewrite;
   HeadersConfig headers;
   ForwardConfig forward;
-  std::vector<policy::RateLimitConfig> rate_limit;
-  std::vector<policy::ConcurrencyConfig> concurrency;
   Located<milliseconds> timeout{.value = milliseconds{30'000}, .at = {}};
   std::optional<Located<std::string>> upstream;
   std::optional<RespondConfig> respond;

@@ -70,10 +70,14 @@ struct Transaction {
   const Route* route = nullptr;   ///< null: refused before one was found, or a page of our own
   policy::ResponseFields fields;  ///< what policies add to the response
   state::Holds holds;             ///< places at limits of concurrency
-  http::ResponseHead reply;       ///< of answers that Merlon gives itself
-  std::string body;               ///< of those
-  std::string path;               ///< for the upstream, when it is rewritten
+  policy::Observations observations;
+  bool preflight = false;
+  bool authenticated = false;
+  http::ResponseHead reply;  ///< of answers that Merlon gives itself
+  std::string body;          ///< of those
+  std::string path;          ///< for the upstream, when it is rewritten
   std::string location;
+  std::string observed_line;
   PlanPin plan;
   telemetry::RequestId id;
   telemetry::AccessRecord record;

@@ -87,4 +87,10 @@ Decision Concurrency::check(Context& context) const noexcept {
   return Decision::next();
 }
 
+void Concurrencies::compile(const Member& config, CompileInput& input, Judges& out) {
+  if (config.empty()) return;
+  check_concurrency(config, input.reader);
+  out.push_back(std::make_unique<Concurrency>(config, input.reader.place()));
+}
+
 }  // namespace merlon::policy

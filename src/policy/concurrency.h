@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "policy/compile.h"
 #include "policy/limit_per.h"
 #include "policy/policy.h"
 
@@ -32,6 +33,7 @@ class Concurrency final : public Policy {
 
   [[nodiscard]] std::string_view name() const noexcept override { return "concurrency"; }
   [[nodiscard]] Step step() const noexcept override { return Step::kIdentityLimit; }
+  [[nodiscard]] const Mark& at() const noexcept override { return rules_.front().at; }
   [[nodiscard]] Decision check(Context& context) const noexcept override;
 
  private:
@@ -42,6 +44,21 @@ class Concurrency final : public Policy {
     Mark at;
   };
   std::vector<Rule> rules_;  ///< those of clients first
+};
+
+/// `concurrency` of a route, see policy_list.h.
+struct Concurrencies {
+  using Config = std::vector<ConcurrencyConfig>;
+  using Member = Config;
+  static constexpr std::string_view kKey = "concurrency";
+  static constexpr std::string_view kDoc =
+      "How many requests may be in progress at a time; one limit or several.";
+  static constexpr std::string_view kExample = "{ limit: 20, per: client }";
+  static constexpr Step kStep = Step::kIdentityLimit;
+  static constexpr bool kObservable = true;
+
+  [[nodiscard]] static config::Type<Config> type() { return concurrency_type(); }
+  static void compile(const Member& config, CompileInput& input, Judges& out);
 };
 
 }  // namespace merlon::policy

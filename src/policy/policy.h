@@ -1,6 +1,10 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string_view>
 
 #include "base/diagnostics.h"
@@ -60,6 +64,26 @@ struct Decision {
   }
 };
 
+/// Refusals that `policy-observed` let through: for the log and the metrics. One per request.
+class Observations {
+ public:
+  static constexpr std::size_t kCapacity = 4;  ///< one for each policy that can be observed
+  struct Entry {
+    Refusal refusal;
+    std::size_t waiver = 0;  ///< its index in the configuration
+  };
+
+  void add(const Refusal& refusal, std::size_t waiver) noexcept {
+    if (count_ < kCapacity) entries_[count_++] = {.refusal = refusal, .waiver = waiver};
+  }
+  [[nodiscard]] std::span<const Entry> all() const noexcept { return {entries_.data(), count_}; }
+  void clear() noexcept { count_ = 0; }
+
+ private:
+  std::size_t count_ = 0;
+  std::array<Entry, kCapacity> entries_;
+};
+
 /// A request before its judges. Everything outlives the judgement.
 struct Context {
   const http::RequestHead& head;
@@ -72,7 +96,12 @@ struct Context {
   ResponseFields& fields;
   state::Tables& tables;  ///< what requests share
   state::Holds& holds;    ///< places that this request takes, given back when it is over
+  Observations& observations;
+  /// Somebody has shown who they are: they may be told what exactly is wrong with a body.
+  bool authenticated = false;
 };
+
+class ContentRules;
 
 /// One judge. Immutable after compile and shared by all workers; allocates nothing when it judges.
 class Policy {
@@ -85,6 +114,12 @@ class Policy {
   /// The key of the route that it comes from: "cors"; static.
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
   [[nodiscard]] virtual Step step() const noexcept = 0;
+  /// The line of configuration that it stands for.
+  [[nodiscard]] virtual const Mark& at() const noexcept = 0;
+  /// What it has to judge of the content of bodies; null: nothing.
+  [[nodiscard]] virtual const ContentRules* content() const noexcept { return nullptr; }
+  /// The waiver of `policy-observed` that lets through what it refuses, by index.
+  [[nodiscard]] virtual std::optional<std::size_t> observed_by() const noexcept { return {}; }
   /// Any worker, at the same time.
   [[nodiscard]] virtual Decision check(Context& context) const noexcept = 0;
 };

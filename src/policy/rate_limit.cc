@@ -220,4 +220,10 @@ Decision RateLimit::check(Context& context) const noexcept {
   return Decision::next();
 }
 
+void RateLimits::compile(const Member& config, CompileInput& input, Judges& out) {
+  if (config.empty()) return;
+  check_rate_limits(config, input.reader);
+  out.push_back(std::make_unique<RateLimit>(config, input.reader.place()));
+}
+
 }  // namespace merlon::policy

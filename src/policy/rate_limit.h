@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "policy/compile.h"
 #include "policy/limit_per.h"
 #include "policy/policy.h"
 #include "state/limit_table.h"
@@ -57,6 +58,7 @@ class RateLimit final : public Policy {
 
   [[nodiscard]] std::string_view name() const noexcept override { return "rate_limit"; }
   [[nodiscard]] Step step() const noexcept override { return Step::kClientLimit; }
+  [[nodiscard]] const Mark& at() const noexcept override { return rules_.front().at; }
   [[nodiscard]] Decision check(Context& context) const noexcept override;
 
   /// In the order in which they are asked.
@@ -69,6 +71,21 @@ class RateLimit final : public Policy {
 
   std::vector<RateLimitRule> rules_;
   std::string policy_field_;  ///< the value of RateLimit-Policy
+};
+
+/// `rate_limit` of a route, see policy_list.h.
+struct RateLimits {
+  using Config = std::vector<RateLimitConfig>;
+  using Member = Config;
+  static constexpr std::string_view kKey = "rate_limit";
+  static constexpr std::string_view kDoc =
+      "How many requests are let through in a time; one limit or several.";
+  static constexpr std::string_view kExample = "{ rate: 10/s, burst: 20, per: client }";
+  static constexpr Step kStep = Step::kClientLimit;
+  static constexpr bool kObservable = true;
+
+  [[nodiscard]] static config::Type<Config> type() { return rate_limit_type(); }
+  static void compile(const Member& config, CompileInput& input, Judges& out);
 };
 
 }  // namespace merlon::policy

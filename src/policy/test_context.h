@@ -26,7 +26,8 @@ struct TestRequest {
                     .wall = WallTime{},
                     .fields = fields,
                     .tables = *tables,
-                    .holds = holds};
+                    .holds = holds,
+                    .observations = observations};
     return policy.check(context);
   }
   /// The value of the field in the response; "" when it is not there.
@@ -45,6 +46,7 @@ struct TestRequest {
   ResponseFields fields;
   std::shared_ptr<state::Tables> tables = std::make_shared<state::Tables>();
   state::Holds holds;
+  Observations observations;
 };
 
 }  // namespace merlon::policy

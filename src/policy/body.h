@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/schema.h"
+#include "policy/compile.h"
+
+namespace merlon::policy {
+
+/// `body` of a route: what the body of a request must be.
+struct BodyConfig {
+  Located<std::uint64_t> max{.value = 1024 * 1024, .at = {}};
+  Located<std::vector<Located<std::string>>> content_types;  ///< empty: any
+  Mark at;                                                   ///< unknown when the block is absent
+};
+
+/// Validation, step 10, as far as the head shows it: the type of a body and its coding. The size is
+/// the gateway's to watch, since bodies stream.
+struct Body {
+  using Config = BodyConfig;
+  using Member = BodyConfig;
+  static constexpr std::string_view kKey = "body";
+  static constexpr std::string_view kDoc = "What the body of a request must be.";
+  static constexpr std::string_view kExample = "{ max: 64KiB, content_types: [application/json] }";
+  static constexpr Step kStep = Step::kValidate;
+  static constexpr bool kObservable = true;
+
+  [[nodiscard]] static config::Type<BodyConfig> type();
+  static void compile(const Member& config, CompileInput& input, Judges& out);
+};
+
+}  // namespace merlon::policy

@@ -1,0 +1,322 @@
+#include "policy/cors.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <set>
+#include <span>
+
+#include "base/ascii.h"
+#include "config/shown.h"
+#include "config/waivers.h"
+#include "http/host.h"
+#include "policy/value_types.h"
+
+namespace merlon::policy {
+namespace {
+
+using config::shown;
+using http::FieldId;
+
+constexpr std::size_t kOriginsMax = 1024;
+constexpr std::size_t kNamesMax = 64;
+// More than any page sends; a longer list is work for nothing.
+constexpr std::size_t kRequestedHeadersMax = 100;
+constexpr std::string_view kWildcard = "*";
+constexpr std::string_view kNull = "null";
+constexpr std::string_view kPreflightVary =
+    "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
+
+std::uint16_t default_port(std::string_view scheme) noexcept {
+  return scheme == "https" ? 443 : 80;
+}
+
+bool lists(std::span<const std::string> sorted, std::string_view text) noexcept {
+  return std::ranges::binary_search(sorted, text, std::less<>{});
+}
+
+/// True when a page of `origin` asks the host that served it.
+bool is_own_origin(std::string_view origin, const Context& context) noexcept {
+  const bool secure =
+      context.connection.secure() || context.reading.client.scheme == http::Scheme::kHttps;
+  const std::string_view scheme = secure ? "https" : "http";
+  if (!origin.starts_with(scheme)) return false;
+  origin.remove_prefix(scheme.size());
+  if (!origin.starts_with("://")) return false;
+  origin.remove_prefix(3);
+  std::array<char, http::kHostBytesMax> scratch;
+  const auto host = http::canonical_host(origin, scratch);
+  const http::CanonicalHost& own = context.reading.host;
+  if (!host || host->name != own.name) return false;
+  const auto port = [&](const http::CanonicalHost& of) {
+    return of.port != 0 ? of.port : default_port(scheme);
+  };
+  return port(*host) == port(own);
+}
+
+class CorsJudge final : public Policy {
+ public:
+  explicit CorsJudge(const CorsConfig& config, std::span<const std::string> route_methods)
+      : at_(config.at),
+        origins_at_(config.origins.at),
+        methods_at_(config.methods.is_default() ? config.at : config.methods.at),
+        headers_at_(config.headers.is_default() ? config.at : config.headers.at),
+        credentials_(*config.credentials) {
+    for (const auto& origin : *config.origins) origins_.push_back(*origin);
+    any_ = std::ranges::find(origins_, kWildcard) != origins_.end();
+    std::ranges::sort(origins_);
+    for (const auto& method : *config.methods) methods_.push_back(*method);
+    if (methods_.empty()) methods_.assign(route_methods.begin(), route_methods.end());
+    for (const auto& name : *config.headers) headers_.push_back(*name);
+    methods_text_ = fmt::format("{}", fmt::join(methods_, ", "));
+    headers_text_ = fmt::format("{}", fmt::join(headers_, ", "));
+    for (const auto& name : config.expose)
+      expose_text_ += (expose_text_.empty() ? "" : ", ") + *name;
+    if (config.max_age.has_value())
+      max_age_text_ = fmt::format("{}", std::chrono::floor<seconds>(**config.max_age).count());
+  }
+
+  [[nodiscard]] std::string_view name() const noexcept override { return Cors::kKey; }
+  [[nodiscard]] Step step() const noexcept override { return Cors::kStep; }
+  [[nodiscard]] const Mark& at() const noexcept override { return at_; }
+
+  [[nodiscard]] Decision check(Context& context) const noexcept override {
+    const http::Field* field = context.head.fields.find(FieldId::kOrigin);
+    // What another origin would have been told differs: caches must know, even of refusals.
+    static_cast<void>(
+        context.fields.add("Vary", context.preflight ? kPreflightVary : "Origin", FieldId::kVary));
+    if (field == nullptr) return Decision::next();
+    const std::string_view origin = field->value;
+    if (!allows(origin)) {
+      if (!context.preflight && is_own_origin(origin, context)) return Decision::next();
+      return refuse(code::kForeignOrigin, "the origin is not listed", origins_at_);
+    }
+    return context.preflight ? answer(context, origin) : admit(context, origin);
+  }
+
+ private:
+  [[nodiscard]] bool allows(std::string_view origin) const noexcept {
+    if (origin == kNull) return false;
+    return any_ || lists(origins_, origin);
+  }
+
+  [[nodiscard]] static Decision refuse(std::uint16_t code, const char* what,
+                                       const Mark& line) noexcept {
+    return Decision::refuse({.status = 403,
+                             .error = {.code = code, .blame = Blame::kClient, .what = what},
+                             .step = Cors::kKey,
+                             .line = &line});
+  }
+
+  [[nodiscard]] bool lists_method(std::string_view method) const noexcept {
+    return std::ranges::any_of(methods_, [&](const std::string& listed) {
+      return listed == method || (listed == "GET" && method == "HEAD");
+    });
+  }
+
+  /// A name that is not listed, or too many names.
+  [[nodiscard]] bool lists_all_headers(std::string_view names) const noexcept {
+    for (std::size_t count = 0; !names.empty(); ++count) {
+      if (count == kRequestedHeadersMax) return false;
+      const std::size_t comma = names.find(',');
+      const std::string_view name = ascii::trim_ows(names.substr(0, comma));
+      names = comma == std::string_view::npos ? std::string_view{} : names.substr(comma + 1);
+      const bool listed = std::ranges::any_of(
+          headers_, [&](const std::string& allowed) { return ascii::iequals(allowed, name); });
+      if (!listed && !name.empty()) return false;
+    }
+    return true;
+  }
+
+  void add_origin(Context& context, std::string_view origin) const noexcept {
+    ResponseFields& fields = context.fields;
+    static_cast<void>(fields.add_copy("Access-Control-Allow-Origin", any_ ? kWildcard : origin,
+                                      FieldId::kAccessControlAllowOrigin));
+    if (credentials_) {
+      static_cast<void>(fields.add("Access-Control-Allow-Credentials", "true",
+                                   FieldId::kAccessControlAllowCredentials));
+    }
+  }
+
+  /// A request from a page of an allowed origin.
+  [[nodiscard]] Decision admit(Context& context, std::string_view origin) const noexcept {
+    // Some methods need no preflight: what is not open to other origins ends here.
+    if (!lists_method(context.head.method_text))
+      return refuse(code::kCorsMethod, "the method is not open to other origins", methods_at_);
+    add_origin(context, origin);
+    if (!expose_text_.empty()) {
+      static_cast<void>(context.fields.add("Access-Control-Expose-Headers", expose_text_,
+                                           FieldId::kAccessControlExposeHeaders));
+    }
+    return Decision::next();
+  }
+
+  [[nodiscard]] Decision answer(Context& context, std::string_view origin) const noexcept {
+    const http::Fields& asked = context.head.fields;
+    if (!lists_method(asked.value(FieldId::kAccessControlRequestMethod)))
+      return refuse(code::kCorsMethod, "the requested method is not open to other origins",
+                    methods_at_);
+    const std::string_view headers = asked.value(FieldId::kAccessControlRequestHeaders);
+    if (!lists_all_headers(headers))
+      return refuse(code::kCorsHeader, "a requested header is not open to other origins",
+                    headers_at_);
+    add_origin(context, origin);
+    ResponseFields& fields = context.fields;
+    static_cast<void>(fields.add("Access-Control-Allow-Methods", methods_text_,
+                                 FieldId::kAccessControlAllowMethods));
+    if (!headers.empty()) {
+      static_cast<void>(fields.add("Access-Control-Allow-Headers", headers_text_,
+                                   FieldId::kAccessControlAllowHeaders));
+    }
+    if (!max_age_text_.empty()) {
+      static_cast<void>(
+          fields.add("Access-Control-Max-Age", max_age_text_, FieldId::kAccessControlMaxAge));
+    }
+    return Decision::answer(204);
+  }
+
+  const Mark at_;
+  const Mark origins_at_;
+  const Mark methods_at_;
+  const Mark headers_at_;
+  const bool credentials_;
+  bool any_ = false;
+  std::vector<std::string> origins_;  ///< sorted
+  std::vector<std::string> methods_;
+  std::vector<std::string> headers_;
+  std::string methods_text_;
+  std::string headers_text_;
+  std::string expose_text_;
+  std::string max_age_text_;
+};
+
+const config::Object<CorsConfig>& schema() {
+  const auto names = [] { return config::list_of(config::located(field_name()), 1, kNamesMax); };
+  static const auto schema =
+      config::Object<CorsConfig>(
+          "cors",
+          "Which pages of other origins may use a route. A preflight is answered by the gateway, "
+          "before authentication; a request from an origin that is not listed is refused with 403, "
+          "one from the route's own origin is an ordinary request. What the upstream says of "
+          "cross-origin access never reaches clients.")
+          .required("origins", &CorsConfig::origins,
+                    config::list_of(config::located(judged("an origin", "https://app.example.com",
+                                                           problem_of_origin)),
+                                    1, kOriginsMax),
+                    "Exact origins as browsers write them: scheme, host, and the port unless it is "
+                    "the scheme's own. `*` takes a waiver of `cors-wildcard-credentials`; `null` "
+                    "is refused.")
+          .field("methods", &CorsConfig::methods,
+                 config::list_of(config::located(method()), 1, kNamesMax),
+                 "Which of the route's methods these pages may use; all of them without it.")
+          .field("headers", &CorsConfig::headers, names(),
+                 "Fields that these pages may send besides those that every page may.")
+          .field("expose", &CorsConfig::expose, names(),
+                 "Fields of responses that these pages may read besides the usual ones.")
+          .field("credentials", &CorsConfig::credentials, config::boolean(),
+                 "Whether browsers send cookies and client certificates along.")
+          .field("max_age", &CorsConfig::max_age,
+                 config::duration(seconds{1}, std::chrono::hours{24}),
+                 "How long browsers may keep the answer to a preflight; their own few seconds "
+                 "without it.")
+          .mark(&CorsConfig::at);
+  return schema;
+}
+
+void judge_twice(const std::vector<Located<std::string>>& values, std::string_view what,
+                 CompileInput& input) {
+  const auto less = [](const std::string& a, const std::string& b) {
+    return std::ranges::lexicographical_compare(
+        a, b, [](char x, char y) { return ascii::lower(x) < ascii::lower(y); });
+  };
+  std::set<std::string, decltype(less)> seen(less);
+  for (const auto& value : values) {
+    if (seen.insert(*value).second) continue;
+    input.reader.error(value.at, fmt::format("the {} {} is given twice", what, shown(*value)),
+                       "remove one");
+  }
+}
+
+void judge_origins(const CorsConfig& config, CompileInput& input) {
+  const config::Reader::Step step(input.reader, "origins");
+  judge_twice(*config.origins, "origin", input);
+  for (const auto& origin : *config.origins) {
+    if (*origin == kNull) {
+      config::refuse_always(input.reader.diagnostics(), "cors-null-origin", origin.at,
+                            "`null` is the origin of whatever hides where it comes from");
+    }
+    if (*origin != kWildcard) continue;
+    if (*config.credentials) {
+      config::refuse_always(input.reader.diagnostics(), "cors-wildcard-credentials", origin.at,
+                            "`*` with `credentials` would let every page act as its visitor");
+    } else {
+      static_cast<void>(input.reader.require_waived("cors-wildcard-credentials", origin.at,
+                                                    "every page of the web may use this route"));
+    }
+    if (config.origins->size() > 1) {
+      input.reader.error(origin.at, "`*` stands for every origin, so the others change nothing",
+                         "list exact origins, without `*`");
+    }
+  }
+}
+
+void judge_names(const CorsConfig& config, CompileInput& input) {
+  judge_twice(*config.methods, "method", input);
+  judge_twice(*config.headers, "field", input);
+  judge_twice(config.expose, "field", input);
+  const auto no_wildcard = [&](const std::vector<Located<std::string>>& names) {
+    for (const auto& name : names) {
+      if (*name != kWildcard) continue;
+      input.reader.error(name.at, "`*` would open every field, those of tomorrow too",
+                         "name the fields");
+    }
+  };
+  no_wildcard(*config.headers);
+  no_wildcard(config.expose);
+  for (const auto& method : *config.methods) {
+    const bool known = std::ranges::any_of(input.methods, [&](const std::string& listed) {
+      return listed == *method || (listed == "GET" && *method == "HEAD");
+    });
+    if (known) continue;
+    input.reader.error(method.at, fmt::format("the route does not list the method {}", *method),
+                       "add it to `methods` of the route, or remove it here");
+  }
+}
+
+}  // namespace
+
+std::string problem_of_origin(std::string_view text) {
+  if (text == kWildcard || text == kNull) return {};
+  const std::size_t end = text.find("://");
+  const std::string_view scheme = text.substr(0, end);
+  if (end == std::string_view::npos || (scheme != "https" && scheme != "http"))
+    return "an origin begins with `https://` or `http://`";
+  const std::string_view authority = text.substr(end + 3);
+  if (authority.find('/') != std::string_view::npos)
+    return "an origin ends with its host or port: no path, no final slash";
+  if (authority.find('*') != std::string_view::npos)
+    return "origins are exact: list each, a pattern would open names that are not known today";
+  std::array<char, http::kHostBytesMax> scratch;
+  const auto host = http::canonical_host(authority, scratch);
+  if (!host) return host.error().what;
+  if (host->port == default_port(scheme))
+    return fmt::format("browsers leave out the port {} of {}", host->port, scheme);
+  const bool v6 = host->address && host->address->is_v6();
+  const std::string canonical = fmt::format("{}{}{}{}", v6 ? "[" : "", host->name, v6 ? "]" : "",
+                                            host->port == 0 ? "" : fmt::format(":{}", host->port));
+  return canonical == authority ? ""
+                                : fmt::format("browsers write it `{}://{}`", scheme, canonical);
+}
+
+config::Type<CorsConfig> Cors::type() { return config::object(schema()); }
+
+void Cors::compile(const Member& config, CompileInput& input, Judges& out) {
+  if (!config.has_value()) return;
+  judge_origins(*config, input);
+  judge_names(*config, input);
+  out.push_back(std::make_unique<CorsJudge>(*config, input.methods));
+}
+
+}  // namespace merlon::policy

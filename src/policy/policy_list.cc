@@ -1,0 +1,38 @@
+#include "policy/policy_list.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+
+namespace merlon::policy {
+namespace {
+
+template <class... P>
+constexpr bool in_order(List<P...> /*unused*/) {
+  Step last{};
+  bool ordered = true;
+  ((ordered = ordered && last <= P::kStep, last = P::kStep), ...);
+  return ordered;
+}
+static_assert(in_order(Policies{}), "the list shows the order in which policies judge");
+
+}  // namespace
+
+void compile_policies(const Settings& settings, CompileInput& input, Judges& out) {
+  for_each([&]<class P>() {
+    const config::Reader::Step step(input.reader, P::kKey);
+    Judges judges;
+    P::compile(setting<P>(settings), input, judges);
+    if (P::kObservable && !judges.empty()) observe_if_waived(input, judges);
+    std::ranges::move(judges, std::back_inserter(out));
+  });
+  // A policy may have judges at two steps (limits by client and by identity): within one step the
+  // order of the list holds.
+  for (std::size_t i = 1; i < out.size(); ++i) {
+    for (std::size_t j = i; j > 0 && out[j]->step() < out[j - 1]->step(); --j) {
+      std::swap(out[j], out[j - 1]);
+    }
+  }
+}
+
+}  // namespace merlon::policy
