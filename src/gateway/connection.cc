@@ -77,7 +77,7 @@ io::Task<void> ClientConnection::run() {
         co_await stream_->wait_readable(worker_.loop().now() + worker_.plan().plan().timeouts.idle);
     idle_ = false;
     if (!readable || aborted_ || !worker_.plan().has_door(door_)) break;
-    std::unique_ptr<Transaction> transaction = worker_.take_transaction();
+    std::unique_ptr<Transaction> transaction = worker_.take_transaction(door_);
     if (transaction == nullptr) {
       worker_.counters().refusals.count(code::kOverloaded);
       const iovec answer{const_cast<char*>(kShedAnswer.data()), kShedAnswer.size()};

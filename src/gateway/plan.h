@@ -86,6 +86,8 @@ struct Listener {
   bool proxy_protocol = false;
   std::vector<Cidr> allow_from;  ///< empty: everyone
   Serve serve;
+
+  [[nodiscard]] bool serves_status() const noexcept { return serve.health || serve.metrics; }
 };
 
 struct Limits {

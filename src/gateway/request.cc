@@ -142,6 +142,15 @@ io::Task<void> RequestWay::handle() {
 }
 
 io::Task<void> RequestWay::serve_route() {
+  if (t_.shed) {
+    co_await refuse({.status = 503,
+                     .error = {.code = code::kOverloaded,
+                               .blame = Blame::kInternal,
+                               .what = "too many requests in flight"},
+                     .step = "overload",
+                     .line = nullptr});
+    co_return;
+  }
   if (!t_.route->policies.empty()) {
     const bool passed = co_await pass_policies();
     if (!passed) co_return;
@@ -172,6 +181,9 @@ void RequestWay::own_answer(unsigned status, std::string_view content_type) {
 
 io::Task<void> RequestWay::refuse(Refusal refusal) {
   worker_.counters().refusals.count(refusal.error.code);
+  if (refusal.status == 429 && t_.route != nullptr)
+    worker_.limited().note(t_.route->name, rule_name(refusal.error.code),
+                           t_.reading.client.address);
   // The text of the line is kept until the record is written.
   t_.location = refusal.line == nullptr ? std::string() : refusal.line->file_line();
   t_.record.refusal = {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/ip.h"
+#include "gateway/overload.h"
 #include "gateway/plan.h"
 #include "io/broker.h"
 #include "state/tables.h"
@@ -63,6 +64,7 @@ struct Shared {
   std::function<StatusPage(std::string_view path)> status_page;
   std::atomic<std::uint32_t> connections{0};
   std::atomic<std::uint32_t> requests_in_flight{0};
+  std::atomic<Shed> shed{Shed::kNothing};  ///< the monitor decides it
 };
 
 }  // namespace merlon::gateway

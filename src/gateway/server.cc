@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 
 namespace merlon::gateway {
 namespace {
@@ -116,6 +117,7 @@ bool Server::start() {
   }
   if (!open_control(plan)) return false;
   start_workers(workers);
+  start_monitor();
   start_admin(plan);
   apply(std::move(loaded), std::move(sockets));
   ready_ = true;
@@ -168,6 +170,14 @@ void Server::start_workers(std::size_t count) {
   }
 }
 
+/// Before the worker of the admin address exists: that one is neither measured nor shed.
+void Server::start_monitor() {
+  std::vector<Worker*> watched;
+  for (const auto& worker : workers_) watched.push_back(worker.get());
+  monitor_ = std::make_unique<Monitor>(*shared_, std::move(watched), clock_.now());
+  metrics_->set_load([this] { return monitor_->gauges(); });
+}
+
 /// The admin address is a worker of its own with one listener and no route: it answers while all
 /// others are busy, and nothing of it needs code of its own.
 void Server::start_admin(const Plan& plan) {
@@ -188,6 +198,9 @@ void Server::start_admin(const Plan& plan) {
                               .proxy_protocol = false,
                               .allow_from = {},
                               .serve = {.api = false, .health = true, .metrics = true}});
+  // It counts together with all others and must answer when they are at their bounds.
+  admin->limits.connections = admin->limits.requests_in_flight =
+      std::numeric_limits<std::uint32_t>::max();
   auto running = std::make_shared<RunningPlan>();
   running->plan = std::move(admin);
   workers_.push_back(std::make_unique<Worker>(workers_.size(), *shared_, admin_counters_, nullptr));
@@ -320,9 +333,10 @@ int Server::run() {
     pollfd watched[2] = {{.fd = signals_.get(), .events = POLLIN, .revents = 0},
                          {.fd = admin_socket_.get(), .events = POLLIN, .revents = 0}};
     static_cast<void>(
-        ::poll(watched, admin_socket_ ? 2 : 1, static_cast<int>(kWatchInterval.count())));
+        ::poll(watched, admin_socket_ ? 2 : 1, static_cast<int>(Monitor::kInterval.count())));
     if ((watched[0].revents & POLLIN) != 0) on_signal();
     if ((watched[1].revents & POLLIN) != 0) on_admin_socket();
+    monitor_->tick(clock_.now(), plan_->limits);
     if (stopping_ || clock_.now() < look_at) continue;
     look_at = clock_.now() + kWatchInterval;
     if (watch_->changed(broker_)) {
@@ -401,6 +415,7 @@ void Server::drain() {
   for (const auto& worker : workers_) worker->stop();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
+  monitor_->flush();
   workers_.clear();
   events_->info("stopped", {telemetry::yes_no("drained", clean)});
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "gateway/load.h"
+#include "gateway/monitor.h"
 #include "gateway/runtime.h"
 #include "gateway/worker.h"
 #include "telemetry/log_sink.h"
@@ -42,6 +43,7 @@ class Server {
   [[nodiscard]] bool open_control(const Plan& plan);
   void start_workers(std::size_t count);
   void start_admin(const Plan& plan);
+  void start_monitor();
   /// Sockets for the listeners of `plan` that are not open yet: [worker][listener]. False, with
   /// `problem`, when one cannot be had; then nothing stays open.
   [[nodiscard]] bool bind_new(const Plan& plan, std::vector<std::vector<io::Fd>>& sockets,
@@ -68,6 +70,7 @@ class Server {
   std::unique_ptr<Shared> shared_;
   std::shared_ptr<const Plan> plan_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<Monitor> monitor_;
   std::vector<std::thread> threads_;
   std::vector<telemetry::ActivatedSocket> activated_;
   std::unique_ptr<tls::CertificateWatch> watch_;

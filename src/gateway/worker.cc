@@ -9,6 +9,9 @@ namespace {
 
 // Transactions kept for the next requests; the memory of a burst beyond goes back.
 constexpr std::size_t kSpareMax = 128;
+// Connections and requests beyond the bounds on listeners that also serve health or metrics: so
+// that whoever asks how the gateway is hears it, and everything else a 503.
+constexpr std::uint64_t kReserve = 64;
 
 }  // namespace
 
@@ -123,10 +126,17 @@ void Worker::accept(std::size_t door, io::Fd fd, const Endpoint& peer) {
     counters_.connections_refused.add();
     return;
   }
-  if (shared_.connections.fetch_add(1, std::memory_order_relaxed) >= plan.limits.connections) {
+  const std::uint64_t most = plan.limits.connections + (at.serves_status() ? kReserve : 0);
+  if (shared_.connections.fetch_add(1, std::memory_order_relaxed) >= most) {
     shared_.connections.fetch_sub(1, std::memory_order_relaxed);
     counters_.connections_shed.add();
     shared_.events.warning("connection_shed", {telemetry::str("reason", "limits.connections")});
+    return;
+  }
+  if (shared_.shed.load(std::memory_order_relaxed) != Shed::kNothing && !at.serves_status()) {
+    shared_.connections.fetch_sub(1, std::memory_order_relaxed);
+    counters_.connections_shed.add();
+    shared_.events.warning("connection_shed", {telemetry::str("reason", "overload")});
     return;
   }
   // Behind a trusted proxy all clients share its address: they are not one client.
@@ -152,20 +162,29 @@ io::Task<void> Worker::serve(std::unique_ptr<ClientConnection> connection) {
   co_await connection->run();
 }
 
-std::unique_ptr<Transaction> Worker::take_transaction() {
+std::unique_ptr<Transaction> Worker::take_transaction(std::size_t door) {
   const Plan& plan = this->plan().plan();
+  const bool reserve = this->plan().has_door(door) && this->plan().listener(door).serves_status();
   // Everything a request holds is in these two, so memory bounds their number.
   const std::uint64_t by_memory =
       plan.limits.memory_bytes / (sizeof(Transaction) + sizeof(http::H1Server));
   const std::uint64_t most = std::min<std::uint64_t>(plan.limits.requests_in_flight, by_memory);
-  if (shared_.requests_in_flight.fetch_add(1, std::memory_order_relaxed) >= most) {
+  const std::uint64_t before = shared_.requests_in_flight.fetch_add(1, std::memory_order_relaxed);
+  const bool shed =
+      before >= most || shared_.shed.load(std::memory_order_relaxed) == Shed::kRequests;
+  if (shed && (!reserve || before >= most + kReserve)) {
     shared_.requests_in_flight.fetch_sub(1, std::memory_order_relaxed);
     return nullptr;
   }
   counters_.requests_in_flight.up();
-  if (spare_.empty()) return std::make_unique<Transaction>();
-  std::unique_ptr<Transaction> transaction = std::move(spare_.back());
-  spare_.pop_back();
+  std::unique_ptr<Transaction> transaction;
+  if (spare_.empty()) {
+    transaction = std::make_unique<Transaction>();
+  } else {
+    transaction = std::move(spare_.back());
+    spare_.pop_back();
+  }
+  transaction->shed = shed;
   return transaction;
 }
 

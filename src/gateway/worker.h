@@ -14,6 +14,7 @@
 #include "io/loop.h"
 #include "io/socket.h"
 #include "io/task.h"
+#include "state/limited_clients.h"
 #include "telemetry/access_log.h"
 #include "telemetry/request_id.h"
 #include "upstream/pool.h"
@@ -82,6 +83,7 @@ struct Transaction {
   telemetry::RequestId id;
   telemetry::AccessRecord record;
   Instant started{};
+  bool shed = false;  ///< taken in for the status pages only: what routes take is answered 503
 };
 
 /// One event loop with its listeners, connections and upstream pools. Lives on one thread, which
@@ -106,6 +108,10 @@ class Worker {
   /// Any thread.
   [[nodiscard]] bool idle() const noexcept { return open_.load(std::memory_order_acquire) == 0; }
   [[nodiscard]] const io::LoopCounters& loop_counters() const noexcept { return loop_.counters(); }
+  /// Any thread: see Loop::take_longest_turn.
+  [[nodiscard]] nanoseconds take_longest_turn() noexcept { return loop_.take_longest_turn(); }
+  /// Any thread: whom limits refuse on this worker.
+  [[nodiscard]] state::LimitedClients& limited() noexcept { return limited_; }
 
   // ---- For connections of this worker. ----
   [[nodiscard]] io::Loop& loop() noexcept { return loop_; }
@@ -115,8 +121,10 @@ class Worker {
   [[nodiscard]] telemetry::IdGenerator& ids() noexcept { return ids_; }
   [[nodiscard]] WorkerPlan& plan() noexcept { return *plans_.back(); }
   [[nodiscard]] bool draining() const noexcept { return draining_; }
-  /// nullptr when too many requests are in flight in the process: the caller sheds.
-  [[nodiscard]] std::unique_ptr<Transaction> take_transaction();
+  /// For a request on a connection of this door. nullptr when too many requests are in flight in
+  /// the process, or requests are shed: the caller sheds this one. Where status pages are served
+  /// there is a transaction in reserve, with `shed` set.
+  [[nodiscard]] std::unique_ptr<Transaction> take_transaction(std::size_t door);
   void give_back(std::unique_ptr<Transaction> transaction) noexcept;
   /// For an HTTP/1.1 connection, beside its transaction.
   [[nodiscard]] std::unique_ptr<http::H1Server> take_h1_server();
@@ -146,6 +154,7 @@ class Worker {
   telemetry::AccessLogWriter* log_;
   io::Loop loop_;
   telemetry::IdGenerator ids_;
+  state::LimitedClients limited_;
   std::vector<std::unique_ptr<WorkerPlan>> plans_;                              ///< the newest last
   std::unordered_map<std::string, std::weak_ptr<upstream::Cluster>> clusters_;  ///< by identity
   std::vector<Door> doors_;

@@ -112,6 +112,8 @@ void Loop::account(Instant waited_from, Instant waited_to) noexcept {
   add(counters_.busy_ns, busy);
   if (busy > counters_.longest_turn_ns.load(std::memory_order_relaxed))
     counters_.longest_turn_ns.store(busy, std::memory_order_relaxed);
+  if (busy > counters_.recent_turn_ns.load(std::memory_order_relaxed))
+    counters_.recent_turn_ns.store(busy, std::memory_order_relaxed);
 }
 
 void Loop::turn(milliseconds wait_max) {
@@ -120,6 +122,8 @@ void Loop::turn(milliseconds wait_max) {
   const int timeout = wait_ms(wait_max);
   if (timeout != 0) account(busy_since, clock_.now());
   const std::size_t events = poller_->wait(timeout, *this);
+  // A poll that does not wait belongs to the work: it spares a call of the clock.
+  if (timeout == 0) account(busy_since, now_);
   counters_.events.store(counters_.events.load(std::memory_order_relaxed) + events,
                          std::memory_order_relaxed);
   timers_.advance(now_);

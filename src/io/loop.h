@@ -53,10 +53,12 @@ struct LoopCounters {
   std::atomic<std::uint64_t> events{0};
   std::atomic<std::uint64_t> busy_ns{0};  ///< time not spent waiting in the poller
   std::atomic<std::uint64_t> longest_turn_ns{0};
+  std::atomic<std::uint64_t> recent_turn_ns{0};  ///< the longest since it was last taken
 };
 
 /// One thread's event loop: readiness, timers, coroutines that yielded, and messages from other
-/// threads. Everything but `stop`, `send` and `counters` belongs to the thread that runs it.
+/// threads. Everything but `stop`, `send`, `counters` and `take_longest_turn` belongs to the thread
+/// that runs it.
 class Loop {
  public:
   explicit Loop(const Clock& clock, std::unique_ptr<Poller> poller = make_epoll_poller());
@@ -70,6 +72,11 @@ class Loop {
   [[nodiscard]] TimerWheel& timers() noexcept { return timers_; }
   [[nodiscard]] Poller& poller() noexcept { return *poller_; }
   [[nodiscard]] const LoopCounters& counters() const noexcept { return counters_; }
+  /// The longest turn since the last call: how long others had to wait. Any thread, one caller.
+  [[nodiscard]] nanoseconds take_longest_turn() noexcept {
+    return nanoseconds{
+        static_cast<std::int64_t>(counters_.recent_turn_ns.exchange(0, std::memory_order_relaxed))};
+  }
 
   /// Runs until `stop`.
   void run();

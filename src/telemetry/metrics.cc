@@ -116,6 +116,10 @@ void Metrics::set_event_drops(std::function<std::uint64_t()> source) {
   const std::lock_guard lock(mutex_);
   event_drops_ = std::move(source);
 }
+void Metrics::set_load(std::function<LoadGauges()> source) {
+  const std::lock_guard lock(mutex_);
+  load_ = std::move(source);
+}
 void Metrics::set_loop(std::size_t worker, const io::LoopCounters* counters) {
   const std::lock_guard lock(mutex_);
   loops_[worker] = counters;
@@ -133,6 +137,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   collect_upstreams(out);
   collect_logs(out);
   collect_loops(out);
+  collect_load(out);
   collect_process(out);
   collect_config(out);
   for (const auto& source : sources_) source(out);
@@ -278,6 +283,24 @@ void Metrics::collect_loops(Families& out) const {
             MetricType::Gauge, [](const io::LoopCounters& c) {
               return static_cast<double>(c.longest_turn_ns.load(kRelaxed)) / kNsPerSecond;
             });
+}
+
+void Metrics::collect_load(Families& out) const {
+  if (!load_) return;
+  const LoadGauges load = load_();
+  Family(out, "merlon_headroom_ratio", "Free share of the workers' time.", MetricType::Gauge)
+      .add(load.headroom);
+  Family(out, "merlon_shed_level", "0: nothing is shed; 1: new connections; 2: requests too.",
+         MetricType::Gauge)
+      .add(load.shed);
+  Family(out, "merlon_cpu_throttles_total",
+         "Times the kernel slowed a processor down for its heat, where it tells.",
+         MetricType::Counter)
+      .add(load.cpu_throttles);
+  Family(out, "merlon_limits_coarse_total",
+         "Decisions of limits that counted a whole /24 or /48 for want of room.",
+         MetricType::Counter)
+      .add(load.limits_coarse);
 }
 
 void Metrics::collect_process(Families& out) const {

@@ -33,6 +33,14 @@ struct EndpointHealth {
   bool healthy = false;
 };
 
+/// How much the gateway can still take, and what it does about it.
+struct LoadGauges {
+  double headroom = 1;  ///< free share of the workers' time
+  unsigned shed = 0;    ///< 0 nothing, 1 new connections, 2 requests too
+  std::uint64_t cpu_throttles = 0;
+  std::uint64_t limits_coarse = 0;  ///< decisions of limits that counted neighbours together
+};
+
 /// All metrics of the process: one block of counters for each worker, summed when they are asked
 /// for, and gauges of the process. `docs/metrics.md` lists them; a test holds the two together.
 ///
@@ -67,6 +75,8 @@ class Metrics final : public prometheus::Collectable {
   void set_access_log_drops(std::function<std::uint64_t()> source);
   /// Events over their budget or not written so far: asked at each scrape.
   void set_event_drops(std::function<std::uint64_t()> source);
+  /// Asked at each scrape, on the scraping thread.
+  void set_load(std::function<LoadGauges()> source);
   /// `counters` must outlive this object or be taken back with nullptr.
   void set_loop(std::size_t worker, const io::LoopCounters* counters);
   /// Metrics of other rooms: appends families at each scrape, on the scraping thread.
@@ -92,6 +102,7 @@ class Metrics final : public prometheus::Collectable {
   void collect_upstreams(Families& out) const;
   void collect_logs(Families& out) const;
   void collect_loops(Families& out) const;
+  void collect_load(Families& out) const;
   void collect_process(Families& out) const;
   void collect_config(Families& out) const;
 
@@ -112,6 +123,7 @@ class Metrics final : public prometheus::Collectable {
   std::function<std::vector<EndpointHealth>()> endpoints_;
   std::function<std::uint64_t()> access_log_drops_;
   std::function<std::uint64_t()> event_drops_;
+  std::function<LoadGauges()> load_;
   std::vector<const io::LoopCounters*> loops_;
   std::vector<std::function<void(Families&)>> sources_;
 };

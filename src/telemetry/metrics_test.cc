@@ -153,6 +153,7 @@ TEST_F(MetricsTest, AreTheOnesThatTheReferenceLists) {
   metrics_.set_endpoint_source([] { return std::vector<EndpointHealth>(1); });
   metrics_.set_access_log_drops([] { return std::uint64_t{0}; });
   metrics_.set_event_drops([] { return std::uint64_t{0}; });
+  metrics_.set_load([] { return LoadGauges{}; });
   const io::LoopCounters loop;
   metrics_.set_loop(0, &loop);
   std::set<std::string> shown;

@@ -220,3 +220,62 @@ def test_limits_that_limit_nothing_are_refused(merlon_bin, tmp_path, policies, s
     done = subprocess.run([merlon_bin, "check", "-c", file], capture_output=True, text=True)
     assert done.returncode != 0
     assert says in done.stdout + done.stderr
+
+
+def limited_lines(gateway):
+    lines = [json.loads(line) for line in gateway.errors.splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] in ("limited", "limited_others")]
+
+
+def test_one_summary_line_for_each_limited_client(merlon, upstream):
+    config = limited(
+        upstream,
+        rate_limit={"rate": "1/h", "burst": 1},
+        more={"trusted_proxies": ["127.0.0.0/8"], "limits": {"workers": 3}},
+    )
+    gateway = merlon(config)
+    for _ in range(8):
+        gateway.ask(get(X_Forwarded_For="192.0.2.1"))
+    for last in range(4):
+        gateway.ask(get(X_Forwarded_For=f"2001:db8::{last}"))
+    gateway.stop()
+    lines = limited_lines(gateway)
+    assert all(line["message"] == "limiting requests" for line in lines)
+    # A window may end in between: then a client has a line in each.
+    refused = {}
+    for line in lines:
+        refused[line["client"]] = refused.get(line["client"], 0) + line["refused"]
+        assert line["route"] == "everything" and line["rule"] == "rate-limited"
+    assert refused == {"192.0.2.1": 7, "2001:db8::": 3}
+    assert len(lines) <= 4
+
+
+def test_health_answers_while_requests_are_shed(merlon, upstream):
+    go_on = threading.Event()
+
+    def slow(message, _connection):
+        go_on.wait(20)
+        return reply(200)
+
+    upstream.answer = slow
+    config = limited(upstream, more={"limits": {"requests_in_flight": 2}})
+    config["listeners"] = [
+        {"name": "public"},
+        {"name": "inside", "serve": ["api", "health", "metrics"], "allow_from": ["127.0.0.0/8"]},
+    ]
+    gateway = merlon(config)
+    waiting = [gateway.client() for _ in range(2)]
+    for client in waiting:
+        client.send(get("/slow"))
+    upstream.wait_for(2)
+    with gateway.client() as client:
+        shed = client.ask(get())
+    assert (shed.status, shed.get("Retry-After")) == (503, "1")
+    with gateway.client("inside") as client:
+        assert client.ask(get("/healthz")).status == 200
+        shed = client.ask(get("/other"))
+        assert (shed.status, shed.get("Retry-After")) == (503, "1")
+        assert b"merlon_headroom_ratio" in client.ask(get("/metrics")).body
+    go_on.set()
+    assert [client.response().status for client in waiting] == [200, 200]
+    assert eventually(lambda: gateway.ask(get()).status == 200)
