@@ -4,6 +4,8 @@
 
 #include <chrono>
 
+#include "config/catalogue.h"
+
 namespace merlon::audit {
 
 Finding& add_finding(AuditResult& out, const Options& options, std::string_view rule, Level level,
@@ -35,6 +37,15 @@ std::string join_some(std::span<const std::string> words, std::size_t shown) {
   }
   if (words.size() > shown) out += fmt::format(" and {} more", words.size() - shown);
   return out;
+}
+
+void fill_remedies(AuditResult& out, std::size_t first, Kind kind) {
+  for (std::size_t i = first; i < out.findings.size(); ++i) {
+    Finding& finding = out.findings[i];
+    const config::Rule* rule = config::find_rule_by_id(finding.rule);
+    if (rule == nullptr || !finding.remediation.empty()) continue;
+    finding.remediation = kind == Kind::kNginx ? rule->nginx_remedy : rule->envoy_remedy;
+  }
 }
 
 std::int64_t judged_at(const Options& options) {

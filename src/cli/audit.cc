@@ -64,13 +64,15 @@ int describe_rule(std::string_view name) {
   if (rule == nullptr) return unknown_rule(name);
   print(fmt::format("{} {} ({})\n{}\n\n", rule->id, rule->slug, config::to_string(rule->severity),
                     rule->title));
-  const std::array<std::pair<std::string_view, std::string_view>, 10> facts = {{
-      {"in nginx", rule->nginx_trigger},
-      {"in Envoy", rule->envoy_trigger},
-      {"in Merlon", rule->merlon_trigger},
+  const std::array<std::pair<std::string_view, std::string_view>, 12> facts = {{
+      {"seen in nginx", rule->nginx_trigger},
+      {"seen in Envoy", rule->envoy_trigger},
+      {"seen in Merlon", rule->merlon_trigger},
       {"from outside", rule->probe_sees},
       {"not reported", rule->fp_guard},
       {"what to do", rule->remediation},
+      {"  in nginx", rule->nginx_remedy},
+      {"  in Envoy", rule->envoy_remedy},
       {"OWASP API 2023", rule->owasp},
       {"NIST SP 800-53", rule->nist},
       {"CWE", rule->cwe},

@@ -13,7 +13,7 @@ extern const std::span<const std::string_view> merlon_rules_tsv;
 namespace merlon::config {
 namespace {
 
-constexpr std::size_t kColumns = 16;
+constexpr std::size_t kColumns = 18;
 
 RuleSeverity severity_of(std::string_view word) {
   if (word == "critical") return RuleSeverity::kCritical;
@@ -45,13 +45,15 @@ Rule rule_of(std::string_view line) {
           .probe_sees = c[6],
           .merlon_trigger = c[7],
           .remediation = c[8],
-          .owasp = c[9],
-          .nist = c[10],
-          .cwe = c[11],
-          .cis = c[12],
-          .source = c[13],
-          .fp_guard = c[14],
-          .tier = c[15]};
+          .nginx_remedy = c[9],
+          .envoy_remedy = c[10],
+          .owasp = c[11],
+          .nist = c[12],
+          .cwe = c[13],
+          .cis = c[14],
+          .source = c[15],
+          .fp_guard = c[16],
+          .tier = c[17]};
 }
 
 struct Catalogue {

@@ -22,7 +22,9 @@ struct Rule {
   std::string_view envoy_trigger;   ///< what shows it in Envoy configuration
   std::string_view probe_sees;      ///< what shows it from outside
   std::string_view merlon_trigger;  ///< what violates it in Merlon's own configuration
-  std::string_view remediation;     ///< what to do, in one line
+  std::string_view remediation;     ///< what to do, in one line, whatever the product
+  std::string_view nginx_remedy;    ///< the same in nginx's words; empty: there are no better ones
+  std::string_view envoy_remedy;    ///< in Envoy's
   std::string_view owasp;           ///< OWASP API Security Top 10 (2023), "API8,API5"
   std::string_view nist;            ///< NIST SP 800-53 Rev. 5 controls, "CM-7,AC-3"
   std::string_view cwe;             ///< "CWE-650"

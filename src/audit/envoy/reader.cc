@@ -331,6 +331,7 @@ bool looks_like_envoy(std::string_view text) {
 void audit_file(const std::shared_ptr<const Source>& main, const std::string& folder,
                 FileReader& files, const Options& options, bool on_disk,
                 std::set<std::string>& reached, AuditResult& out) {
+  const std::size_t first = out.findings.size();
   Reading reading(folder, files, options, on_disk, out);
   reading.file(main);
   const std::int64_t now = judged_at(options);
@@ -339,6 +340,7 @@ void audit_file(const std::shared_ptr<const Source>& main, const std::string& fo
   map_exposure(inspection);
   keep_fixes_of_files(out);
   reading.say_what_was_not_followed();
+  fill_remedies(out, first, Kind::kEnvoy);
   if (reading.from_server) {
     inspection.not_checked(
         "CFG-02", "some resources come from a management server: they are not in these files");

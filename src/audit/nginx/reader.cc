@@ -179,8 +179,10 @@ void audit_file(const std::shared_ptr<const Source>& main, const std::vector<std
   const Variables variables(model);
   const std::int64_t now = judged_at(options);
   Inspection inspection{model, variables, options, files, out, now, on_disk && !dumped};
+  const std::size_t first = out.findings.size();
   report_problems(inspection);
   run_rules(inspection);
+  fill_remedies(out, first, Kind::kNginx);
   map_exposure(inspection);
   count(model, out);
   for (const auto& file : model.tree.files) reached.insert(file->path);

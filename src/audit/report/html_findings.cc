@@ -54,15 +54,25 @@ class FindingsWriter {
         xml(group.rule), name(group.worst), level_badge(group.worst),
         xml(rule == nullptr ? group.rule : rule->title), rule == nullptr ? "" : " ",
         xml(rule == nullptr ? "" : rule->slug));
-    if (rule != nullptr && !rule->remediation.empty()) {
-      page_.put("<p class=\"todo\"><b>What to do:</b> {}</p>\n", xml(rule->remediation));
+    const std::string_view shared = shared_remedy(group);
+    if (!shared.empty()) {
+      page_.put("<p class=\"todo\"><b>What to do:</b> {}</p>\n", xml(shared));
     }
     if (rule != nullptr) mappings(*rule);
-    for (const Finding* finding : group.findings) place(*finding, group.worst);
+    for (const Finding* finding : group.findings) place(*finding, group.worst, shared);
     page_.raw("</article>\n");
   }
 
  private:
+  /// What to do about all findings of a group; the catalogue's words when they differ.
+  static std::string_view shared_remedy(const Group& group) {
+    const std::string_view first = remedy_of(*group.findings.front());
+    const bool same = std::ranges::all_of(
+        group.findings, [&](const Finding* finding) { return remedy_of(*finding) == first; });
+    const config::Rule* rule = rule_of(group.rule);
+    return same ? first : rule == nullptr ? std::string_view{} : rule->remediation;
+  }
+
   void mappings(const config::Rule& rule) {
     page_.raw("<p>");
     for (const std::string_view id : split_list(rule.owasp)) chip("OWASP", id);
@@ -76,7 +86,7 @@ class FindingsWriter {
     page_.put("<span class=\"chip\">{}{}{}</span>", list, list.empty() ? "" : " ", xml(id));
   }
 
-  void place(const Finding& finding, Level worst) {
+  void place(const Finding& finding, Level worst, std::string_view shared) {
     page_.raw("<div class=\"place\">");
     page_.put("<div class=\"at\">{}</div>\n<p class=\"what\">{}{}</p>\n",
               xml(finding.at.known() ? finding.at.to_string() : "no place in a file"),
@@ -86,7 +96,7 @@ class FindingsWriter {
     if (!finding.evidence.empty()) fact("Proof", "<code>" + xml(finding.evidence) + "</code>");
     if (!finding.trail.empty()) fact("How it got there", trail_of(finding));
     if (!finding.affected.empty()) fact("Affects", affected_of(finding));
-    if (!finding.remediation.empty()) fact("Instead", xml(finding.remediation));
+    if (remedy_of(finding) != shared) fact("Instead", xml(remedy_of(finding)));
     if (finding.confidence != Confidence::kCertain) {
       fact("Confidence", std::string(name(finding.confidence)));
     }

@@ -164,7 +164,10 @@ class SarifWriter {
   }
 
   static std::string help_text(const config::Rule& rule) {
-    return "What to do: " + std::string(rule.remediation.empty() ? rule.title : rule.remediation);
+    std::string out = "What to do: " + std::string(rule.remediation) + ".";
+    if (!rule.nginx_remedy.empty()) out += " In nginx: " + std::string(rule.nginx_remedy) + ".";
+    if (!rule.envoy_remedy.empty()) out += " In Envoy: " + std::string(rule.envoy_remedy) + ".";
+    return out;
   }
 
   static std::string help_markdown(const config::Rule& rule) {
