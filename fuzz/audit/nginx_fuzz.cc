@@ -1,23 +1,8 @@
-#include <cstddef>
-#include <cstdint>
-#include <string>
+#include "one_text.h"
 
-#include "audit/audit.h"
-
-// The nginx reader and all of its rules over arbitrary text: no crash, no endless work, and the
-// verdict is never clean when something could not be read. Includes are not followed.
+// The nginx reader and all of its rules over arbitrary text: no crash, no endless work. Includes
+// are not followed.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  merlon::audit::Options options;
-  options.kind = merlon::audit::Kind::kNginx;
-  options.now = 1'780'272'000;
-  const merlon::audit::AuditResult result = merlon::audit::audit_text(
-      "fuzz.conf", std::string(reinterpret_cast<const char*>(data), size), options);
-  if (!result.gaps.empty() &&
-      merlon::audit::exit_code(result, merlon::audit::Level::kCritical) != 3) {
-    __builtin_trap();
-  }
-  (void)merlon::audit::render_lines(result);
-  (void)merlon::audit::unified_diff(result);
-  (void)merlon::audit::grade(result);
+  merlon::audit::audit_one_text(merlon::audit::Kind::kNginx, "fuzz.conf", data, size);
   return 0;
 }

@@ -159,6 +159,10 @@ class Auditor {
     std::vector<std::string> all;
     list(given, 0, all);
     std::ranges::sort(all);
+    if (all.size() >= options_.files_max) {
+      refused(given, fmt::format("the folder holds more than {} files: the rest is not read",
+                                 options_.files_max));
+    }
     if (all.empty()) refused(given, "the folder holds no file that could be read");
     // Whole configurations first: what they include is read as a part of them.
     for (const std::string& path : all) {

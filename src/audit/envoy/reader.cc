@@ -94,7 +94,7 @@ std::shared_ptr<const config::Tree> Reading::parse(const std::shared_ptr<const S
   for (const Diagnostic& one : said.all()) {
     Mark at = one.at;
     if (!at.known()) at = Mark{source, 1, 1, 1};
-    if (tree == nullptr) gap(at, one.message);
+    gap(at, one.message);  // a key given twice, an alias of nothing: what holds is not known
     finding("CFG-01", tree == nullptr ? Level::kHigh : Level::kMedium, at, one.message);
   }
   if (tree == nullptr && said.all().empty()) {

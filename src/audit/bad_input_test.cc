@@ -1,0 +1,129 @@
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "audit/audit.h"
+
+// What an auditor meets in the wild, or is given on purpose: each ends soon, with a message that
+// says what is wrong, and with the exit code for "could not be read" (3), never a clean one.
+namespace merlon::audit {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string repeated(std::string_view part, int times) {
+  std::string out;
+  for (int i = 0; i < times; ++i) out += part;
+  return out;
+}
+
+/// Ten aliases of ten aliases of ten aliases …
+std::string yaml_bomb() {
+  std::string out = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n";
+  for (int i = 1; i < 12; ++i) {
+    out +=
+        fmt::format("a{0}: &a{0} [{1}*a{2}]\n", i, repeated(fmt::format("*a{},", i - 1), 9), i - 1);
+  }
+  return out + "static_resources: *a11\n";
+}
+
+struct Case {
+  const char* file;
+  std::string text;
+  const char* says;  ///< part of the message
+};
+
+class BadInput : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string name = (fs::temp_directory_path() / "merlon-bad-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(name.data()), nullptr);
+    root_ = name;
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  /// Expects that auditing `path` is refused with `says`.
+  static void expect_refused(const fs::path& path, std::string_view says) {
+    const AuditResult result = audit({path.string()});
+    EXPECT_EQ(exit_code(result, Level::kCritical), 3) << path;
+    std::string all;
+    for (const Gap& gap : result.gaps) all += gap.what + "\n";
+    EXPECT_NE(all.find(says), std::string::npos) << path << " says: " << all;
+  }
+
+  fs::path root_;
+};
+
+TEST_F(BadInput, OfTextsIsNamed) {
+  const std::vector<Case> cases = {
+      {"binary.conf",
+       std::string("\x7f"
+                   "ELF\0\1\2\3",
+                   8),
+       "not a text file"},
+      {"binary.yaml",
+       std::string("\x7f"
+                   "ELF\0\1\2\3",
+                   8),
+       "not a text file"},
+      {"nul.conf", std::string("events {}\nhttp {\0}\n", 18), "not a text file"},
+      {"utf8.yaml", "static_resources: { listeners: [{ name: \"\xff\xc0\xaf\" }] }\n", "not UTF-8"},
+      {"deep.conf", "events {}\nhttp {\n" + repeated("location / {\n", 50'000), "deep"},
+      {"deep.yaml", "static_resources: " + repeated("[", 50'000), "inside each other"},
+      {"deep.json", "{\"static_resources\":" + repeated("[", 50'000), "inside each other"},
+      {"bomb.yaml", yaml_bomb(), "more than"},
+      {"loop.yaml", "static_resources: &a { listeners: *a }\n", "anchor"},
+      {"twice.yaml", "static_resources: {}\nstatic_resources: {}\n", "static_resources"},
+      {"loop.conf", "events {}\nhttp {\n  include loop.conf;\n}\n", "include"},
+      {"word.conf", "events {}\nhttp {\n  return \"" + repeated("x", 5'000'000) + "\";\n}\n",
+       "too long"},
+      {"empty.yaml", "", "not recognised"},
+      {"prose.txt", "Dear Sir or Madam,\n", "not recognised"},
+      {"template.j2", "server {\n  root {{ root }};\n}\n", "template"},
+  };
+  for (const Case& one : cases) {
+    std::ofstream(root_ / one.file, std::ios::binary) << one.text;
+    expect_refused(root_ / one.file, one.says);
+  }
+}
+
+TEST_F(BadInput, OfFilesIsNamed) {
+  fs::create_directory(root_ / "folder");
+  expect_refused(root_ / "folder", "no file");
+  expect_refused(root_ / "absent", "no such file");
+  ASSERT_EQ(::mkfifo((root_ / "pipe.conf").c_str(), 0600), 0);
+  expect_refused(root_ / "pipe.conf", "not a regular file");
+  expect_refused("/dev/zero", "not a regular file");
+  // A gibibyte of nothing, which takes no space.
+  for (const char* name : {"huge.conf", "huge.yaml"}) {
+    std::ofstream(root_ / name) << "events {}\n";
+    fs::resize_file(root_ / name, std::uint64_t{1} << 30);
+    expect_refused(root_ / name, "more than the bound");
+  }
+}
+
+TEST_F(BadInput, OfTooManyIncludesIsNamed) {
+  std::string text = "events {}\nhttp {\n";
+  for (int i = 0; i < 10'001; ++i) text += "include one.inc;\n";
+  std::ofstream(root_ / "one.inc") << "# nothing\n";
+  std::ofstream(root_ / "nginx.conf") << text << "}\n";
+  expect_refused(root_ / "nginx.conf", "includes");
+}
+
+TEST_F(BadInput, OfTooManyFilesIsNamed) {
+  Options options;
+  options.files_max = 20;
+  for (int i = 0; i < 40; ++i) {
+    std::ofstream(root_ / fmt::format("{}.conf", i)) << "server { return 404; }\n";
+  }
+  const AuditResult result = audit({root_.string()}, options);
+  EXPECT_EQ(exit_code(result, Level::kCritical), 3);
+}
+
+}  // namespace
+}  // namespace merlon::audit
