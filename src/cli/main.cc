@@ -4,9 +4,11 @@
 
 #include "cli/audit.h"
 #include "cli/check.h"
+#include "cli/key.h"
 #include "cli/run.h"
 #include "cli/schema.h"
 #include "cli/show.h"
+#include "cli/token.h"
 
 int main(int argc, char** argv) {
   CLI::App app(
@@ -21,6 +23,8 @@ int main(int argc, char** argv) {
   merlon::cli::add_schema_command(app, exit_code);
   merlon::cli::add_reload_command(app, exit_code);
   merlon::cli::add_audit_command(app, exit_code);
+  merlon::cli::add_key_command(app, exit_code);
+  merlon::cli::add_token_command(app, exit_code);
   app.add_subcommand("version", "Prints the version")->callback([] {
     fmt::print("merlon {}\n", MERLON_VERSION);
   });

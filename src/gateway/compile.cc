@@ -60,6 +60,16 @@ std::string_view nearest_upstream(const RawNames& names, std::string_view word) 
   return nearest(word, known);
 }
 
+/// In the order of their steps; those of one step stay as they are.
+void order_policies(Route& route) {
+  auto& all = route.policies;
+  for (std::size_t i = 1; i < all.size(); ++i) {
+    for (std::size_t j = i; j > 0 && all[j]->step() < all[j - 1]->step(); --j) {
+      std::swap(all[j], all[j - 1]);
+    }
+  }
+}
+
 class Compiler {
  public:
   Compiler(const Config& config, CompileContext& context)
@@ -76,6 +86,7 @@ class Compiler {
     compile_process();
     compile_listeners();
     compile_upstreams();
+    providers_ = compile_providers(config_, context_);
     judge_upstream_names();
     compile_routes();
     judge_whole();
@@ -176,6 +187,8 @@ class Compiler {
       const Reader::Step here(reader(), from.name);
       CompiledRoute compiled = compile_route(from, context_);
       compiled.route->index = plan_->routes.size();
+      compile_auth(from, providers_, *compiled.route, context_);
+      order_policies(*compiled.route);
       resolve_upstream(from, *compiled.route);
       add_to_router(from, compiled, builder);
       plan_->routes.push_back(std::move(compiled.route));
@@ -254,6 +267,7 @@ class Compiler {
   RawNames names_;
   std::shared_ptr<Plan> plan_;
   std::vector<ListenerCertificates> certificates_;  ///< of listeners that serve the API
+  Providers providers_;
   bool api_in_clear_ = false;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -9,6 +10,7 @@
 
 #include "gateway/compile.h"
 #include "gateway/patterns.h"
+#include "identity/provider.h"
 #include "tls/certificates.h"
 #include "tls/client_context.h"
 #include "tls/server_context.h"
@@ -60,6 +62,16 @@ struct CompiledRoute {
   PathPattern path;
 };
 [[nodiscard]] CompiledRoute compile_route(const RouteConfig& config, CompileContext& context);
+
+// ---- compile_identity.cc ----
+
+/// What is under `identity`, by name; null for what could not be loaded.
+using Providers = std::map<std::string, std::shared_ptr<const identity::Provider>, std::less<>>;
+/// The reader stands at the root.
+[[nodiscard]] Providers compile_providers(const Config& config, CompileContext& context);
+/// The `auth` and `forward.identity` of a route; the reader stands at it.
+void compile_auth(const RouteConfig& config, const Providers& providers, Route& route,
+                  CompileContext& context);
 
 // ---- baseline.cc: the reader stands at the root ----
 

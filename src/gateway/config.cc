@@ -166,6 +166,10 @@ const Object<Config>& config_schema() {
                  "Bounds of the whole process.")
           .field("timeouts", &Config::timeouts, config::object(timeouts_schema()),
                  "How long clients are waited for.")
+          .field(
+              "identity", &Config::identity,
+              config::map_of(config::name(), config::object(identity::provider_schema()), 0, 256),
+              "Who says who callers are, by name.")
           .field("upstreams", &Config::upstreams,
                  config::map_of(config::name(), config::object(upstream_schema())),
                  "Servers that requests are forwarded to, by name.")
@@ -176,7 +180,6 @@ const Object<Config>& config_schema() {
                  "How the gateway is watched and steered.")
           .read_apart("waivers", config::waiver_list(),
                       "Exceptions: the only way to an insecure state.")
-          .later("identity", "authentication")
           .later("shared_state", "limits that nodes share")
           .later("snmp", "SNMP")
           .later("firewall", "firewall rules")

@@ -13,6 +13,7 @@
 #include "gateway/plan.h"
 #include "gateway/route_config.h"
 #include "gateway/upstream_config.h"
+#include "identity/provider_config.h"
 #include "tls/tls_config.h"
 
 /// Merlon's language: what a configuration file may say, as structs with their schemas. Reading
@@ -63,6 +64,7 @@ struct Config {
   std::vector<Located<Cidr>> trusted_proxies;
   LimitsConfig limits;
   Timeouts timeouts;
+  std::map<std::string, identity::ProviderConfig, std::less<>> identity;
   std::map<std::string, UpstreamConfig, std::less<>> upstreams;
   std::vector<RouteConfig> routes;
   AdminConfig admin;

@@ -40,6 +40,14 @@ struct HeaderSetting {
   std::string value;
 };
 
+/// A claim of the caller that goes to the upstream.
+struct IdentityField {
+  enum class Source : std::uint8_t { kSubject, kClientId, kScopes, kClaim };
+  std::string name;  ///< of the field
+  Source source = Source::kClaim;
+  std::size_t claim = 0;  ///< its number in identity::Identity
+};
+
 /// Where requests of one kind go and what they must be.
 struct Route {
   std::string name;
@@ -59,6 +67,9 @@ struct Route {
   std::vector<std::string> remove_headers;                      ///< lower case
   std::vector<std::unique_ptr<const policy::Policy>> policies;  ///< in the order of their steps
   bool opens_to_origins = false;  ///< has `cors`: preflights pass step 4
+  std::vector<IdentityField> identity_fields;
+  std::string credential_field;  ///< that API keys come in; not forwarded. Empty: none
+  std::string provider;          ///< under `identity`, for the log; empty: a public route
   http::PathOddities waived_oddities;
   bool html_csp_waived = false;        ///< `csp-html`: the upstream's own policy stays on HTML
   bool upstream_error_bodies = false;  ///< `upstream-error-bodies`: 5xx bodies pass

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "gateway/identity_fields.h"
 #include "gateway/request.h"
 #include "http/ip_text.h"
 #include "http/status.h"
@@ -53,6 +54,9 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
   fields.drop(FieldId::kVia);
   fields.drop(FieldId::kXRequestId);
   if (!route.forward_authorization) fields.drop(FieldId::kAuthorization);
+  if (!route.credential_field.empty()) fields.drop(std::string_view(route.credential_field));
+  if (t_.identity != nullptr && !route.identity_fields.empty())
+    add_identity_fields(route, *t_.identity, t_.identity_text, fields);
   const auto parent = telemetry::parse_traceparent(fields.value(FieldId::kTraceparent));
   fields.drop(FieldId::kTraceparent);
   if (!parent) fields.drop(FieldId::kTracestate);

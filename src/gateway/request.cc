@@ -48,6 +48,7 @@ void RequestWay::begin_record() {
   t_.observations.clear();
   t_.preflight = false;
   t_.authenticated = false;
+  t_.identity = nullptr;
   t_.record = telemetry::AccessRecord{};
 }
 
@@ -100,9 +101,11 @@ io::Task<bool> RequestWay::pass_policies() {
                           .fields = t_.fields,
                           .tables = worker_.shared().tables,
                           .holds = t_.holds,
-                          .observations = t_.observations};
+                          .observations = t_.observations,
+                          .identities = &worker_.identities()};
   for (std::size_t next = 0;;) {
     const policy::Decision decision = run_policies(*t_.route, context, next);
+    t_.identity = context.identity;
     switch (decision.kind) {
       case policy::Decision::Kind::kNext:
         t_.authenticated = context.authenticated;
@@ -286,6 +289,13 @@ void RequestWay::finish_record() {
     r.tls_cipher = tls->cipher();
     r.tls_server_name = tls->server_name();
     r.tls_resumed = tls->resumed();
+  }
+  char subject[identity::kPseudonymBytes];
+  if (t_.identity != nullptr) {
+    r.identity_method = identity::name_of(t_.identity->method());
+    r.identity_provider = route->provider;
+    r.identity_subject = identity::pseudonym(
+        route->provider, *t_.identity, worker_.identities().reader.signatures().hasher(), subject);
   }
   worker_.log()->write(r);
 }

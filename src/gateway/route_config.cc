@@ -5,6 +5,7 @@
 #include <array>
 
 #include "base/ascii.h"
+#include "gateway/identity_fields.h"
 #include "gateway/patterns.h"
 #include "http/message.h"
 #include "http/request_rules.h"
@@ -55,6 +56,12 @@ std::string problem_of_media_type(std::string_view text) {
   return good ? "" : "a media type is a type, `/` and a subtype";
 }
 
+policy::AuthConfig public_route() {
+  policy::AuthConfig auth;
+  auth.none = true;
+  return auth;
+}
+
 const Object<MatchConfig>& match_schema() {
   static const auto schema =
       Object<MatchConfig>(
@@ -75,21 +82,14 @@ const Object<MatchConfig>& match_schema() {
   return schema;
 }
 
-const Object<AuthConfig>& auth_schema() {
-  static const auto schema =
-      Object<AuthConfig>("auth", "Who may use a route.")
-          .later("jwt", "authentication by token")
-          .later("introspect", "authentication by introspected token")
-          .later("api_key", "authentication by API key")
-          .later("client_cert", "authentication by client certificate")
-          .later("scopes", "authorisation by scope")
-          .later("claims", "authorisation by claim")
-          .mark(&AuthConfig::at)
-          .check([](const AuthConfig& auth, Reader& reader) {
-            reader.error(auth.at, "authentication is not built into this version yet",
-                         "a public route says `auth: none`");
-          });
-  return schema;
+/// The name of a claim that can stand in the name of a field.
+std::string problem_of_forwarded_claim(std::string_view text) {
+  for (const char c : text) {
+    if (!ascii::is_alnum(c) && c != '-' && c != '_') {
+      return "the claim becomes part of a field's name: letters, digits, `-` and `_`";
+    }
+  }
+  return text.empty() || text.size() > 32 ? "it has 1 to 32 characters" : "";
 }
 
 const Object<RewriteConfig>& rewrite_schema() {
@@ -132,7 +132,14 @@ const Object<ForwardConfig>& forward_schema() {
       Object<ForwardConfig>("forward", "What the upstream learns of the client.")
           .field("authorization", &ForwardConfig::authorization, config::boolean(),
                  "Whether the client's Authorization goes on to the upstream.")
-          .later("identity", "telling upstreams who the user is")
+          .field("identity", &ForwardConfig::identity,
+                 config::list_of(config::located(judged("the name of a claim", "sub",
+                                                        problem_of_forwarded_claim)),
+                                 1, kIdentityFieldsMax),
+                 "Claims of the caller that the upstream gets, each as X-Merlon-Identity-NAME: "
+                 "`sub`, `client_id`, `scope`, and of tokens any other. Bytes that are not visible "
+                 "ASCII, `%` and `,` are percent-encoded; the items of a list are separated by "
+                 "commas. Nobody else can set these fields.")
           .mark(&ForwardConfig::at);
   return schema;
 }
@@ -194,9 +201,9 @@ const Object<RouteConfig>& route_schema() {
                       config::list_of(config::located(policy::method()), 1, kMethodsMax),
                       "The methods that are let through, 405 for the others. HEAD comes with GET.")
             .required("auth", &RouteConfig::auth,
-                      config::word_or<AuthConfig>("none", AuthConfig{.none = true, .at = {}},
-                                                  config::object(auth_schema()),
-                                                  [](const AuthConfig& a) { return a.none; }),
+                      config::word_or<policy::AuthConfig>(
+                          "none", public_route(), config::object(policy::auth_schema()),
+                          [](const policy::AuthConfig& auth) { return auth.none; }),
                       "Who may use it. It has no default: a public route says `none`.")
             .field("rewrite", &RouteConfig::rewrite, config::object(rewrite_schema()),
                    "How the path changes on its way.")

@@ -9,6 +9,7 @@
 #include "config/schema.h"
 #include "gateway/plan.h"
 #include "gateway/upstream_config.h"
+#include "policy/auth_config.h"
 #include "policy/policy_list.h"
 
 /// The keys under `routes:`.
@@ -17,12 +18,6 @@ namespace merlon::gateway {
 struct MatchConfig {
   std::vector<Located<std::string>> hosts;  ///< patterns, see patterns.h
   Located<std::string> path;
-};
-
-/// `auth: none`: every other way of authentication is not built yet and refused by name.
-struct AuthConfig {
-  bool none = false;
-  Mark at;
 };
 
 struct RewriteConfig {
@@ -38,6 +33,7 @@ struct HeadersConfig {
 
 struct ForwardConfig {
   bool authorization = false;
+  std::vector<Located<std::string>> identity;  ///< claims
   Mark at;
 };
 
@@ -53,7 +49,7 @@ struct RouteConfig : policy::Settings {
   std::string name;
   MatchConfig match;
   Located<std::vector<Located<std::string>>> methods;
-  AuthConfig auth;
+  policy::AuthConfig auth;
   RewriteConfig rewrite;
   HeadersConfig headers;
   ForwardConfig forward;

@@ -60,6 +60,7 @@ struct Shared {
   const Clock& clock;
   ClientConnections clients;
   state::Tables tables;
+  std::size_t workers = 1;  ///< that share the memory for verified tokens
   /// `/healthz`, `/readyz` or `/metrics`. Any thread.
   std::function<StatusPage(std::string_view path)> status_page;
   std::atomic<std::uint32_t> connections{0};

@@ -106,6 +106,7 @@ bool Server::start() {
                                                .clock = clock_,
                                                .clients = {},
                                                .tables = {},
+                                               .workers = workers + 1,
                                                .status_page = {}});
   shared_->status_page = [this](std::string_view path) { return status_page(path); };
 
@@ -323,6 +324,11 @@ void Server::watch_files(const Config& config) {
     for (const auto* file : {&upstream.tls->ca, &upstream.tls->cert, &upstream.tls->key}) {
       if (*file) paths.push_back((*file)->value.path);
     }
+  }
+  for (const auto& [name, provider] : config.identity) {
+    if (provider.jwks_file) paths.push_back((*provider.jwks_file)->path);
+    if (provider.revocations) paths.push_back((*provider.revocations)->path);
+    if (provider.api_keys) paths.push_back(provider.api_keys->file->path);
   }
   watch_ = std::make_unique<tls::CertificateWatch>(std::move(paths), broker_);
 }

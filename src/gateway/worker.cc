@@ -17,7 +17,12 @@ constexpr std::uint64_t kReserve = 64;
 
 Worker::Worker(std::size_t index, Shared& shared, telemetry::WorkerCounters& counters,
                telemetry::AccessLogWriter* log)
-    : index_(index), shared_(shared), counters_(counters), log_(log), loop_(shared.clock) {
+    : index_(index),
+      shared_(shared),
+      counters_(counters),
+      log_(log),
+      loop_(shared.clock),
+      identities_(shared.workers) {
   spare_.reserve(kSpareMax);
   spare_h1_.reserve(kSpareMax);
 }

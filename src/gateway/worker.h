@@ -74,9 +74,11 @@ struct Transaction {
   policy::Observations observations;
   bool preflight = false;
   bool authenticated = false;
-  http::ResponseHead reply;  ///< of answers that Merlon gives itself
-  std::string body;          ///< of those
-  std::string path;          ///< for the upstream, when it is rewritten
+  std::shared_ptr<const identity::Identity> identity;  ///< who asks; null: nobody knows
+  std::string identity_text;                           ///< the values of its fields
+  http::ResponseHead reply;                            ///< of answers that Merlon gives itself
+  std::string body;                                    ///< of those
+  std::string path;                                    ///< for the upstream, when it is rewritten
   std::string location;
   std::string observed_line;
   PlanPin plan;
@@ -119,6 +121,7 @@ class Worker {
   [[nodiscard]] telemetry::WorkerCounters& counters() noexcept { return counters_; }
   [[nodiscard]] telemetry::AccessLogWriter* log() noexcept { return log_; }
   [[nodiscard]] telemetry::IdGenerator& ids() noexcept { return ids_; }
+  [[nodiscard]] identity::ThreadState& identities() noexcept { return identities_; }
   [[nodiscard]] WorkerPlan& plan() noexcept { return *plans_.back(); }
   [[nodiscard]] bool draining() const noexcept { return draining_; }
   /// For a request on a connection of this door. nullptr when too many requests are in flight in
@@ -155,6 +158,7 @@ class Worker {
   io::Loop loop_;
   telemetry::IdGenerator ids_;
   state::LimitedClients limited_;
+  identity::ThreadState identities_;
   std::vector<std::unique_ptr<WorkerPlan>> plans_;                              ///< the newest last
   std::unordered_map<std::string, std::weak_ptr<upstream::Cluster>> clusters_;  ///< by identity
   std::vector<Door> doors_;

@@ -1,5 +1,6 @@
 #include "identity/identity.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -11,13 +12,6 @@ constexpr std::size_t kTextMax = UINT16_MAX;
 void append_size(std::string& out, std::size_t size) {
   const auto small = static_cast<std::uint16_t>(size);
   out.append(reinterpret_cast<const char*>(&small), sizeof small);
-}
-
-std::size_t read_size(std::string_view& in) noexcept {
-  std::uint16_t size = 0;
-  std::memcpy(&size, in.data(), sizeof size);
-  in.remove_prefix(sizeof size);
-  return size;
 }
 
 }  // namespace
@@ -71,23 +65,16 @@ std::shared_ptr<const Identity> Identity::make(const IdentityParts& parts) {
   return made;
 }
 
+std::size_t Identity::read_size(std::string_view& in) noexcept {
+  std::uint16_t size = 0;
+  std::memcpy(&size, in.data(), sizeof size);
+  in.remove_prefix(sizeof size);
+  return size;
+}
+
 std::string_view Identity::text(Text which) const noexcept {
   const std::size_t begin = which == 0 ? 0 : ends_[which - 1];
   return std::string_view(data_).substr(begin, ends_[which] - begin);
-}
-
-template <class Visit>
-bool Identity::visit_claim(std::size_t claim, Visit visit) const noexcept {
-  std::string_view in = std::string_view(data_).substr(ends_[kTexts - 1]);
-  for (std::size_t i = 0; !in.empty(); ++i) {
-    for (std::size_t left = read_size(in); left > 0; --left) {
-      const std::size_t size = read_size(in);
-      if (i == claim && visit(in.substr(0, size))) return true;
-      in.remove_prefix(size);
-    }
-    if (i == claim) return false;
-  }
-  return false;
 }
 
 bool Identity::has_scope(std::string_view scope) const noexcept {
@@ -122,6 +109,28 @@ std::optional<std::string_view> Identity::claim_value(std::size_t claim) const n
     return false;
   });
   return several ? std::nullopt : found;
+}
+
+std::string_view pseudonym(std::string_view provider, const Identity& identity, Hasher& hasher,
+                           std::span<char, kPseudonymBytes> out) noexcept {
+  constexpr char kHex[] = "0123456789abcdef";
+  char text[1024];
+  std::size_t size = 0;
+  const auto put = [&](std::string_view part) {
+    const std::size_t n = std::min(part.size(), sizeof text - size);
+    std::memcpy(text + size, part.data(), n);
+    size += n;
+  };
+  put(provider);
+  put("\n");
+  put(identity.principal());
+  bool hashed = false;
+  const Sha256 digest = hasher.sha256({text, size}, hashed);
+  if (!hashed) return {};
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i] = kHex[digest[i / 2] >> (i % 2 == 0 ? 4U : 0U) & 15U];
+  }
+  return {out.data(), out.size()};
 }
 
 }  // namespace merlon::identity

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "identity/digest.h"
 
 /// Who asks, once that is proven: what authorisation, limits, logs and upstreams go by.
 namespace merlon::identity {
@@ -69,6 +70,14 @@ class Identity {
   [[nodiscard]] std::string_view principal() const noexcept {
     return subject().empty() ? client_id() : subject();
   }
+  /// Calls `visit` with each value of claim number `claim`.
+  template <class Visit>
+  void for_each_value(std::size_t claim, Visit visit) const {
+    visit_claim(claim, [&](std::string_view value) {
+      visit(value);
+      return false;
+    });
+  }
   /// Bytes of memory that it takes.
   [[nodiscard]] std::size_t memory_bytes() const noexcept {
     return sizeof(Identity) + data_.capacity() + kBlockBytes;
@@ -86,7 +95,20 @@ class Identity {
   }
   /// Calls `visit` with each value of the claim until it returns true.
   template <class Visit>
-  bool visit_claim(std::size_t claim, Visit visit) const noexcept;
+  bool visit_claim(std::size_t claim, Visit visit) const {
+    std::string_view in = std::string_view(data_).substr(ends_[kTexts - 1]);
+    for (std::size_t i = 0; !in.empty(); ++i) {
+      for (std::size_t left = read_size(in); left > 0; --left) {
+        const std::size_t size = read_size(in);
+        if (i == claim && visit(in.substr(0, size))) return true;
+        in.remove_prefix(size);
+      }
+      if (i == claim) return false;
+    }
+    return false;
+  }
+  /// Takes a size off the front of `in`.
+  static std::size_t read_size(std::string_view& in) noexcept;
 
   TokenTime expires_ = kAbsent;
   TokenTime not_before_ = kAbsent;
@@ -95,5 +117,14 @@ class Identity {
   std::uint16_t ends_[kTexts] = {};  ///< where each text ends
   Method method_ = Method::kJwt;
 };
+
+inline constexpr std::size_t kPseudonymBytes = 16;
+/// What stands in logs for an identity: the first 16 hexadecimal digits of the SHA-256 of the
+/// provider's name, a line end and the principal. The same caller has the same everywhere and
+/// always, so that lines can be brought together; who it is takes a guess to find out. Written to
+/// `out`.
+[[nodiscard]] std::string_view pseudonym(std::string_view provider, const Identity& identity,
+                                         Hasher& hasher,
+                                         std::span<char, kPseudonymBytes> out) noexcept;
 
 }  // namespace merlon::identity

@@ -3,6 +3,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -11,6 +12,8 @@
 #include "base/error.h"
 #include "base/time.h"
 #include "http/message.h"
+#include "identity/identity.h"
+#include "identity/thread_state.h"
 #include "policy/reading.h"
 #include "policy/response_fields.h"
 #include "state/tables.h"
@@ -99,6 +102,10 @@ struct Context {
   Observations& observations;
   /// Somebody has shown who they are: they may be told what exactly is wrong with a body.
   bool authenticated = false;
+  /// For finding out who asks; the worker's own.
+  identity::ThreadState* identities = nullptr;
+  /// Who asks, from step 7 on; null on public routes.
+  std::shared_ptr<const identity::Identity> identity{};
 };
 
 class ContentRules;

@@ -53,6 +53,15 @@ void put_tls(JsonLine& line, const AccessRecord& record) noexcept {
   line.close();
 }
 
+void put_identity(JsonLine& line, const AccessRecord& record) noexcept {
+  if (record.identity_method.empty()) return;
+  line.open("identity");
+  line.text("method", record.identity_method, kNameBytes);
+  put(line, "provider", record.identity_provider, kNameBytes);
+  put(line, "subject", record.identity_subject, kIdBytes);
+  line.close();
+}
+
 void put_refusal(JsonLine& line, const RefusalRecord& refusal) noexcept {
   if (refusal.rule.empty()) return;
   line.open("refusal");
@@ -87,6 +96,7 @@ void AccessLogWriter::write(const AccessRecord& record) noexcept {
   put(line, "total_us", record.total);
   put_upstream(line, record);
   put_tls(line, record);
+  put_identity(line, record);
   put_refusal(line, record.refusal);
   push(line.finish());
 }

@@ -49,7 +49,10 @@ struct AccessRecord {
   std::string_view tls_cipher{};
   std::string_view tls_server_name{};
   bool tls_resumed = false;
-  RefusalRecord refusal{};  ///< empty rule: not refused
+  std::string_view identity_method{};    ///< empty: nobody is known
+  std::string_view identity_provider{};  ///< name in the configuration
+  std::string_view identity_subject{};   ///< a pseudonym, never the subject itself
+  RefusalRecord refusal{};               ///< empty rule: not refused
 };
 
 /// A connection that ended before a request could be read: a failed handshake, a closed door.

@@ -1,0 +1,73 @@
+#include "cli/key.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/diagnostics_output.h"
+#include "config/schema.h"
+#include "identity/api_keys.h"
+#include "identity/date.h"
+
+namespace merlon::cli {
+namespace {
+
+struct Options {
+  std::string owner;
+  std::vector<std::string> scopes;
+  std::string expires;
+};
+
+/// The entry for the file, such that it can be appended to it as it is.
+std::string entry_of(const identity::NewApiKey& key, const Options& options) {
+  std::string text = fmt::format("  - id: {}\n    owner: {}\n    hash: {}\n", key.id,
+                                 config::detail::yaml_scalar(options.owner), key.hash);
+  if (!options.scopes.empty()) {
+    text += "    scopes: [";
+    for (std::size_t i = 0; i < options.scopes.size(); ++i) {
+      text += (i == 0 ? "" : ", ") + config::detail::yaml_scalar(options.scopes[i]);
+    }
+    text += "]\n";
+  }
+  if (!options.expires.empty()) text += fmt::format("    expires: {}\n", options.expires);
+  return text;
+}
+
+int make_key(const Options& options) {
+  if (!options.expires.empty() && !identity::parse_date(options.expires).has_value()) {
+    fmt::print(stderr, "merlon: --expires is a date such as 2027-01-31\n");
+    return 2;
+  }
+  const auto key = identity::make_api_key();
+  if (!key.has_value()) {
+    fmt::print(stderr, "merlon: the system has no randomness to make a key of\n");
+    return 1;
+  }
+  print(fmt::format(
+      "# The key, for {}. It is shown this once and kept nowhere:\n# {}\n"
+      "# The entry for the file that `api_keys` names, under `keys:`:\n{}",
+      config::detail::yaml_scalar(options.owner), key->key.reveal(), entry_of(*key, options)));
+  return 0;
+}
+
+}  // namespace
+
+void add_key_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("key", "API keys");
+  command->require_subcommand(1);
+  CLI::App* fresh = command->add_subcommand(
+      "new", "Makes an API key: prints the key, once, and the entry with its hash for the file");
+  auto options = std::make_shared<Options>();
+  fresh->add_option("--owner", options->owner, "Who holds it: `sub` of the identity")->required();
+  fresh->add_option("--scope", options->scopes, "What it may do; may be given several times");
+  fresh->add_option("--expires", options->expires, "When it ends, such as 2027-01-31");
+  fresh->footer(
+      "Exit codes: 0 printed, 1 no randomness, 2 wrong usage.\n"
+      "Example: merlon key new --owner billing --scope orders.read --expires 2027-01-31");
+  fresh->callback([options, &exit_code] { exit_code = make_key(*options); });
+}
+
+}  // namespace merlon::cli

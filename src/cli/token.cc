@@ -1,0 +1,183 @@
+#include "cli/token.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+
+#include "base/escape.h"
+#include "cli/diagnostics_output.h"
+#include "gateway/load.h"
+#include "identity/date.h"
+#include "identity/provider.h"
+
+namespace merlon::cli {
+namespace {
+
+constexpr std::size_t kShownBytesMax = 200;
+
+struct Options {
+  std::string config;
+  std::string identity;
+};
+
+/// Standard input without the line end; what is longer than any token is cut where it is too long.
+std::string read_token() {
+  std::string text(identity::kTokenBytesMax + 2, '\0');
+  std::size_t size = 0;
+  while (size < text.size()) {
+    const ssize_t n = ::read(STDIN_FILENO, text.data() + size, text.size() - size);
+    if (n <= 0) break;
+    size += static_cast<std::size_t>(n);
+  }
+  text.resize(size);
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+  return text;
+}
+
+std::string shown(std::string_view text) {
+  std::string out = "\"";
+  append_json_escaped(out, text, kShownBytesMax);
+  return out + "\"";
+}
+
+void put(std::string& out, std::string_view name, std::string_view value) {
+  fmt::format_to(std::back_inserter(out), "  {:<12} {}\n", name, value);
+}
+
+void put_date(std::string& out, std::string_view name, identity::JsonValue value,
+              identity::TokenTime now) {
+  const auto seconds = value.integer();
+  constexpr identity::TokenTime kShowable = identity::TokenTime{1} << 40U;
+  if (!seconds.has_value() || *seconds < 0 || *seconds > kShowable) {
+    put(out, name, "not a whole number of seconds");
+    return;
+  }
+  put(out, name,
+      fmt::format("{} ({} {} s)", identity::format_date(*seconds), *seconds >= now ? "in" : "ago",
+                  *seconds >= now ? *seconds - now : now - *seconds));
+}
+
+/// Claims that say how a token is judged. Others may be personal: only their names are shown.
+void put_claims(std::string& out, identity::JsonValue claims, identity::TokenTime now) {
+  std::string others;
+  for (identity::JsonValue one = claims.first(); one; one = one.next()) {
+    const std::string_view name = one.name();
+    if (name == "exp" || name == "nbf" || name == "iat") {
+      put_date(out, name, one, now);
+    } else if ((name == "iss" || name == "aud" || name == "scope") &&
+               one.is(identity::JsonKind::kString)) {
+      put(out, name, shown(one.text()));
+    } else if (name == "aud") {
+      for (identity::JsonValue item = one.first(); item; item = item.next()) {
+        put(out, name, shown(item.text()));
+      }
+    } else {
+      others += (others.empty() ? "" : ", ") + shown(name);
+    }
+  }
+  if (!others.empty()) put(out, "also has", others);
+}
+
+/// What the token says of itself, proven or not.
+std::string describe(identity::TokenReader& reader, std::string_view token,
+                     identity::TokenTime now) {
+  std::string out = "What the token says, which proves nothing:\n";
+  const auto head = reader.read_head(token);
+  if (!head) {
+    put(out, "unreadable", head.error().what);
+    return out;
+  }
+  put(out, "alg", identity::name_of(head->algorithm));
+  if (head->has_kid) put(out, "kid", shown(head->kid));
+  if (!head->type.empty()) put(out, "typ", shown(head->type));
+  const auto claims = reader.read_claims(*head);
+  if (!claims) {
+    put(out, "unreadable", claims.error().what);
+    return out;
+  }
+  put_claims(out, *claims, now);
+  return out;
+}
+
+/// The provider to judge by: the named one, or the only one that takes tokens.
+const identity::ProviderConfig* choose(const gateway::Config& config, std::string& name) {
+  const identity::ProviderConfig* found = nullptr;
+  std::string found_name;
+  for (const auto& [key, provider] : config.identity) {
+    if (!provider.issuer.has_value() || (!name.empty() && key != name)) continue;
+    if (found != nullptr) return nullptr;
+    found = &provider;
+    found_name = key;
+  }
+  name = found_name;
+  return found;
+}
+
+int judge(Options options, std::string_view token, std::string& out) {
+  const SystemClock clock;
+  const auto broker = io::make_local_broker();
+  gateway::LoadResult loaded =
+      gateway::load_plan(options.config, *broker, clock.wall_now(), config::ExpiryMode::kWarn);
+  if (loaded.plan == nullptr) {
+    fmt::print(stderr, "{}", loaded.diagnostics.render());
+    return 2;
+  }
+  const identity::ProviderConfig* from = choose(loaded.config, options.identity);
+  if (from == nullptr) {
+    fmt::print(stderr, "merlon: say with --identity which issuer of the configuration is meant\n");
+    return 2;
+  }
+  Diagnostics problems;
+  const auto provider = identity::Provider::load(options.identity, *from, {}, *broker, problems);
+  if (provider == nullptr) {
+    fmt::print(stderr, "{}", problems.render());
+    return 2;
+  }
+  identity::ThreadState thread(1);
+  const auto identity =
+      provider->authenticate_token(token, thread, identity::token_time(clock.wall_now()));
+  if (identity) {
+    out += fmt::format("{} accepts it.\n", options.identity);
+    return 0;
+  }
+  out += fmt::format("{} refuses it: {} ({}).\n", options.identity, identity.error().what,
+                     rule_name(identity.error().code));
+  return 1;
+}
+
+int inspect(const Options& options) {
+  const SystemClock clock;
+  const std::string token = read_token();
+  identity::TokenReader reader;
+  std::string out = describe(reader, token, identity::token_time(clock.wall_now()));
+  const int code = options.config.empty() ? 0 : judge(options, token, out);
+  print(out);
+  return code;
+}
+
+}  // namespace
+
+void add_token_command(CLI::App& app, int& exit_code) {
+  CLI::App* command = app.add_subcommand("token", "Access tokens");
+  command->require_subcommand(1);
+  CLI::App* inspect_command = command->add_subcommand(
+      "inspect",
+      "Reads a token from standard input and says why it would be accepted or refused. Prints "
+      "neither the token nor its signature, nor the values of claims that may be personal");
+  auto options = std::make_shared<Options>();
+  inspect_command->add_option("-c,--config", options->config,
+                              "Judge it by an issuer of this configuration");
+  inspect_command
+      ->add_option("--identity", options->identity,
+                   "Which one, by its name under `identity`; not needed when there is one")
+      ->needs("--config");
+  inspect_command->footer(
+      "Exit codes: 0 accepted, or only read; 1 refused, 2 wrong usage or configuration.\n"
+      "Example: merlon token inspect -c merlon.yaml < token.txt");
+  inspect_command->callback([options, &exit_code] { exit_code = inspect(*options); });
+}
+
+}  // namespace merlon::cli

@@ -1,0 +1,142 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/ascii.h"
+#include "config/shown.h"
+#include "gateway/compile_parts.h"
+#include "policy/authenticate.h"
+#include "policy/authorize.h"
+
+namespace merlon::gateway {
+namespace {
+
+using config::shown;
+using policy::AuthConfig;
+using policy::claim_pointer;
+
+struct OwnClaim {
+  std::string_view name;
+  IdentityField::Source source;
+};
+/// What every identity has, whatever proved it.
+constexpr OwnClaim kOwnClaims[] = {
+    {"sub", IdentityField::Source::kSubject},
+    {"client_id", IdentityField::Source::kClientId},
+    {"scope", IdentityField::Source::kScopes},
+};
+
+const OwnClaim* own_claim(std::string_view name) {
+  const auto* found = std::ranges::find(kOwnClaims, name, &OwnClaim::name);
+  return found == std::end(kOwnClaims) ? nullptr : found;
+}
+
+/// The claims that routes ask of a provider, as sorted JSON Pointers.
+std::vector<std::string> claims_asked(const Config& config, std::string_view provider) {
+  std::set<std::string> pointers;
+  for (const RouteConfig& route : config.routes) {
+    const auto* named = route.auth.provider();
+    if (named == nullptr || **named != provider) continue;
+    for (const auto& [claim, values] : route.auth.claims) pointers.insert(claim_pointer(claim));
+    for (const auto& claim : route.forward.identity) {
+      if (own_claim(*claim) == nullptr) pointers.insert(claim_pointer(*claim));
+    }
+  }
+  return {pointers.begin(), pointers.end()};
+}
+
+/// "tenant_id" as "X-Merlon-Identity-Tenant-Id".
+std::string field_name_for(std::string_view claim) {
+  std::string name = "X-Merlon-Identity-";
+  bool begins = true;
+  for (const char c : claim) {
+    const char out = c == '_' ? '-' : ascii::lower(c);
+    name += begins && out >= 'a' && out <= 'z' ? static_cast<char>(out - ('a' - 'A')) : out;
+    begins = out == '-';
+  }
+  return name;
+}
+
+void compile_forward(const RouteConfig& config, const identity::Provider& provider, Route& route,
+                     CompileContext& context) {
+  std::set<std::string> seen;
+  for (const Located<std::string>& claim : config.forward.identity) {
+    IdentityField field{.name = field_name_for(*claim)};
+    if (!seen.insert(field.name).second) {
+      context.reader.error(claim.at, fmt::format("{} is set twice", field.name));
+    }
+    if (const OwnClaim* own = own_claim(*claim)) {
+      field.source = own->source;
+    } else if (provider.takes_tokens()) {
+      field.claim = provider.claim_number(claim_pointer(*claim));
+    } else {
+      context.reader.error(claim.at, "API keys have `sub`, `client_id` and `scope` only");
+    }
+    route.identity_fields.push_back(std::move(field));
+  }
+}
+
+}  // namespace
+
+Providers compile_providers(const Config& config, CompileContext& context) {
+  const config::Reader::Step step(context.reader, "identity");
+  Providers providers;
+  for (const auto& [name, from] : config.identity) {
+    const config::Reader::Step here(context.reader, name);
+    const bool used = std::ranges::any_of(config.routes, [&](const RouteConfig& route) {
+      const auto* named = route.auth.provider();
+      return named != nullptr && **named == name;
+    });
+    if (!used) {
+      context.reader.error(from.at, fmt::format("no route asks for {}", shown(name)),
+                           "remove it, or name it in the `auth` of a route");
+      continue;
+    }
+    providers[name] = identity::Provider::load(name, from, claims_asked(config, name),
+                                               context.broker, context.reader.diagnostics());
+  }
+  return providers;
+}
+
+void compile_auth(const RouteConfig& config, const Providers& providers, Route& route,
+                  CompileContext& context) {
+  const AuthConfig& auth = config.auth;
+  const auto* named = auth.provider();
+  if (named == nullptr) {
+    if (!config.forward.identity.empty()) {
+      context.reader.error(config.forward.identity.front().at,
+                           "nobody is known on this route: `auth` asks for nothing");
+    }
+    return;
+  }
+  const auto found = providers.find(**named);
+  if (found == providers.end()) {
+    const config::Node* all = context.root.find("identity");
+    if (all != nullptr && all->find(**named) != nullptr) return;  // it could not be read
+    context.reader.error(named->at,
+                         fmt::format("nothing under `identity` is named {}", shown(**named)));
+    return;
+  }
+  if (found->second == nullptr) return;
+  const identity::Provider& provider = *found->second;
+  if (provider.takes_tokens() != auth.jwt.has_value()) {
+    context.reader.error(named->at, provider.takes_tokens()
+                                        ? "this is an issuer of tokens: name it as `jwt`"
+                                        : "these are API keys: name them as `api_key`");
+    return;
+  }
+  if (config.forward.authorization && !provider.takes_tokens()) {
+    context.reader.error(config.forward.at,
+                         "this route is for API keys, which never go on to the upstream");
+  }
+  route.provider = provider.name();
+  route.credential_field = provider.header();
+  route.policies.push_back(std::make_unique<policy::Authenticate>(found->second, named->at));
+  if (!auth.scopes.empty() || !auth.claims.empty()) {
+    route.policies.push_back(std::make_unique<policy::Authorize>(auth, provider));
+  }
+  compile_forward(config, provider, route, context);
+}
+
+}  // namespace merlon::gateway

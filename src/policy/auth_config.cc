@@ -1,0 +1,99 @@
+#include "policy/auth_config.h"
+
+#include <set>
+
+namespace merlon::policy {
+namespace {
+
+using config::Object;
+using config::Reader;
+using config::Type;
+
+constexpr std::size_t kScopesMax = 32;
+constexpr std::size_t kClaimsMax = 16;
+constexpr std::size_t kClaimValuesMax = 64;
+
+Type<std::string> scope() {
+  return config::where<std::string>(config::text(1, 256), [](const std::string& text) {
+    for (const char c : text) {
+      // RFC 6749 §3.3
+      if (c <= 0x20 || c > 0x7e || c == '"' || c == '\\') {
+        return "a scope is printable ASCII without space, quote and backslash";
+      }
+    }
+    return "";
+  });
+}
+
+Type<std::string> claim_name() {
+  return config::where<std::string>(config::text(1, 256), [](const std::string& text) {
+    for (std::size_t i = 0; text[0] == '/' && i < text.size(); ++i) {
+      const bool escape = i + 1 < text.size() && (text[i + 1] == '0' || text[i + 1] == '1');
+      if (text[i] == '~' && !escape) return "in a JSON Pointer `~` is written `~0`, `/` is `~1`";
+    }
+    return "";
+  });
+}
+
+void check_auth(const AuthConfig& auth, Reader& reader) {
+  if (auth.jwt.has_value() && auth.api_key.has_value()) {
+    reader.error(auth.api_key->at, "one kind of credentials is enough: `jwt` or `api_key`");
+  }
+  if (auth.provider() == nullptr) {
+    reader.error(auth.at, "`auth` asks for nothing", "a public route says `auth: none`");
+  }
+  if (auth.api_key.has_value() && !auth.claims.empty()) {
+    reader.error(auth.claims.begin()->second.front().at, "API keys have no claims",
+                 "ask for `scopes`");
+  }
+  std::set<std::string_view> seen;
+  for (const auto& one : auth.scopes) {
+    if (!seen.insert(*one).second) reader.error(one.at, "this scope is listed twice");
+  }
+}
+
+}  // namespace
+
+const Object<AuthConfig>& auth_schema() {
+  static const auto schema =
+      Object<AuthConfig>("auth",
+                         "Who may use a route. Without credentials, or with wrong ones, 401; with "
+                         "good ones that do not suffice, 403.")
+          .field("jwt", &AuthConfig::jwt, config::name(),
+                 "An issuer under `identity`: a token of it in `Authorization: Bearer`.")
+          .field("api_key", &AuthConfig::api_key, config::name(),
+                 "API keys under `identity`: one of them in the field that it names.")
+          .field("scopes", &AuthConfig::scopes,
+                 config::list_of(config::located(scope()), 1, kScopesMax),
+                 "Scopes that the caller must have, all of them.")
+          .field("claims", &AuthConfig::claims,
+                 config::map_of(
+                     claim_name(),
+                     config::one_or_list(config::located(config::text(1, 512)), 1, kClaimValuesMax),
+                     1, kClaimsMax),
+                 "Claims that the token must have, each with one of the values. A name, or for "
+                 "nested ones a JSON Pointer such as `/realm_access/roles`. Of a claim that is a "
+                 "list, one item must be among the values.")
+          .later("introspect", "authentication by introspected token")
+          .later("client_cert", "authentication by client certificate")
+          .mark(&AuthConfig::at)
+          .check(check_auth);
+  return schema;
+}
+
+std::string claim_pointer(std::string_view name) {
+  if (name.starts_with('/')) return std::string(name);
+  std::string pointer = "/";
+  for (const char c : name) {
+    if (c == '~') {
+      pointer += "~0";
+    } else if (c == '/') {
+      pointer += "~1";
+    } else {
+      pointer += c;
+    }
+  }
+  return pointer;
+}
+
+}  // namespace merlon::policy

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/schema.h"
+
+/// The keys under a route's `auth`.
+namespace merlon::policy {
+
+using config::Located;
+
+struct AuthConfig {
+  bool none = false;                            ///< `auth: none`: everyone
+  std::optional<Located<std::string>> jwt;      ///< a name under `identity`
+  std::optional<Located<std::string>> api_key;  ///< a name under `identity`
+  std::vector<Located<std::string>> scopes;     ///< all of them
+  /// Claims by name or JSON Pointer; each must have one of the values.
+  std::map<std::string, std::vector<Located<std::string>>, std::less<>> claims;
+  Mark at;
+
+  /// The name under `identity` that is used; nullptr when none is.
+  [[nodiscard]] const Located<std::string>* provider() const noexcept {
+    if (jwt.has_value()) return &*jwt;
+    return api_key.has_value() ? &*api_key : nullptr;
+  }
+};
+
+[[nodiscard]] const config::Object<AuthConfig>& auth_schema();
+
+/// The JSON Pointer of a claim as routes name it: its name, or a pointer itself.
+[[nodiscard]] std::string claim_pointer(std::string_view name);
+
+}  // namespace merlon::policy
