@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <set>
 
@@ -51,6 +52,7 @@ class Auditor {
 
   void path(const std::string& given) {
     out_.inputs.push_back(given);
+    if (given == "-") return standard_input();
     struct stat about{};
     if (::stat(given.c_str(), &about) != 0) {
       out_.gaps.push_back({{}, given, "no such file or folder, or it cannot be reached"});
@@ -69,6 +71,24 @@ class Auditor {
   }
 
  private:
+  void standard_input() {
+    auto source = std::make_shared<Source>();
+    source->path = "<stdin>";
+    char block[16384];
+    std::size_t got = 0;
+    while ((got = std::fread(block, 1, sizeof block, stdin)) > 0) {
+      source->text.append(block, got);
+      if (source->text.size() > options_.file_bytes_max) {
+        return refused("<stdin>",
+                       fmt::format("it has more than {} bytes", options_.file_bytes_max));
+      }
+    }
+    if (source->text.find('\0') != std::string::npos) {
+      return refused("<stdin>", "it is not a text file");
+    }
+    one(source, {}, false, true);
+  }
+
   static std::string parent_of(const std::string& path) {
     const fs::path parent = fs::path(path).parent_path();
     return parent.empty() ? "." : parent.string();

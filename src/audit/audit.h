@@ -11,8 +11,8 @@ namespace merlon::audit {
 
 /// How an audit is made. The bounds keep memory and time finite on hostile input.
 struct Options {
-  Kind kind = Kind::kUnknown;            ///< kUnknown: found out per input
-  bool strict = false;                   ///< the profile that also asks for 256-bit AEAD (TLS-19)
+  Kind kind = Kind::kUnknown;  ///< kUnknown: found out per input
+  bool strict = false;         ///< also asks for 256-bit AEAD (TLS-19) and authentication (JWT-01)
   std::vector<std::string> only_rules;   ///< ids or slugs; empty: all
   std::string baseline_path;             ///< findings listed there are marked, not counted
   std::vector<std::string> allow_roots;  ///< folders outside of the inputs that includes may reach
@@ -25,9 +25,9 @@ struct Options {
   std::uint32_t findings_max = 10'000;
 };
 
-/// Reads `paths` (files or folders) and judges them by every rule. Executes nothing, follows no
-/// symbolic link out of the given trees, throws nothing on any input: what cannot be read becomes
-/// a gap and a CFG-01 finding. Not for the request path.
+/// Reads `paths` (files or folders; "-" is standard input) and judges them by every rule. Executes
+/// nothing, follows no symbolic link out of the given trees, throws nothing on any input: what
+/// cannot be read becomes a gap and a CFG-01 finding. Not for the request path.
 [[nodiscard]] AuditResult audit(const std::vector<std::string>& paths, const Options& options = {});
 
 /// The same for one text in memory (tests, fuzzing, standard input); `path` names it in findings.

@@ -142,7 +142,7 @@ void add_audit_command(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand(
       "audit", "Finds misconfiguration in nginx, Envoy and Merlon configuration");
-  command->add_option("PATH", arguments->paths, "Files or folders to read");
+  command->add_option("PATH", arguments->paths, "Files or folders to read; - is standard input");
   command->add_option("--kind", arguments->kind, "nginx, envoy or merlon; found out otherwise");
   command
       ->add_option("--format", arguments->format,
@@ -162,7 +162,8 @@ void add_audit_command(CLI::App& app, int& exit_code) {
                     "Print a baseline of what is found now");
   command->add_option("--allow-root", arguments->allow_roots,
                       "A further folder that includes may reach");
-  command->add_flag("--strict", arguments->strict, "Ask for 256-bit ciphers too");
+  command->add_flag("--strict", arguments->strict,
+                    "Ask for 256-bit ciphers and for authentication too");
   command->footer(
       "Exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong usage, 3 something could not "
       "be read.\nExample: merlon audit /etc/nginx --fail-on medium");

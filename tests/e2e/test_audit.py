@@ -1,0 +1,115 @@
+"""The auditor's command line: what scripts, hooks and pipelines rely on."""
+
+import json
+import pathlib
+import re
+import subprocess
+import xml.etree.ElementTree
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CLEAN = "server {\n    listen 127.0.0.1:8080;\n    return 404;\n}\n"
+OPEN_ALIAS = "server {\n    listen 127.0.0.1:8080;\n    location /s { alias /srv/s/; }\n}\n"
+OLD_TLS = ("events {}\nhttp {\n    ssl_protocols TLSv1 TLSv1.2;\n    server_tokens on;\n"
+           "    server {\n        listen 443 ssl;\n        return 404;\n    }\n}\n")
+OPEN_ADMIN = ("admin:\n  address:\n    socket_address:\n      address: 0.0.0.0\n      port_value: 9901\n"
+              "static_resources:\n  clusters: []\n")
+
+
+@pytest.fixture
+def merlon(merlon_bin):
+    """Runs `merlon audit` with arguments."""
+
+    def run(*arguments, stdin=None):
+        return subprocess.run([merlon_bin, "audit", *map(str, arguments)], input=stdin,
+                              capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+def written(folder, name, text):
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def test_exit_codes(merlon, tmp_path):
+    assert merlon(written(tmp_path, "clean.conf", CLEAN)).returncode == 0
+    bad = written(tmp_path, "alias.conf", OPEN_ALIAS)
+    assert merlon(bad).returncode == 1
+    assert merlon(bad, "--only", "INF-01").returncode == 0
+    assert merlon().returncode == 2
+    assert merlon(bad, "--format", "paper").returncode == 2
+    assert merlon(bad, "--only", "NO-99").returncode == 2
+    assert merlon(tmp_path / "absent.conf").returncode == 3
+    broken = written(tmp_path, "broken.conf", CLEAN + "server {\n")
+    assert merlon(broken).returncode == 3
+
+
+@pytest.mark.parametrize("kind, text, rule", [("nginx", OPEN_ALIAS, "PTH-01"), ("envoy", OPEN_ADMIN, "EXP-01")])
+def test_standard_input(merlon, kind, text, rule):
+    found = merlon("-", "--format", "lines", stdin=text)
+    assert found.returncode == 1
+    assert re.search(rf"^<stdin>:\d+:\d+: critical {rule} ", found.stdout, re.M)
+    assert merlon("--kind", kind, "-", stdin=text).returncode == 1
+
+
+def test_formats_are_what_they_claim(merlon, tmp_path):
+    path = written(tmp_path, "alias.conf", OPEN_ALIAS)
+    report = json.loads(merlon(path, "--format", "json").stdout)
+    assert any(finding["rule"] == "PTH-01" for finding in report["findings"])
+    sarif = json.loads(merlon(path, "--format", "sarif").stdout)
+    assert sarif["version"] == "2.1.0"
+    assert "PTH-01" in {result["ruleId"] for result in sarif["runs"][0]["results"]}
+    xml.etree.ElementTree.fromstring(merlon(path, "--format", "junit").stdout)
+    page = merlon(path, "--format", "html").stdout
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    assert not re.search(r"(src|href)=\"https?:", page), "the page must need nothing else"
+
+
+@pytest.mark.parametrize("name, text, rules", [("nginx.conf", OLD_TLS, "TLS-01,INF-01"), ("envoy.yaml", OPEN_ADMIN, "EXP-01")])
+def test_the_patch_applies_and_mends(merlon, tmp_path, name, text, rules):
+    path = written(tmp_path, name, text)
+    assert merlon(path, "--only", rules, "--fail-on", "low").returncode == 1
+    patch = merlon(path, "--only", rules, "--fix").stdout
+    subprocess.run(["patch", "-p0", "-s"], input=patch, text=True, check=True, cwd="/")
+    after = merlon(path, "--only", rules, "--fail-on", "low")
+    assert after.returncode == 0, after.stdout
+
+
+def test_a_baseline_lets_old_findings_pass(merlon, tmp_path):
+    path = written(tmp_path, "alias.conf", OPEN_ALIAS)
+    baseline = written(tmp_path, "baseline", merlon(path, "--write-baseline").stdout)
+    assert merlon(path, "--baseline", baseline).returncode == 0
+    written(tmp_path, "alias.conf", OPEN_ALIAS.replace("/s {", "/t {"))
+    assert merlon(path, "--baseline", baseline).returncode == 1
+
+
+def test_every_rule_explains_itself(merlon):
+    ids = re.findall(r"^([A-Z]{3}-\d\d) ", merlon("--rules").stdout, re.M)
+    assert len(ids) > 150
+    for rule in ids[::10]:
+        explained = merlon("--rule", rule)
+        assert explained.returncode == 0 and "what to do" in explained.stdout, rule
+
+
+def test_hooks_and_examples_use_options_that_exist(merlon, tmp_path):
+    """The commands that the project tells people to run."""
+    texts = [(ROOT / ".pre-commit-hooks.yaml").read_text()]
+    texts += [path.read_text() for path in sorted((ROOT / "examples" / "audit").iterdir())]
+    commands = [line for text in texts for line in re.findall(r"merlon audit ([^\n>|]*)", text) if "--" in line]
+    assert len(commands) >= 4
+    path = written(tmp_path, "alias.conf", OPEN_ALIAS)
+    for command in commands:
+        words = [word for word in command.split() if not word.endswith("/")]
+        wanted = 3 if "envoy" in words else 1  # an nginx file read as Envoy's cannot be read
+        assert merlon(*words, path).returncode == wanted, command
+
+
+@pytest.mark.parametrize("path, hook", [
+    ("etc/nginx/nginx.conf", "nginx"), ("nginx/sites-enabled/shop", "nginx"), ("conf.d/api.conf", "nginx"),
+    ("deploy/envoy.yaml", "envoy"), ("front-envoy.yml", "envoy"), ("src/main.cc", ""), ("values.yaml", "")])
+def test_hooks_take_the_files_that_are_theirs(path, hook):
+    patterns = re.findall(r"id: merlon-audit-(\w+).*?files: (\S+)", (ROOT / ".pre-commit-hooks.yaml").read_text(), re.S)
+    assert [kind for kind, pattern in patterns if re.search(pattern, path)] == ([hook] if hook else [])
