@@ -56,8 +56,8 @@ void run_families(std::span<const Family> families, Inspection& inspection) {
   note_judged(inspection.out, ids_of(families));
 }
 
-/// Gives the findings from `first` on the catalogue's remedy in the words of `kind`, where they have
-/// none of their own and the catalogue has such words.
+/// Gives the findings from `first` on the catalogue's remedy in the words of `kind`, where they
+/// have none of their own and the catalogue has such words.
 void fill_remedies(AuditResult& out, std::size_t first, Kind kind);
 
 /// Seconds since 1970 UTC as of which an audit judges: the option, or now.

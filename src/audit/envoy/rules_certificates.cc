@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "audit/certificate.h"
+#include "audit/certificate_verdict.h"
 #include "audit/envoy/rules.h"
 #include "base/ascii.h"
 
@@ -65,76 +65,14 @@ std::vector<Loaded> load(Inspection& in) {
   return out;
 }
 
-void check_dates(Inspection& in, const Loaded& one) {
-  const Certificate& leaf = one.chain.front();
-  const std::int64_t left = leaf.not_after - in.now;
-  const std::int64_t life = leaf.not_after - leaf.not_before;
-  std::string what;
-  Level level = Level::kCritical;
-  if (leaf.not_before > in.now) {
-    what = "the certificate is not valid yet";
-  } else if (left < 0) {
-    what = fmt::format("the certificate expired {} days ago", -left / kDay);
-  } else if (left < 7 * kDay && left < life / 3) {
-    level = Level::kHigh;
-    what = fmt::format("the certificate expires in {} days", left / kDay);
-  } else if (left < std::min(30 * kDay, life / 3)) {
-    level = Level::kMedium;
-    what = fmt::format("the certificate expires in {} days", left / kDay);
-  }
-  if (!what.empty()) in.report("CRT-01", level, one.at(), std::move(what));
-}
-
-/// A wildcard stands for exactly one label (RFC 6125 §6.4.3).
-bool covers(std::string_view pattern, std::string_view name) {
-  if (!pattern.starts_with("*.") || name.starts_with("*.")) return ascii::iequals(pattern, name);
-  const std::size_t dot = name.find('.');
-  return dot != std::string_view::npos && ascii::iequals(pattern.substr(1), name.substr(dot));
-}
-
 void check_names(Inspection& in, const Loaded& one) {
   if (one.user == nullptr) return;
-  const std::vector<std::string>& have = one.chain.front().names;
-  std::vector<std::string> missing;
-  for (const Node& node : one.user->match.list("server_names")) {
-    const std::string_view name = node.text();
-    const bool covered =
-        std::ranges::any_of(have, [&](const std::string& p) { return covers(p, name); });
-    if (!covered) missing.emplace_back(name);
-  }
-  if (missing.empty()) return;
-  in.report("CRT-02", Level::kHigh, one.at(),
-            fmt::format("the certificate is not for {}: it names {}", join_some(missing),
-                        have.empty() ? "nothing" : join_some(have)));
-}
-
-void check_strength(Inspection& in, const Loaded& one) {
+  std::vector<std::string_view> served;
+  for (const Node& node : one.user->match.list("server_names")) served.push_back(node.text());
   const Certificate& leaf = one.chain.front();
-  std::string what;
-  if (leaf.key_type == "RSA" && leaf.key_bits < 2048) {
-    what = fmt::format("the RSA key has {} bits: expected 2048 or more", leaf.key_bits);
-  } else if (leaf.key_type == "EC" && leaf.key_bits < 224) {
-    what = fmt::format("the EC key has {} bits: expected 256", leaf.key_bits);
-  } else if (!leaf.self_signed &&
-             (leaf.signature_digest == "sha1" || leaf.signature_digest == "md5")) {
-    what = fmt::format("it is signed over {}: expected SHA-256", leaf.signature_digest);
-  }
-  if (!what.empty()) in.report("CRT-03", Level::kHigh, one.at(), std::move(what));
-}
-
-void check_chain(Inspection& in, const Loaded& one) {
-  for (std::size_t i = 1; i < one.chain.size(); ++i) {
-    if (issued_by(one.text, i - 1, i)) continue;
-    in.report("CRT-04", Level::kMedium, one.at(),
-              fmt::format("certificate {} of the file did not sign certificate {}: expected the "
-                          "server's first, then each issuer",
-                          i + 1, i));
-    return;
-  }
-  if (one.chain.size() > 1 && one.chain.back().self_signed) {
-    in.report("CRT-04", Level::kInfo, one.at(),
-              "the root is sent along: clients have it, or do not believe it");
-  }
+  const auto missing = names_not_covered(leaf, served);
+  if (missing.empty()) return;
+  in.report("CRT-02", Level::kHigh, one.at(), not_covered_text(leaf, missing));
 }
 
 void check_issuer(Inspection& in, const Loaded& one) {
@@ -168,10 +106,10 @@ void check_all(Inspection& in) {
     in.out.certificates.push_back({one.at(), one.path, leaf.subject, leaf.issuer, leaf.names,
                                    fmt::format("{} {}", leaf.key_type, leaf.key_bits),
                                    leaf.not_before, leaf.not_after});
-    check_dates(in, one);
+    for (CertificateVerdict& verdict : judge_certificate(one.text, one.chain, in.now)) {
+      in.report(verdict.rule, verdict.level, one.at(), std::move(verdict.what));
+    }
     check_names(in, one);
-    check_strength(in, one);
-    check_chain(in, one);
     check_issuer(in, one);
     check_pair(in, one);
   }

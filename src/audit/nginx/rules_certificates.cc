@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <map>
 
-#include "audit/certificate.h"
+#include "audit/certificate_verdict.h"
 #include "audit/nginx/rules.h"
 #include "base/ascii.h"
 
@@ -65,94 +65,32 @@ void list_certificates(Inspection& in) {
   }
 }
 
-void check_dates(Inspection& in) {
+/// Names that stand for themselves: a certificate can be asked whether it has them.
+std::vector<std::string_view> concrete_names(const Server& server) {
+  std::vector<std::string_view> out;
+  for (const std::string_view name : server.names) {
+    const bool concrete = !name.empty() && name != "_" && !name.starts_with('~') &&
+                          name.find('*') == std::string_view::npos && !name.starts_with('.') &&
+                          name.find('.') != std::string_view::npos;
+    if (concrete) out.push_back(name);
+  }
+  return out;
+}
+
+void check_certificates(Inspection& in) {
   list_certificates(in);
   for (const Loaded& one : load(in)) {
-    const Certificate& leaf = one.chain.front();
-    const std::int64_t left = leaf.not_after - in.now;
-    const std::int64_t life = leaf.not_after - leaf.not_before;
-    std::string what;
-    Level level = Level::kCritical;
-    if (leaf.not_before > in.now) {
-      what = "the certificate is not valid yet";
-    } else if (left < 0) {
-      what = fmt::format("the certificate expired {} days ago", -left / kDay);
-    } else if (left < 7 * kDay && left < life / 3) {
-      level = Level::kHigh;
-      what = fmt::format("the certificate expires in {} days", left / kDay);
-    } else if (left < std::min(30 * kDay, life / 3)) {
-      level = Level::kMedium;
-      what = fmt::format("the certificate expires in {} days", left / kDay);
+    for (CertificateVerdict& verdict : judge_certificate(one.text, one.chain, in.now)) {
+      in.report(verdict.rule, verdict.level, *one.at, std::move(verdict.what))
+          .affected.push_back(one.servers.front()->label());
     }
-    if (what.empty()) continue;
-    in.report("CRT-01", level, *one.at, std::move(what))
-        .affected.push_back(one.servers.front()->label());
-  }
-}
-
-/// A wildcard stands for exactly one label (RFC 6125 §6.4.3).
-bool covers(std::string_view pattern, std::string_view name) {
-  if (!pattern.starts_with("*.")) return ascii::iequals(pattern, name);
-  const std::size_t dot = name.find('.');
-  return dot != std::string_view::npos && ascii::iequals(pattern.substr(1), name.substr(dot));
-}
-
-void check_names(Inspection& in) {
-  for (const Loaded& one : load(in)) {
-    const std::vector<std::string>& have = one.chain.front().names;
+    const Certificate& leaf = one.chain.front();
     for (const Server* server : one.servers) {
-      std::vector<std::string> missing;
-      for (const std::string_view name : server->names) {
-        const bool concrete = !name.empty() && name != "_" && !name.starts_with('~') &&
-                              name.find('*') == std::string_view::npos && !name.starts_with('.') &&
-                              name.find('.') != std::string_view::npos;
-        if (!concrete) continue;
-        const bool covered = std::ranges::any_of(
-            have, [&](const std::string& pattern) { return covers(pattern, name); });
-        if (!covered) missing.emplace_back(name);
-      }
+      const auto missing = names_not_covered(leaf, concrete_names(*server));
       if (missing.empty()) continue;
-      in.report("CRT-02", Level::kHigh, *one.at,
-                fmt::format("the certificate is not for {}: it names {}", join_some(missing),
-                            have.empty() ? "nothing" : join_some(have)))
+      in.report("CRT-02", Level::kHigh, *one.at, not_covered_text(leaf, missing))
           .affected.push_back(server->label());
     }
-  }
-}
-
-void check_strength(Inspection& in) {
-  for (const Loaded& one : load(in)) {
-    const Certificate& leaf = one.chain.front();
-    std::string what;
-    if (leaf.key_type == "RSA" && leaf.key_bits < 2048) {
-      what = fmt::format("the RSA key has {} bits: expected 2048 or more", leaf.key_bits);
-    } else if (leaf.key_type == "EC" && leaf.key_bits < 224) {
-      what = fmt::format("the EC key has {} bits: expected 256", leaf.key_bits);
-    } else if (!leaf.self_signed &&
-               (leaf.signature_digest == "sha1" || leaf.signature_digest == "md5")) {
-      what = fmt::format("it is signed over {}: expected SHA-256", leaf.signature_digest);
-    }
-    if (what.empty()) continue;
-    in.report("CRT-03", Level::kHigh, *one.at, std::move(what))
-        .affected.push_back(one.servers.front()->label());
-  }
-}
-
-void check_chain(Inspection& in) {
-  for (const Loaded& one : load(in)) {
-    for (std::size_t i = 1; i < one.chain.size(); ++i) {
-      if (issued_by(one.text, i - 1, i)) continue;
-      in.report("CRT-04", Level::kMedium, *one.at,
-                fmt::format("certificate {} of the file did not sign certificate {}: expected the "
-                            "server's first, then each issuer",
-                            i + 1, i))
-          .affected.push_back(one.servers.front()->label());
-      break;
-    }
-    const bool root = one.chain.size() > 1 && one.chain.back().self_signed;
-    if (!root) continue;
-    in.report("CRT-04", Level::kInfo, *one.at,
-              "the root is sent along: clients have it, or do not believe it");
   }
 }
 
@@ -259,9 +197,14 @@ void check_lifetime(Inspection& in) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"CRT-01", check_dates},     {"CRT-02", check_names},       {"CRT-03", check_strength},
-    {"CRT-04", check_chain},     {"CRT-05", check_self_signed}, {"CRT-06", check_pairs},
-    {"CRT-07", check_key_files}, {"CRT-08", check_lifetime},
+    {"CRT-01", check_certificates},
+    {"CRT-02", nullptr},
+    {"CRT-03", nullptr},
+    {"CRT-04", nullptr},
+    {"CRT-05", check_self_signed},
+    {"CRT-06", check_pairs},
+    {"CRT-07", check_key_files},
+    {"CRT-08", check_lifetime},
 };
 
 }  // namespace

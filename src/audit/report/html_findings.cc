@@ -42,6 +42,19 @@ std::size_t next_character(std::string_view text, std::size_t at) {
   return std::min(at, text.size());
 }
 
+/// Text with what stands between two backticks shown as code.
+std::string with_code(std::string_view text) {
+  std::string out = xml(text);
+  for (std::size_t at = out.find('`'); at != std::string::npos; at = out.find('`', at)) {
+    const std::size_t end = out.find('`', at + 1);
+    if (end == std::string::npos) break;
+    const std::string code = "<code>" + out.substr(at + 1, end - at - 1) + "</code>";
+    out.replace(at, end - at + 1, code);
+    at += code.size();
+  }
+  return out;
+}
+
 class FindingsWriter {
  public:
   FindingsWriter(Page& page, const Excerpts& excerpts) : page_(page), excerpts_(excerpts) {}
@@ -56,7 +69,7 @@ class FindingsWriter {
         xml(rule == nullptr ? "" : rule->slug));
     const std::string_view shared = shared_remedy(group);
     if (!shared.empty()) {
-      page_.put("<p class=\"todo\"><b>What to do:</b> {}</p>\n", xml(shared));
+      page_.put("<p class=\"todo\"><b>What to do:</b> {}</p>\n", with_code(shared));
     }
     if (rule != nullptr) mappings(*rule);
     for (const Finding* finding : group.findings) place(*finding, group.worst, shared);
@@ -96,7 +109,7 @@ class FindingsWriter {
     if (!finding.evidence.empty()) fact("Proof", "<code>" + xml(finding.evidence) + "</code>");
     if (!finding.trail.empty()) fact("How it got there", trail_of(finding));
     if (!finding.affected.empty()) fact("Affects", affected_of(finding));
-    if (remedy_of(finding) != shared) fact("Instead", xml(remedy_of(finding)));
+    if (remedy_of(finding) != shared) fact("Instead", with_code(remedy_of(finding)));
     if (finding.confidence != Confidence::kCertain) {
       fact("Confidence", std::string(name(finding.confidence)));
     }
