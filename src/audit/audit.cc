@@ -283,6 +283,12 @@ Kind kind_of_yaml(std::string_view text, const std::vector<std::string_view>& li
 
 Kind detect_kind(std::string_view path, std::string_view text) {
   const std::vector<std::string_view> lines = first_lines(text, 5000);
+  // A word of Envoy's in a comment makes no Envoy configuration of a file full of directives.
+  const bool typed = text.find("type.googleapis.com") != std::string_view::npos ||
+                     text.find("static_resources") != std::string_view::npos;
+  if (!typed && fs::path(path).extension() != ".yaml" && nginx::looks_like_nginx(text)) {
+    return Kind::kNginx;
+  }
   if (const Kind kind = kind_of_yaml(text, lines); kind != Kind::kUnknown) return kind;
   const fs::path file(path);
   const std::string extension = file.extension().string();

@@ -215,6 +215,12 @@ TEST(Kinds, AreToldByTheirContents) {
   EXPECT_EQ(detect_kind("x", ""), Kind::kUnknown);
 }
 
+TEST(Kinds, AreNotMistakenByAWordInAComment) {
+  EXPECT_EQ(detect_kind("sites-available/one", "# virtual_hosts\nserver {\n\tlisten 80;\n}\n"),
+            Kind::kNginx);
+  EXPECT_EQ(detect_kind("lds", "virtual_hosts: []\nname: a\n"), Kind::kEnvoy);
+}
+
 TEST(Kinds, AreNotMistakenByLongMaps) {
   std::string text = "map $uri $x {\n";
   for (int i = 0; i < 100; ++i) text += "  /p" + std::to_string(i) + " q;\n";
