@@ -5,6 +5,7 @@ writing such a function, or choosing one of these, and a line in WORKS.
 """
 
 import json
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from upstream import ANSWER
 
 CONNECTIONS = 64
 FEW, MANY = 64, 10_000
+WARM_LIMIT_S = 60
 SERVED_MIN = 1000  # fewer requests in a window say nothing
 SETTLE_S = 1.5  # what a proxy frees after a connection fell idle, it has freed by then
 CPU = "µs"
@@ -126,17 +128,26 @@ def idle_total(run, peer):
     return _resident_growth_kib(run, peer, MANY, True)[1] / 1024
 
 
+def _await_all(run, connections):
+    """Returns once every connection has had its turn, so that no connecting is in what follows."""
+    begin, until = run.upstream.served(), time.monotonic() + WARM_LIMIT_S
+    while run.upstream.served() - begin < 2 * connections:
+        if time.monotonic() > until:
+            raise BenchError(f"{connections} connections were not all served within {WARM_LIMIT_S} s")
+        time.sleep(0.5)
+
+
 def _cpu_in_window(run, running, connections):
     """CPU per request at so many connections, once all are there; counted by the upstream."""
-    warm_s = 1 + connections // 2000
-    seconds = warm_s + run.seconds + 1
-    process = loads.start(loads.wrk_command(running.url(False) + "/", connections, seconds))
+    limit = WARM_LIMIT_S + run.seconds + 30
+    process = loads.start(loads.wrk_command(running.url(False) + "/", connections, limit))
     try:
-        time.sleep(warm_s)
+        _await_all(run, connections)
         cpu, served = running.child.cpu_seconds(), run.upstream.served()
         time.sleep(run.seconds)
         cpu, served = running.child.cpu_seconds() - cpu, run.upstream.served() - served
     finally:
+        process.send_signal(signal.SIGINT)  # wrk ends early and tells what it has
         text = loads.output_of(process)
     outcome = loads.parse_wrk(text)
     if outcome.broken or outcome.refused or served < SERVED_MIN:
@@ -169,7 +180,11 @@ def dressing(run, peer):
 
 
 def parse_dressing(text):
-    took = {b["name"].split("/")[1].split("/")[0]: b["cpu_time"] for b in json.loads(text)["benchmarks"]}
+    benchmarks = json.loads(text)["benchmarks"]
+    failed = [b["error_message"] for b in benchmarks if b.get("error_occurred")]
+    if failed:
+        raise BenchError(failed[0])
+    took = {b["name"].split("/")[1]: b["cpu_time"] for b in benchmarks}
     return (took["dressed_and_logged"] - took["bare"]) / 1000
 
 

@@ -134,6 +134,11 @@ def test_difference_of_the_in_process_benchmarks():
       {"name": "BM_Answer/bare/process_time", "cpu_time": 250.0, "time_unit": "ns"},
       {"name": "BM_Answer/dressed_and_logged/process_time", "cpu_time": 1250.0, "time_unit": "ns"}]}"""
     assert works.parse_dressing(text) == 1.0
+    failed = """{"benchmarks": [{"name": "BM_Answer/bare/process_time", "cpu_time": 250.0},
+      {"name": "BM_Answer/dressed_and_logged/process_time", "error_occurred": true,
+       "error_message": "the log thread did not keep up", "cpu_time": 0.0}]}"""
+    with pytest.raises(children.BenchError, match="did not keep up"):
+        works.parse_dressing(failed)
 
 
 def test_page_goes_between_the_marks_and_nowhere_else(tmp_path):
