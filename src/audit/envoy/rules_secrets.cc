@@ -17,21 +17,15 @@ void check_default_passwords(Inspection& in) {
     for (const Filter& filter : hcm.filters) {
       if (!filter.is("basic_auth")) continue;
       const Message users = filter.config.message("users");
-      std::string_view text = users.text("inline_string");
-      while (!text.empty()) {
-        const std::size_t end = std::min(text.find('\n'), text.size());
-        const std::string_view line = text.substr(0, end);
-        text.remove_prefix(std::min(end + 1, text.size()));
-        const std::size_t colon = line.find(':');
-        if (colon == std::string_view::npos) continue;
-        const std::string_view user = line.substr(0, colon);
-        if (well_known_password(user, line.substr(colon + 1)).empty()) continue;
-        Finding& finding =
-            in.report("EXP-04", Level::kCritical, users.at("inline_string"),
-                      fmt::format("the password of {} is one that is tried first", user));
-        finding.hide_source = true;
-        finding.affected = labels(hcm);
-      }
+      for_each_password(
+          users.text("inline_string"), [&](std::string_view user, std::string_view field) {
+            if (well_known_password(user, field).empty()) return;
+            Finding& finding =
+                in.report("EXP-04", Level::kCritical, users.at("inline_string"),
+                          fmt::format("the password of {} is one that is tried first", user));
+            finding.hide_source = true;
+            finding.affected = labels(hcm);
+          });
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "audit/nginx/model.h"
+#include "base/ascii.h"
 
 /// The header fields that a scope sends or hands to its upstream.
 namespace merlon::audit::nginx {
@@ -17,6 +18,22 @@ namespace merlon::audit::nginx {
 
 /// The proxy_set_header (or grpc_set_header) in force for `name`; nullptr when there is none.
 [[nodiscard]] const Directive* forwarded_header(const Scope& scope, std::string_view name);
+
+/// Calls `visit` with scope, directive and name of each header or CGI parameter that goes to an
+/// upstream; the name in lower case, with "-" for "_".
+template <class F>
+void each_upstream_header(const Model& model, F&& visit) {
+  for (const Scope& scope : model.scopes) {
+    for (const Name name : {Name("proxy_set_header"), Name("grpc_set_header"),
+                            Name("fastcgi_param"), Name("uwsgi_param")}) {
+      for (const Directive* header : scope.own_all(name)) {
+        std::string field(header->arg(0));
+        for (char& c : field) c = c == '_' ? '-' : ascii::lower(c);
+        visit(scope, *header, std::move(field));
+      }
+    }
+  }
+}
 
 /// Seconds of max-age in a Strict-Transport-Security value; false when it has none.
 bool hsts_max_age(std::string_view value, std::uint64_t& seconds);

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -84,19 +83,6 @@ void run_rules(Inspection& inspection);
 /// it.
 [[nodiscard]] std::string_view named_file(Inspection& in, std::string_view name,
                                           FileReader::Read& keep);
-/// Calls `take` with user and hash of each line of an htpasswd file.
-template <class F>
-void for_each_password(std::string_view text, F&& take) {
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    const std::size_t colon = line.find(':');
-    if (line.starts_with('#') || colon == std::string_view::npos) continue;
-    take(line.substr(0, colon), line.substr(colon + 1));
-  }
-}
-
 /// An edit that replaces `directive` by `text` at its indentation; empty when its lines hold
 /// anything else.
 [[nodiscard]] std::vector<Edit> replace_statement(const Directive& directive, std::string text);

@@ -5,6 +5,7 @@
 
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
+#include "audit/password.h"
 #include "base/ascii.h"
 
 namespace merlon::audit::nginx {

@@ -161,32 +161,25 @@ void check_trusted_proxies(Inspection& in) {
 }
 
 void check_passed_addresses(Inspection& in) {
-  for (const Scope& scope : in.model.scopes) {
-    for (const Name name : {Name("proxy_set_header"), Name("grpc_set_header"),
-                            Name("fastcgi_param"), Name("uwsgi_param")}) {
-      for (const Directive* header : scope.own_all(name)) {
-        std::string field(header->arg(0));
-        std::ranges::transform(field, field.begin(),
-                               [](char c) { return c == '_' ? '-' : ascii::lower(c); });
-        if (field.starts_with("http-")) field.erase(0, 5);
-        const bool address = field == "x-forwarded-for" || field == "x-real-ip" ||
-                             field == "remote-addr" || field == "true-client-ip" ||
-                             field == "x-client-ip";
-        if (!address) continue;
-        const std::string_view value = header->arg(1);
-        const Origin origin = in.variables.origin(value, scope, *header);
-        const bool from_client = origin.source.starts_with("$http_") ||
-                                 origin.source.starts_with("$arg_") ||
-                                 origin.source.starts_with("$cookie_");
-        if (!from_client || trusts_named_proxies(scope)) continue;
-        in.report("XFF-02", Level::kMedium, *header,
-                  fmt::format("the upstream is told the address that the client wrote in {}: "
-                              "expected $remote_addr or $proxy_add_x_forwarded_for",
-                              origin.source))
-            .affected.push_back(in.model.route_of(scope));
-      }
-    }
-  }
+  each_upstream_header(in.model, [&](const Scope& scope, const Directive& at, std::string field) {
+    const Directive* header = &at;
+    if (field.starts_with("http-")) field.erase(0, 5);
+    const bool address = field == "x-forwarded-for" || field == "x-real-ip" ||
+                         field == "remote-addr" || field == "true-client-ip" ||
+                         field == "x-client-ip";
+    if (!address) return;
+    const std::string_view value = header->arg(1);
+    const Origin origin = in.variables.origin(value, scope, *header);
+    const bool from_client = origin.source.starts_with("$http_") ||
+                             origin.source.starts_with("$arg_") ||
+                             origin.source.starts_with("$cookie_");
+    if (!from_client || trusts_named_proxies(scope)) return;
+    in.report("XFF-02", Level::kMedium, *header,
+              fmt::format("the upstream is told the address that the client wrote in {}: "
+                          "expected $remote_addr or $proxy_add_x_forwarded_for",
+                          origin.source))
+        .affected.push_back(in.model.route_of(scope));
+  });
 }
 
 void check_proxy_protocol(Inspection& in) {

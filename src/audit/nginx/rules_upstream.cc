@@ -200,38 +200,31 @@ void report_secret(Inspection& in, const Directive& at, std::string what, std::s
   finding.affected.push_back(std::move(route));
 }
 
-void check_credentials(Inspection& in) {
-  for (const Scope& scope : in.model.scopes) {
-    for (const Name name : {Name("proxy_set_header"), Name("grpc_set_header"),
-                            Name("fastcgi_param"), Name("uwsgi_param")}) {
-      for (const Directive* header : scope.own_all(name)) {
-        std::string field(header->arg(0));
-        std::ranges::transform(field, field.begin(),
-                               [](char c) { return c == '_' ? '-' : ascii::lower(c); });
-        std::string_view value = header->arg(1);
-        const bool authorization = field.ends_with("authorization");
-        if (authorization) {
-          const std::size_t blank = value.find(' ');
-          if (blank == std::string_view::npos) continue;
-          value = value.substr(blank + 1);
-          const bool real = value.size() >= 8 && value.find('$') == std::string_view::npos &&
-                            !is_placeholder(value);
-          if (real)
-            report_secret(in, *header, "a credential for the upstream", in.model.route_of(scope));
-          continue;
-        }
-        const bool secret = field.find("api-key") != std::string::npos ||
-                            field.find("apikey") != std::string::npos ||
-                            field.find("token") != std::string::npos ||
-                            field.find("secret") != std::string::npos ||
-                            field.find("password") != std::string::npos;
-        if (secret && looks_secret(value)) {
-          report_secret(in, *header, fmt::format("the secret of {}", header->arg(0)),
-                        in.model.route_of(scope));
-        }
-      }
+void check_sent_credentials(Inspection& in) {
+  each_upstream_header(in.model, [&](const Scope& scope, const Directive& header,
+                                     const std::string& field) {
+    std::string_view value = header.arg(1);
+    if (field.ends_with("authorization")) {
+      const std::size_t blank = value.find(' ');
+      if (blank == std::string_view::npos) return;
+      value = value.substr(blank + 1);
+      const bool real =
+          value.size() >= 8 && value.find('$') == std::string_view::npos && !is_placeholder(value);
+      if (!real) return;
+      return report_secret(in, header, "a credential for the upstream", in.model.route_of(scope));
     }
-  }
+    const bool secret =
+        field.find("api-key") != std::string::npos || field.find("apikey") != std::string::npos ||
+        field.find("token") != std::string::npos || field.find("secret") != std::string::npos ||
+        field.find("password") != std::string::npos;
+    if (!secret || !looks_secret(value)) return;
+    report_secret(in, header, fmt::format("the secret of {}", header.arg(0)),
+                  in.model.route_of(scope));
+  });
+}
+
+void check_credentials(Inspection& in) {
+  check_sent_credentials(in);
   for (const Directive& map : in.model.tree.directives) {
     if (!map.is("map") || !map.is_block) continue;
     std::string source(map.arg(0));
