@@ -88,6 +88,7 @@ class Compiler {
     compile_upstreams();
     providers_ = compile_providers(config_, context_);
     judge_upstream_names();
+    judge_certificates_asked(config_, names_, context_);
     compile_routes();
     judge_whole();
     return plan_;

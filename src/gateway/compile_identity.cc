@@ -8,6 +8,7 @@
 #include "gateway/compile_parts.h"
 #include "policy/authenticate.h"
 #include "policy/authorize.h"
+#include "policy/client_certificate.h"
 
 namespace merlon::gateway {
 namespace {
@@ -58,7 +59,7 @@ std::string field_name_for(std::string_view claim) {
   return name;
 }
 
-void compile_forward(const RouteConfig& config, const identity::Provider& provider, Route& route,
+void compile_forward(const RouteConfig& config, const identity::Provider* provider, Route& route,
                      CompileContext& context) {
   std::set<std::string> seen;
   for (const Located<std::string>& claim : config.forward.identity) {
@@ -68,16 +69,39 @@ void compile_forward(const RouteConfig& config, const identity::Provider& provid
     }
     if (const OwnClaim* own = own_claim(*claim)) {
       field.source = own->source;
-    } else if (provider.takes_tokens()) {
-      field.claim = provider.claim_number(claim_pointer(*claim));
+    } else if (provider != nullptr && provider->takes_tokens()) {
+      field.claim = provider->claim_number(claim_pointer(*claim));
     } else {
-      context.reader.error(claim.at, "API keys have `sub`, `client_id` and `scope` only");
+      context.reader.error(claim.at,
+                           "only tokens have other claims than `sub`, `client_id` and `scope`");
     }
     route.identity_fields.push_back(std::move(field));
   }
 }
 
+bool asks_for_certificates(const Config& config) {
+  return std::ranges::any_of(config.listeners, [](const ListenerConfig& listener) {
+    return listener.tls.has_value() && listener.tls->client_auth.has_value() &&
+           listener.serves(Served::kApi);
+  });
+}
+
 }  // namespace
+
+void judge_certificates_asked(const Config& config, const RawNames& names,
+                              CompileContext& context) {
+  if (!names.all_listeners_read || asks_for_certificates(config)) return;
+  for (const RouteConfig& route : config.routes) {
+    if (route.auth.client_cert.has_value()) {
+      context.reader.error(route.auth.client_cert->at,
+                           "no listener asks clients for certificates, so nobody gets in",
+                           "give one `client_auth` under its `tls`");
+    } else if (route.forward.client_cert) {
+      context.reader.error(route.forward.at,
+                           "no listener asks clients for certificates: there is none to forward");
+    }
+  }
+}
 
 Providers compile_providers(const Config& config, CompileContext& context) {
   const config::Reader::Step step(context.reader, "identity");
@@ -103,6 +127,14 @@ void compile_auth(const RouteConfig& config, const Providers& providers, Route& 
                   CompileContext& context) {
   const AuthConfig& auth = config.auth;
   const auto* named = auth.provider();
+  if (auth.client_cert.has_value()) {
+    route.policies.push_back(
+        std::make_unique<policy::CertificateCheck>(*auth.client_cert, named == nullptr));
+  }
+  if (named == nullptr && auth.client_cert.has_value()) {
+    compile_forward(config, nullptr, route, context);
+    return;
+  }
   if (named == nullptr) {
     if (!config.forward.identity.empty()) {
       context.reader.error(config.forward.identity.front().at,
@@ -136,7 +168,7 @@ void compile_auth(const RouteConfig& config, const Providers& providers, Route& 
   if (!auth.scopes.empty() || !auth.claims.empty()) {
     route.policies.push_back(std::make_unique<policy::Authorize>(auth, provider));
   }
-  compile_forward(config, provider, route, context);
+  compile_forward(config, &provider, route, context);
 }
 
 }  // namespace merlon::gateway

@@ -210,6 +210,7 @@ CompiledRoute compile_route(const RouteConfig& config, CompileContext& context) 
                                           "the upstream's 5xx bodies reach clients");
   }
   route.forward_authorization = config.forward.authorization;
+  route.forward_client_cert = config.forward.client_cert;
   return result;
 }
 

@@ -97,6 +97,11 @@ ListenerCertificates compile_tls(const ListenerConfig& listener, CompileContext&
   settings.min_version = listener.tls->min_version;
   settings.allow_aes128 =
       granted(context, "tls-aes128", listener.tls->at, "AES-128 suites are offered");
+  if (listener.tls->client_auth.has_value()) {
+    // Never a warning, at a start neither: without its authorities it would let in everybody.
+    settings.client_auth = tls::load_client_auth(*listener.tls->client_auth, context.broker,
+                                                 context.reader.diagnostics());
+  }
   pass_on(findings, true, context);
   result.context = tls::ServerContext::make(settings, result.loaded.pairs, ticket_keys(),
                                             context.reader.diagnostics());

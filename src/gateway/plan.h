@@ -73,6 +73,7 @@ struct Route {
   http::PathOddities waived_oddities;
   bool html_csp_waived = false;        ///< `csp-html`: the upstream's own policy stays on HTML
   bool upstream_error_bodies = false;  ///< `upstream-error-bodies`: 5xx bodies pass
+  bool forward_client_cert = false;    ///< as Client-Cert (RFC 9440)
   bool forward_authorization = false;  ///< the client's Authorization reaches the upstream
 
   [[nodiscard]] bool allows(http::Method method, std::string_view text) const noexcept;

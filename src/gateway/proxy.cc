@@ -8,6 +8,7 @@
 #include "http/ip_text.h"
 #include "http/status.h"
 #include "telemetry/traceparent.h"
+#include "tls/tls_stream.h"
 
 /// Step 12: the request goes to an upstream and its response comes back.
 namespace merlon::gateway {
@@ -76,6 +77,10 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
       http::write_forwarded(t_.reading.client, t_.reading.authority, scheme, own.forwarded);
   if (!forwarded.empty()) fields.add("Forwarded", forwarded, FieldId::kForwarded);
   fields.add("Via", kVia, FieldId::kVia);
+  if (route.forward_client_cert && connection_.tls != nullptr &&
+      connection_.tls->client_certificate() != nullptr) {
+    fields.add("Client-Cert", connection_.tls->client_certificate()->field, FieldId::kClientCert);
+  }
   fields.add("X-Request-Id", t_.id.view(), FieldId::kXRequestId);
   fields.add("traceparent", own.traceparent.view(), FieldId::kTraceparent);
   out.target.path = upstream_path(route, t_.reading.path, t_.path);

@@ -140,6 +140,9 @@ const Object<ForwardConfig>& forward_schema() {
                  "`sub`, `client_id`, `scope`, and of tokens any other. Bytes that are not visible "
                  "ASCII, `%` and `,` are percent-encoded; the items of a list are separated by "
                  "commas. Nobody else can set these fields.")
+          .field("client_cert", &ForwardConfig::client_cert, config::boolean(),
+                 "Whether the upstream gets the certificate that the client showed, as Client-Cert "
+                 "(RFC 9440). Nobody else can set that field.")
           .mark(&ForwardConfig::at);
   return schema;
 }

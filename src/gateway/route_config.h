@@ -34,6 +34,7 @@ struct HeadersConfig {
 struct ForwardConfig {
   bool authorization = false;
   std::vector<Located<std::string>> identity;  ///< claims
+  bool client_cert = false;
   Mark at;
 };
 

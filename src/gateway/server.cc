@@ -314,6 +314,10 @@ void Server::watch_files(const Config& config) {
   std::vector<std::string> paths;
   for (const ListenerConfig& listener : config.listeners) {
     if (!listener.tls) continue;
+    if (const auto& clients = listener.tls->client_auth) {
+      paths.push_back(clients->ca->path);
+      if (clients->crl) paths.push_back((*clients->crl)->path);
+    }
     for (const tls::CertificateFiles& pair : listener.tls->certificates) {
       paths.push_back(pair.cert.value.path);
       paths.push_back(pair.key.value.path);

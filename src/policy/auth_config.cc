@@ -35,11 +35,43 @@ Type<std::string> claim_name() {
   });
 }
 
+/// What is wrong with a name of a certificate, or "".
+std::string problem_of_name(const std::string& text) {
+  for (const char c : text) {
+    if (c <= 0x20 || c > 0x7e) return "a name is visible ASCII";
+  }
+  if (text.contains('*')) return "names are compared whole: `*` matches nothing but itself";
+  if (kind_of_name(text) != NameKind::kDns) return {};
+  for (const char c : text) {
+    if (c >= 'A' && c <= 'Z') return "DNS names are written in lower case";
+  }
+  return {};
+}
+
+const Object<ClientCertConfig>& client_cert_schema() {
+  static const auto schema =
+      Object<ClientCertConfig>("client cert",
+                               "Whose certificate is let through, of those that the listener's "
+                               "`client_auth` verified.")
+          .required("san", &ClientCertConfig::names,
+                    config::list_of(config::located(config::where<std::string>(config::text(1, 512),
+                                                                               problem_of_name)),
+                                    1, 256),
+                    "Names of which the certificate must have one (subject alternative name): a "
+                    "URI such as `spiffe://example.org/orders`, an e-mail address, or a DNS name. "
+                    "Each is compared with names of its kind only, and whole.")
+          .mark(&ClientCertConfig::at);
+  return schema;
+}
+
 void check_auth(const AuthConfig& auth, Reader& reader) {
   if (auth.jwt.has_value() && auth.api_key.has_value()) {
     reader.error(auth.api_key->at, "one kind of credentials is enough: `jwt` or `api_key`");
   }
-  if (auth.provider() == nullptr) {
+  if (auth.provider() == nullptr && (!auth.scopes.empty() || !auth.claims.empty())) {
+    reader.error(auth.at, "certificates have neither scopes nor claims", "name `jwt` as well");
+  }
+  if (auth.provider() == nullptr && !auth.client_cert.has_value()) {
     reader.error(auth.at, "`auth` asks for nothing", "a public route says `auth: none`");
   }
   if (auth.api_key.has_value() && !auth.claims.empty()) {
@@ -75,10 +107,16 @@ const Object<AuthConfig>& auth_schema() {
                  "nested ones a JSON Pointer such as `/realm_access/roles`. Of a claim that is a "
                  "list, one item must be among the values.")
           .later("introspect", "authentication by introspected token")
-          .later("client_cert", "authentication by client certificate")
+          .field("client_cert", &AuthConfig::client_cert, config::object(client_cert_schema()),
+                 "A client certificate; beside `jwt` or `api_key` both are asked for.")
           .mark(&AuthConfig::at)
           .check(check_auth);
   return schema;
+}
+
+NameKind kind_of_name(std::string_view name) noexcept {
+  if (name.contains("://")) return NameKind::kUri;
+  return name.contains('@') ? NameKind::kEmail : NameKind::kDns;
 }
 
 std::string claim_pointer(std::string_view name) {

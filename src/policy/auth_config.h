@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -12,11 +13,22 @@ namespace merlon::policy {
 
 using config::Located;
 
+/// The kinds of names in a certificate (RFC 5280 §4.2.1.6) that a route can ask for.
+enum class NameKind : std::uint8_t { kDns, kUri, kEmail };
+/// By its form: with `://` a URI, else with `@` an e-mail address, else a DNS name.
+[[nodiscard]] NameKind kind_of_name(std::string_view name) noexcept;
+
+struct ClientCertConfig {
+  std::vector<Located<std::string>> names;  ///< one of them is enough
+  Mark at;
+};
+
 struct AuthConfig {
   bool none = false;                            ///< `auth: none`: everyone
   std::optional<Located<std::string>> jwt;      ///< a name under `identity`
   std::optional<Located<std::string>> api_key;  ///< a name under `identity`
-  std::vector<Located<std::string>> scopes;     ///< all of them
+  std::optional<ClientCertConfig> client_cert;
+  std::vector<Located<std::string>> scopes;  ///< all of them
   /// Claims by name or JSON Pointer; each must have one of the values.
   std::map<std::string, std::vector<Located<std::string>>, std::less<>> claims;
   Mark at;

@@ -5,6 +5,8 @@
 #include <charconv>
 
 #include "base/ascii.h"
+#include "tls/client_auth.h"
+#include "tls/tls_stream.h"
 
 namespace merlon::policy {
 namespace {
@@ -35,6 +37,16 @@ unsigned status_of(std::uint16_t code) noexcept {
 std::string_view challenge_of(std::uint16_t code) noexcept {
   if (code == code::kCredentialsMissing) return kBearer;
   return code == code::kCredentialsInQuery ? kInvalidRequest : kInvalidToken;
+}
+
+/// True when the key that a token is bound to, if any, is that of the connection's certificate
+/// (RFC 8705 §3).
+bool is_shown(const identity::Identity& who, const ConnectionFacts& connection) noexcept {
+  if (!who.dpop_thumbprint().empty()) return false;
+  if (who.certificate_thumbprint().empty()) return true;
+  const tls::ClientCertificate* shown =
+      connection.tls == nullptr ? nullptr : connection.tls->client_certificate();
+  return shown != nullptr && shown->thumbprint == who.certificate_thumbprint();
 }
 
 void add_retry_after(ResponseFields& fields, nanoseconds wait) noexcept {
@@ -111,13 +123,9 @@ Result<std::shared_ptr<const identity::Identity>> Authenticate::authenticate(
   if (!token) return std::unexpected(token.error());
   auto identity = provider_->authenticate_token(*token, *context.identities, now);
   if (!identity) return identity;
-  const bool bound =
-      !(*identity)->dpop_thumbprint().empty() || !(*identity)->certificate_thumbprint().empty();
-  if (bound) {
-    // As a bearer it would be worth more than its issuer gave it.
-    return fail(code::kTokenBinding, Blame::kClient, "the token is bound to a key not shown here");
-  }
-  return identity;
+  if (is_shown(**identity, context.connection)) return identity;
+  // As a bearer it would be worth more than its issuer gave it.
+  return fail(code::kTokenBinding, Blame::kClient, "the token is bound to a key not shown here");
 }
 
 Decision Authenticate::refuse(Context& context, const Error& error) const noexcept {

@@ -166,8 +166,12 @@ class ServerContextBuilder {
     SSL_CTX_set_session_cache_mode(native, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_timeout(native, std::chrono::seconds(TicketKeys::kTicketLifetime).count());
     SSL_CTX_set_app_data(native, context_->tickets_.get());
-    return SSL_CTX_set_num_tickets(native, 1) == 1 &&
-           SSL_CTX_set_tlsext_ticket_key_evp_cb(native, &ticket_keys) == 1;
+    if (SSL_CTX_set_num_tickets(native, 1) != 1 ||
+        SSL_CTX_set_tlsext_ticket_key_evp_cb(native, &ticket_keys) != 1) {
+      return false;
+    }
+    return !settings.client_auth.has_value() ||
+           ask_for_certificates(native, *settings.client_auth, out_);
   }
 
   std::shared_ptr<ServerContext> context_;

@@ -11,6 +11,7 @@
 #include "base/diagnostics.h"
 #include "base/ip.h"
 #include "tls/certificates.h"
+#include "tls/client_auth.h"
 #include "tls/ticket_keys.h"
 #include "tls/tls_config.h"
 
@@ -25,6 +26,7 @@ struct ServerSettings {
   MinVersion min_version = MinVersion::kTls12;
   bool allow_aes128 = false;                  ///< only by a waiver of `tls-aes128`
   std::vector<std::string> alpn{"http/1.1"};  ///< in order of preference
+  std::optional<ClientAuth> client_auth{};    ///< absent: no certificate is asked for
 };
 
 /// What a listener needs to accept TLS: certificates by name, suites, tickets. Immutable; shared by

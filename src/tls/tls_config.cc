@@ -52,8 +52,27 @@ const config::Object<CertificateFiles>& certificate_files_schema() {
           .required("key", &CertificateFiles::key, config::secret_file(),
                     "PEM file: the private key, unencrypted. Mode 0600, or 0640 with a group.")
           .later("acme", "certificates by ACME")
-          .later("client_auth", "client certificates")
+          .later("client_auth", "client certificates asked for by name")
           .mark(&CertificateFiles::at);
+  return schema;
+}
+
+const config::Object<ClientAuthFiles>& client_auth_schema() {
+  static const auto schema =
+      config::Object<ClientAuthFiles>(
+          "client auth",
+          "Certificates that clients present (mTLS). Chain, purpose, dates and revocation are "
+          "verified; routes say with `auth: {client_cert: …}` whose are let through. Sessions are "
+          "not resumed: each connection proves itself.")
+          .required("ca", &ClientAuthFiles::ca, config::file(),
+                    "PEM file: the authorities that are trusted.")
+          .field("crl", &ClientAuthFiles::crl, config::file(),
+                 "PEM file: the revocation list of each authority. With it a certificate whose "
+                 "authority has no list, or an old one, is refused.")
+          .field("required", &ClientAuthFiles::required, config::boolean(),
+                 "Whether clients without a certificate are refused in the handshake. `false` "
+                 "leaves it to the routes.")
+          .mark(&ClientAuthFiles::at);
   return schema;
 }
 
@@ -82,7 +101,8 @@ const config::Object<ListenerTls>& listener_tls_schema() {
               "min_version", &ListenerTls::min_version,
               config::words<MinVersion>({{"1.2", MinVersion::kTls12}, {"1.3", MinVersion::kTls13}}),
               "The lowest version of TLS that is accepted.")
-          .later("client_auth", "client certificates")
+          .field("client_auth", &ListenerTls::client_auth, config::object(client_auth_schema()),
+                 "Certificates that clients present.")
           .mark(&ListenerTls::at);
   return schema;
 }

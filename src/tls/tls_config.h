@@ -21,10 +21,19 @@ struct CertificateFiles {
   Mark at;
 };
 
+/// `listeners[].tls.client_auth`.
+struct ClientAuthFiles {
+  config::Located<config::FilePath> ca;                  ///< authorities, PEM
+  std::optional<config::Located<config::FilePath>> crl;  ///< their revocation lists, PEM
+  bool required = true;
+  Mark at;
+};
+
 /// `listeners[].tls`.
 struct ListenerTls {
   std::vector<CertificateFiles> certificates;
   MinVersion min_version = MinVersion::kTls12;
+  std::optional<ClientAuthFiles> client_auth;
   Mark at;
 };
 

@@ -132,6 +132,10 @@ std::uint16_t TlsStream::try_handshake() noexcept {
   const int error = result == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl_, result);
   flush();
   if (result == 1) {
+    if (!take_client_certificate()) {
+      broken_ = true;
+      return refusal_;
+    }
     established_ = true;
     offer_.reset();
     return 0;
@@ -230,6 +234,20 @@ bool TlsStream::enter_site() noexcept {
   SHA256(reinterpret_cast<const unsigned char*>(bound.data()), bound.size(), digest.data());
   return SSL_set_SSL_CTX(ssl_, site_->context) != nullptr &&
          SSL_set_session_id_context(ssl_, digest.data(), digest.size()) == 1;
+}
+
+/// Keeps what a listener that asks for certificates was shown. False for names that deceive.
+bool TlsStream::take_client_certificate() noexcept {
+  if (server_ == nullptr || !server_->settings().client_auth.has_value()) return true;
+  X509* certificate = SSL_get0_peer_certificate(ssl_);
+  if (certificate == nullptr) return true;
+  if (SSL_get_verify_result(ssl_) != X509_V_OK)
+    return refuse(code::kTlsPeerCertificate, "the certificate was not verified");
+  auto read = read_client_certificate(certificate);
+  if (!read.has_value())
+    return refuse(code::kTlsPeerCertificate, "the certificate has names that are none");
+  client_certificate_ = std::make_unique<const ClientCertificate>(std::move(*read));
+  return true;
 }
 
 int Callbacks::on_client_hello(SSL* ssl, int* alert, void*) noexcept {

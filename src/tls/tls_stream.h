@@ -123,6 +123,11 @@ class TlsStream final : public io::SocketStream {
   /// CertificateNames::covers): when it is not, a request for that host is misdirected (421).
   [[nodiscard]] bool covers(std::string_view host) const noexcept;
   [[nodiscard]] bool resumed() const noexcept;
+  /// Server side: the certificate that the client presented and that was verified; nullptr when
+  /// there is none. Lives with the stream.
+  [[nodiscard]] const ClientCertificate* client_certificate() const noexcept {
+    return client_certificate_.get();
+  }
   /// True for an idle connection that the peer closed, or on which it sent something nobody asked
   /// for. Takes in session tickets, which are neither.
   [[nodiscard]] bool has_unexpected_input() noexcept;
@@ -152,6 +157,7 @@ class TlsStream final : public io::SocketStream {
   std::uint16_t classify_failure() noexcept;
   bool choose_site(int* alert) noexcept;
   bool enter_site() noexcept;
+  bool take_client_certificate() noexcept;
   bool refuse(std::uint16_t code, const char* reason) noexcept;
   [[nodiscard]] io::Attempt read_outcome(int result) noexcept;
   [[nodiscard]] std::uint16_t input_failure() const noexcept;
@@ -171,6 +177,7 @@ class TlsStream final : public io::SocketStream {
   std::size_t accepted_ = 0;  ///< bytes encrypted and not yet reported as written
   std::size_t batch_bytes_;   ///< how much one write encrypts
   std::unique_ptr<ClientOffer> offer_;
+  std::unique_ptr<const ClientCertificate> client_certificate_;
   const char* reason_ = "";
   std::uint32_t handshake_bytes_ = 0;
   std::uint16_t input_code_ = 0;   ///< the transport's failure when reading

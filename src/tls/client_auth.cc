@@ -1,0 +1,166 @@
+#include "tls/client_auth.h"
+
+#include <fmt/format.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/sha.h>
+
+#include <array>
+
+#include "base/ascii.h"
+#include "base/escape.h"
+#include "tls/openssl_ptr.h"
+
+namespace merlon::tls {
+namespace {
+
+constexpr std::size_t kFileBytesMax = 4UL * 1024 * 1024;
+constexpr int kDepthMax = 4;  // intermediates between a client and its authority
+constexpr int kNamesMax = 64;
+
+using CrlPtr = std::unique_ptr<X509_CRL, FreeWith<X509_CRL_free>>;
+
+std::optional<std::string> read(const config::Located<config::FilePath>& file, io::Broker& broker,
+                                Diagnostics& out) {
+  auto text = broker.read_file(file->path, kFileBytesMax);
+  if (text.has_value()) return std::move(*text);
+  out.error(file.at,
+            fmt::format("cannot read {}: {}", json_quoted(file->path), text.error().text()),
+            "without it nobody could be told from anybody");
+  return std::nullopt;
+}
+
+BioPtr open(const std::string& pem) {
+  return BioPtr(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+}
+
+/// True when reading stopped at the end of the text, not at something damaged.
+bool ended() {
+  const unsigned long error = ERR_peek_last_error();
+  ERR_clear_error();
+  return ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
+}
+
+bool add_authorities(SSL_CTX* context, const std::string& pem) {
+  const BioPtr bio = open(pem);
+  X509_STORE* store = SSL_CTX_get_cert_store(context);
+  int count = 0;
+  while (X509* raw = PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)) {
+    const X509Ptr certificate(raw);
+    // The names tell clients which of their certificates is meant.
+    if (X509_STORE_add_cert(store, raw) != 1 || SSL_CTX_add_client_CA(context, raw) != 1) {
+      return false;
+    }
+    ++count;
+  }
+  return ended() && count > 0;
+}
+
+bool add_lists(SSL_CTX* context, const std::string& pem) {
+  const BioPtr bio = open(pem);
+  X509_STORE* store = SSL_CTX_get_cert_store(context);
+  int count = 0;
+  while (X509_CRL* raw = PEM_read_bio_X509_CRL(bio.get(), nullptr, nullptr, nullptr)) {
+    const CrlPtr list(raw);
+    if (X509_STORE_add_crl(store, raw) != 1) return false;
+    ++count;
+  }
+  // Every link, so that a revoked intermediate counts too; without its list a link is refused.
+  X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+  return ended() && count > 0;
+}
+
+/// The text of a name, or nullopt when it has a byte that no name has.
+std::optional<std::string> text_of(const ASN1_STRING* name) {
+  const auto* data = reinterpret_cast<const char*>(ASN1_STRING_get0_data(name));
+  std::string text(data, static_cast<std::size_t>(ASN1_STRING_length(name)));
+  for (const char c : text) {
+    if (c <= 0x20 || c > 0x7e) return std::nullopt;
+  }
+  return text.empty() ? std::nullopt : std::optional(std::move(text));
+}
+
+bool add_name(const GENERAL_NAME* name, ClientCertificate& out) {
+  std::vector<std::string>* list = nullptr;
+  if (name->type == GEN_DNS) list = &out.dns;
+  if (name->type == GEN_URI) list = &out.uris;
+  if (name->type == GEN_EMAIL) list = &out.emails;
+  if (list == nullptr) return true;  // of no use here
+  auto text = text_of(name->d.ia5);
+  if (!text.has_value()) return false;
+  if (name->type == GEN_DNS) {
+    for (char& c : *text) c = ascii::lower(c);
+  }
+  list->push_back(std::move(*text));
+  return true;
+}
+
+std::string encode(const unsigned char* data, std::size_t size) {
+  std::string out(4 * ((size + 2) / 3) + 1, '\0');
+  const int written =
+      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()), data, static_cast<int>(size));
+  out.resize(static_cast<std::size_t>(written));
+  return out;
+}
+
+/// base64 as base64url without padding.
+std::string to_url(std::string text) {
+  while (text.ends_with('=')) text.pop_back();
+  for (char& c : text) c = c == '+' ? '-' : c == '/' ? '_' : c;
+  return text;
+}
+
+}  // namespace
+
+std::optional<ClientAuth> load_client_auth(const ClientAuthFiles& config, io::Broker& broker,
+                                           Diagnostics& out) {
+  auto ca = read(config.ca, broker, out);
+  std::optional<std::string> crl = std::string();
+  if (config.crl.has_value()) crl = read(*config.crl, broker, out);
+  if (!ca.has_value() || !crl.has_value()) return std::nullopt;
+  return ClientAuth{.ca_pem = std::move(*ca),
+                    .crl_pem = std::move(*crl),
+                    .required = config.required,
+                    .at = config.at};
+}
+
+bool ask_for_certificates(SSL_CTX* context, const ClientAuth& auth, Diagnostics& out) {
+  if (!add_authorities(context, auth.ca_pem)) {
+    out.error(auth.at, "the file of authorities holds no certificate, or a damaged one",
+              "it must hold certificates in PEM form");
+    return false;
+  }
+  if (!auth.crl_pem.empty() && !add_lists(context, auth.crl_pem)) {
+    out.error(auth.at, "the file of revocation lists holds none, or a damaged one",
+              "it must hold lists in PEM form, one for each authority");
+    return false;
+  }
+  const int required = auth.required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0;
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER | required, nullptr);
+  SSL_CTX_set_verify_depth(context, kDepthMax);
+  // A session would outlive the certificate, its revocation, and what the listener asks for.
+  SSL_CTX_set_options(context, SSL_OP_NO_TICKET);
+  return SSL_CTX_set_num_tickets(context, 0) == 1;
+}
+
+std::optional<ClientCertificate> read_client_certificate(X509* certificate) {
+  ClientCertificate out;
+  const NamesPtr names(static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
+  const int count = names == nullptr ? 0 : sk_GENERAL_NAME_num(names.get());
+  if (count > kNamesMax) return std::nullopt;
+  for (int i = 0; i < count; ++i) {
+    if (!add_name(sk_GENERAL_NAME_value(names.get(), i), out)) return std::nullopt;
+  }
+  unsigned char* der = nullptr;
+  const int size = i2d_X509(certificate, &der);
+  if (size <= 0) return std::nullopt;
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
+  SHA256(der, static_cast<std::size_t>(size), digest.data());
+  out.thumbprint = to_url(encode(digest.data(), digest.size()));
+  out.field = ":" + encode(der, static_cast<std::size_t>(size)) + ":";
+  OPENSSL_free(der);
+  return out;
+}
+
+}  // namespace merlon::tls

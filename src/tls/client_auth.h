@@ -1,0 +1,50 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/diagnostics.h"
+#include "io/broker.h"
+#include "tls/tls_config.h"
+
+struct ssl_ctx_st;
+struct x509_st;
+
+/// Client certificates on a listener (mTLS).
+namespace merlon::tls {
+
+/// Who may present a certificate, with the files read.
+struct ClientAuth {
+  std::string ca_pem;   ///< the authorities that are trusted; at least one
+  std::string crl_pem;  ///< revocation lists, one for each authority; "": none is asked for
+  bool required = true;
+  Mark at;
+};
+
+/// Reads the files. nullopt after an error in `out`: a listener without its authorities would let
+/// in everybody. Blocks on files: for the control thread.
+[[nodiscard]] std::optional<ClientAuth> load_client_auth(const ClientAuthFiles& config,
+                                                         io::Broker& broker, Diagnostics& out);
+
+/// Makes a server context ask for certificates and verify them: chain to the authorities, purpose,
+/// dates, and revocation of every link when there are lists. Sessions are not resumed: each
+/// connection proves itself. False after an error in `out`.
+[[nodiscard]] bool ask_for_certificates(ssl_ctx_st* context, const ClientAuth& auth,
+                                        Diagnostics& out);
+
+/// What a verified certificate says of its holder. Kinds of names are told apart: an e-mail address
+/// that looks like a host is none (CVE-2022-21656).
+struct ClientCertificate {
+  std::vector<std::string> dns;     ///< lower case
+  std::vector<std::string> uris;    ///< as they stand
+  std::vector<std::string> emails;  ///< as they stand
+  std::string thumbprint;           ///< SHA-256 of the DER form, in base64url (RFC 8705 §3.1)
+  std::string field;                ///< the value of Client-Cert (RFC 9440 §2.1)
+};
+
+/// nullopt for a certificate whose names have anything but visible ASCII in them, such as the NUL
+/// that hides the rest of a name from C strings, or that has more than 64 of them.
+[[nodiscard]] std::optional<ClientCertificate> read_client_certificate(x509_st* certificate);
+
+}  // namespace merlon::tls
