@@ -60,7 +60,7 @@ TEST(Language, IsKnownWhole) {
       {"body", {"max", "content_types", "json_depth", "schema"}},
       {"rewrite", {"strip_prefix", "add_prefix"}},
       {"headers", {"set", "remove"}},
-      {"forward", {"authorization", "identity"}},
+      {"forward", {"authorization", "identity", "client_cert"}},
       {"respond", {"status", "body", "content_type"}},
       {"admin", {"socket", "address"}},
       {"log", {"access", "process", "level"}},

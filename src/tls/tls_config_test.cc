@@ -26,6 +26,15 @@ TEST(ListenerTls, IsRead) {
   EXPECT_EQ(tls->certificates[0].key.at.line, 2U);
 }
 
+TEST(ListenerTls, AsksForClientCertificatesAlwaysUnlessItSaysOtherwise) {
+  Diagnostics out;
+  const auto tls = parse(listener_tls_schema(),
+                         "certificates: [{ cert: a, key: b }]\nclient_auth: { ca: c }\n", out);
+  ASSERT_TRUE(tls.has_value()) << out.render();
+  ASSERT_TRUE(tls->client_auth.has_value());
+  EXPECT_TRUE(tls->client_auth->required);
+}
+
 TEST(ListenerTls, RefusesWhatIsNotThereOrNotBuilt) {
   const char* const cases[] = {
       "min_version: \"1.2\"\n",                                         // no certificate at all
@@ -33,7 +42,8 @@ TEST(ListenerTls, RefusesWhatIsNotThereOrNotBuilt) {
       "certificates: [{ cert: a.crt }]\n",                              // no key
       "certificates: [{ cert: a, key: b }]\nmin_version: \"1.1\"\n",    // only tightens
       "certificates: [{ cert: a, key: b }]\nciphers: ALL\n",            // there is no such key
-      "certificates: [{ cert: a, key: b }]\nclient_auth: { ca: c }\n",  // not built
+      "certificates: [{ cert: a, key: b }]\nclient_auth: {}\n",         // trusts nobody
+      "certificates: [{ cert: a, key: b, client_auth: { ca: c } }]\n",  // not built
       "certificates: [{ acme: { directory: https://ca.test/ } }]\n",    // not built
   };
   for (const char* yaml : cases) {
