@@ -289,3 +289,27 @@ def test_other_api_keys_are_refused(machines, upstream):
     for key in ["", "x", changed, machines.secret + "A", "mk_aaaaaaaaaaaa_" + machines.secret[16:]]:
         assert machines.ask(request("GET", "/any", fields=[("X-Api-Key", key)])).status == 401, key
     assert upstream.received == b""
+
+
+# ---- merlon token inspect ----
+
+
+def test_token_inspect_says_why_and_shows_no_secret(guarded, merlon_bin, keys):
+    def inspect(token, *options):
+        done = subprocess.run([merlon_bin, "token", "inspect", *options], input=token,
+                              capture_output=True, text=True, timeout=60)  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    judged = ["-c", str(guarded.file)]
+    good = keys["e1"].token(claims(sub="very-secret-name"))
+    code, said = inspect(good + "\n", *judged)
+    assert code == 0 and "staff accepts it" in said
+    assert "very-secret-name" not in said and good.split(".")[2] not in said
+    code, said = inspect(keys["e1"].token(claims(aud="web")), *judged)
+    assert code == 1 and "token-audience" in said
+    code, said = inspect(good[:-4] + "AAAA", *judged, "--identity", "staff")
+    assert code == 1 and "token-signature" in said
+    assert inspect(good, *judged, "--identity", "nobody")[0] == 2
+    assert inspect("not a token")[0] == 0
+    code, said = inspect(keys["e1"].token(claims(iss="\u001b[31m")), *judged)
+    assert code == 1 and "\u001b" not in said
