@@ -88,7 +88,7 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
 
 io::Task<void> RequestWay::proxy() {
   const Route& route = *t_.route;
-  const std::shared_ptr<upstream::Cluster> cluster = t_.plan->clusters[route.upstream->index];
+  upstream::Cluster& cluster = *t_.plan->clusters[route.upstream->index];
   telemetry::UpstreamCounters& counted =
       worker_.counters().upstreams.at(t_.plan->running->upstream_slots[route.upstream->index]);
   http::RequestHead& head = client_.request();
@@ -116,12 +116,12 @@ io::Task<void> RequestWay::proxy() {
 
   for (unsigned attempt = 0;; ++attempt) {
     upstream::Lease lease;
-    if (attempt == 0) lease = cluster->reuse();
+    if (attempt == 0) lease = cluster.reuse();
     if (lease) {
       counted.reuses.add();
     } else {
       const Instant begun = worker_.loop().now();
-      Result<upstream::Lease> opened = co_await cluster->open(deadline);
+      Result<upstream::Lease> opened = co_await cluster.open(deadline);
       if (!opened) {
         counted.failures.add();
         co_await refuse(upstream_refusal(opened.error(), route));
@@ -134,7 +134,7 @@ io::Task<void> RequestWay::proxy() {
     }
     ++t_.record.upstream_attempts;
     const bool reused = lease.reused();
-    const Result<void> done = co_await exchange(*cluster, lease, *first, deadline);
+    const Result<void> done = co_await exchange(cluster, lease, *first, deadline);
     if (done) co_return;
     counted.failures.add();
     // A pooled connection may have been closed while it was idle: the request has not been answered
@@ -142,8 +142,7 @@ io::Task<void> RequestWay::proxy() {
     const bool again =
         attempt == 0 && reused && done.error().retryable && repeatable && first->last;
     if (!again) {
-      if (!reused && done.error().blame == Blame::kUpstream)
-        cluster->note_failure(lease.endpoint());
+      if (!reused && done.error().blame == Blame::kUpstream) cluster.note_failure(lease.endpoint());
       if (client_.head_sent()) co_return;
       Refusal refusal = done.error().blame == Blame::kUpstream
                             ? upstream_refusal(done.error(), route)

@@ -130,45 +130,35 @@ io::Task<bool> RequestWay::pass_policies() {
 
 io::Task<void> RequestWay::handle() {
   Refusal refusal;
-  if (!judge(refusal)) {
-    co_await refuse(refusal);
-  } else if (t_.route == nullptr && listener().redirect_to_port) {
-    co_await redirect(*listener().redirect_to_port);
-  } else if (t_.route == nullptr) {
-    StatusPage page = worker_.shared().status_page(t_.reading.path);
-    t_.body = std::move(page.body);
-    own_answer(page.status, page.content_type);
-    co_await send_own();
-  } else {
-    co_await serve_route();
-  }
+  if (!judge(refusal)) return refuse(refusal);
+  if (t_.route != nullptr && t_.shed)
+    return refuse({.status = 503,
+                   .error = {.code = code::kOverloaded,
+                             .blame = Blame::kInternal,
+                             .what = "too many requests in flight"},
+                   .step = "overload",
+                   .line = nullptr});
+  if (t_.route != nullptr) return t_.route->policies.empty() ? serve_route() : serve_when_passed();
+  if (listener().redirect_to_port) return redirect(*listener().redirect_to_port);
+  StatusPage page = worker_.shared().status_page(t_.reading.path);
+  t_.body = std::move(page.body);
+  own_answer(page.status, page.content_type);
+  return send_own();
+}
+
+io::Task<void> RequestWay::serve_when_passed() {
+  const bool passed = co_await pass_policies();
+  if (passed) co_await serve_route();
 }
 
 io::Task<void> RequestWay::serve_route() {
-  if (t_.shed) {
-    co_await refuse({.status = 503,
-                     .error = {.code = code::kOverloaded,
-                               .blame = Blame::kInternal,
-                               .what = "too many requests in flight"},
-                     .step = "overload",
-                     .line = nullptr});
-    co_return;
-  }
-  if (!t_.route->policies.empty()) {
-    const bool passed = co_await pass_policies();
-    if (!passed) co_return;
-  }
   Refusal refusal;
-  if (!check_declared_size(client_.request(), *t_.route, refusal)) {
-    co_await refuse(refusal);
-  } else if (t_.route->upstream != nullptr) {
-    co_await proxy();
-  } else {
-    const Respond& fixed = *t_.route->respond;
-    t_.body = fixed.body;
-    own_answer(fixed.status, fixed.content_type);
-    co_await send_own();
-  }
+  if (!check_declared_size(client_.request(), *t_.route, refusal)) return refuse(refusal);
+  if (t_.route->upstream != nullptr) return proxy();
+  const Respond& fixed = *t_.route->respond;
+  t_.body = fixed.body;
+  own_answer(fixed.status, fixed.content_type);
+  return send_own();
 }
 
 /// Makes `reply` the head of an answer of our own, whose body is in `body`.
@@ -194,7 +184,7 @@ io::Task<void> RequestWay::refuse(Refusal refusal) {
   make_problem(t_.reply, t_.body, refusal.status, t_.id.view());
   if (refusal.status == 503 && !t_.fields.contains(http::FieldId::kRetryAfter))
     t_.reply.fields.add("Retry-After", "1", http::FieldId::kRetryAfter);
-  co_await send_own();
+  return send_own();
 }
 
 /// Port 80: to https for requests that gave away nothing yet; others have to learn of it.

@@ -38,6 +38,7 @@ class RequestWay {
   [[nodiscard]] bool judge(Refusal& refusal);
   [[nodiscard]] io::Task<void> handle();
   [[nodiscard]] io::Task<bool> pass_policies();
+  [[nodiscard]] io::Task<void> serve_when_passed();
   [[nodiscard]] io::Task<void> serve_route();
   [[nodiscard]] io::Task<void> refuse(Refusal refusal);
   [[nodiscard]] io::Task<void> redirect(std::uint16_t port);

@@ -28,22 +28,30 @@ io::Task<Result<void>> H1Client::send_head(const RequestHead& head, std::string_
   if (chunked_out_) out.field("Transfer-Encoding", "chunked");
   if (head.framing == Framing::kLength) out.field("Content-Length", head.content_length);
   if (!out.end())
-    co_return fail(code::kHeadTooLarge, Blame::kInternal, "the request's head does not fit");
-  const Result<void> sent = co_await write_out(
-      *stream_, out.text(),
-      {.data = first.data, .chunked = chunked_out_, .last = first.last, .trailers = first.trailers},
-      deadline);
-  request_done_ = sent.has_value() && first.last;
-  co_return sent;
+    return io::Task<Result<void>>::ready(
+        fail(code::kHeadTooLarge, Blame::kInternal, "the request's head does not fit"));
+  return send(out.text(), first, deadline);
 }
 
 io::Task<Result<void>> H1Client::send_body(BodyPart part) {
-  const Instant deadline = pace_deadline(stream_->loop().now(), part.data.size());
-  const Result<void> sent = co_await write_out(
-      *stream_, {},
+  return send({}, part, pace_deadline(stream_->loop().now(), part.data.size()));
+}
+
+/// Most writes end at once, without a coroutine.
+io::Task<Result<void>> H1Client::send(std::string_view head, BodyPart part, Instant deadline) {
+  io::Task<Result<void>> written = write_out(
+      *stream_, head,
       {.data = part.data, .chunked = chunked_out_, .last = part.last, .trailers = part.trailers},
       deadline);
-  request_done_ = sent.has_value() && part.last;
+  const Result<void>* const done = written.result();
+  if (done == nullptr) return note_when_sent(std::move(written), part.last);
+  request_done_ = done->has_value() && part.last;
+  return written;
+}
+
+io::Task<Result<void>> H1Client::note_when_sent(io::Task<Result<void>> written, bool last) {
+  const Result<void> sent = co_await written;
+  request_done_ = sent.has_value() && last;
   co_return sent;
 }
 

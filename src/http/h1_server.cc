@@ -154,31 +154,41 @@ io::Task<Result<void>> H1Server::send_head(const ResponseHead& head, BodyPart fi
   for (const Field& field : head.fields) out.field(field.name, field.value);
   write_framing(out, head);
   if (!out.end())
-    co_return fail(code::kHeadTooLarge, Blame::kInternal, "the response's head does not fit");
+    return io::Task<Result<void>>::ready(
+        fail(code::kHeadTooLarge, Blame::kInternal, "the response's head does not fit"));
   head_sent_ = true;
   if (bodiless_) first = BodyPart{.data = {}, .last = true};
-  const Instant deadline = pace_deadline(stream_->loop().now(), first.data.size());
-  const Result<void> sent = co_await write_out(
-      *stream_, out.text(),
-      {.data = first.data, .chunked = chunked_out_, .last = first.last, .trailers = first.trailers},
-      deadline);
-  if (!sent) co_return sent;
-  sent_ += first.data.size();
-  response_done_ = first.last || bodiless_;
-  co_return Result<void>{};
+  return send(out.text(), first);
 }
 
 io::Task<Result<void>> H1Server::send_body(BodyPart part) {
-  if (bodiless_) co_return Result<void>{};
+  if (bodiless_) return io::Task<Result<void>>::ready({});
+  return send({}, part);
+}
+
+/// Most writes end at once, without a coroutine.
+io::Task<Result<void>> H1Server::send(std::string_view head, BodyPart part) {
   const Instant deadline = pace_deadline(stream_->loop().now(), part.data.size());
-  const Result<void> sent = co_await write_out(
-      *stream_, {},
+  io::Task<Result<void>> written = write_out(
+      *stream_, head,
       {.data = part.data, .chunked = chunked_out_, .last = part.last, .trailers = part.trailers},
       deadline);
-  if (!sent) co_return sent;
-  sent_ += part.data.size();
-  response_done_ = part.last;
-  co_return Result<void>{};
+  const Result<void>* const done = written.result();
+  if (done == nullptr) return note_when_sent(std::move(written), part.data.size(), part.last);
+  if (*done) note_sent(part.data.size(), part.last);
+  return written;
+}
+
+io::Task<Result<void>> H1Server::note_when_sent(io::Task<Result<void>> written, std::size_t bytes,
+                                                bool last) {
+  const Result<void> sent = co_await written;
+  if (sent) note_sent(bytes, last);
+  co_return sent;
+}
+
+void H1Server::note_sent(std::size_t bytes, bool last) noexcept {
+  sent_ += bytes;
+  response_done_ = last;
 }
 
 }  // namespace merlon::http

@@ -54,6 +54,10 @@ class H1Server final : public ServerExchange {
   void begin_body(std::size_t head_bytes) noexcept;
   [[nodiscard]] Result<BodyPart> decode() noexcept;
   void write_framing(class HeadWriter& out, const ResponseHead& head) noexcept;
+  [[nodiscard]] io::Task<Result<void>> send(std::string_view head, BodyPart part);
+  [[nodiscard]] io::Task<Result<void>> note_when_sent(io::Task<Result<void>> written,
+                                                      std::size_t bytes, bool last);
+  void note_sent(std::size_t bytes, bool last) noexcept;
 
   io::Stream* stream_ = nullptr;
   RequestParser parser_;

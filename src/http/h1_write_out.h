@@ -23,6 +23,9 @@ struct OutPart {
   bool last = false;
   std::span<const Field> trailers{};
 };
+/// Writes `head`, which may stand in head_scratch() with room behind it, and the part. What the
+/// socket takes at once costs no coroutine; a rest is written as room comes, until `deadline`.
+/// `part.data` stays valid until then.
 [[nodiscard]] io::Task<Result<void>> write_out(io::Stream& stream, std::string_view head,
                                                OutPart part, Instant deadline);
 

@@ -71,10 +71,59 @@ class Promise<void> final : public PromiseBase {
 /// Owned by whoever holds it; it is awaited once, and it lives at least until it has finished.
 /// Await it in a statement of its own: `T x = co_await f();`. Not thread-safe: a task stays on its
 /// worker.
+///
+/// A plain function may return a task too: the one of a coroutine that it calls last, or
+/// `Task::ready` when there is nothing to wait for, which costs no frame.
 template <class T>
 class [[nodiscard]] Task {
  public:
   using promise_type = detail::Promise<T>;
+  using Handle = std::coroutine_handle<promise_type>;
+
+  explicit Task(Handle handle) noexcept : handle_(handle) {}
+  Task(Task&& other) noexcept
+      : handle_(std::exchange(other.handle_, nullptr)), value_(std::move(other.value_)) {}
+  Task(const Task&) = delete;
+  Task& operator=(const Task&) = delete;
+  Task& operator=(Task&&) = delete;
+  ~Task() {
+    if (handle_) handle_.destroy();
+  }
+
+  /// A task that has its result already.
+  [[nodiscard]] static Task ready(T value) {
+    Task task{Handle{}};
+    task.value_.emplace(std::move(value));
+    return task;
+  }
+
+  /// The result of a task that was ready from the start, to be looked at without awaiting; nullptr
+  /// of any other.
+  [[nodiscard]] const T* result() const noexcept { return value_ ? &*value_ : nullptr; }
+
+  struct Awaiter {
+    Task& task;
+    [[nodiscard]] bool await_ready() const noexcept { return !task.handle_; }
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<> waiting) const noexcept {
+      task.handle_.promise().set_continuation(waiting);
+      return task.handle_;
+    }
+    T await_resume() const {
+      return task.handle_ ? task.handle_.promise().take() : std::move(*task.value_);
+    }
+  };
+  Awaiter operator co_await() & noexcept { return {*this}; }
+  Awaiter operator co_await() && noexcept { return {*this}; }
+
+ private:
+  Handle handle_;
+  std::optional<T> value_;  ///< of a task that was ready from the start
+};
+
+template <>
+class [[nodiscard]] Task<void> {
+ public:
+  using promise_type = detail::Promise<void>;
   using Handle = std::coroutine_handle<promise_type>;
 
   explicit Task(Handle handle) noexcept : handle_(handle) {}
@@ -86,14 +135,16 @@ class [[nodiscard]] Task {
     if (handle_) handle_.destroy();
   }
 
+  [[nodiscard]] static Task ready() noexcept { return Task{Handle{}}; }
+
   struct Awaiter {
     Handle handle;
-    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    [[nodiscard]] bool await_ready() const noexcept { return !handle; }
     std::coroutine_handle<> await_suspend(std::coroutine_handle<> waiting) const noexcept {
       handle.promise().set_continuation(waiting);
       return handle;
     }
-    T await_resume() const { return handle.promise().take(); }
+    void await_resume() const noexcept {}
   };
   Awaiter operator co_await() const& noexcept { return {handle_}; }
   Awaiter operator co_await() && noexcept { return {handle_}; }
