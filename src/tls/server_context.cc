@@ -195,6 +195,9 @@ ServerContext::~ServerContext() {
 const ServerContext::Site* ServerContext::find(std::string_view server_name) const {
   const auto exact = exact_.find(server_name);
   if (exact != exact_.end()) return exact->second;
+  // An address is no server name (RFC 6066 §3), yet clients send what stands in their URL: it means
+  // the certificate that carries this address, as it does without a name.
+  if (const auto literal = IpAddress::parse(server_name)) return find(*literal);
   const std::size_t dot = server_name.find('.');
   if (dot == std::string_view::npos || dot == 0) return nullptr;
   const auto wildcard = wildcard_.find(server_name.substr(dot + 1));

@@ -109,6 +109,15 @@ TEST_F(Server, WithoutANameTheAddressOfTheListenerDecides) {
   EXPECT_FALSE(ask_name(server({named("ip", "DNS:a.test,IP:127.0.0.2")}), nullptr).outcome);
 }
 
+TEST_F(Server, AnAddressGivenAsNameMustBeInTheCertificate) {
+  const auto context = server({named("ip", "DNS:a.test,IP:127.0.0.1"), named("b", "IP:127.0.0.2")});
+  EXPECT_EQ(ask_name(context, "127.0.0.1").subject, "ip");
+  EXPECT_EQ(ask_name(context, "127.0.0.2").subject, "b");
+  const Seen other = ask_name(context, "127.0.0.3");
+  ASSERT_FALSE(other.outcome);
+  EXPECT_EQ(other.outcome.error().code, code::kTlsUnknownName);
+}
+
 TEST_F(Server, RsaAndEcdsaServeOneName) {
   const auto context = server(
       {named("ec", "DNS:a.test"), named("rsa", "DNS:a.test,DNS:b.test", test::rsa_key(2048))});
