@@ -1,0 +1,60 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "base/time.h"
+
+namespace merlon::http {
+
+/// How much useless work one HTTP/2 connection may cause. Useful work (streams carried to their
+/// end, data moved) earns what is spent on resets and control frames, so that busy honest peers
+/// never run out and a flood does after a bounded number of frames. docs/http2.md gives the
+/// reasons.
+class H2Budget {
+ public:
+  /// Streams that a peer may abandon or spoil before any work on them was done (CVE-2023-44487,
+  /// CVE-2025-8671). As many as may be open at once: a page that is left cancels that many.
+  static constexpr std::int32_t kResets = 100;
+  /// PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, unknown frames (CVE-2019-9511 to 9518).
+  static constexpr std::int32_t kControls = 1'000;
+  static constexpr std::int32_t kResetsPerStream = 1;
+  static constexpr std::int32_t kControlsPerStream = 10;
+  static constexpr std::int32_t kControlsPerDataSent = 4;
+  static constexpr std::int32_t kControlsPerDataReceived = 2;
+  static constexpr std::int32_t kControlsPerSecond = 10;
+  /// A stream that was served this long was work and not a flood: at most 100 of them exist at
+  /// once, so resetting them asks for no more than waiting for their answers would.
+  static constexpr milliseconds kServedFor{10};
+
+  /// Each spends one; false when there is none left: the connection ends with ENHANCE_YOUR_CALM.
+  [[nodiscard]] bool spend_reset() noexcept { return --resets_ >= 0; }
+  [[nodiscard]] bool spend_control() noexcept { return --controls_ >= 0; }
+
+  void stream_completed() noexcept {
+    earn(resets_, kResetsPerStream, kResets);
+    earn(controls_, kControlsPerStream, kControls);
+  }
+  /// A stream that the peer gave up after it was served for a while.
+  void stream_served() noexcept { earn(controls_, kControlsPerStream, kControls); }
+  void data_sent() noexcept { earn(controls_, kControlsPerDataSent, kControls); }
+  void data_received() noexcept { earn(controls_, kControlsPerDataReceived, kControls); }
+  /// Time earns a little: keep-alive pings of a connection that lives for days.
+  void passed(Instant now) noexcept {
+    if (now - since_ < seconds{1}) return;
+    const auto whole = std::chrono::floor<seconds>(now - since_);
+    const auto earned = std::min<std::int64_t>(whole.count() * kControlsPerSecond, kControls);
+    earn(controls_, static_cast<std::int32_t>(earned), kControls);
+    since_ += whole;
+  }
+
+ private:
+  static void earn(std::int32_t& left, std::int32_t by, std::int32_t most) noexcept {
+    left = std::min(left + by, most);
+  }
+  std::int32_t resets_ = kResets;
+  std::int32_t controls_ = kControls;
+  Instant since_{};
+};
+
+}  // namespace merlon::http

@@ -1,0 +1,285 @@
+#include "http/h2_session.h"
+
+#include <nghttp2/nghttp2.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+
+#include "http/h2_callbacks.h"
+
+/// Lifecycle and output of a session; h2_session_input.cc has what arrives.
+namespace merlon::http {
+namespace {
+
+// Values that are secret, or different each time: they gain nothing from the dynamic table, and
+// would push out what does (RFC 7541 §7.1).
+constexpr FieldId kNeverIndexed[] = {
+    FieldId::kAuthorization, FieldId::kCookie,      FieldId::kSetCookie,  FieldId::kXApiKey,
+    FieldId::kXRequestId,    FieldId::kTraceparent, FieldId::kGrpcTimeout};
+
+bool is_never_indexed(FieldId id) noexcept {
+  return std::ranges::find(kNeverIndexed, id) != std::end(kNeverIndexed);
+}
+
+nghttp2_nv pair(std::string_view name, std::string_view value, std::uint8_t flags = 0) noexcept {
+  const auto bytes = [](std::string_view text) {
+    return reinterpret_cast<std::uint8_t*>(const_cast<char*>(text.data()));
+  };
+  return {.name = bytes(name),
+          .value = bytes(value),
+          .namelen = name.size(),
+          .valuelen = value.size(),
+          .flags = flags};
+}
+
+/// A header block on its way out; nghttp2 copies it and lowers the names.
+class Block {
+ public:
+  void add(std::string_view name, std::string_view value,
+           std::uint8_t flags = NGHTTP2_NV_FLAG_NONE) noexcept {
+    if (size_ < pairs_.size()) pairs_[size_++] = pair(name, value, flags);
+  }
+  void add(const Field& field) noexcept {
+    if (field.dropped || has_trait(field.id, FieldTrait::kHopByHop)) return;
+    add(field.name, field.value,
+        is_never_indexed(field.id) ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE);
+  }
+  void add_number(std::string_view name, std::uint64_t number) noexcept {
+    const auto end = std::to_chars(digits_.data(), digits_.data() + digits_.size(), number).ptr;
+    add(name, {digits_.data(), static_cast<std::size_t>(end - digits_.data())});
+  }
+  [[nodiscard]] const nghttp2_nv* data() const noexcept { return pairs_.data(); }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+ private:
+  std::array<nghttp2_nv, Fields::kCapacity + 8> pairs_;
+  std::size_t size_ = 0;
+  std::array<char, 24> digits_{};
+};
+
+nghttp2_data_provider provider(H2Stream& stream) noexcept {
+  nghttp2_data_provider made{};
+  made.source.ptr = &stream;
+  made.read_callback = h2_read_part();
+  return made;
+}
+
+}  // namespace
+
+H2Session::H2Session(Host& host, const H2Settings& settings)
+    : host_(host),
+      settings_(settings),
+      scanner_(settings.server ? NGHTTP2_CLIENT_MAGIC_LEN : 0) {
+  // Only a lack of memory can make these fail.
+  const auto open = settings.server ? &nghttp2_session_server_new2 : &nghttp2_session_client_new2;
+  if (open(&session_, h2_callbacks(), this, h2_options()) != 0) std::abort();
+  std::array<nghttp2_settings_entry, 6> entries{};
+  std::size_t count = 0;
+  const auto set = [&](std::int32_t id, std::uint32_t value) {
+    entries[count++] = {.settings_id = id, .value = value};
+  };
+  set(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, settings.head_bytes_max);
+  set(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.stream_window_bytes);
+  if (settings.server) {
+    set(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.streams_max);
+    // The tree of RFC 7540 is not kept: peers need not tell of it (RFC 9218 §2.1).
+    set(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1);
+    if (settings.extended_connect) set(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
+  } else {
+    set(NGHTTP2_SETTINGS_ENABLE_PUSH, 0);
+  }
+  if (nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, entries.data(), count) != 0)
+    std::abort();
+  const auto window = static_cast<std::int32_t>(settings.connection_window_bytes);
+  if (nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, window) != 0)
+    std::abort();
+}
+
+H2Session::~H2Session() { nghttp2_session_del(session_); }
+
+H2Stream* H2Session::find(std::int32_t id) const noexcept {
+  return static_cast<H2Stream*>(nghttp2_session_get_stream_user_data(session_, id));
+}
+
+bool H2Session::has_output() const noexcept {
+  return !carry_.empty() || nghttp2_session_want_write(session_) != 0;
+}
+
+bool H2Session::over() const noexcept {
+  return !has_output() && (failure_.code != 0 || nghttp2_session_want_read(session_) == 0);
+}
+
+std::uint32_t H2Session::peer_streams_max() const noexcept {
+  return nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+}
+
+std::size_t H2Session::produce(std::span<char> out) noexcept {
+  out_ = out;
+  out_size_ = 0;
+  for (;;) {
+    const std::size_t n = std::min(room(), carry_.size());
+    out_size_ += carry_.copy(out_.data() + out_size_, n);
+    carry_.remove_prefix(n);
+    if (!carry_.empty() || room() == 0) break;
+    const std::uint8_t* bytes = nullptr;
+    // Frames of data go into `out_` by on_send_data; what is returned comes behind them.
+    const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
+    if (size <= 0) break;
+    carry_ = {reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size)};
+  }
+  out_ = {};
+  return out_size_;
+}
+
+std::ptrdiff_t H2Session::on_read_part(H2Stream& stream, std::size_t most,
+                                       std::uint32_t* flags) noexcept {
+  const std::size_t n = std::min(most, stream.out_.size());
+  if (n == 0 && !stream.out_last_) return NGHTTP2_ERR_DEFERRED;
+  *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+  if (n == stream.out_.size() && stream.out_last_) {
+    *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (!stream.out_trailers_.empty()) {
+      *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+      Block block;
+      for (const Field& field : stream.out_trailers_) block.add(field);
+      if (nghttp2_submit_trailer(session_, stream.id_, block.data(), block.size()) != 0)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+  }
+  return static_cast<std::ptrdiff_t>(n);
+}
+
+int H2Session::on_send_data(H2Stream& stream, const unsigned char* header, std::size_t padding,
+                            std::size_t bytes) noexcept {
+  constexpr std::size_t kHeaderBytes = 9;
+  // nghttp2 pads only when it is asked to.
+  if (padding != 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  if (room() < kHeaderBytes + bytes) return NGHTTP2_ERR_WOULDBLOCK;
+  std::memcpy(out_.data() + out_size_, header, kHeaderBytes);
+  stream.out_.copy(out_.data() + out_size_ + kHeaderBytes, bytes);
+  out_size_ += kHeaderBytes + bytes;
+  stream.out_.remove_prefix(bytes);
+  budget_.data_sent();
+  if (stream.out_.empty()) stream.on_output();
+  return 0;
+}
+
+bool H2Session::respond(H2Stream& stream, const ResponseHead& head, bool with_length,
+                        std::string_view data, bool last, std::span<const Field> trailers) {
+  if (stream.closed_) return false;
+  const std::array<char, 3> status{static_cast<char>('0' + head.status / 100),
+                                   static_cast<char>('0' + head.status / 10 % 10),
+                                   static_cast<char>('0' + head.status % 10)};
+  Block block;
+  block.add(":status", {status.data(), status.size()});
+  for (const Field& field : head.fields) {
+    if (field.id != FieldId::kContentLength) block.add(field);
+  }
+  if (with_length) block.add_number("content-length", head.content_length);
+  stream.out_ = data;
+  stream.out_last_ = last;
+  stream.out_trailers_ = trailers;
+  stream.output_begun_ = true;
+  const bool bodiless = last && data.empty() && trailers.empty();
+  const nghttp2_data_provider body = provider(stream);
+  return nghttp2_submit_response(session_, stream.id_, block.data(), block.size(),
+                                 bodiless ? nullptr : &body) == 0;
+}
+
+bool H2Session::respond_interim(H2Stream& stream, unsigned status) {
+  if (stream.closed_ || stream.output_begun_) return false;
+  const std::array<char, 3> text{static_cast<char>('0' + status / 100),
+                                 static_cast<char>('0' + status / 10 % 10),
+                                 static_cast<char>('0' + status % 10)};
+  const nghttp2_nv line = pair(":status", {text.data(), text.size()});
+  return nghttp2_submit_headers(session_, NGHTTP2_FLAG_NONE, stream.id_, nullptr, &line, 1,
+                                nullptr) == 0;
+}
+
+bool H2Session::request(H2Stream& stream, const RequestHead& head, std::string_view scheme,
+                        std::string_view authority, std::string_view data, bool last) {
+  if (failure_.code != 0 || peer_goaway_ || nghttp2_session_check_request_allowed(session_) == 0)
+    return false;
+  Block block;
+  std::string target;
+  std::string_view path = head.target.path;
+  if (head.target.has_query) {
+    target.append(path).append("?").append(head.target.query);
+    path = target;
+  }
+  block.add(":method", head.method_text);
+  block.add(":scheme", scheme);
+  block.add(":authority", authority);
+  block.add(":path", path);
+  for (const Field& field : head.fields) {
+    if (field.id != FieldId::kContentLength && field.id != FieldId::kHost) block.add(field);
+  }
+  if (head.te_trailers) block.add("te", "trailers");
+  if (head.framing == Framing::kLength) block.add_number("content-length", head.content_length);
+  stream.out_ = data;
+  stream.out_last_ = last;
+  stream.output_begun_ = true;
+  const bool bodiless = last && data.empty();
+  const nghttp2_data_provider body = provider(stream);
+  const std::int32_t id = nghttp2_submit_request(session_, nullptr, block.data(), block.size(),
+                                                 bodiless ? nullptr : &body, &stream);
+  if (id < 0) return false;
+  stream.id_ = id;
+  return true;
+}
+
+void H2Session::send(H2Stream& stream, std::string_view data, bool last,
+                     std::span<const Field> trailers) {
+  if (stream.closed_) return;
+  stream.out_ = data;
+  stream.out_last_ = last;
+  stream.out_trailers_ = trailers;
+  // Fails only when the stream waits for nothing, such as one whose head is still queued.
+  static_cast<void>(nghttp2_session_resume_data(session_, stream.id_));
+}
+
+void H2Session::withdraw(H2Stream& stream) noexcept {
+  stream.out_ = {};
+  stream.out_last_ = false;
+  stream.out_trailers_ = {};
+}
+
+void H2Session::consumed(H2Stream& stream, std::size_t bytes) noexcept {
+  if (bytes == 0) return;
+  static_cast<void>(nghttp2_session_consume(session_, stream.id_, bytes));
+}
+
+void H2Session::reset(H2Stream& stream, H2Code code) noexcept {
+  if (stream.closed_) return;
+  withdraw(stream);
+  static_cast<void>(nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream.id_,
+                                              static_cast<std::uint32_t>(code)));
+}
+
+void H2Session::forget(H2Stream& stream) noexcept {
+  if (!stream.closed_)
+    static_cast<void>(nghttp2_session_set_stream_user_data(session_, stream.id_, nullptr));
+  stream.closed_ = true;
+}
+
+void H2Session::announce_shutdown() noexcept {
+  static_cast<void>(nghttp2_submit_shutdown_notice(session_));
+}
+
+void H2Session::shut_down() noexcept {
+  static_cast<void>(nghttp2_submit_goaway(
+      session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
+      static_cast<std::uint32_t>(H2Code::kNoError), nullptr, 0));
+}
+
+void H2Session::terminate(H2Code code, std::uint16_t reason) noexcept {
+  if (failure_.code == 0 && reason != 0)
+    failure_ = Error{.code = reason,
+                     .blame = settings_.server ? Blame::kClient : Blame::kUpstream,
+                     .what = "the connection was ended"};
+  static_cast<void>(nghttp2_session_terminate_session(session_, static_cast<std::uint32_t>(code)));
+}
+
+}  // namespace merlon::http

@@ -1,0 +1,387 @@
+#include "http/h2_session.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+
+#include "http/test_h2_wire.h"
+
+/// A table per section of RFC 9113 and RFC 7541: what a client sends after the preface, and how the
+/// server ends the stream or the connection. Where the RFC lets a stream error be a connection
+/// error, either is right.
+namespace merlon::http {
+namespace {
+
+using namespace h2wire;
+
+class TestStream final : public H2Stream {
+ public:
+  TestStream() : H2Stream(HeadLimits{}, Blame::kClient) {}
+  RequestHead head;
+  bool ready = false;
+  [[nodiscard]] std::string_view inbox() const { return inbox_; }
+
+ private:
+  Fields& head_fields() noexcept override { return head.fields; }
+  Result<HeadFacts> finish_head(bool end_stream) noexcept override {
+    const Result<void> read = reader_.finish_request(end_stream, head);
+    if (!read) return std::unexpected(read.error());
+    HeadFacts facts;
+    if (head.framing == Framing::kLength) facts.length = head.content_length;
+    return facts;
+  }
+  void on_input() noexcept override {}
+  void on_output() noexcept override {}
+};
+
+/// A server that answers nothing by itself.
+class Server : private H2Session::Host {
+ public:
+  explicit Server(const H2Settings& settings = {}) : session(*this, settings) {
+    receive(std::string(kPreface) + settings_frame());
+  }
+  static std::string settings_frame() { return h2wire::settings({}); }
+
+  Result<void> receive(std::string_view bytes) {
+    const Result<void> result = session.receive(bytes, now);
+    if (!result) error = result.error();
+    collect();
+    return result;
+  }
+  void collect() {
+    std::array<char, 64 * 1024> out;
+    while (const std::size_t n = session.produce(out)) sent_.append(out.data(), n);
+    for (Frame& f : read_frames(sent_)) frames.push_back(std::move(f));
+  }
+  [[nodiscard]] const Frame* last(std::uint8_t type) const {
+    const auto found = std::ranges::find_if(frames.rbegin(), frames.rend(),
+                                            [&](const Frame& f) { return f.type == type; });
+    return found == frames.rend() ? nullptr : &*found;
+  }
+  [[nodiscard]] std::size_t count(std::uint8_t type) const {
+    return static_cast<std::size_t>(std::ranges::count(frames, type, &Frame::type));
+  }
+  /// The code of GOAWAY, else of the last RST_STREAM, else nothing.
+  [[nodiscard]] std::optional<H2Code> verdict() const {
+    if (const Frame* goaway = last(kGoAway); goaway != nullptr)
+      return static_cast<H2Code>(goaway->number(4));
+    if (const Frame* reset = last(kRstStream); reset != nullptr)
+      return static_cast<H2Code>(reset->number(0));
+    return {};
+  }
+  void answer(std::int32_t id, std::string_view body = {}) {
+    ResponseHead head;
+    head.status = 200;
+    head.framing = Framing::kLength;
+    head.content_length = body.size();
+    EXPECT_TRUE(session.respond(*streams.at(id), head, true, body, true, {}));
+    collect();
+  }
+
+  Instant now{seconds{1'000}};
+  std::map<std::int32_t, std::unique_ptr<TestStream>> streams;
+  std::size_t streams_max = 100;
+  std::vector<Frame> frames;
+  Error error{};
+  H2Session session;
+
+ private:
+  H2Stream* open_stream(std::int32_t id) override {
+    std::size_t open = 0;
+    for (const auto& [number, stream] : streams) open += stream->closed() ? 0U : 1U;
+    if (open >= streams_max) return nullptr;
+    return (streams[id] = std::make_unique<TestStream>()).get();
+  }
+  void request_ready(H2Stream& stream) override { static_cast<TestStream&>(stream).ready = true; }
+  void stream_closed(H2Stream&) noexcept override {}
+
+  std::string sent_;
+};
+
+struct Case {
+  const char* name;
+  std::string bytes;
+  H2Code want;
+};
+
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
+class Violation : public testing::TestWithParam<Case> {};
+
+TEST_P(Violation, EndsTheStreamOrTheConnection) {
+  Server server;
+  static_cast<void>(server.receive(GetParam().bytes));
+  ASSERT_TRUE(server.verdict().has_value()) << "the violation was not noticed";
+  EXPECT_EQ(*server.verdict(), GetParam().want);
+}
+
+TEST_P(Violation, IsFoundHoweverTheBytesAreCut) {
+  Server server;
+  for (const char byte : GetParam().bytes) {
+    if (!server.receive({&byte, 1})) break;
+  }
+  ASSERT_TRUE(server.verdict().has_value());
+  EXPECT_EQ(*server.verdict(), GetParam().want);
+}
+
+/// The same after the server has answered and forgotten stream 1, where that is how it goes.
+TEST_P(Violation, IsFoundWhenEveryRequestIsAnsweredAtOnce) {
+  Server server;
+  for (const char byte : GetParam().bytes) {
+    if (!server.receive({&byte, 1})) break;
+    for (const auto& [id, stream] : server.streams) {
+      if (std::exchange(stream->ready, false) && stream->broken().code == 0) server.answer(id);
+    }
+  }
+  ASSERT_TRUE(server.verdict().has_value());
+  EXPECT_EQ(*server.verdict(), GetParam().want);
+}
+
+auto name_of = [](const auto& info) { return std::string(info.param.name); };
+constexpr std::uint8_t kOpen = kEndHeaders;  // a request whose body follows
+
+const Case kFrameSizes[] = {
+    // §4.2
+    {"data_beyond_max_frame_size", headers(1, post(), kOpen) + data(1, std::string(16'385, 'x')),
+     H2Code::kFrameSizeError},
+    {"headers_beyond_max_frame_size",
+     frame(kHeaders, kEndHeaders | kEndStream, 1, block(get()) + std::string(16'385, 'x')),
+     H2Code::kFrameSizeError},
+    {"settings_not_of_six", frame(kSettings, 0, 0, "abc"), H2Code::kFrameSizeError},
+    {"ping_not_of_eight", frame(kPing, 0, 0, "1234567"), H2Code::kFrameSizeError},
+    {"rst_stream_not_of_four", headers(1, post(), kOpen) + frame(kRstStream, 0, 1, "abc"),
+     H2Code::kFrameSizeError},
+    {"window_update_not_of_four", frame(kWindowUpdate, 0, 0, "abc"), H2Code::kFrameSizeError},
+    {"priority_not_of_five", headers(1, post(), kOpen) + frame(kPriority, 0, 1, "abcd"),
+     H2Code::kFrameSizeError},
+    {"goaway_too_short", frame(kGoAway, 0, 0, "abc"), H2Code::kFrameSizeError},
+};
+INSTANTIATE_TEST_SUITE_P(Rfc9113Section4_2, Violation, testing::ValuesIn(kFrameSizes), name_of);
+
+const Case kFieldBlocks[] = {
+    // §4.3, RFC 7541
+    {"index_zero", frame(kHeaders, kEndHeaders | kEndStream, 1, "\x80"), H2Code::kCompressionError},
+    {"index_beyond_the_tables", frame(kHeaders, kEndHeaders | kEndStream, 1, "\xff\x80\x01"),
+     H2Code::kCompressionError},
+    {"huffman_padding_too_long",
+     frame(kHeaders, kEndHeaders | kEndStream, 1,
+           block(get()) + std::string("\x00\x01x\x84\xff\xff\xff\xff", 8)),
+     H2Code::kCompressionError},
+    {"huffman_padding_of_zeros",
+     frame(kHeaders, kEndHeaders | kEndStream, 1,
+           block(get()) + std::string("\x00\x01x\x81\x18", 5)),
+     H2Code::kCompressionError},
+    {"huffman_with_eos",
+     frame(kHeaders, kEndHeaders | kEndStream, 1,
+           block(get()) + std::string("\x00\x01x\x85\x3f\xff\xff\xff\xff", 9)),
+     H2Code::kCompressionError},
+    {"table_size_beyond_the_setting",
+     frame(kHeaders, kEndHeaders | kEndStream, 1, "\x3f\xe2\x1f" + block(get())),
+     H2Code::kCompressionError},
+    {"table_size_at_the_end_of_a_block",
+     frame(kHeaders, kEndHeaders | kEndStream, 1, block(get()) + "\x20"),
+     H2Code::kCompressionError},
+    {"integer_without_end",
+     frame(kHeaders, kEndHeaders | kEndStream, 1, "\xff\xff\xff\xff\xff\xff\xff\x7f"),
+     H2Code::kCompressionError},
+    {"string_beyond_the_block",
+     frame(kHeaders, kEndHeaders | kEndStream, 1, std::string("\x00\x7f\x10x", 4)),
+     H2Code::kCompressionError},
+    {"priority_within_a_block",
+     headers(1, get(), kEndStream) + frame(kPriority, 0, 1, std::string(5, '\0')),
+     H2Code::kProtocolError},
+    {"other_headers_within_a_block", headers(1, get(), kEndStream) + headers(3, get()),
+     H2Code::kProtocolError},
+    {"unknown_frame_within_a_block", headers(1, get(), kEndStream) + frame(kUnknown, 0, 0, "x"),
+     H2Code::kProtocolError},
+};
+INSTANTIATE_TEST_SUITE_P(Rfc9113Section4_3, Violation, testing::ValuesIn(kFieldBlocks), name_of);
+
+const std::string kEnded = headers(1, get());                       // half-closed by the client
+const std::string kCancelled = headers(1, post(), kOpen) + rst(1);  // closed by the client
+const Case kStates[] = {
+    // §5.1
+    {"idle_data", data(1, "x"), H2Code::kProtocolError},
+    {"idle_rst_stream", rst(1), H2Code::kProtocolError},
+    {"idle_window_update", window_update(1, 1), H2Code::kProtocolError},
+    {"idle_continuation", frame(kContinuation, kEndHeaders, 1, block(get())),
+     H2Code::kProtocolError},
+    {"half_closed_data", kEnded + data(1, "x", kEndStream), H2Code::kStreamClosed},
+    {"half_closed_headers", kEnded + headers(1, get()), H2Code::kStreamClosed},
+    {"half_closed_continuation", kEnded + frame(kContinuation, kEndHeaders, 1, block(get())),
+     H2Code::kProtocolError},
+    {"cancelled_data", kCancelled + data(1, "x", kEndStream), H2Code::kStreamClosed},
+    {"cancelled_headers", kCancelled + headers(1, get()), H2Code::kStreamClosed},
+    {"cancelled_continuation", kCancelled + frame(kContinuation, kEndHeaders, 1, block(get())),
+     H2Code::kProtocolError},
+    {"headers_after_data_with_the_end",
+     headers(1, post(), kOpen) + data(1, "x", kEndStream) + headers(1, get()),
+     H2Code::kStreamClosed},
+    {"data_after_data_with_the_end",
+     headers(1, post(), kOpen) + data(1, "x", kEndStream) + data(1, "y"), H2Code::kStreamClosed},
+    {"number_even", headers(2, get()), H2Code::kProtocolError},
+    {"number_zero", headers(0, get()), H2Code::kProtocolError},
+    {"number_below_the_last", headers(5, get()) + headers(3, get()), H2Code::kProtocolError},
+    {"number_passed_over_gets_data", headers(5, get()) + data(3, "x"), H2Code::kProtocolError},
+    {"depends_on_itself",
+     frame(kHeaders, kEndHeaders | kEndStream | kPriorityFlag, 1, u32(1) + "\x10" + block(get())),
+     H2Code::kProtocolError},
+    {"priority_depends_on_itself", frame(kPriority, 0, 1, u32(1) + "\x10"), H2Code::kProtocolError},
+};
+INSTANTIATE_TEST_SUITE_P(Rfc9113Section5, Violation, testing::ValuesIn(kStates), name_of);
+
+const Case kFrames[] = {
+    // §6
+    {"data_on_stream_zero", data(0, "x"), H2Code::kProtocolError},
+    {"data_padding_beyond_the_frame",
+     headers(1, post(), kOpen) + frame(kData, kPadded, 1,
+                                       "\x05"
+                                       "abc"),
+     H2Code::kProtocolError},
+    {"headers_padding_beyond_the_frame",
+     frame(kHeaders, kEndHeaders | kEndStream | kPadded, 1, "\xff" + block(get())),
+     H2Code::kProtocolError},
+    {"priority_on_stream_zero", frame(kPriority, 0, 0, std::string(5, '\0')),
+     H2Code::kProtocolError},
+    {"rst_stream_on_stream_zero", rst(0), H2Code::kProtocolError},
+    {"settings_on_a_stream", frame(kSettings, 0, 1, ""), H2Code::kProtocolError},
+    {"settings_ack_with_payload", frame(kSettings, kAck, 0, std::string("\0\1\0\0\0\1", 6)),
+     H2Code::kFrameSizeError},
+    {"enable_push_of_two", settings({{2, 2}}), H2Code::kProtocolError},
+    {"window_beyond_the_most", settings({{4, 0x80000000U}}), H2Code::kFlowControlError},
+    {"frame_size_below_the_least", settings({{5, 16'383}}), H2Code::kProtocolError},
+    {"frame_size_beyond_the_most", settings({{5, 1U << 24U}}), H2Code::kProtocolError},
+    {"connect_protocol_of_two", settings({{8, 2}}), H2Code::kProtocolError},
+    {"push_promise_from_a_client",
+     headers(1, post(), kOpen) + frame(kPushPromise, kEndHeaders, 1, u32(2) + block(get())),
+     H2Code::kProtocolError},
+    {"ping_on_a_stream", frame(kPing, 0, 1, "12345678"), H2Code::kProtocolError},
+    {"goaway_on_a_stream", frame(kGoAway, 0, 1, std::string(8, '\0')), H2Code::kProtocolError},
+    {"window_update_of_zero", window_update(0, 0), H2Code::kProtocolError},
+    {"window_update_of_zero_on_a_stream", headers(1, post(), kOpen) + window_update(1, 0),
+     H2Code::kProtocolError},
+    {"window_of_the_connection_overflows",
+     window_update(0, 0x7fffffff) + window_update(0, 0x7fffffff), H2Code::kFlowControlError},
+    {"window_of_a_stream_overflows",
+     headers(1, post(), kOpen) + window_update(1, 0x7fffffff) + window_update(1, 0x7fffffff),
+     H2Code::kFlowControlError},
+    {"continuation_on_stream_zero",
+     headers(1, get(), kEndStream) + frame(kContinuation, kEndHeaders, 0, ""),
+     H2Code::kProtocolError},
+    {"continuation_of_another_stream",
+     headers(1, get(), kEndStream) + frame(kContinuation, kEndHeaders, 3, ""),
+     H2Code::kProtocolError},
+    {"continuation_after_the_end",
+     headers(1, post(), kOpen) + frame(kContinuation, kEndHeaders, 1, ""), H2Code::kProtocolError},
+    {"continuation_after_data",
+     headers(1, post(), kOpen) + data(1, "x") + frame(kContinuation, kEndHeaders, 1, ""),
+     H2Code::kProtocolError},
+    {"data_within_a_block", headers(1, post(), 0) + data(1, "x"), H2Code::kProtocolError},
+};
+INSTANTIATE_TEST_SUITE_P(Rfc9113Section6, Violation, testing::ValuesIn(kFrames), name_of);
+
+Lines without(std::string_view name, Lines lines = get()) {
+  std::erase_if(lines, [&](const auto& line) { return line.first == name; });
+  return lines;
+}
+Lines with(std::string_view name, std::string_view value, Lines lines = get()) {
+  for (auto& line : lines) {
+    if (line.first == name) line.second = value;
+  }
+  return lines;
+}
+std::string request(const Lines& lines) { return headers(1, lines); }
+std::string posted(const Lines& more, std::string_view body) {
+  return headers(1, post() + more, kOpen) + data(1, body, kEndStream);
+}
+
+// §8: malformed messages; the numbers are those of the attacks that they stop.
+const Case kMessages[] = {
+    {"name_in_upper_case", request(get() + Lines{{"X-Test", "1"}}), H2Code::kProtocolError},
+    {"A26_name_empty", request(get() + Lines{{"", "1"}}), H2Code::kProtocolError},
+    {"name_with_space", request(get() + Lines{{"x y", "1"}}), H2Code::kProtocolError},
+    {"A22_name_with_line_break", request(get() + Lines{{"x: a\r\nb", "1"}}),
+     H2Code::kProtocolError},
+    {"A22_value_with_line_break", request(get() + Lines{{"x", "a\r\nx-injected: 1"}}),
+     H2Code::kProtocolError},
+    {"A22_value_with_nul", request(get() + Lines{{"x", std::string_view("a\0b", 3)}}),
+     H2Code::kProtocolError},
+    {"A22_value_with_cr", request(get() + Lines{{"x", "a\rb"}}), H2Code::kProtocolError},
+    {"value_with_space_before", request(get() + Lines{{"x", " a"}}), H2Code::kProtocolError},
+    {"value_with_tab_after", request(get() + Lines{{"x", "a\t"}}), H2Code::kProtocolError},
+    {"A27_cookie_crumb_with_line_break",
+     request(get() + Lines{{"cookie", "a=b"}, {"cookie", "c\r\nx: y"}}), H2Code::kProtocolError},
+    {"A25_connection", request(get() + Lines{{"connection", "keep-alive"}}),
+     H2Code::kProtocolError},
+    {"A25_keep_alive", request(get() + Lines{{"keep-alive", "1"}}), H2Code::kProtocolError},
+    {"A25_proxy_connection", request(get() + Lines{{"proxy-connection", "keep-alive"}}),
+     H2Code::kProtocolError},
+    {"A25_upgrade", request(get() + Lines{{"upgrade", "websocket"}}), H2Code::kProtocolError},
+    {"A25_http2_settings", request(get() + Lines{{"http2-settings", "AAMAAABk"}}),
+     H2Code::kProtocolError},
+    {"A25_te_gzip", request(get() + Lines{{"te", "gzip"}}), H2Code::kProtocolError},
+    {"A25_te_trailers_and_more", request(get() + Lines{{"te", "trailers, deflate;q=0.5"}}),
+     H2Code::kProtocolError},
+    {"A21_transfer_encoding", posted({{"transfer-encoding", "chunked"}}, "0\r\n\r\nG"),
+     H2Code::kProtocolError},
+    {"pseudo_unknown", request(Lines{{":test", "x"}} + get()), H2Code::kProtocolError},
+    {"pseudo_of_responses", request(get() + Lines{{":status", "200"}}), H2Code::kProtocolError},
+    {"pseudo_after_regular", request(Lines{{"x", "1"}} + get()), H2Code::kProtocolError},
+    {"pseudo_in_trailers", headers(1, post(), kOpen) + headers(1, {{":path", "/"}}),
+     H2Code::kProtocolError},
+    {"method_missing", request(without(":method")), H2Code::kProtocolError},
+    {"scheme_missing", request(without(":scheme")), H2Code::kProtocolError},
+    {"path_missing", request(without(":path")), H2Code::kProtocolError},
+    {"path_empty", request(with(":path", "")), H2Code::kProtocolError},
+    {"method_twice", request(Lines{{":method", "GET"}} + get()), H2Code::kProtocolError},
+    {"scheme_twice", request(Lines{{":scheme", "https"}} + get()), H2Code::kProtocolError},
+    {"path_twice", request(Lines{{":path", "/"}} + get()), H2Code::kProtocolError},
+    {"authority_twice", request(Lines{{":authority", "a.example"}} + get()),
+     H2Code::kProtocolError},
+    {"A23_path_with_line_break", request(with(":path", "/a HTTP/1.1\r\nHost: b\r\n\r\n")),
+     H2Code::kProtocolError},
+    {"A23_path_with_space", request(with(":path", "/a b")), H2Code::kProtocolError},
+    {"A23_path_absolute", request(with(":path", "http://b.example/")), H2Code::kProtocolError},
+    {"A23_method_with_space", request(with(":method", "GET / HTTP/1.1")), H2Code::kProtocolError},
+    {"A23_authority_with_line_break", request(with(":authority", "a\r\nb: c")),
+     H2Code::kProtocolError},
+    {"authority_with_user", request(with(":authority", "u@a.example")), H2Code::kProtocolError},
+    {"A99_path_without_slash", request(with(":path", "suites.v1.Echo/Unary", post())),
+     H2Code::kProtocolError},
+    {"scheme_of_another_kind", request(with(":scheme", "ftp")), H2Code::kProtocolError},
+    {"A28_extended_connect_not_offered",
+     request({{":method", "CONNECT"},
+              {":protocol", "websocket"},
+              {":scheme", "https"},
+              {":path", "/"},
+              {":authority", "a.example"}}),
+     H2Code::kProtocolError},
+    {"connect_with_path", request(with(":method", "CONNECT")), H2Code::kProtocolError},
+    {"A21_length_beyond_the_data", posted({{"content-length", "5"}}, "test"),
+     H2Code::kProtocolError},
+    {"A21_length_below_the_data", posted({{"content-length", "1"}}, "test"),
+     H2Code::kProtocolError},
+    {"A21_length_over_two_frames",
+     headers(1, post() + Lines{{"content-length", "1"}}, kOpen) + data(1, "a") +
+         data(1, "b", kEndStream),
+     H2Code::kProtocolError},
+    {"A21_length_without_data", request(post() + Lines{{"content-length", "5"}}),
+     H2Code::kProtocolError},
+    {"length_twice", posted({{"content-length", "4"}, {"content-length", "4"}}, "test"),
+     H2Code::kProtocolError},
+    {"length_signed", posted({{"content-length", "+4"}}, "test"), H2Code::kProtocolError},
+    {"trailers_that_do_not_end",
+     headers(1, post(), kOpen) + data(1, "x") + headers(1, {{"x", "1"}}, kEndHeaders) +
+         data(1, "y", kEndStream),
+     H2Code::kProtocolError},
+    {"trailer_that_frames",
+     headers(1, post(), kOpen) + data(1, "x") + headers(1, {{"content-length", "1"}}),
+     H2Code::kProtocolError},
+};
+
+INSTANTIATE_TEST_SUITE_P(Rfc9113Section8, Violation, testing::ValuesIn(kMessages), name_of);
+
+}  // namespace
+}  // namespace merlon::http
