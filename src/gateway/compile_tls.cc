@@ -94,6 +94,7 @@ ListenerCertificates compile_tls(const ListenerConfig& listener, CompileContext&
       tls::load_certificates(listener.tls->certificates, context.broker, context.now, findings);
   tls::ServerSettings settings;
   settings.listener = listener.name;
+  settings.alpn = {"h2", "http/1.1"};
   settings.min_version = listener.tls->min_version;
   settings.allow_aes128 =
       granted(context, "tls-aes128", listener.tls->at, "AES-128 suites are offered");

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "gateway/http2_requests.h"
 #include "gateway/request.h"
 #include "http/proxy_protocol.h"
 
@@ -22,6 +23,8 @@ constexpr std::string_view kShedAnswer =
     "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
     "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\nReferrer-Policy: "
     "no-referrer\r\n\r\n";
+
+constexpr std::string_view kHttp2PrefaceLine = "PRI * HTTP/2.0\r\n";
 
 /// Failures of reading a head that nobody waits to hear of.
 bool is_silent(std::uint16_t code) noexcept {
@@ -62,14 +65,24 @@ ClientConnection::~ClientConnection() {
   worker_.open_.fetch_sub(1, std::memory_order_release);
 }
 
+void ClientConnection::close_if_idle() noexcept {
+  if (idle_) stream_->cancel();
+  if (http2_ != nullptr) http2_->drain();
+}
+
 void ClientConnection::abort_request() noexcept {
   if (way_ != nullptr) way_->abort();
+  if (http2_ != nullptr) http2_->abort();
 }
 
 io::Task<void> ClientConnection::run() {
   if (!stream_->attached()) co_return;
   const bool opened = co_await open();
   if (!opened) co_return;
+  if (tls_ != nullptr && tls_->alpn() == "h2") {
+    co_await serve_http2({});
+    co_return;
+  }
   while (!worker_.draining()) {
     stream_->release_idle_memory();
     idle_ = true;
@@ -91,6 +104,23 @@ io::Task<void> ClientConnection::run() {
     worker_.give_back(std::move(transaction));
     if (!again) break;
   }
+  if (!preface_.empty()) co_await serve_http2(std::move(preface_));
+}
+
+/// `begun`: what was read of the connection already.
+io::Task<void> ClientConnection::serve_http2(std::string begun) {
+  const auto requests = std::make_unique<Http2Requests>(worker_, *stream_, facts_, door_);
+  http2_ = requests.get();
+  if (worker_.draining()) requests->drain();
+  const Error error = co_await requests->run(begun);
+  http2_ = nullptr;
+  if (error.code != 0) {
+    worker_.counters().refusals.count(error.code);
+    worker_.shared().events.warning("http2_connection_ended",
+                                    {str("rule", rule_name(error.code)), str("reason", error.what),
+                                     str("peer", facts_.peer.to_string())});
+  }
+  co_await linger();
 }
 
 /// Step 0: who is behind the peer, and TLS.
@@ -196,6 +226,12 @@ io::Task<bool> ClientConnection::serve_one(http::H1Server& server, Transaction& 
   Result<bool> head = co_await server.next_head(worker_.loop().now() + timeouts.head);
   if (head && !*head) co_return false;
   if (!head && is_silent(head.error().code)) co_return false;
+  // HTTP/2 with prior knowledge (RFC 9113 §3.3). Cleartext is served on loopback, or by a waiver.
+  if (!head && tls_ == nullptr && !server.served() &&
+      server.received().starts_with(kHttp2PrefaceLine)) {
+    preface_ = server.received();
+    co_return false;
+  }
   RequestWay way(worker_, facts_, door_, server, t);
   way_ = &way;
   if (head) {

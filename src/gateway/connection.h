@@ -9,6 +9,7 @@
 
 namespace merlon::gateway {
 
+class Http2Requests;
 class RequestWay;
 
 /// A client's connection: the handshake, then request after request. Owned by the worker's task
@@ -23,10 +24,8 @@ class ClientConnection {
 
   /// Serves until the client goes, an error, or the worker drains.
   io::Task<void> run();
-  /// Ends the wait for a next request; a request in progress is finished.
-  void close_if_idle() noexcept {
-    if (idle_) stream_->cancel();
-  }
+  /// Ends the wait for a next request; requests in progress are finished.
+  void close_if_idle() noexcept;
   /// Ends whatever it waits for.
   void abort() noexcept {
     aborted_ = true;
@@ -42,6 +41,7 @@ class ClientConnection {
   [[nodiscard]] io::Task<Result<void>> read_proxy_header(Instant deadline);
   [[nodiscard]] io::Task<bool> serve_requests(http::H1Server& server, Transaction& t);
   [[nodiscard]] io::Task<bool> serve_one(http::H1Server& server, Transaction& t);
+  [[nodiscard]] io::Task<void> serve_http2(std::string begun);
   [[nodiscard]] io::Task<void> linger();
   void log_handshake_failure(const Error& error);
 
@@ -49,6 +49,8 @@ class ClientConnection {
   std::unique_ptr<io::SocketStream> stream_;
   tls::TlsStream* tls_ = nullptr;         ///< the same stream, when it is TLS
   RequestWay* way_ = nullptr;             ///< of the request in progress, to abort it
+  Http2Requests* http2_ = nullptr;        ///< while HTTP/2 is spoken
+  std::string preface_;                   ///< what came of HTTP/2 with prior knowledge
   ClientConnection* previous_ = nullptr;  ///< the worker's list
   ClientConnection* next_ = nullptr;
   ConnectionFacts facts_;

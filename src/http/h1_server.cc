@@ -12,7 +12,7 @@ void H1Server::attach(io::Stream& stream) noexcept {
   parser_.reset();
   head_end_ = at_ = end_ = 0;
   body_done_ = true;
-  close_ = head_sent_ = response_done_ = false;
+  close_ = head_sent_ = response_done_ = served_ = false;
 }
 
 io::Task<Result<bool>> H1Server::next_head(Instant deadline) {
@@ -156,7 +156,7 @@ io::Task<Result<void>> H1Server::send_head(const ResponseHead& head, BodyPart fi
   if (!out.end())
     return io::Task<Result<void>>::ready(
         fail(code::kHeadTooLarge, Blame::kInternal, "the response's head does not fit"));
-  head_sent_ = true;
+  head_sent_ = served_ = true;
   if (bodiless_) first = BodyPart{.data = {}, .last = true};
   return send(out.text(), first);
 }

@@ -27,6 +27,10 @@ class H1Server final : public ServerExchange {
   /// here already (`buffered`).
   [[nodiscard]] bool finish() noexcept;
   [[nodiscard]] bool buffered() const noexcept { return end_ > 0; }
+  /// What has been received of a head that is not whole, or could not be read.
+  [[nodiscard]] std::string_view received() const noexcept { return {buffer_.data(), end_}; }
+  /// True once a response has gone out since attach().
+  [[nodiscard]] bool served() const noexcept { return served_; }
 
   [[nodiscard]] RequestHead& request() noexcept override { return parser_.head(); }
   [[nodiscard]] const RequestHead& request() const noexcept override { return parser_.head(); }
@@ -74,6 +78,7 @@ class H1Server final : public ServerExchange {
   bool chunked_out_ = false;
   bool bodiless_ = false;  ///< the response has no body on the wire (HEAD, 204, 304)
   bool head_sent_ = false;
+  bool served_ = false;
   bool response_done_ = false;
   std::array<char, kBufferBytes> buffer_;
 };

@@ -87,15 +87,14 @@ struct H2Callbacks {
     return 0;
   }
 
-  static ssize_t read_part(nghttp2_session*, std::int32_t, std::uint8_t*, std::size_t most,
-                           std::uint32_t* flags, nghttp2_data_source* source, void* data) {
-    return of(data).on_read_part(*static_cast<H2Stream*>(source->ptr), most, flags);
+  static ssize_t read_part(nghttp2_session*, std::int32_t id, std::uint8_t*, std::size_t most,
+                           std::uint32_t* flags, nghttp2_data_source*, void* data) {
+    return of(data).on_read_part(id, most, flags);
   }
 
   static int send_data(nghttp2_session*, nghttp2_frame* frame, const std::uint8_t* header,
-                       std::size_t size, nghttp2_data_source* source, void* data) {
-    return of(data).on_send_data(*static_cast<H2Stream*>(source->ptr), header, frame->data.padlen,
-                                 size);
+                       std::size_t size, nghttp2_data_source*, void* data) {
+    return of(data).on_send_data(frame->hd.stream_id, header, frame->data.padlen, size);
   }
 };
 

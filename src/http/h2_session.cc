@@ -59,9 +59,9 @@ class Block {
   std::array<char, 24> digits_{};
 };
 
-nghttp2_data_provider provider(H2Stream& stream) noexcept {
+/// Data are asked for by stream number, so that nothing points to a stream that has gone.
+nghttp2_data_provider provider() noexcept {
   nghttp2_data_provider made{};
-  made.source.ptr = &stream;
   made.read_callback = h2_read_part();
   return made;
 }
@@ -69,9 +69,7 @@ nghttp2_data_provider provider(H2Stream& stream) noexcept {
 }  // namespace
 
 H2Session::H2Session(Host& host, const H2Settings& settings)
-    : host_(host),
-      settings_(settings),
-      scanner_(settings.server ? NGHTTP2_CLIENT_MAGIC_LEN : 0) {
+    : host_(host), settings_(settings), scanner_(settings.server ? NGHTTP2_CLIENT_MAGIC_LEN : 0) {
   // Only a lack of memory can make these fail.
   const auto open = settings.server ? &nghttp2_session_server_new2 : &nghttp2_session_client_new2;
   if (open(&session_, h2_callbacks(), this, h2_options()) != 0) std::abort();
@@ -133,8 +131,11 @@ std::size_t H2Session::produce(std::span<char> out) noexcept {
   return out_size_;
 }
 
-std::ptrdiff_t H2Session::on_read_part(H2Stream& stream, std::size_t most,
+std::ptrdiff_t H2Session::on_read_part(std::int32_t id, std::size_t most,
                                        std::uint32_t* flags) noexcept {
+  H2Stream* const found = find(id);
+  if (found == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+  H2Stream& stream = *found;
   const std::size_t n = std::min(most, stream.out_.size());
   if (n == 0 && !stream.out_last_) return NGHTTP2_ERR_DEFERRED;
   *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
@@ -151,11 +152,14 @@ std::ptrdiff_t H2Session::on_read_part(H2Stream& stream, std::size_t most,
   return static_cast<std::ptrdiff_t>(n);
 }
 
-int H2Session::on_send_data(H2Stream& stream, const unsigned char* header, std::size_t padding,
+int H2Session::on_send_data(std::int32_t id, const unsigned char* header, std::size_t padding,
                             std::size_t bytes) noexcept {
-  constexpr std::size_t kHeaderBytes = 9;
-  // nghttp2 pads only when it is asked to.
-  if (padding != 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
+  constexpr std::size_t kHeaderBytes = H2FrameScanner::kHeaderBytes;
+  H2Stream* const found = find(id);
+  // Withdrawn between being asked for and being sent; and nghttp2 pads only when asked to.
+  if (found == nullptr || found->out_.size() < bytes || padding != 0)
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+  H2Stream& stream = *found;
   if (room() < kHeaderBytes + bytes) return NGHTTP2_ERR_WOULDBLOCK;
   std::memcpy(out_.data() + out_size_, header, kHeaderBytes);
   stream.out_.copy(out_.data() + out_size_ + kHeaderBytes, bytes);
@@ -183,7 +187,7 @@ bool H2Session::respond(H2Stream& stream, const ResponseHead& head, bool with_le
   stream.out_trailers_ = trailers;
   stream.output_begun_ = true;
   const bool bodiless = last && data.empty() && trailers.empty();
-  const nghttp2_data_provider body = provider(stream);
+  const nghttp2_data_provider body = provider();
   return nghttp2_submit_response(session_, stream.id_, block.data(), block.size(),
                                  bodiless ? nullptr : &body) == 0;
 }
@@ -222,7 +226,7 @@ bool H2Session::request(H2Stream& stream, const RequestHead& head, std::string_v
   stream.out_last_ = last;
   stream.output_begun_ = true;
   const bool bodiless = last && data.empty();
-  const nghttp2_data_provider body = provider(stream);
+  const nghttp2_data_provider body = provider();
   const std::int32_t id = nghttp2_submit_request(session_, nullptr, block.data(), block.size(),
                                                  bodiless ? nullptr : &body, &stream);
   if (id < 0) return false;

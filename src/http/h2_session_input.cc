@@ -47,7 +47,10 @@ Result<void> H2Session::receive(std::string_view bytes, Instant now) noexcept {
   std::string_view untaken = bytes;
   for (std::size_t at = 0; at < bytes.size() && failure_.code == 0;) {
     at += scanner_.advance(bytes.substr(at));
-    if (!scanner_.at_header() || scanner_.type() != NGHTTP2_DATA) continue;
+    if (!scanner_.at_header()) continue;
+    // nghttp2 tells of no frame that it does not know.
+    if (scanner_.type() > NGHTTP2_CONTINUATION && spend_control() != 0) break;
+    if (scanner_.type() != NGHTTP2_DATA) continue;
     const std::size_t before = bytes.size() - untaken.size();
     const std::size_t whole = std::min(at - before, H2FrameScanner::kHeaderBytes);
     if (take(untaken.substr(0, at - before - whole)) != 0) break;
@@ -76,8 +79,6 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
       block_bytes_ = 0;
       head_since_ = now_;
       return check_closed_stream(id);
-    case NGHTTP2_DATA:
-      return 0;
     case NGHTTP2_CONTINUATION:
       if (++block_frames_ <= kContinuationsMax) return 0;
       return abort(H2Code::kEnhanceYourCalm, code::kH2ContinuationFlood,
@@ -85,9 +86,15 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
     case NGHTTP2_RST_STREAM:
       // Of an open stream it is judged by on_reset.
       return nghttp2_session_get_stream_remote_close(session_, id) >= 0 ? 0 : spend_control();
-    default:
-      // PRIORITY, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, and all that is unknown.
+    case NGHTTP2_PRIORITY:
+    case NGHTTP2_SETTINGS:
+    case NGHTTP2_PUSH_PROMISE:
+    case NGHTTP2_PING:
+    case NGHTTP2_GOAWAY:
+    case NGHTTP2_WINDOW_UPDATE:
       return spend_control();
+    default:  // data, and what receive() has counted
+      return 0;
   }
 }
 

@@ -2,11 +2,10 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <map>
-#include <memory>
+#include <iterator>
+#include <utility>
 
-#include "http/test_h2_wire.h"
+#include "http/test_h2_server.h"
 
 /// A table per section of RFC 9113 and RFC 7541: what a client sends after the preface, and how the
 /// server ends the stream or the connection. Where the RFC lets a stream error be a connection
@@ -15,90 +14,6 @@ namespace merlon::http {
 namespace {
 
 using namespace h2wire;
-
-class TestStream final : public H2Stream {
- public:
-  TestStream() : H2Stream(HeadLimits{}, Blame::kClient) {}
-  RequestHead head;
-  bool ready = false;
-  [[nodiscard]] std::string_view inbox() const { return inbox_; }
-
- private:
-  Fields& head_fields() noexcept override { return head.fields; }
-  Result<HeadFacts> finish_head(bool end_stream) noexcept override {
-    const Result<void> read = reader_.finish_request(end_stream, head);
-    if (!read) return std::unexpected(read.error());
-    HeadFacts facts;
-    if (head.framing == Framing::kLength) facts.length = head.content_length;
-    return facts;
-  }
-  void on_input() noexcept override {}
-  void on_output() noexcept override {}
-};
-
-/// A server that answers nothing by itself.
-class Server : private H2Session::Host {
- public:
-  explicit Server(const H2Settings& settings = {}) : session(*this, settings) {
-    receive(std::string(kPreface) + settings_frame());
-  }
-  static std::string settings_frame() { return h2wire::settings({}); }
-
-  Result<void> receive(std::string_view bytes) {
-    const Result<void> result = session.receive(bytes, now);
-    if (!result) error = result.error();
-    collect();
-    return result;
-  }
-  void collect() {
-    std::array<char, 64 * 1024> out;
-    while (const std::size_t n = session.produce(out)) sent_.append(out.data(), n);
-    for (Frame& f : read_frames(sent_)) frames.push_back(std::move(f));
-  }
-  [[nodiscard]] const Frame* last(std::uint8_t type) const {
-    const auto found = std::ranges::find_if(frames.rbegin(), frames.rend(),
-                                            [&](const Frame& f) { return f.type == type; });
-    return found == frames.rend() ? nullptr : &*found;
-  }
-  [[nodiscard]] std::size_t count(std::uint8_t type) const {
-    return static_cast<std::size_t>(std::ranges::count(frames, type, &Frame::type));
-  }
-  /// The code of GOAWAY, else of the last RST_STREAM, else nothing.
-  [[nodiscard]] std::optional<H2Code> verdict() const {
-    if (const Frame* goaway = last(kGoAway); goaway != nullptr)
-      return static_cast<H2Code>(goaway->number(4));
-    if (const Frame* reset = last(kRstStream); reset != nullptr)
-      return static_cast<H2Code>(reset->number(0));
-    return {};
-  }
-  void answer(std::int32_t id, std::string_view body = {}) {
-    ResponseHead head;
-    head.status = 200;
-    head.framing = Framing::kLength;
-    head.content_length = body.size();
-    EXPECT_TRUE(session.respond(*streams.at(id), head, true, body, true, {}));
-    collect();
-  }
-
-  Instant now{seconds{1'000}};
-  std::map<std::int32_t, std::unique_ptr<TestStream>> streams;
-  std::size_t streams_max = 100;
-  std::vector<Frame> frames;
-  Error error{};
-  H2Session session;
-
- private:
-  H2Stream* open_stream(std::int32_t id) override {
-    std::size_t open = 0;
-    for (const auto& [number, stream] : streams) open += stream->closed() ? 0U : 1U;
-    if (open >= streams_max) return nullptr;
-    return (streams[id] = std::make_unique<TestStream>()).get();
-  }
-  void request_ready(H2Stream& stream) override { static_cast<TestStream&>(stream).ready = true; }
-  void stream_closed(H2Stream&) noexcept override {}
-
-  std::string sent_;
-};
 
 struct Case {
   const char* name;
@@ -111,14 +26,14 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 class Violation : public testing::TestWithParam<Case> {};
 
 TEST_P(Violation, EndsTheStreamOrTheConnection) {
-  Server server;
+  TestServer server;
   static_cast<void>(server.receive(GetParam().bytes));
   ASSERT_TRUE(server.verdict().has_value()) << "the violation was not noticed";
   EXPECT_EQ(*server.verdict(), GetParam().want);
 }
 
 TEST_P(Violation, IsFoundHoweverTheBytesAreCut) {
-  Server server;
+  TestServer server;
   for (const char byte : GetParam().bytes) {
     if (!server.receive({&byte, 1})) break;
   }
@@ -128,7 +43,7 @@ TEST_P(Violation, IsFoundHoweverTheBytesAreCut) {
 
 /// The same after the server has answered and forgotten stream 1, where that is how it goes.
 TEST_P(Violation, IsFoundWhenEveryRequestIsAnsweredAtOnce) {
-  Server server;
+  TestServer server;
   for (const char byte : GetParam().bytes) {
     if (!server.receive({&byte, 1})) break;
     for (const auto& [id, stream] : server.streams) {
@@ -382,6 +297,200 @@ const Case kMessages[] = {
 };
 
 INSTANTIATE_TEST_SUITE_P(Rfc9113Section8, Violation, testing::ValuesIn(kMessages), name_of);
+
+// What is refused with a status instead: the stream is not reset, and the error says why.
+struct Refused {
+  const char* name;
+  Lines lines;
+  std::uint16_t want;
+};
+void PrintTo(const Refused& refused, std::ostream* out) { *out << refused.name; }
+class Answered : public testing::TestWithParam<Refused> {};
+
+TEST_P(Answered, WithAStatusAndTheStreamLives) {
+  TestServer server;
+  ASSERT_TRUE(server.receive(headers(1, GetParam().lines)).has_value());
+  EXPECT_TRUE(server.streams.at(1)->ready);
+  EXPECT_EQ(server.streams.at(1)->broken().code, GetParam().want);
+  EXPECT_FALSE(server.verdict().has_value());
+}
+
+const std::string kLongPath = "/" + std::string(8'192, 'a');
+const std::string kLongValue(16'300, 'a');
+const Refused kRefused[] = {
+    {"A24_host_differs", get() + Lines{{"host", "b.example"}}, code::kBadHost},
+    {"A24_two_hosts", get() + Lines{{"host", "a.example"}, {"host", "b.example"}},
+     code::kDuplicateField},
+    {"host_missing", without(":authority"), code::kMissingHost},
+    {"authority_empty", with(":authority", ""), code::kBadHost},
+    {"connect", Lines{{":method", "CONNECT"}, {":authority", "a.example:443"}},
+     code::kConnectRefused},
+    {"path_too_long", with(":path", kLongPath), code::kTargetTooLong},
+    {"list_too_large", get() + Lines{{"x", kLongValue}, {"y", "1"}}, code::kHeadTooLarge},
+    {"expectation_unknown", get() + Lines{{"expect", "200-maybe"}}, code::kUnsupportedExpect},
+    {"A43_credentials_twice", get() + Lines{{"authorization", "a"}, {"authorization", "b"}},
+     code::kDuplicateField},
+    {"alias_of_a_managed_field", get() + Lines{{"x_forwarded_for", "1.2.3.4"}},
+     code::kAliasedField},
+    {"names_that_read_as_one", get() + Lines{{"a_b", "1"}, {"a-b", "2"}}, code::kAliasedField},
+};
+INSTANTIATE_TEST_SUITE_P(Requests, Answered, testing::ValuesIn(kRefused), name_of);
+
+TEST(Requests, AreReadWithAllTheirParts) {
+  TestServer server;
+  ASSERT_TRUE(server
+                  .receive(headers(1,
+                                   {{":method", "POST"},
+                                    {":scheme", "https"},
+                                    {":path", "/a/b?q=1"},
+                                    {":authority", "a.example:8443"},
+                                    {"cookie", "a=b"},
+                                    {"te", "trailers"},
+                                    {"cookie", "c=d"},
+                                    {"x-empty", ""}},
+                                   kOpen) +
+                           data(1, "body") + headers(1, {{"x-sum", "1"}}))
+                  .has_value());
+  const TestStream& stream = *server.streams.at(1);
+  EXPECT_EQ(stream.head.method, Method::kPost);
+  EXPECT_EQ(stream.head.target.path, "/a/b");
+  EXPECT_EQ(stream.head.target.query, "q=1");
+  EXPECT_EQ(stream.head.authority, "a.example:8443");
+  EXPECT_EQ(stream.head.framing, Framing::kChunked);
+  EXPECT_TRUE(stream.head.te_trailers);
+  EXPECT_EQ(stream.head.fields.value(FieldId::kCookie), "a=b; c=d");
+  EXPECT_EQ(stream.head.fields.count(FieldId::kCookie), 1U);
+  EXPECT_NE(stream.head.fields.find("x-empty"), nullptr);
+  EXPECT_EQ(stream.inbox(), "body");
+  EXPECT_TRUE(stream.input_done());
+}
+
+TEST(Requests, MayBePaddedPrioritisedAndCut) {
+  TestServer server;
+  const std::string fields = block(get());
+  ASSERT_TRUE(
+      server
+          .receive(frame(kHeaders, kEndStream | kPadded | kPriorityFlag, 1,
+                         "\x02" + u32(0) + "\x10" + fields.substr(0, 10) + std::string(2, '\0')) +
+                   frame(kContinuation, 0, 1, fields.substr(10, 3)) +
+                   frame(kContinuation, kEndHeaders, 1, fields.substr(13)))
+          .has_value());
+  EXPECT_EQ(server.streams.at(1)->broken().code, 0);
+  EXPECT_EQ(server.streams.at(1)->head.target.path, "/");
+}
+
+/// RFC 9113 §5.1: what was on its way when we reset a stream is no error of the peer.
+TEST(Streams, FramesOnTheirWayWhenWeResetAreDiscarded) {
+  TestServer server;
+  ASSERT_TRUE(server.receive(headers(1, post(), kOpen)).has_value());
+  server.session.reset(*server.streams.at(1), H2Code::kCancel);
+  server.collect();
+  ASSERT_TRUE(server.receive(data(1, "x") + headers(1, {{"x", "1"}})).has_value());
+  EXPECT_EQ(server.last(kGoAway), nullptr);
+}
+
+/// A93, CVE-2026-26311: data behind the reset in one piece.
+TEST(Streams, A93DataBehindAResetEndTheConnection) {
+  TestServer server;
+  EXPECT_FALSE(
+      server.receive(headers(1, post(), kOpen) + data(1, "a") + rst(1) + data(1, "b")).has_value());
+  EXPECT_EQ(server.verdict(), H2Code::kStreamClosed);
+}
+
+/// A client that does not grant room gets nothing, and what waits is not copied.
+TEST(FlowControl, NothingIsSentIntoAShutWindow) {
+  TestServer server;
+  ASSERT_TRUE(server.receive(settings({{4, 0}}) + headers(1, get())).has_value());
+  ResponseHead head;
+  head.status = 200;
+  TestStream& stream = *server.streams.at(1);
+  ASSERT_TRUE(server.session.respond(stream, head, false, "body", true, {}));
+  server.collect();
+  EXPECT_EQ(server.count(kData), 0U);
+  EXPECT_TRUE(server.session.sending(stream));
+  ASSERT_TRUE(server.receive(window_update(1, 1)).has_value());
+  EXPECT_EQ(server.last(kData)->payload, "b");
+  ASSERT_TRUE(server.receive(window_update(1, 100)).has_value());
+  EXPECT_EQ(server.last(kData)->payload, "ody");
+  EXPECT_FALSE(server.session.sending(stream));
+}
+
+/// The window opens only as far as the data were used: this is the back-pressure.
+TEST(FlowControl, TheWindowOpensAsDataAreUsed) {
+  TestServer server;
+  ASSERT_TRUE(server.receive(headers(1, post(), kOpen)).has_value());
+  for (int i = 0; i < 4; ++i)
+    ASSERT_TRUE(server.receive(data(1, std::string(16'000, 'x'))).has_value());
+  EXPECT_EQ(server.count(kWindowUpdate), 1U) << "the one for the connection, at the start";
+  EXPECT_FALSE(server.receive(data(1, std::string(16'000, 'x'))).has_value() &&
+               !server.verdict().has_value());
+  EXPECT_EQ(server.verdict(), H2Code::kFlowControlError);
+}
+
+TEST(FlowControl, UsedDataOpenBothWindows) {
+  TestServer server;
+  ASSERT_TRUE(server.receive(headers(1, post(), kOpen)).has_value());
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(server.receive(data(1, std::string(16'000, 'x'))).has_value());
+    server.session.consumed(*server.streams.at(1), 16'000);
+    server.collect();
+  }
+  EXPECT_FALSE(server.verdict().has_value());
+}
+
+TEST(Responses, EndWithTrailers) {
+  TestServer server;
+  ASSERT_TRUE(server.receive(headers(1, get())).has_value());
+  ResponseHead head;
+  head.status = 200;
+  head.fields.add("Content-Type", "text/plain");
+  head.fields.add("Connection", "close");
+  const Field trailer{.name = "Grpc-Status", .value = "0", .id = FieldId::kGrpcStatus};
+  TestStream& stream = *server.streams.at(1);
+  ASSERT_TRUE(server.session.respond(stream, head, false, "body", true, {&trailer, 1}));
+  server.collect();
+  EXPECT_EQ(server.last(kData)->flags, 0);
+  EXPECT_EQ(server.last(kHeaders)->flags, kEndHeaders | kEndStream);
+  EXPECT_TRUE(stream.closed());
+}
+
+TEST(Responses, AnInterimOneComesFirst) {
+  TestServer server;
+  ASSERT_TRUE(server.receive(headers(1, post(), kOpen)).has_value());
+  TestStream& stream = *server.streams.at(1);
+  ASSERT_TRUE(server.session.respond_interim(stream, 100));
+  server.collect();
+  EXPECT_EQ(server.count(kHeaders), 1U);
+  server.answer(1, "x");
+  EXPECT_EQ(server.count(kHeaders), 2U);
+  EXPECT_FALSE(server.session.respond_interim(stream, 100)) << "too late";
+}
+
+TEST(Shutdown, TakesStreamsUntilTheSecondGoAway) {
+  TestServer server;
+  ASSERT_TRUE(server.receive(headers(1, get())).has_value());
+  server.session.announce_shutdown();
+  server.collect();
+  EXPECT_EQ(server.last(kGoAway)->number(0), 0x7fffffffU);
+  ASSERT_TRUE(server.receive(headers(3, get())).has_value());
+  server.session.shut_down();
+  server.collect();
+  EXPECT_EQ(server.last(kGoAway)->number(0), 3U);
+  ASSERT_TRUE(server.receive(headers(5, get())).has_value());
+  EXPECT_EQ(server.streams.count(5), 0U);
+  EXPECT_FALSE(server.session.over());
+  server.answer(1);
+  server.answer(3);
+  EXPECT_TRUE(server.session.over());
+}
+
+TEST(Preface, OtherBytesAreRefused) {
+  TestServer server;
+  H2Session::Host& host = server.host();
+  H2Session fresh(host, {});
+  EXPECT_FALSE(fresh.receive("GET / HTTP/1.1\r\n\r\n", server.now).has_value());
+  EXPECT_EQ(fresh.failure().code, code::kH2Protocol);
+}
 
 }  // namespace
 }  // namespace merlon::http

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <string_view>
+
+#include "gateway/worker.h"
+#include "http/h2_server.h"
+#include "io/task.h"
+
+namespace merlon::gateway {
+
+/// The requests of one HTTP/2 connection: each stream goes the same way as an HTTP/1.1 request.
+/// Everything it refers to outlives it.
+class Http2Requests final : private http::H2Server::Handler {
+ public:
+  Http2Requests(Worker& worker, io::Stream& stream, const ConnectionFacts& facts,
+                std::uint32_t door);
+
+  /// Serves until the connection is over; see H2Server::run.
+  [[nodiscard]] io::Task<Error> run(std::string_view begun) { return server_.run(begun); }
+  void drain() noexcept { server_.drain(); }
+  void abort() noexcept { server_.abort(); }
+
+ private:
+  io::Task<void> serve(http::H2ServerStream& stream) override;
+  [[nodiscard]] io::Task<void> shed(http::H2ServerStream& stream);
+
+  Worker& worker_;
+  const ConnectionFacts& facts_;
+  const std::uint32_t door_;  ///< Worker::doors_
+  http::H2Server server_;
+};
+
+}  // namespace merlon::gateway

@@ -1,0 +1,134 @@
+#include "http/h2_connection.h"
+
+#include <array>
+#include <vector>
+
+#include "http/exchange.h"
+
+namespace merlon::http {
+namespace {
+
+constexpr std::size_t kReadBytes = 32 * 1024;
+// What one connection may bring in a turn before the others have theirs.
+constexpr std::size_t kBytesPerTurn = 128 * 1024;
+// Answers to control frames pile up only so far while the peer does not read.
+constexpr std::size_t kBlocksKept = 32;
+
+/// Where bytes are read to: the session takes all of them at once, so one per thread is enough.
+std::span<char> read_scratch() noexcept {
+  thread_local std::array<char, kReadBytes> scratch;
+  return scratch;
+}
+
+std::vector<std::unique_ptr<char[]>>& spare_blocks() noexcept {
+  thread_local std::vector<std::unique_ptr<char[]>> spare;
+  return spare;
+}
+
+std::unique_ptr<char[]> take_block() {
+  auto& spare = spare_blocks();
+  if (spare.empty()) return std::make_unique_for_overwrite<char[]>(H2Connection::kBlockBytes);
+  std::unique_ptr<char[]> block = std::move(spare.back());
+  spare.pop_back();
+  return block;
+}
+
+void give_back(std::unique_ptr<char[]> block) {
+  if (spare_blocks().size() < kBlocksKept) spare_blocks().push_back(std::move(block));
+}
+
+}  // namespace
+
+H2Connection::H2Connection(io::Stream& stream, const H2Settings& settings)
+    : stream_(stream), session_(*this, settings), wake_(stream.loop()), written_(stream.loop()) {}
+
+H2Connection::~H2Connection() {
+  if (block_ != nullptr) give_back(std::move(block_));
+}
+
+void H2Connection::pump() noexcept {
+  if (aborted_ || !session_.has_output()) return;
+  if (block_ == nullptr) block_ = take_block();
+  block_end_ += session_.produce({block_.get() + block_end_, kBlockBytes - block_end_});
+  if (block_end_ > block_begin_) wake_.notify_one();
+}
+
+void H2Connection::abort() noexcept {
+  aborted_ = true;
+  stream_.cancel();
+  wake_.notify_all();
+  written_.notify_all();
+}
+
+H2Connection::Input H2Connection::take_input() noexcept {
+  for (std::size_t taken = 0; taken < kBytesPerTurn;) {
+    const io::Attempt got = stream_.try_read(read_scratch());
+    if (got.status == io::Attempt::Status::kWouldBlock) return Input::kDrained;
+    if (got.status != io::Attempt::Status::kOk) return Input::kEnded;
+    taken += got.n;
+    if (!session_.receive({read_scratch().data(), got.n}, loop().now())) return Input::kEnded;
+    if (!stream_.readable()) return Input::kDrained;
+  }
+  return Input::kMore;
+}
+
+io::Task<void> H2Connection::read_loop(std::string_view begun) {
+  bool more = session_.receive(begun, loop().now()).has_value();
+  on_received();
+  pump();
+  while (more && !aborted_ && !session_.over()) {
+    // A peer that does not read gets nothing more read either.
+    if (block_end_ > kBlockBytes / 2) {
+      static_cast<void>(co_await written_.wait(Instant::max()));
+      continue;
+    }
+    const Result<void> readable = co_await stream_.wait_readable(deadline());
+    if (aborted_) break;
+    if (readable) {
+      const Input input = take_input();
+      on_received();
+      pump();
+      more = input != Input::kEnded;
+      if (input == Input::kMore) co_await loop().yield();
+    } else if (readable.error().code == code::kTimedOut) {
+      on_deadline();
+      pump();
+    } else if (readable.error().code == code::kCancelled) {
+      on_received();
+    } else {
+      break;
+    }
+  }
+}
+
+io::Task<void> H2Connection::write_loop() {
+  while (!aborted_) {
+    pump();
+    const std::size_t end = block_end_;
+    if (end == block_begin_) {
+      if (closing_) break;
+      if (block_ != nullptr) give_back(std::move(block_));
+      static_cast<void>(co_await wake_.wait(Instant::max()));
+      continue;
+    }
+    iovec piece{block_.get() + block_begin_, end - block_begin_};
+    const Instant until = pace_deadline(loop().now(), piece.iov_len);
+    const Result<void> written = co_await stream_.write({&piece, 1}, until);
+    if (!written) abort();
+    block_begin_ = end;
+    if (block_begin_ == block_end_) block_begin_ = block_end_ = 0;
+    written_.notify_all();
+  }
+}
+
+io::Task<void> H2Connection::transfer(std::string_view begun) {
+  io::Fork writer(write_loop());
+  co_await read_loop(begun);
+  closing_ = true;
+  on_end();
+  wake_.notify_all();
+  co_await writer.join();
+  aborted_ = true;
+}
+
+}  // namespace merlon::http

@@ -1,0 +1,135 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "http/exchange.h"
+#include "http/h2_connection.h"
+#include "io/signal.h"
+
+namespace merlon::http {
+
+class H2Server;
+
+/// One request and its response on an HTTP/2 connection.
+class H2ServerStream final : public ServerExchange, public H2Stream {
+ public:
+  H2ServerStream(H2Server& connection, const HeadLimits& limits);
+
+  [[nodiscard]] RequestHead& request() noexcept override { return head_; }
+  [[nodiscard]] const RequestHead& request() const noexcept override { return head_; }
+  [[nodiscard]] std::string_view protocol() const noexcept override { return "HTTP/2.0"; }
+  [[nodiscard]] bool body_unread() const noexcept override { return !body_done_; }
+  [[nodiscard]] Result<BodyPart> buffered_body() noexcept override;
+  [[nodiscard]] io::Task<Result<BodyPart>> read_body() override;
+  [[nodiscard]] io::Task<Result<void>> send_continue() override;
+  /// A request that was malformed is reset instead of answered (RFC 9113 §8.1.1).
+  [[nodiscard]] io::Task<Result<void>> send_head(const ResponseHead& head, BodyPart first) override;
+  [[nodiscard]] io::Task<Result<void>> send_body(BodyPart part) override;
+  /// Other streams have nothing to do with this one: only what is left of its body is refused.
+  void close_after() noexcept override {}
+  void cancel_body() noexcept override;
+  [[nodiscard]] std::uint64_t bytes_received() const noexcept override { return received_; }
+  [[nodiscard]] std::uint64_t bytes_sent() const noexcept override { return sent_; }
+  [[nodiscard]] bool head_sent() const noexcept override { return head_sent_; }
+
+  /// Called once when the client resets the stream or the connection ends before the response is
+  /// complete; also at once, when that has happened. Null for none.
+  using GoneHandler = void (*)(void* context) noexcept;
+  void on_gone(GoneHandler handler, void* context) noexcept;
+
+ private:
+  friend class H2Server;
+
+  Fields& head_fields() noexcept override { return head_.fields; }
+  Result<HeadFacts> finish_head(bool end_stream) noexcept override;
+  void on_input() noexcept override { input_.notify_all(); }
+  void on_output() noexcept override { output_.notify_all(); }
+
+  void end() noexcept;
+  void tell_gone() noexcept;
+  [[nodiscard]] Result<BodyPart> take_part() noexcept;
+  [[nodiscard]] io::Task<Result<void>> until_taken(std::size_t bytes);
+  [[nodiscard]] std::unexpected<Error> gone() const noexcept;
+
+  H2Server& connection_;
+  RequestHead head_;
+  io::Signal input_;
+  io::Signal output_;
+  std::string held_;  ///< the part that the reader has
+  std::uint64_t sent_ = 0;
+  nanoseconds waited_{};  ///< for the body, in all
+  std::size_t slot_ = 0;  ///< in the connection's list
+  GoneHandler gone_handler_ = nullptr;
+  void* gone_context_ = nullptr;
+  bool gone_ = false;  ///< nothing can be sent or received any more
+  bool body_done_ = false;
+  bool body_cancelled_ = false;
+  bool bodiless_ = false;
+  bool head_sent_ = false;
+  bool queued_ = false;   ///< it is, or was, among those that are ready
+  bool serving_ = false;  ///< it has a coroutine
+};
+
+/// The server's side of HTTP/2 on one connection: each request is served by a coroutine of its own,
+/// and all of them share the connection's reads and writes.
+class H2Server final : private H2Connection {
+ public:
+  /// Who serves the requests.
+  class Handler {
+   public:
+    virtual ~Handler() = default;
+    /// Serves one; when it returns, the stream ends. `stream.broken()` tells of a head that cannot
+    /// be served and is to be refused.
+    virtual io::Task<void> serve(H2ServerStream& stream) = 0;
+  };
+  struct Options {
+    H2Settings settings;
+    HeadLimits head_limits;
+    milliseconds head_timeout{10'000};  ///< of the preface, and of each header block
+    milliseconds idle_timeout{60'000};  ///< without streams
+  };
+
+  /// `stream` and `handler` outlive it.
+  H2Server(io::Stream& stream, Handler& handler, const Options& options);
+  ~H2Server() override;
+
+  /// Serves until the client goes, a violation, or the end of a drain. `begun`: what was read of
+  /// the connection already. Returns why it ended when that was no good end, else code 0.
+  [[nodiscard]] io::Task<Error> run(std::string_view begun);
+  /// Takes no new streams after a moment's notice (RFC 9113 §6.8), and ends when all are done.
+  void drain() noexcept;
+  using H2Connection::abort;
+  using H2Connection::loop;
+  using H2Connection::pump;
+  using H2Connection::session;
+  [[nodiscard]] std::size_t streams() const noexcept { return streams_.size(); }
+
+ private:
+  H2Stream* open_stream(std::int32_t id) override;
+  void request_ready(H2Stream& stream) override;
+  void stream_closed(H2Stream& stream) noexcept override;
+  [[nodiscard]] Instant deadline() const noexcept override;
+  void on_deadline() noexcept override;
+  void on_received() override;
+  void on_end() noexcept override;
+
+  void queue(H2ServerStream& stream);
+  [[nodiscard]] io::Task<void> serve(H2ServerStream& stream);
+  void finish(H2ServerStream& stream) noexcept;
+  void remove(H2ServerStream& stream) noexcept;
+
+  Handler& handler_;
+  const Options options_;
+  std::vector<std::unique_ptr<H2ServerStream>> streams_;  ///< until their coroutines have ended
+  std::vector<H2ServerStream*> ready_;
+  io::TaskSet tasks_;
+  io::Signal ended_;
+  Instant since_;
+  Instant idle_since_;
+  std::optional<Instant> drain_at_;  ///< when the last GOAWAY of a drain goes out
+  bool draining_ = false;
+};
+
+}  // namespace merlon::http

@@ -1,0 +1,138 @@
+#include <utility>
+
+#include "http/h2_server.h"
+
+namespace merlon::http {
+
+H2ServerStream::H2ServerStream(H2Server& connection, const HeadLimits& limits)
+    : H2Stream(limits, Blame::kClient),
+      connection_(connection),
+      input_(connection.loop()),
+      output_(connection.loop()) {}
+
+Result<H2Stream::HeadFacts> H2ServerStream::finish_head(bool end_stream) noexcept {
+  const Result<void> read = reader_.finish_request(end_stream, head_);
+  if (!read) return std::unexpected(read.error());
+  HeadFacts facts;
+  if (head_.framing == Framing::kLength) facts.length = head_.content_length;
+  body_done_ = end_stream;
+  return facts;
+}
+
+void H2ServerStream::on_gone(GoneHandler handler, void* context) noexcept {
+  gone_handler_ = handler;
+  gone_context_ = context;
+  if (gone_ && handler != nullptr) handler(context);
+}
+
+void H2ServerStream::tell_gone() noexcept {
+  if (std::exchange(gone_, true)) return;
+  if (gone_handler_ != nullptr) gone_handler_(gone_context_);
+}
+
+/// The connection is over: whatever waits goes on, and finds nothing.
+void H2ServerStream::end() noexcept {
+  connection_.session().withdraw(*this);
+  tell_gone();
+  input_.notify_all();
+  output_.notify_all();
+}
+
+std::unexpected<Error> H2ServerStream::gone() const noexcept {
+  if (broken_.code != 0) return std::unexpected(broken_);
+  return fail(code::kH2StreamReset, Blame::kClient, "the client gave up the stream");
+}
+
+Result<BodyPart> H2ServerStream::take_part() noexcept {
+  if (body_done_) return BodyPart{.data = {}, .last = true};
+  if (broken_.code != 0) return std::unexpected(broken_);
+  if (!held_.empty()) {
+    connection_.session().consumed(*this, held_.size());
+    held_.clear();
+    connection_.pump();
+  }
+  std::swap(held_, inbox_);
+  BodyPart part{.data = held_, .last = input_done()};
+  body_done_ = part.last;
+  if (part.last && trailers_ != nullptr) part.trailers = trailers_->lines();
+  return part;
+}
+
+Result<BodyPart> H2ServerStream::buffered_body() noexcept { return take_part(); }
+
+io::Task<Result<BodyPart>> H2ServerStream::read_body() {
+  for (;;) {
+    Result<BodyPart> part = take_part();
+    if (!part || !part->data.empty() || part->last) co_return part;
+    if (gone_) co_return gone();
+    if (body_cancelled_) co_return fail(code::kCancelled, Blame::kInternal, "cancelled");
+    // Only the time that the client lets us wait counts: a slow upstream is not its fault.
+    const Instant begun = connection_.loop().now();
+    const Result<void> waited = co_await input_.wait(pace_deadline(begun, received_) - waited_);
+    waited_ += connection_.loop().now() - begun;
+    if (!waited) co_return fail(code::kBodyTooSlow, Blame::kClient, "the body came too slowly");
+  }
+}
+
+void H2ServerStream::cancel_body() noexcept {
+  body_cancelled_ = true;
+  input_.notify_all();
+}
+
+io::Task<Result<void>> H2ServerStream::send_continue() {
+  if (gone_ || !connection_.session().respond_interim(*this, 100)) co_return gone();
+  connection_.pump();
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> H2ServerStream::send_head(const ResponseHead& head, BodyPart first) {
+  head_sent_ = true;
+  // The session has reset a malformed one.
+  if (broken_.code != 0 && reader_.malformed()) co_return Result<void>{};
+  if (gone_) co_return gone();
+  bodiless_ = head_.method == Method::kHead || head.status == 204 || head.status == 304;
+  const bool known = head.framing == Framing::kLength || (bodiless_ && head.has_content_length);
+  const bool empty = head.framing == Framing::kNone && !bodiless_;
+  if (bodiless_) first = BodyPart{.data = {}, .last = true};
+  const bool sent = connection_.session().respond(
+      *this, head, (known || empty) && head.status != 204, first.data, first.last, first.trailers);
+  if (!sent) co_return gone();
+  connection_.pump();
+  if (connection_.session().sending(*this)) {
+    const Result<void> taken = co_await until_taken(first.data.size());
+    if (!taken) co_return taken;
+  }
+  sent_ += first.data.size();
+  co_return Result<void>{};
+}
+
+io::Task<Result<void>> H2ServerStream::send_body(BodyPart part) {
+  if (bodiless_ || (broken_.code != 0 && reader_.malformed())) co_return Result<void>{};
+  if (gone_) co_return gone();
+  connection_.session().send(*this, part.data, part.last, part.trailers);
+  connection_.pump();
+  if (connection_.session().sending(*this)) {
+    const Result<void> taken = co_await until_taken(part.data.size());
+    if (!taken) co_return taken;
+  }
+  sent_ += part.data.size();
+  co_return Result<void>{};
+}
+
+/// Waits until the part is in the connection's block: until the client's windows and its reading
+/// let it. A client that keeps its windows shut is cut off (CVE-2019-9517).
+io::Task<Result<void>> H2ServerStream::until_taken(std::size_t bytes) {
+  const Instant deadline = pace_deadline(connection_.loop().now(), bytes);
+  while (!gone_ && connection_.session().sending(*this)) {
+    const Result<void> waited = co_await output_.wait(deadline);
+    if (!waited) {
+      connection_.session().reset(*this, H2Code::kCancel);
+      connection_.pump();
+      co_return fail(code::kH2WindowStalled, Blame::kClient, "the client keeps its window shut");
+    }
+  }
+  if (gone_ && !output_done()) co_return gone();
+  co_return Result<void>{};
+}
+
+}  // namespace merlon::http
