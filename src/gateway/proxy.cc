@@ -19,7 +19,10 @@ using http::FieldId;
 namespace {
 
 // The pseudonym in Via (RFC 9110 §7.6.3): no product, no host name.
-constexpr std::string_view kVia = "1.1 gateway";
+std::string_view via_of(std::string_view protocol) noexcept {
+  if (protocol == "HTTP/2.0") return "2.0 gateway";
+  return protocol == "HTTP/1.0" ? "1.0 gateway" : "1.1 gateway";
+}
 
 Error upstream_failure(Error error) {
   if (error.blame != Blame::kUpstream) error.blame = Blame::kUpstream;
@@ -76,7 +79,7 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
   const std::string_view forwarded =
       http::write_forwarded(t_.reading.client, t_.reading.authority, scheme, own.forwarded);
   if (!forwarded.empty()) fields.add("Forwarded", forwarded, FieldId::kForwarded);
-  fields.add("Via", kVia, FieldId::kVia);
+  fields.add("Via", via_of(client_.protocol()), FieldId::kVia);
   if (route.forward_client_cert && connection_.tls != nullptr &&
       connection_.tls->client_certificate() != nullptr) {
     fields.add("Client-Cert", connection_.tls->client_certificate()->field, FieldId::kClientCert);
