@@ -27,7 +27,7 @@ Http2Requests::Http2Requests(Worker& worker, io::Stream& stream, const Connectio
 
 io::Task<void> Http2Requests::serve(http::H2ServerStream& stream) {
   std::unique_ptr<Transaction> transaction;
-  if (worker_.plan().has_door(door_)) transaction = worker_.take_transaction();
+  if (worker_.plan().has_door(door_)) transaction = worker_.take_transaction(door_);
   if (transaction == nullptr) {
     co_await shed(stream);
     co_return;
