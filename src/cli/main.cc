@@ -5,6 +5,7 @@
 #include "cli/audit.h"
 #include "cli/check.h"
 #include "cli/key.h"
+#include "cli/limits.h"
 #include "cli/run.h"
 #include "cli/schema.h"
 #include "cli/show.h"
@@ -22,6 +23,7 @@ int main(int argc, char** argv) {
   merlon::cli::add_show_command(app, exit_code);
   merlon::cli::add_schema_command(app, exit_code);
   merlon::cli::add_reload_command(app, exit_code);
+  merlon::cli::add_limits_command(app, exit_code);
   merlon::cli::add_audit_command(app, exit_code);
   merlon::cli::add_key_command(app, exit_code);
   merlon::cli::add_token_command(app, exit_code);

@@ -279,3 +279,28 @@ def test_health_answers_while_requests_are_shed(merlon, upstream):
     go_on.set()
     assert [client.response().status for client in waiting] == [200, 200]
     assert eventually(lambda: gateway.ask(get()).status == 200)
+
+
+def test_a_replayed_log_tells_what_was_refused(merlon, merlon_bin, upstream):
+    gateway = merlon(
+        limited(
+            upstream,
+            rate_limit=[{"rate": "1/h", "burst": 3}, {"rate": "1/h", "burst": 5, "per": "route"}],
+            more={"trusted_proxies": ["127.0.0.0/8"]},
+        )
+    )
+    asked = ["192.0.2.1"] * 5 + ["192.0.2.2", "192.0.2.3", "192.0.2.4"]
+    got = statuses(gateway, [get(X_Forwarded_For=client) for client in asked])
+    assert got == [200, 200, 200, 429, 429, 200, 200, 429]
+    gateway.stop()
+    log = gateway.file.with_name("stdout")
+    done = subprocess.run(
+        [merlon_bin, "limits", "simulate", "-c", gateway.file, "--format", "json", log],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    report = json.loads(done.stdout)
+    assert (report["requests"], report["refused"]) == (8, 3)
+    assert [limit["refused"] for limit in report["limits"]] == [2, 1]
+    refused = [e["refusal"]["line"] for e in gateway.access_log if "refusal" in e]
+    assert {limit["line"] for limit in report["limits"]} == set(refused)
+    assert report["clients"][0] == {"client": "192.0.2.1", "requests": 5, "refused": 2}

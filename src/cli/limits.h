@@ -1,0 +1,12 @@
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace merlon::cli {
+
+/// `merlon limits simulate`.
+void add_limits_command(CLI::App& app, int& exit_code);
+
+}  // namespace merlon::cli

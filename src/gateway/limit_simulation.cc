@@ -1,0 +1,192 @@
+#include "gateway/limit_simulation.h"
+
+#include <algorithm>
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <tuple>
+
+namespace merlon::gateway {
+namespace {
+
+// Monotonic time begins somewhere after zero, as it does on a machine.
+constexpr Instant kOrigin{std::chrono::hours{1}};
+
+/// Digits at `at`; nullopt for anything else.
+std::optional<int> digits(std::string_view text, std::size_t at, std::size_t count) {
+  int value = 0;
+  const char* const end = text.data() + at + count;
+  const auto done = std::from_chars(text.data() + at, end, value);
+  return done.ec == std::errc{} && done.ptr == end && value >= 0 ? std::optional(value)
+                                                                 : std::nullopt;
+}
+
+/// "2026-11-23T20:15:04.123456Z", as the access log writes it.
+std::optional<WallTime> parse_time(std::string_view text) {
+  if (text.size() != 27 || text[10] != 'T' || text[26] != 'Z') return std::nullopt;
+  const auto year = digits(text, 0, 4);
+  const auto month = digits(text, 5, 2);
+  const auto day = digits(text, 8, 2);
+  const auto hour = digits(text, 11, 2);
+  const auto minute = digits(text, 14, 2);
+  const auto second = digits(text, 17, 2);
+  const auto micro = digits(text, 20, 6);
+  if (!year || !month || !day || !hour || !minute || !second || !micro) return std::nullopt;
+  const std::chrono::year_month_day date{std::chrono::year{*year},
+                                         std::chrono::month{static_cast<unsigned>(*month)},
+                                         std::chrono::day{static_cast<unsigned>(*day)}};
+  if (!date.ok()) return std::nullopt;
+  return std::chrono::sys_days{date} + std::chrono::hours{*hour} + std::chrono::minutes{*minute} +
+         seconds{*second} + microseconds{*micro};
+}
+
+std::string text_of(const nlohmann::json& line, const char* name) {
+  const auto found = line.find(name);
+  return found != line.end() && found->is_string() ? found->get<std::string>() : std::string();
+}
+
+bool is_limit(const policy::Policy& judge) {
+  return judge.name() == "rate_limit" || judge.name() == "concurrency";
+}
+
+}  // namespace
+
+/// The tables, and the places that requests in progress hold.
+class SimulatedState {
+ public:
+  state::Tables tables;
+
+  /// Gives back what requests that are over by now held.
+  void advance(Instant now) {
+    while (!held_.empty() && held_.front().until <= now) {
+      std::ranges::pop_heap(held_, later);
+      held_.pop_back();
+    }
+  }
+  void keep(state::Holds holds, Instant until) {
+    if (holds.size() == 0) return;
+    held_.push_back({.until = until, .holds = std::move(holds)});
+    std::ranges::push_heap(held_, later);
+  }
+
+ private:
+  struct Held {
+    Instant until;
+    state::Holds holds;
+  };
+  static bool later(const Held& a, const Held& b) noexcept { return a.until > b.until; }
+  std::vector<Held> held_;
+};
+
+void LimitSimulation::add(std::string_view line) {
+  if (line.empty()) return;
+  const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+  if (!json.is_object()) {
+    ++report_.unreadable;
+    return;
+  }
+  if (text_of(json, "kind") == "connection") return;
+  const auto time = parse_time(text_of(json, "time"));
+  const auto client = IpAddress::parse(text_of(json, "client"));
+  const auto took = json.find("total_us");
+  const std::string method = text_of(json, "method");
+  if (!time || !client || took == json.end() || !took->is_number_unsigned() || method.empty()) {
+    ++report_.unreadable;
+    return;
+  }
+  const RouteMatch match = plan_.router->match(text_of(json, "host"), text_of(json, "path"),
+                                               http::method_of(method), method);
+  if (match.route == nullptr) {
+    ++report_.unrouted;
+    return;
+  }
+  // A day is longer than any request lasts; a log that says otherwise must not upset the clock.
+  const microseconds lasted{
+      std::min<std::uint64_t>(took->get<std::uint64_t>(), 86'400ULL * 1'000'000)};
+  requests_.push_back({.arrival = Instant{time->time_since_epoch()} - lasted,
+                       .took = lasted,
+                       .client = *client,
+                       .route = match.route,
+                       .line = requests_.size()});
+}
+
+bool LimitSimulation::refuses(const Request& request, SimulatedState& state, Key& by) {
+  http::RequestHead head;
+  policy::Reading reading;
+  reading.client.address = request.client;
+  policy::ConnectionFacts connection;
+  connection.client = request.client;
+  policy::ResponseFields fields;
+  policy::Observations observations;
+  state::Holds holds;
+  policy::Context context{.head = head,
+                          .reading = reading,
+                          .connection = connection,
+                          .preflight = false,
+                          .now = request.arrival,
+                          .wall = WallTime{request.arrival.time_since_epoch()},
+                          .fields = fields,
+                          .tables = state.tables,
+                          .holds = holds,
+                          .observations = observations};
+  for (const auto& judge : request.route->policies) {
+    if (!is_limit(*judge)) continue;
+    const policy::Decision decision = judge->check(context);
+    std::optional<policy::Refusal> refusal;
+    if (decision.kind == policy::Decision::Kind::kRefuse) refusal = decision.refusal;
+    if (!refusal && !observations.all().empty()) refusal = observations.all().front().refusal;
+    if (refusal) {
+      by = {refusal->line, rule_name(refusal->error.code)};
+      return true;
+    }
+  }
+  state.keep(std::move(holds), request.arrival + request.took);
+  return false;
+}
+
+SimulationReport LimitSimulation::run() {
+  std::ranges::sort(requests_, [](const Request& a, const Request& b) {
+    return std::tie(a.arrival, a.line) < std::tie(b.arrival, b.line);
+  });
+  std::map<Key, Refused> refused;
+  std::map<IpAddress, SimulationReport::Client> clients;
+  SimulatedState state;
+  // Only differences count: the log begins at the origin of the clock.
+  const nanoseconds shift =
+      requests_.empty() ? nanoseconds{0} : kOrigin - requests_.front().arrival;
+  for (Request& request : requests_) {
+    request.arrival += shift;
+    state.advance(request.arrival);
+    SimulationReport::Client& client = clients[request.client.client_key()];
+    client.client = request.client.client_key();
+    ++client.requests;
+    ++report_.requests;
+    Key by;
+    if (!refuses(request, state, by)) continue;
+    ++report_.refused;
+    ++client.refused;
+    Refused& entry = refused[by];
+    entry.route = request.route;
+    ++entry.count;
+    ++entry.clients[client.client];
+  }
+  for (const auto& [by, entry] : refused) {
+    report_.limits.push_back({.route = entry.route->name,
+                              .rule = std::string(by.second),
+                              .line = by.first->file_line(),
+                              .refused = entry.count,
+                              .clients = entry.clients.size()});
+  }
+  std::ranges::sort(report_.limits, [](const auto& a, const auto& b) {
+    return std::tie(a.route, a.line, a.rule) < std::tie(b.route, b.line, b.rule);
+  });
+  for (const auto& [address, client] : clients) {
+    if (client.refused > 0) report_.clients.push_back(client);
+  }
+  std::ranges::sort(report_.clients, [](const auto& a, const auto& b) {
+    return std::tie(b.refused, a.client) < std::tie(a.refused, b.client);
+  });
+  return std::move(report_);
+}
+
+}  // namespace merlon::gateway
