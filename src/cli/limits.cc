@@ -121,7 +121,9 @@ void add_limits_command(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->footer(
       "Judges with the code of the gateway, at the times of the log; requests that the log says "
-      "were\nrefused are replayed like all others. Limits in shadow mode count as refusing.\n"
+      "were\nrefused are replayed like all others. Limits in shadow mode count as refusing; limits "
+      "per\n"
+      "identity are left out, since a log does not say who somebody was.\n"
       "Exit codes: 0 replayed, 1 the configuration has errors, 2 wrong usage or an unreadable "
       "log.\n"
       "Example: merlon limits simulate -c new.yaml /var/log/merlon/access.log");

@@ -201,6 +201,7 @@ CompiledRoute compile_route(const RouteConfig& config, CompileContext& context) 
   policy::CompileInput input{
       .reader = context.reader, .broker = context.broker, .methods = route.methods};
   policy::compile_policies(config, input, route.policies);
+  if (config.auth.none) policy::check_public_route(config, context.reader);
   route.opens_to_origins = policy::setting<policy::Cors>(config).has_value();
   route.waived_oddities = waived_oddities(config, result.path, context);
   if (config.upstream.has_value()) {

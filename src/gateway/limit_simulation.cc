@@ -46,7 +46,9 @@ std::string text_of(const nlohmann::json& line, const char* name) {
 }
 
 bool is_limit(const policy::Policy& judge) {
-  return judge.name() == "rate_limit" || judge.name() == "concurrency";
+  // A log does not say who somebody was, so limits by identity cannot be replayed.
+  if (judge.name() == "rate_limit") return judge.step() == policy::Step::kClientLimit;
+  return judge.name() == "concurrency";
 }
 
 }  // namespace

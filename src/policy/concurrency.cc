@@ -23,9 +23,11 @@ const Object<ConcurrencyConfig>& schema() {
           "How many requests may be in progress at a time; 429 with Retry-After above it.")
           .required("limit", &ConcurrencyConfig::limit, config::integer(1, kLimitMax),
                     "Requests at a time, counted over all workers exactly.")
-          .field("per", &ConcurrencyConfig::per, limit_per_type(),
-                 "Whose requests are counted together: those of a `client` (an IPv4 address, or "
-                 "the /64 of an IPv6 one) or all of the `route`.")
+          .field(
+              "per", &ConcurrencyConfig::per, limit_per_type(),
+              "Whose requests are counted together: those of a `client` (an IPv4 address, or "
+              "the /64 of an IPv6 one), those of an `identity`, wherever it comes from, or all of "
+              "the `route`.")
           .mark(&ConcurrencyConfig::at);
   return schema;
 }
@@ -70,11 +72,12 @@ Concurrency::Concurrency(const std::vector<ConcurrencyConfig>& limits, std::stri
 
 Decision Concurrency::check(Context& context) const noexcept {
   for (const Rule& rule : rules_) {
+    state::ConcurrencyTable& table = context.tables.in_progress;
+    const LimitName entry = limit_name(rule.per, rule.scope, context);
     std::optional<state::Hold> hold =
         rule.per == LimitPer::kClient
-            ? context.tables.in_progress.enter(rule.scope, context.reading.client.address,
-                                               rule.limit)
-            : context.tables.in_progress.enter(rule.scope, std::string_view(), rule.limit);
+            ? table.enter(rule.scope, context.reading.client.address, rule.limit)
+            : table.enter(entry.scope, entry.name, rule.limit);
     if (hold && context.holds.add(std::move(*hold))) continue;
     static_cast<void>(context.fields.add("Retry-After", "1", http::FieldId::kRetryAfter));
     return Decision::refuse({.status = 429,

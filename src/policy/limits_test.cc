@@ -65,7 +65,8 @@ constexpr Refused kRefused[] = {
     {"burst_below_one", "rate_limit: { rate: 10/s, burst: 0 }", "burst"},
     {"rate_too_high", "rate_limit: { rate: 1000001/s }", "at most 1000000/s"},
     {"burst_of_years", "rate_limit: { rate: 1/h, burst: 1000 }", "32 days"},
-    {"identity", "rate_limit: { rate: 1/s, per: identity }", "not built into this version yet"},
+    {"outdone_by_the_route_too",
+     "rate_limit: [{ rate: 5/s, per: identity }, { rate: 1/s, per: route }]", "limits nothing"},
     {"shared", "rate_limit: { rate: 1/s, shared: true }", "not built into this version yet"},
     {"unknown_key", "rate_limit: { rate: 1/s, bursts: 4 }", "bursts"},
     {"empty_list", "rate_limit: []", "1"},
@@ -98,6 +99,7 @@ TEST(LimitConfig, TakesLimitsThatEachHaveAnEffect) {
            "rate_limit: [{ rate: 10/s, burst: 5 }, { rate: 10/s, burst: 50, per: route }]",
            "rate_limit: [{ rate: 10/s, burst: 5 }, { rate: 20/s, burst: 10, delay: true }]",
            "rate_limit: { rate: 100000/month, burst: 100000 }",
+           "rate_limit: [{ rate: 10/s }, { rate: 10/s, per: identity }]",
            "concurrency: { limit: 20, per: client }",
            "concurrency: [{ limit: 20 }, { limit: 21, per: route }]",
        }) {
@@ -194,6 +196,47 @@ TEST(RateLimit, DelaysABurstAndRefusesBeyondIt) {
     EXPECT_EQ(decision.delay, milliseconds{ms});
   }
   EXPECT_EQ(request.ask(policy).kind, Kind::kRefuse);
+}
+
+std::shared_ptr<const identity::Identity> someone(std::string_view subject,
+                                                  std::string_view client_id = "") {
+  return identity::Identity::make({.subject = subject, .client_id = client_id});
+}
+
+TEST(RateLimit, AnIdentityIsCountedFromWhereverItComes) {
+  auto [both, error] = read("rate_limit: [{ rate: 1/h, per: identity }, { rate: 1/h, burst: 9 }]");
+  ASSERT_EQ(error, "");
+  const RateLimit by_client(both.rate_limit, "routes.r.rate_limit");
+  const RateLimit policy(both.rate_limit, "routes.r.rate_limit", Step::kIdentityLimit);
+  EXPECT_EQ(by_client.rules().size(), 1U);
+  EXPECT_EQ(policy.rules().size(), 1U);
+  EXPECT_EQ(policy.step(), Step::kIdentityLimit);
+  TestRequest request;
+  request.identity = someone("ann");
+  EXPECT_EQ(request.ask(policy).kind, Kind::kNext);
+  request.from("198.51.100.1");
+  EXPECT_EQ(request.ask(policy).kind, Kind::kRefuse);
+  EXPECT_EQ(request.field("RateLimit-Policy"), "\"identity\";q=1;w=3600");
+  request.identity = someone("bob");
+  EXPECT_EQ(request.ask(policy).kind, Kind::kNext);
+  request.identity = someone("", "ann");
+  EXPECT_EQ(request.ask(policy).kind, Kind::kNext) << "a client is not the subject of its name";
+  request.identity = someone("", "ann");
+  EXPECT_EQ(request.ask(policy).kind, Kind::kRefuse);
+}
+
+TEST(RateLimit, A77_WhateverANameHoldsItIsOneEntryOfBoundedSize) {
+  auto [both, error] = read("rate_limit: { rate: 1/h, per: identity }");
+  const RateLimit policy(both.rate_limit, "routes.r.rate_limit", Step::kIdentityLimit);
+  TestRequest request;
+  const std::size_t bytes = request.tables->limits.bytes();
+  for (const std::string& name : {std::string("a\r\nb"), std::string("a b"), std::string("a"),
+                                  std::string(60'000, 'x'), std::string(60'000, 'x') + "y"}) {
+    request.identity = someone(name);
+    EXPECT_EQ(request.ask(policy).kind, Kind::kNext);
+    EXPECT_EQ(request.ask(policy).kind, Kind::kRefuse);
+  }
+  EXPECT_EQ(request.tables->limits.bytes(), bytes);
 }
 
 TEST(RateLimit, KeepsItsCountsWhenTheRuleStays) {

@@ -18,6 +18,20 @@ static_assert(in_order(Policies{}), "the list shows the order in which policies 
 
 }  // namespace
 
+void check_public_route(const Settings& settings, config::Reader& reader) {
+  const auto refuse = [&](const auto& limits) {
+    for (const auto& limit : limits) {
+      if (*limit.per != LimitPer::kIdentity) continue;
+      reader.error(limit.per.at,
+                   "this limit limits nothing: the route has `auth: none`, so nobody "
+                   "has an identity",
+                   "count `per: client`, or ask for authentication");
+    }
+  };
+  refuse(setting<RateLimits>(settings));
+  refuse(setting<Concurrencies>(settings));
+}
+
 void compile_policies(const Settings& settings, CompileInput& input, Judges& out) {
   for_each([&]<class P>() {
     const config::Reader::Step step(input.reader, P::kKey);

@@ -66,6 +66,10 @@ void add_keys(config::Object<Route>& schema) {
   });
 }
 
+/// Reports limits by identity on a route that asks nobody who they are. The reader stands at the
+/// route.
+void check_public_route(const Settings& settings, config::Reader& reader);
+
 /// The judges of a route, merged and ordered. The reader stands at the route.
 void compile_policies(const Settings& settings, CompileInput& input, Judges& out);
 

@@ -68,9 +68,11 @@ const Object<RateLimitConfig>& schema() {
           .field("burst", &RateLimitConfig::burst, config::integer(1, kBurstMax),
                  "How many may come at once. Over any time, `burst` and what the rate gives in "
                  "that time are let through.")
-          .field("per", &RateLimitConfig::per, limit_per_type(),
-                 "Whose requests are counted together: those of a `client` (an IPv4 address, or "
-                 "the /64 of an IPv6 one) or all of the `route`.")
+          .field(
+              "per", &RateLimitConfig::per, limit_per_type(),
+              "Whose requests are counted together: those of a `client` (an IPv4 address, or "
+              "the /64 of an IPv6 one), those of an `identity`, wherever it comes from, or all of "
+              "the `route`.")
           .field("delay", &RateLimitConfig::delay, config::boolean(),
                  "Requests of a burst wait for their turn, one at a time at the rate, in place of "
                  "going on at once; for at most 30 s. What is beyond the burst is refused.")
@@ -92,6 +94,10 @@ bool outdoes(const RateLimitConfig& strict, const RateLimitConfig& loose) {
 std::string describe(const RateLimitConfig& limit) {
   return fmt::format("{} with a burst of {} per {}", format_rate(*limit.rate), *limit.burst,
                      limit_per_name(*limit.per));
+}
+
+Step step_of(LimitPer per) {
+  return per == LimitPer::kIdentity ? Step::kIdentityLimit : Step::kClientLimit;
 }
 
 /// Whole seconds, rounded up: a client that comes back then is not refused again.
@@ -120,6 +126,14 @@ class FieldText {
   std::size_t size_ = 0;
 };
 
+Taken take(const RateLimitRule& rule, Context& context) noexcept {
+  state::LimitTable& table = context.tables.limits;
+  if (rule.per == LimitPer::kClient)
+    return table.take(rule.scope, context.reading.client.address, rule.gcra, context.now);
+  const LimitName entry = limit_name(rule.per, rule.scope, context);
+  return table.take(entry.scope, entry.name, rule.gcra, context.now);
+}
+
 }  // namespace
 
 config::Type<std::vector<RateLimitConfig>> rate_limit_type() {
@@ -142,8 +156,10 @@ void check_rate_limits(const std::vector<RateLimitConfig>& limits, Reader& reade
   }
 }
 
-RateLimit::RateLimit(const std::vector<RateLimitConfig>& limits, std::string_view place) {
+RateLimit::RateLimit(const std::vector<RateLimitConfig>& limits, std::string_view place, Step step)
+    : step_(step) {
   for (const RateLimitConfig& limit : limits) {
+    if (step_of(*limit.per) != step) continue;
     const std::string identity =
         fmt::format("{}/{}/{}/{}/{}/{}", place, limit_per_name(*limit.per), limit.rate->events,
                     limit.rate->per.count(), *limit.burst, limit.delay);
@@ -203,11 +219,7 @@ Decision RateLimit::check(Context& context) const noexcept {
   Taken least;
   nanoseconds wait{0};
   for (const RateLimitRule& rule : rules_) {
-    const Taken taken =
-        rule.per == LimitPer::kClient
-            ? context.tables.limits.take(rule.scope, context.reading.client.address, rule.gcra,
-                                         context.now)
-            : context.tables.limits.take(rule.scope, std::string_view(), rule.gcra, context.now);
+    const Taken taken = take(rule, context);
     if (!taken.admitted) return refuse(rule, taken, context);
     if (rule.delay) wait = std::max(wait, taken.wait);
     if (scarcest == nullptr || taken.remaining(rule.gcra) < least.remaining(scarcest->gcra)) {
@@ -223,7 +235,10 @@ Decision RateLimit::check(Context& context) const noexcept {
 void RateLimits::compile(const Member& config, CompileInput& input, Judges& out) {
   if (config.empty()) return;
   check_rate_limits(config, input.reader);
-  out.push_back(std::make_unique<RateLimit>(config, input.reader.place()));
+  for (const Step step : {Step::kClientLimit, Step::kIdentityLimit}) {
+    auto judge = std::make_unique<RateLimit>(config, input.reader.place(), step);
+    if (!judge->rules().empty()) out.push_back(std::move(judge));
+  }
 }
 
 }  // namespace merlon::policy

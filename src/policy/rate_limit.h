@@ -54,10 +54,14 @@ class RateLimit final : public Policy {
  public:
   /// `place` is where the limits stand ("routes.orders.rate_limit"): with the rule itself it is
   /// what counts are kept by, so that a reload which changes neither keeps them.
-  RateLimit(const std::vector<RateLimitConfig>& limits, std::string_view place);
+  ///
+  /// Takes the limits of one step only: those by client and route stand at kClientLimit, those by
+  /// identity at kIdentityLimit, when it is known who asks.
+  RateLimit(const std::vector<RateLimitConfig>& limits, std::string_view place,
+            Step step = Step::kClientLimit);
 
   [[nodiscard]] std::string_view name() const noexcept override { return "rate_limit"; }
-  [[nodiscard]] Step step() const noexcept override { return Step::kClientLimit; }
+  [[nodiscard]] Step step() const noexcept override { return step_; }
   [[nodiscard]] const Mark& at() const noexcept override { return rules_.front().at; }
   [[nodiscard]] Decision check(Context& context) const noexcept override;
 
@@ -69,6 +73,7 @@ class RateLimit final : public Policy {
                                 Context& context) const noexcept;
   void tell(const RateLimitRule& rule, const state::Taken& taken, Context& context) const noexcept;
 
+  const Step step_;
   std::vector<RateLimitRule> rules_;
   std::string policy_field_;  ///< the value of RateLimit-Policy
 };

@@ -27,7 +27,8 @@ struct TestRequest {
                     .fields = fields,
                     .tables = *tables,
                     .holds = holds,
-                    .observations = observations};
+                    .observations = observations,
+                    .identity = identity};
     return policy.check(context);
   }
   /// The value of the field in the response; "" when it is not there.
@@ -46,6 +47,7 @@ struct TestRequest {
   ResponseFields fields;
   std::shared_ptr<state::Tables> tables = std::make_shared<state::Tables>();
   state::Holds holds;
+  std::shared_ptr<const identity::Identity> identity;
   Observations observations;
 };
 

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from gateway import configuration
+from tokens import AUDIENCE, ISSUER, Key, claims, jwks
 from wire import eventually, reply, request
 
 
@@ -208,7 +209,8 @@ def test_requests_at_a_time(merlon, upstream):
         ({"rate_limit": {"rate": "10/s", "burst": 0}}, "burst"),
         ({"rate_limit": [{"rate": "10/s"}, {"rate": "10/s"}]}, "limits nothing"),
         ({"rate_limit": {"rate": "10/s", "shared": True}}, "not built into this version"),
-        ({"rate_limit": {"rate": "10/s", "per": "identity"}}, "not built into this version"),
+        ({"rate_limit": {"rate": "10/s", "per": "identity"}}, "nobody has an identity"),
+        ({"concurrency": {"limit": 9, "per": "identity"}}, "nobody has an identity"),
         ({"concurrency": {"limit": 0}}, "limit"),
     ],
 )
@@ -304,3 +306,33 @@ def test_a_replayed_log_tells_what_was_refused(merlon, merlon_bin, upstream):
     refused = [e["refusal"]["line"] for e in gateway.access_log if "refusal" in e]
     assert {limit["line"] for limit in report["limits"]} == set(refused)
     assert report["clients"][0] == {"client": "192.0.2.1", "requests": 5, "refused": 2}
+
+
+def test_an_identity_is_counted_wherever_it_comes_from(merlon, upstream, tmp_path):
+    key = Key(tmp_path, "k1")
+    keys_file = tmp_path / "jwks.json"
+    keys_file.write_text(jwks(key))
+    config = limited(
+        upstream,
+        auth={"jwt": "staff"},
+        rate_limit=[{"rate": "1/h", "burst": 2, "per": "identity"}, {"rate": "1/h", "burst": 4}],
+        more={
+            "trusted_proxies": ["127.0.0.0/8"],
+            "identity": {
+                "staff": {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": str(keys_file)}
+            },
+        },
+    )
+    gateway = merlon(config)
+
+    def ask(user, client):
+        token = key.token(claims(sub=user, jti=f"{user}-{client}"))
+        return gateway.ask(get(Authorization=f"Bearer {token}", X_Forwarded_For=client))
+
+    assert [ask("ann", f"192.0.2.{i}").status for i in range(4)] == [200, 200, 429, 429]
+    assert ask("bob", "192.0.2.1").status == 200
+    refused = ask("ann", "198.51.100.1")
+    assert (refused.status, int(refused.get("Retry-After")) > 0) == (429, True)
+    assert refused.all("RateLimit-Policy") == ['"client";q=4;w=14400', '"identity";q=2;w=7200']
+    # Who fails to authenticate spends the budget of its address, not that of an identity.
+    assert gateway.ask(get(X_Forwarded_For="203.0.113.1")).status == 401
