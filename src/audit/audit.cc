@@ -10,6 +10,7 @@
 
 #include "audit/baseline.h"
 #include "audit/envoy/reader.h"
+#include "audit/merlon/reader.h"
 #include "audit/nginx/files.h"
 #include "audit/nginx/reader.h"
 #include "audit/template_text.h"
@@ -161,6 +162,9 @@ class Auditor {
                           out_);
         return;
       case Kind::kMerlon:
+        note_kind(kind);
+        own::audit_file(source, options_, on_disk, out_);
+        return;
       case Kind::kHaproxy:
       case Kind::kCaddy:
       case Kind::kTraefik:

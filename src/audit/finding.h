@@ -106,6 +106,18 @@ struct ExposureRow {
   std::string upstream_tls;  ///< "verified", "unverified", "-" for cleartext
 };
 
+/// Something that the configuration does for security, whatever else is wrong with it.
+struct Measure {
+  Mark at;                  ///< the first place that asks for it; unknown: it is always taken
+  std::string what;         ///< "Rate limits"
+  std::string how;          ///< in one line
+  std::string owasp;        ///< OWASP API Security Top 10 (2023) risks that it serves: "API4,API6"
+  std::string nist;         ///< NIST SP 800-53 Rev. 5 controls: "SC-5"
+  std::size_t covered = 0;  ///< routes or listeners that have it, of `total`; both 0: always taken
+  std::size_t total = 0;
+  std::vector<std::string> missing;  ///< the names of those that have it not
+};
+
 /// A certificate file that was read; the report draws its timeline.
 struct CertificateSeen {
   Mark at;  ///< the directive that names it
@@ -135,6 +147,7 @@ struct AuditResult {
   std::vector<Gap> gaps;
   std::vector<NotChecked> not_checked;
   std::vector<ExposureRow> exposure;
+  std::vector<Measure> measures;
   std::vector<CertificateSeen> certificates;
   std::vector<Waiver> waivers;
   std::vector<std::string> unknown_directives;  ///< distinct names, sorted

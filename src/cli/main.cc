@@ -5,6 +5,7 @@
 #include "cli/audit.h"
 #include "cli/check.h"
 #include "cli/key.h"
+#include "cli/explain.h"
 #include "cli/limits.h"
 #include "cli/run.h"
 #include "cli/schema.h"
@@ -21,6 +22,7 @@ int main(int argc, char** argv) {
   merlon::cli::add_demo_command(app, exit_code);
   merlon::cli::add_check_command(app, exit_code);
   merlon::cli::add_show_command(app, exit_code);
+  merlon::cli::add_explain_command(app, exit_code);
   merlon::cli::add_schema_command(app, exit_code);
   merlon::cli::add_reload_command(app, exit_code);
   merlon::cli::add_limits_command(app, exit_code);

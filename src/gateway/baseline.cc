@@ -144,6 +144,13 @@ bool granted(CompileContext& context, std::string_view slug, const Mark& at, std
   return context.reader.require_waived(slug, at, std::move(message));
 }
 
+std::uint32_t waiver_index(CompileContext& context, std::string_view slug) {
+  config::Waivers* waivers = context.reader.waivers();
+  const config::Waiver* waiver =
+      waivers == nullptr ? nullptr : waivers->find(slug, context.reader.place());
+  return waiver == nullptr ? kNoWaiver : static_cast<std::uint32_t>(waiver->index);
+}
+
 void refuse_always(CompileContext& context, std::string_view slug, const Mark& at,
                    std::string message) {
   config::refuse_always(context.reader.diagnostics(), slug, at, std::move(message));

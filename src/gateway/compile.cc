@@ -127,6 +127,7 @@ class Compiler {
                         .tls = nullptr,
                         .redirect_to_port = {},
                         .proxy_protocol = *from.proxy_protocol,
+                        .cleartext_waiver = waiver_index(context_, "cleartext-listener"),
                         .allow_from = {},
                         .serve = {.api = from.serves(Served::kApi),
                                   .health = from.serves(Served::kHealth),
@@ -181,6 +182,7 @@ class Compiler {
       upstream->tls = compile_tls(from, context_);
       upstream->identity = identity_of(from, context_.broker);
       plan_->upstreams.push_back(std::move(upstream));
+      cleartext_waivers_.push_back(waiver_index(context_, "upstream-cleartext"));
     }
   }
 
@@ -213,7 +215,9 @@ class Compiler {
         plan_->upstreams, **from.upstream, {},
         [](const auto& upstream) -> const std::string& { return upstream->name; });
     const bool known = found != plan_->upstreams.end() && (*found)->name == **from.upstream;
-    if (known) route.upstream = found->get();
+    if (!known) return;
+    route.upstream = found->get();
+    route.cleartext_waiver = cleartext_waivers_[route.upstream->index];
   }
 
   /// By the tree, since a route that could not be read may name one, too.
@@ -272,6 +276,7 @@ class Compiler {
   std::shared_ptr<Plan> plan_;
   std::vector<ListenerCertificates> certificates_;  ///< of listeners that serve the API
   Providers providers_;
+  std::vector<std::uint32_t> cleartext_waivers_;  ///< by Upstream::index
   bool api_in_clear_ = false;
 };
 

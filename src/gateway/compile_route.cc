@@ -19,9 +19,6 @@ using http::FieldId;
 using http::FieldTrait;
 using http::PathOddity;
 
-constexpr std::array kOddities = {PathOddity::kEncodedSlash, PathOddity::kEncodedBackslash,
-                                  PathOddity::kSemicolon, PathOddity::kEmptySegment};
-
 std::string lower(std::string_view text) {
   std::string out(text);
   for (char& c : out) c = ascii::lower(c);
@@ -57,7 +54,7 @@ bool can_have(const PathPattern& path, PathOddity oddity) {
 http::PathOddities waived_oddities(const RouteConfig& config, const PathPattern& path,
                                    CompileContext& context) {
   http::PathOddities waived;
-  for (const PathOddity oddity : kOddities) {
+  for (const PathOddity oddity : http::kPathOddities) {
     const std::string_view slug = http::oddity_slug(oddity);
     if (can_have(path, oddity) &&
         granted(context, slug, config.match.path.at, fmt::format("{} is let through", slug))) {
@@ -202,9 +199,17 @@ CompiledRoute compile_route(const RouteConfig& config, CompileContext& context) 
       .reader = context.reader, .broker = context.broker, .methods = route.methods};
   policy::compile_policies(config, input, route.policies);
   if (config.auth.none) policy::check_public_route(config, context.reader);
+  for (const auto& policy : route.policies) {
+    if (policy->content() != nullptr) route.content = policy.get();
+  }
   route.opens_to_origins = policy::setting<policy::Cors>(config).has_value();
+  for (std::size_t i = 0; i < http::kPathOddities.size(); ++i) {
+    route.oddity_waivers[i] = waiver_index(context, http::oddity_slug(http::kPathOddities[i]));
+  }
   route.waived_oddities = waived_oddities(config, result.path, context);
   if (config.upstream.has_value()) {
+    route.csp_waiver = waiver_index(context, "csp-html");
+    route.error_bodies_waiver = waiver_index(context, "upstream-error-bodies");
     route.html_csp_waived =
         granted(context, "csp-html", config.at, "the upstream's own policy stays on HTML");
     route.upstream_error_bodies = granted(context, "upstream-error-bodies", config.at,

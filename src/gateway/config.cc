@@ -62,7 +62,8 @@ const Object<LimitsConfig>& limits_schema() {
           .field("memory", &LimitsConfig::memory_bytes,
                  config::bytes(64 * kMiB, 1024ULL * 1024 * kMiB),
                  "Memory that requests in progress may hold together, about 120KiB each; above it "
-                 "new ones are refused with 503.")
+                 "new ones are refused with 503. A quarter of it is for bodies that are held "
+                 "until they are judged.")
           .check(check_limits);
   return schema;
 }

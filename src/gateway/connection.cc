@@ -38,7 +38,7 @@ bool is_silent(std::uint16_t code) noexcept {
 ClientConnection::ClientConnection(Worker& worker, std::size_t door, io::Fd fd,
                                    const Endpoint& peer, const IpAddress& counted)
     : worker_(worker),
-      facts_{.peer = peer, .client = peer.address, .tls = nullptr},
+      facts_{.peer = peer, .client = peer.address, .tls = nullptr, .made_up_tls = false},
       counted_(counted),
       door_(static_cast<std::uint32_t>(door)) {
   const Listener& at = worker.plan().listener(door);

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "base/ascii.h"
+#include "base/escape.h"
 #include "http/status.h"
 
 namespace merlon::gateway {
@@ -47,7 +48,7 @@ bool is_html(const http::Fields& fields) noexcept {
 
 }  // namespace
 
-void dress(http::ResponseHead& head, const DoorFacts& facts) noexcept {
+bool dress(http::ResponseHead& head, const DoorFacts& facts) noexcept {
   http::Fields& fields = head.fields;
   for (const FieldId id : kLeaks) fields.drop(id);
   for (const FieldId id : kOwn) fields.drop(id);
@@ -78,13 +79,17 @@ void dress(http::ResponseHead& head, const DoorFacts& facts) noexcept {
                FieldId::kStrictTransportSecurity);
   fields.add("X-Request-Id", facts.request_id, FieldId::kXRequestId);
   if (!fields.contains(FieldId::kDate)) fields.add("Date", facts.date, FieldId::kDate);
+  return keep_csp;
 }
 
 void make_problem(http::ResponseHead& head, std::string& body, unsigned status,
-                  std::string_view request_id) {
+                  std::string_view request_id, std::string_view pointer) {
   body.clear();
-  fmt::format_to(std::back_inserter(body), R"({{"status":{},"title":"{}","request_id":"{}"}})",
+  fmt::format_to(std::back_inserter(body), R"({{"status":{},"title":"{}","request_id":"{}")",
                  status, http::reason_phrase(status), request_id);
+  if (!pointer.empty())
+    fmt::format_to(std::back_inserter(body), R"(,"pointer":{})", json_quoted(pointer));
+  body += '}';
   head.status = static_cast<std::uint16_t>(status);
   head.fields.clear();
   head.fields.add("Content-Type", "application/problem+json", FieldId::kContentType);

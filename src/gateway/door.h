@@ -22,13 +22,14 @@ struct DoorFacts {
 
 /// Removes what leaks (Server, X-Powered-By, Via and their like) and what the route removes, and
 /// sets the security headers, over whatever the upstream said. Views must live until the head is
-/// sent. Allocates nothing.
-void dress(http::ResponseHead& head, const DoorFacts& facts) noexcept;
+/// sent. Allocates nothing. True when the waiver of `csp-html` kept the upstream's own policy.
+bool dress(http::ResponseHead& head, const DoorFacts& facts) noexcept;
 
 /// Fills `head` with a refusal and `body` with its problem details (RFC 9457): status, title and
-/// request id, nothing else.
+/// request id, and for authenticated callers whose body does not fit a schema the JSON pointer of
+/// what does not; nothing else.
 void make_problem(http::ResponseHead& head, std::string& body, unsigned status,
-                  std::string_view request_id);
+                  std::string_view request_id, std::string_view pointer = {});
 
 /// Turns a Location that the upstream gave for its own paths into the client's, for a route with
 /// `rewrite`. Empty: it stays as it is.

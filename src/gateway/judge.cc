@@ -5,6 +5,7 @@
 
 #include "base/ascii.h"
 #include "http/status.h"
+#include "tls/server_context.h"
 #include "tls/tls_stream.h"
 
 namespace merlon::gateway {
@@ -57,6 +58,14 @@ RouteMatch match_request(const http::RequestHead& head, const Plan& plan, const 
   return match(head.method, head.method_text);
 }
 
+/// Only what the status pages answer: any other method goes to the routes, and may find none.
+bool asks_for_status(const http::RequestHead& head, const Listener& at,
+                     const Reading& reading) noexcept {
+  if (head.method != http::Method::kGet && head.method != http::Method::kHead) return false;
+  const bool health = reading.path == "/healthz" || reading.path == "/readyz";
+  return (at.serve.health && health) || (at.serve.metrics && reading.path == "/metrics");
+}
+
 }  // namespace
 
 Refusal framing_refusal(const Error& error) noexcept {
@@ -93,7 +102,11 @@ Result<void> read_request(const http::RequestHead& head, const ConnectionFacts& 
 
 bool check_certificate(const ConnectionFacts& facts, const Listener& at, const Reading& reading,
                        Refusal& refusal) noexcept {
-  if (facts.tls == nullptr || facts.tls->covers(reading.host.name)) return true;
+  if (!facts.secure()) return true;
+  const bool covered = facts.tls != nullptr
+                           ? facts.tls->covers(reading.host.name)
+                           : at.tls != nullptr && at.tls->find(reading.host.name) != nullptr;
+  if (covered) return true;
   refusal = refused(421, code::kMisdirected, "the certificate does not cover this host", "reading",
                     &at.at);
   return false;
@@ -122,6 +135,37 @@ Routed route_request(const http::RequestHead& head, const Plan& plan, const Read
     return {};
   }
   return {.route = &route, .preflight = preflight};
+}
+
+Judged judge_head(const http::RequestHead& head, const ConnectionFacts& facts, const Plan& plan,
+                  const Listener& at, ReadingScratch& scratch, Reading& reading,
+                  policy::ResponseFields& fields, Refusal& refusal) noexcept {
+  const Result<void> read = read_request(head, facts, plan, scratch, reading);
+  if (!read) {
+    refusal = framing_refusal(read.error());
+    refusal.step = "reading";
+    return {};
+  }
+  if (!check_certificate(facts, at, reading, refusal)) return {};
+  if (at.redirect_to_port) return {.where = Destination::kRedirect, .routed = {}};
+  if (asks_for_status(head, at, reading)) return {.where = Destination::kStatusPage, .routed = {}};
+  if (!at.serve.api) {
+    refusal = refused(404, code::kNoRoute, "this listener serves no routes", "route", &at.at);
+    return {};
+  }
+  const Routed routed = route_request(head, plan, reading, fields, refusal);
+  if (routed.route == nullptr) return {};
+  return {.where = Destination::kRoute, .routed = routed};
+}
+
+bool may_redirect(const http::RequestHead& head, const Reading& reading) noexcept {
+  return (head.method == http::Method::kGet || head.method == http::Method::kHead) &&
+         !head.fields.contains(http::FieldId::kAuthorization) &&
+         !head.fields.contains(http::FieldId::kCookie) && !reading.host.name.empty();
+}
+
+Refusal cleartext_refusal(const Listener& at) noexcept {
+  return refused(403, code::kCleartextRefused, "only https is served", "connection", &at.at);
 }
 
 policy::Decision run_policies(const Route& route, policy::Context& context,

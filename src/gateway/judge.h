@@ -37,6 +37,26 @@ struct Routed {
                                    const Reading& reading, policy::ResponseFields& fields,
                                    Refusal& refusal) noexcept;
 
+/// Who answers a request, once its head is judged.
+enum class Destination : std::uint8_t { kRefused, kRedirect, kStatusPage, kRoute };
+
+/// What steps 2 to 4 made of a head.
+struct Judged {
+  Destination where = Destination::kRefused;
+  Routed routed;  ///< of kRoute
+};
+
+/// Steps 2 to 4, all of them, at the listener `at`. `refusal` is set with kRefused.
+[[nodiscard]] Judged judge_head(const http::RequestHead& head, const ConnectionFacts& facts,
+                                const Plan& plan, const Listener& at, ReadingScratch& scratch,
+                                Reading& reading, policy::ResponseFields& fields,
+                                Refusal& refusal) noexcept;
+
+/// True when a request to a redirecting listener gave away nothing yet, so that it may be sent to
+/// https; any other is refused, so that its sender learns of it.
+[[nodiscard]] bool may_redirect(const http::RequestHead& head, const Reading& reading) noexcept;
+[[nodiscard]] Refusal cleartext_refusal(const Listener& at) noexcept;
+
 /// Steps 5 to 11: the route's policies from number `next` on, which moves behind those that were
 /// asked. kNext: all of them have been, and none is against it.
 [[nodiscard]] policy::Decision run_policies(const Route& route, policy::Context& context,

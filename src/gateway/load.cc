@@ -141,6 +141,7 @@ void judge(LoadResult& result, const std::string& path, const Environment& envir
   if (!out.ok()) return;
   if (environment.from_file) plan->path = path;
   plan->hash = hash_of(*result.tree);
+  plan->waivers = waivers.all();
   result.plan = std::move(plan);
 }
 

@@ -217,7 +217,7 @@ std::vector<Case> cases() {
        "`introspect` (authentication"},
       {"auth_empty", replaced("auth: none", "auth: {}"), 14, "asks for nothing"},
       {"auth_missing", replaced("    auth: none\n", ""), 11, "needs the key `auth`"},
-      {"schema_later", route("body: { schema: a.json }"), kRouteLine, "`schema`"},
+      {"schema_missing", route("body: { schema: no.json }"), kRouteLine, "cannot be used"},
       // ---- listeners ----
       {"address_without_port", replaced("127.0.0.1:8080", "127.0.0.1"), 4, "IPv4 address"},
       {"cleartext", replaced("127.0.0.1:8080", "0.0.0.0:8080"), 3, "without TLS",

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "base/diagnostics.h"
 #include "base/ip.h"
 #include "base/time.h"
+#include "config/waivers.h"
 #include "http/message.h"
 #include "http/path.h"
 #include "policy/policy.h"
@@ -48,6 +50,9 @@ struct IdentityField {
   std::size_t claim = 0;  ///< its number in identity::Identity
 };
 
+/// In place of the index of a waiver: there is none.
+inline constexpr std::uint32_t kNoWaiver = UINT32_MAX;
+
 /// Where requests of one kind go and what they must be.
 struct Route {
   std::string name;
@@ -66,11 +71,18 @@ struct Route {
   std::vector<HeaderSetting> set_headers;
   std::vector<std::string> remove_headers;                      ///< lower case
   std::vector<std::unique_ptr<const policy::Policy>> policies;  ///< in the order of their steps
-  bool opens_to_origins = false;  ///< has `cors`: preflights pass step 4
+  const policy::Policy* content = nullptr;  ///< of these, the one that judges bodies; or null
+  bool opens_to_origins = false;            ///< has `cors`: preflights pass step 4
   std::vector<IdentityField> identity_fields;
   std::string credential_field;  ///< that API keys come in; not forwarded. Empty: none
   std::string provider;          ///< under `identity`, for the log; empty: a public route
   http::PathOddities waived_oddities;
+  /// Of those that let something pass at run time, by index: one for each path oddity, in the order
+  /// of kPathOddities.
+  std::array<std::uint32_t, http::kPathOddities.size()> oddity_waivers;
+  std::uint32_t csp_waiver = kNoWaiver;
+  std::uint32_t error_bodies_waiver = kNoWaiver;
+  std::uint32_t cleartext_waiver = kNoWaiver;  ///< of the upstream
   bool html_csp_waived = false;        ///< `csp-html`: the upstream's own policy stays on HTML
   bool upstream_error_bodies = false;  ///< `upstream-error-bodies`: 5xx bodies pass
   bool forward_client_cert = false;    ///< as Client-Cert (RFC 9440)
@@ -96,6 +108,7 @@ struct Listener {
   /// Set for the listener that `redirect_from` stands for: answers 308 to https on this port.
   std::optional<std::uint16_t> redirect_to_port;
   bool proxy_protocol = false;
+  std::uint32_t cleartext_waiver = kNoWaiver;
   std::vector<Cidr> allow_from;  ///< empty: everyone
   Serve serve;
 
@@ -136,6 +149,7 @@ struct Plan {
   std::vector<std::unique_ptr<Route>> routes;
   std::unique_ptr<const Router> router;
   std::vector<Cidr> trusted_proxies;
+  std::vector<config::Waiver> waivers;  ///< by their index
   Limits limits;
   Timeouts timeouts;
   http::HeadLimits head_limits;

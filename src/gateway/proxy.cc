@@ -100,7 +100,9 @@ io::Task<void> RequestWay::proxy() {
   const Instant deadline = worker_.loop().now() + route.timeout;
   t_.record.upstream = route.upstream->name;
 
-  Result<BodyPart> first = client_.buffered_body();
+  const bool held = route.content != nullptr && !t_.held.view().empty();
+  Result<BodyPart> first =
+      held ? BodyPart{.data = t_.held.view(), .last = true} : client_.buffered_body();
   if (first && client_.bytes_received() > route.body_bytes_max)
     first = fail(code::kBodyTooLarge, Blame::kClient, "the body is larger than the route takes");
   if (!first) {
@@ -262,6 +264,7 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
     co_await send_own();
     co_return;
   }
+  if (head.status >= 500) worker_.count_waiver(*t_.plan->running, route.error_bodies_waiver);
   const std::string_view location = head.fields.value(FieldId::kLocation);
   if (!location.empty()) {
     const std::string_view host = route.upstream->host.empty()

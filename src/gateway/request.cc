@@ -11,10 +11,6 @@ namespace {
 
 using telemetry::str;
 
-bool is_health_path(std::string_view path) noexcept {
-  return path == "/healthz" || path == "/readyz";
-}
-
 }  // namespace
 
 RequestWay::RequestWay(Worker& worker, const ConnectionFacts& connection, std::uint32_t door,
@@ -47,47 +43,22 @@ void RequestWay::begin_record() {
   t_.fields.clear();
   t_.observations.clear();
   t_.preflight = false;
-  t_.authenticated = false;
   t_.identity = nullptr;
+  t_.authenticated = false;
+  t_.pointer.clear();
   t_.record = telemetry::AccessRecord{};
 }
 
-/// Only what the status pages answer: any other method goes to the routes, and may find none.
-bool RequestWay::asks_for_status() const noexcept {
-  const Serve& serve = listener().serve;
-  const http::Method method = client_.request().method;
-  if (method != http::Method::kGet && method != http::Method::kHead) return false;
-  return (serve.health && is_health_path(t_.reading.path)) ||
-         (serve.metrics && t_.reading.path == "/metrics");
-}
-
-bool RequestWay::judge(Refusal& refusal) {
-  const http::RequestHead& head = client_.request();
-  const Plan& plan = t_.plan->plan();
-  const Listener& at = listener();
-  const Result<void> read = read_request(head, connection_, plan, t_.scratch, t_.reading);
-  if (!read) {
-    refusal = framing_refusal(read.error());
-    refusal.step = "reading";
-    // Whoever sends what can be read two ways is not asked again.
+Destination RequestWay::judge(Refusal& refusal) {
+  const Judged judged = judge_head(client_.request(), connection_, t_.plan->plan(), listener(),
+                                   t_.scratch, t_.reading, t_.fields, refusal);
+  t_.route = judged.routed.route;
+  t_.preflight = judged.routed.preflight;
+  // Whoever sends what can be read two ways is not asked again.
+  if (judged.where == Destination::kRefused && refusal.step == "reading" &&
+      refusal.error.code != code::kMisdirected)
     client_.close_after();
-    return false;
-  }
-  if (!check_certificate(connection_, at, t_.reading, refusal)) return false;
-  if (at.redirect_to_port || asks_for_status()) return true;
-  if (!at.serve.api) {
-    refusal = {.status = 404,
-               .error = {.code = code::kNoRoute,
-                         .blame = Blame::kClient,
-                         .what = "this listener serves no routes"},
-               .step = "route",
-               .line = &at.at};
-    return false;
-  }
-  const Routed routed = route_request(head, plan, t_.reading, t_.fields, refusal);
-  t_.route = routed.route;
-  t_.preflight = routed.preflight;
-  return t_.route != nullptr;
+  return judged.where;
 }
 
 /// Steps 5 to 11. False: it has been answered.
@@ -106,9 +77,9 @@ io::Task<bool> RequestWay::pass_policies() {
   for (std::size_t next = 0;;) {
     const policy::Decision decision = run_policies(*t_.route, context, next);
     t_.identity = context.identity;
+    t_.authenticated = context.authenticated || context.identity != nullptr;
     switch (decision.kind) {
       case policy::Decision::Kind::kNext:
-        t_.authenticated = context.authenticated;
         co_return true;
       case policy::Decision::Kind::kRefuse:
         co_await refuse(decision.refusal);
@@ -130,20 +101,28 @@ io::Task<bool> RequestWay::pass_policies() {
 
 io::Task<void> RequestWay::handle() {
   Refusal refusal;
-  if (!judge(refusal)) return refuse(refusal);
-  if (t_.route != nullptr && t_.shed)
+  switch (judge(refusal)) {
+    case Destination::kRefused:
+      return refuse(refusal);
+    case Destination::kRedirect:
+      return redirect(*listener().redirect_to_port);
+    case Destination::kStatusPage: {
+      StatusPage page = worker_.shared().status_page(t_.reading.path);
+      t_.body = std::move(page.body);
+      own_answer(page.status, page.content_type);
+      return send_own();
+    }
+    case Destination::kRoute:
+      break;
+  }
+  if (t_.shed)
     return refuse({.status = 503,
                    .error = {.code = code::kOverloaded,
                              .blame = Blame::kInternal,
                              .what = "too many requests in flight"},
                    .step = "overload",
                    .line = nullptr});
-  if (t_.route != nullptr) return t_.route->policies.empty() ? serve_route() : serve_when_passed();
-  if (listener().redirect_to_port) return redirect(*listener().redirect_to_port);
-  StatusPage page = worker_.shared().status_page(t_.reading.path);
-  t_.body = std::move(page.body);
-  own_answer(page.status, page.content_type);
-  return send_own();
+  return t_.route->policies.empty() ? serve_route() : serve_when_passed();
 }
 
 io::Task<void> RequestWay::serve_when_passed() {
@@ -154,6 +133,15 @@ io::Task<void> RequestWay::serve_when_passed() {
 io::Task<void> RequestWay::serve_route() {
   Refusal refusal;
   if (!check_declared_size(client_.request(), *t_.route, refusal)) return refuse(refusal);
+  return t_.route->content != nullptr && client_.body_unread() ? deliver_when_judged() : deliver();
+}
+
+io::Task<void> RequestWay::deliver_when_judged() {
+  const bool good = co_await hold_body();
+  if (good) co_await deliver();
+}
+
+io::Task<void> RequestWay::deliver() {
   if (t_.route->upstream != nullptr) return proxy();
   const Respond& fixed = *t_.route->respond;
   t_.body = fixed.body;
@@ -181,7 +169,7 @@ io::Task<void> RequestWay::refuse(Refusal refusal) {
   t_.location = refusal.line == nullptr ? std::string() : refusal.line->file_line();
   t_.record.refusal = {
       .step = refusal.step, .rule = rule_name(refusal.error.code), .line = t_.location};
-  make_problem(t_.reply, t_.body, refusal.status, t_.id.view());
+  make_problem(t_.reply, t_.body, refusal.status, t_.id.view(), t_.pointer);
   if (refusal.status == 503 && !t_.fields.contains(http::FieldId::kRetryAfter))
     t_.reply.fields.add("Retry-After", "1", http::FieldId::kRetryAfter);
   return send_own();
@@ -190,20 +178,11 @@ io::Task<void> RequestWay::refuse(Refusal refusal) {
 /// Port 80: to https for requests that gave away nothing yet; others have to learn of it.
 io::Task<void> RequestWay::redirect(std::uint16_t port) {
   const http::RequestHead& head = client_.request();
-  const bool harmless = (head.method == http::Method::kGet || head.method == http::Method::kHead) &&
-                        !head.fields.contains(http::FieldId::kAuthorization) &&
-                        !head.fields.contains(http::FieldId::kCookie) &&
-                        !t_.reading.host.name.empty();
-  if (!harmless) {
+  if (!may_redirect(head, t_.reading)) {
     worker_.shared().events.warning(
         "cleartext_refused",
         {str("client", t_.reading.client.address.to_string()), str("method", head.method_text)});
-    co_await refuse({.status = 403,
-                     .error = {.code = code::kCleartextRefused,
-                               .blame = Blame::kClient,
-                               .what = "only https is served"},
-                     .step = "connection",
-                     .line = &listener().at});
+    co_await refuse(cleartext_refusal(listener()));
     co_return;
   }
   const bool v6 = t_.reading.host.address && t_.reading.host.address->is_v6();
@@ -231,11 +210,39 @@ io::Task<void> RequestWay::send_own() {
 }
 
 void RequestWay::dress_response(http::ResponseHead& head) noexcept {
-  dress(head, {.route = t_.route,
-               .secure = connection_.secure(),
-               .request_id = t_.id.view(),
-               .date = worker_.date(),
-               .policy_fields = t_.fields.lines()});
+  const bool kept = dress(head, {.route = t_.route,
+                                 .secure = connection_.secure(),
+                                 .request_id = t_.id.view(),
+                                 .date = worker_.date(),
+                                 .policy_fields = t_.fields.lines()});
+  if (kept) worker_.count_waiver(*t_.plan->running, t_.route->csp_waiver);
+}
+
+/// What policies that only observe would have refused goes to the metrics and the log line.
+void RequestWay::note_observations() {
+  const auto observed = t_.observations.all();
+  if (observed.empty()) return;
+  for (const auto& [refusal, waiver] : observed) {
+    worker_.counters().observed.count(refusal.error.code);
+    worker_.count_waiver(*t_.plan->running, waiver);
+  }
+  const Refusal& first = observed.front().refusal;
+  t_.observed_line = first.line == nullptr ? std::string() : first.line->file_line();
+  t_.record.observed = {
+      .step = first.step, .rule = rule_name(first.error.code), .line = t_.observed_line};
+}
+
+/// What passed because of a waiver, so that waivers which are not needed can be seen.
+void RequestWay::count_waivers() noexcept {
+  const RunningPlan& plan = *t_.plan->running;
+  worker_.count_waiver(plan, listener().cleartext_waiver);
+  const Route* route = t_.route;
+  if (route == nullptr) return;
+  if (!t_.record.upstream.empty()) worker_.count_waiver(plan, route->cleartext_waiver);
+  for (std::size_t i = 0; i < http::kPathOddities.size(); ++i) {
+    if (t_.reading.oddities.contains(http::kPathOddities[i]))
+      worker_.count_waiver(plan, route->oddity_waivers[i]);
+  }
 }
 
 void RequestWay::finish_record() {
@@ -246,6 +253,9 @@ void RequestWay::finish_record() {
   const std::uint32_t slot = route == nullptr ? 0 : t_.plan->running->route_slots[route->index];
   t_.holds.release();
   counters.count_request(slot, t_.record.status, total);
+  t_.held.release();
+  note_observations();
+  count_waivers();
   counters.received_bytes.add(client_.bytes_received());
   counters.sent_bytes.add(client_.bytes_sent());
   if (worker_.log() == nullptr) return;

@@ -8,7 +8,14 @@
 #include "io/signal.h"
 #include "io/task.h"
 
+namespace merlon::policy {
+class ContentJudge;
+}  // namespace merlon::policy
+
 namespace merlon::gateway {
+
+/// Bodies that are held may take this share of the memory that requests in progress may.
+inline constexpr std::uint64_t kHeldShare = 4;
 
 /// One request on its way, steps 2 to 13: judged, forwarded or answered, and recorded. Knows no
 /// protocol: HTTP/1.1 requests and HTTP/2 streams go the same way. Everything it refers to outlives
@@ -35,16 +42,25 @@ class RequestWay {
   void finish_record();
   [[nodiscard]] const Listener& listener() const noexcept { return t_.plan->listener(door_); }
 
-  [[nodiscard]] bool judge(Refusal& refusal);
+  [[nodiscard]] Destination judge(Refusal& refusal);
   [[nodiscard]] io::Task<void> handle();
   [[nodiscard]] io::Task<bool> pass_policies();
   [[nodiscard]] io::Task<void> serve_when_passed();
   [[nodiscard]] io::Task<void> serve_route();
+  [[nodiscard]] io::Task<void> deliver_when_judged();
+  [[nodiscard]] io::Task<void> deliver();
+  void note_observations();
+  void count_waivers() noexcept;
   [[nodiscard]] io::Task<void> refuse(Refusal refusal);
   [[nodiscard]] io::Task<void> redirect(std::uint16_t port);
   [[nodiscard]] io::Task<void> send_own();
-  [[nodiscard]] bool asks_for_status() const noexcept;
   void own_answer(unsigned status, std::string_view content_type);
+
+  // hold.cc
+  [[nodiscard]] io::Task<bool> hold_body();
+  [[nodiscard]] bool hold_part(std::string_view part, policy::ContentJudge& judge, bool& judging,
+                               Refusal& refusal);
+  [[nodiscard]] bool observe(const Refusal& refusal) noexcept;
 
   // proxy.cc
   [[nodiscard]] io::Task<void> proxy();

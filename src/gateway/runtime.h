@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/ip.h"
+#include "gateway/held_body.h"
 #include "gateway/overload.h"
 #include "gateway/plan.h"
 #include "io/broker.h"
@@ -27,6 +28,7 @@ struct RunningPlan {
   std::shared_ptr<const Plan> plan;
   std::vector<std::uint32_t> route_slots;
   std::vector<std::uint32_t> upstream_slots;
+  std::vector<std::uint32_t> waiver_slots;  ///< by config::Waiver::index
 };
 
 /// Open connections by client (IPv4 address or IPv6 /64), exact over all workers. Only touched when
@@ -63,6 +65,7 @@ struct Shared {
   std::size_t workers = 1;  ///< that share the memory for verified tokens
   /// `/healthz`, `/readyz` or `/metrics`. Any thread.
   std::function<StatusPage(std::string_view path)> status_page;
+  HeldBytes held_bytes;  ///< of bodies that are held until they are judged
   std::atomic<std::uint32_t> connections{0};
   std::atomic<std::uint32_t> requests_in_flight{0};
   std::atomic<Shed> shed{Shed::kNothing};  ///< the monitor decides it

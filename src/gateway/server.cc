@@ -107,7 +107,8 @@ bool Server::start() {
                                                .clients = {},
                                                .tables = {},
                                                .workers = workers + 1,
-                                               .status_page = {}});
+                                               .status_page = {},
+                                               .held_bytes = {}});
   shared_->status_page = [this](std::string_view path) { return status_page(path); };
 
   std::vector<std::vector<io::Fd>> sockets(workers);
@@ -263,6 +264,8 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
     running->route_slots.push_back(metrics_->route_slot(route->name));
   for (const auto& upstream : loaded.plan->upstreams)
     running->upstream_slots.push_back(metrics_->upstream_slot(upstream->name));
+  for (const config::Waiver& waiver : loaded.plan->waivers)
+    running->waiver_slots.push_back(metrics_->waiver_slot(waiver.rule, waiver.on));
   for (std::size_t i = 0; i < sockets.size(); ++i)
     workers_[i]->adopt(running, std::move(sockets[i]));
   watch_files(loaded.config);

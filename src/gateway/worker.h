@@ -81,6 +81,8 @@ struct Transaction {
   std::string path;                                    ///< for the upstream, when it is rewritten
   std::string location;
   std::string observed_line;
+  std::string pointer;  ///< where a body does not fit its schema; for authenticated callers
+  HeldBody held;        ///< the body, where the route judges its content
   PlanPin plan;
   telemetry::RequestId id;
   telemetry::AccessRecord record;
@@ -119,6 +121,11 @@ class Worker {
   [[nodiscard]] io::Loop& loop() noexcept { return loop_; }
   [[nodiscard]] Shared& shared() noexcept { return shared_; }
   [[nodiscard]] telemetry::WorkerCounters& counters() noexcept { return counters_; }
+  /// A waiver, by its index in the configuration, let something pass.
+  void count_waiver(const RunningPlan& plan, std::size_t waiver) noexcept {
+    if (waiver < plan.waiver_slots.size())
+      counters_.waiver_uses.at(plan.waiver_slots[waiver]).add();
+  }
   [[nodiscard]] telemetry::AccessLogWriter* log() noexcept { return log_; }
   [[nodiscard]] telemetry::IdGenerator& ids() noexcept { return ids_; }
   [[nodiscard]] identity::ThreadState& identities() noexcept { return identities_; }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -39,6 +40,9 @@ class PathOddities {
   std::uint8_t bits_ = 0;
 };
 
+inline constexpr std::array kPathOddities = {PathOddity::kEncodedSlash,
+                                             PathOddity::kEncodedBackslash, PathOddity::kSemicolon,
+                                             PathOddity::kEmptySegment};
 /// The name under which a waiver lets an oddity pass: "path-encoded-slash".
 [[nodiscard]] std::string_view oddity_slug(PathOddity oddity) noexcept;
 /// Success when every oddity is waived; else kPathEncodedSlash and its like, client blame: 400.

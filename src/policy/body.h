@@ -15,17 +15,21 @@ namespace merlon::policy {
 struct BodyConfig {
   Located<std::uint64_t> max{.value = 1024 * 1024, .at = {}};
   Located<std::vector<Located<std::string>>> content_types;  ///< empty: any
-  Mark at;                                                   ///< unknown when the block is absent
+  std::optional<Located<std::uint32_t>> json_depth;
+  std::optional<Located<config::FilePath>> schema;
+  Mark at;  ///< unknown when the block is absent
 };
 
-/// Validation, step 10, as far as the head shows it: the type of a body and its coding. The size is
-/// the gateway's to watch, since bodies stream.
+/// Validation, step 10. What the head shows is judged here: the type of a body and its coding. JSON
+/// is judged as the body comes, by the rules of Policy::content, and the size is the gateway's to
+/// watch, since bodies stream.
 struct Body {
   using Config = BodyConfig;
   using Member = BodyConfig;
   static constexpr std::string_view kKey = "body";
   static constexpr std::string_view kDoc = "What the body of a request must be.";
-  static constexpr std::string_view kExample = "{ max: 64KiB, content_types: [application/json] }";
+  static constexpr std::string_view kExample =
+      "{ max: 64KiB, content_types: [application/json], json_depth: 32 }";
   static constexpr Step kStep = Step::kValidate;
   static constexpr bool kObservable = true;
 

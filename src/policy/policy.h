@@ -100,7 +100,7 @@ struct Context {
   state::Tables& tables;  ///< what requests share
   state::Holds& holds;    ///< places that this request takes, given back when it is over
   Observations& observations;
-  /// Somebody has shown who they are: they may be told what exactly is wrong with a body.
+  /// Somebody has shown who they are, if not by name: they may be told what exactly is wrong.
   bool authenticated = false;
   /// For finding out who asks; the worker's own.
   identity::ThreadState* identities = nullptr;

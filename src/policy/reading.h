@@ -21,8 +21,9 @@ struct ConnectionFacts {
   Endpoint peer;                        ///< of the socket
   IpAddress client;                     ///< the peer, or whom the PROXY protocol names
   const tls::TlsStream* tls = nullptr;  ///< null: cleartext
+  bool made_up_tls = false;             ///< for `explain`: TLS, of which there is no stream
 
-  [[nodiscard]] bool secure() const noexcept { return tls != nullptr; }
+  [[nodiscard]] bool secure() const noexcept { return tls != nullptr || made_up_tls; }
 };
 
 /// A request as Merlon reads it: each part once, by one function. Views live as long as the head's

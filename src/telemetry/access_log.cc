@@ -62,9 +62,9 @@ void put_identity(JsonLine& line, const AccessRecord& record) noexcept {
   line.close();
 }
 
-void put_refusal(JsonLine& line, const RefusalRecord& refusal) noexcept {
+void put_refusal(JsonLine& line, std::string_view key, const RefusalRecord& refusal) noexcept {
   if (refusal.rule.empty()) return;
-  line.open("refusal");
+  line.open(key);
   put(line, "step", refusal.step, kNameBytes);
   line.text("rule", refusal.rule, kNameBytes);
   put(line, "line", refusal.line, kPlaceBytes);
@@ -97,7 +97,8 @@ void AccessLogWriter::write(const AccessRecord& record) noexcept {
   put_upstream(line, record);
   put_tls(line, record);
   put_identity(line, record);
-  put_refusal(line, record.refusal);
+  put_refusal(line, "refusal", record.refusal);
+  put_refusal(line, "observed", record.observed);
   push(line.finish());
 }
 
@@ -111,7 +112,7 @@ void AccessLogWriter::write(const ConnectionRecord& record) noexcept {
   put(line, "server_name", record.server_name, kHostBytes);
   put(line, "tls_versions", record.tls_versions, kOfferedBytes);
   put(line, "tls_ciphers", record.tls_ciphers, kOfferedBytes);
-  put_refusal(line, record.refusal);
+  put_refusal(line, "refusal", record.refusal);
   push(line.finish());
 }
 

@@ -53,6 +53,7 @@ struct AccessRecord {
   std::string_view identity_provider{};  ///< name in the configuration
   std::string_view identity_subject{};   ///< a pseudonym, never the subject itself
   RefusalRecord refusal{};               ///< empty rule: not refused
+  RefusalRecord observed{};              ///< what a policy that only observes would have refused
 };
 
 /// A connection that ended before a request could be read: a failed handshake, a closed door.

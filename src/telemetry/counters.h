@@ -160,6 +160,7 @@ struct alignas(64) WorkerCounters {
   SlotArray<StatusCounters> requests_by_route;
   Gauge requests_in_flight;
   CodeCounters refusals;  ///< by the rule that refused
+  CodeCounters observed;  ///< by the rule that would have refused, were it not only observed
   LatencyHistogram request_time;
   Counter received_bytes;  ///< from clients, bodies
   Counter sent_bytes;      ///< to clients, bodies

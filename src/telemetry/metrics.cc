@@ -203,6 +203,13 @@ void Metrics::collect_requests(Families& out) const {
   for (const auto& [code, rule] : kCodes)
     refusals.add(sum(workers_, [code](const WorkerCounters& w) { return w.refusals.get(code); }),
                  {{"rule", rule}});
+  Family observed(out, "merlon_policy_observed_total",
+                  "Refusals of policies that only observe: let through, by rule.",
+                  MetricType::Counter);
+  for (const auto& [code, rule] : kCodes) {
+    const auto n = sum(workers_, [code](const WorkerCounters& w) { return w.observed.get(code); });
+    if (n != 0) observed.add(n, {{"rule", rule}});
+  }
   Family(out, "merlon_request_duration_seconds",
          "Time from the first byte of a request to the last of its answer.", MetricType::Histogram)
       .add(merge(workers_, &WorkerCounters::request_time));

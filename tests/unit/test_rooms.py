@@ -13,7 +13,7 @@ ROOM = re.compile(r"^merlon_room\((\w+)((?:\s+USES(?:\s+(?!LIBS)\w+)+)?)", re.MU
 
 # Parts that stay below their room's reach, so that the auditor of another server's configuration
 # never comes to need the gateway. They may use their own room as well.
-NARROWER = {"audit/nginx": "http", "audit/envoy": "http", "audit/live": "http"}
+NARROWER = {"audit/nginx": "http", "audit/envoy": "http", "audit/live": "http", "audit/report": "http"}
 
 
 def rooms():

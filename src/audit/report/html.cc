@@ -69,10 +69,12 @@ void tiles(Page& page, const AuditResult& result) {
   page.raw("</ul>\n");
 }
 
-void navigation(Page& page) {
+void navigation(Page& page, bool measures) {
   page.raw(
       "<nav aria-label=\"Sections\"><ul>\n<li><a href=\"#findings\">Findings</a></li>\n"
-      "<li><a href=\"#exposure\">Exposure map</a></li>\n"
+      "<li><a href=\"#exposure\">Exposure map</a></li>\n");
+  if (measures) page.raw("<li><a href=\"#measures\">Measures</a></li>\n");
+  page.raw(
       "<li><a href=\"#certificates\">Certificates</a></li>\n"
       "<li><a href=\"#owasp\">OWASP</a></li>\n<li><a href=\"#nist\">NIST</a></li>\n"
       "<li><a href=\"#accepted\">Waivers</a></li>\n"
@@ -103,10 +105,11 @@ std::string render_html(const AuditResult& result, const RenderOptions& options)
   verdict(page, result);
   tiles(page, result);
   page.raw("</header>\n");
-  navigation(page);
+  navigation(page, !result.measures.empty());
   page.raw("<main>\n");
   write_findings(page, result, excerpts);
   write_exposure(page, result);
+  write_measures(page, result);
   write_certificates(page, result, options.now);
   write_matrix(page, result, taxonomies()[0], "owasp");
   write_matrix(page, result, taxonomies()[2], "nist");

@@ -39,6 +39,7 @@ class Page {
 
 void write_findings(Page& page, const AuditResult& result, const Excerpts& excerpts);
 void write_exposure(Page& page, const AuditResult& result);
+void write_measures(Page& page, const AuditResult& result);
 void write_matrix(Page& page, const AuditResult& result, const Taxonomy& taxonomy,
                   std::string_view anchor);
 void write_certificates(Page& page, const AuditResult& result, std::int64_t now);

@@ -124,6 +124,24 @@ Json not_checked_of(const AuditResult& result) {
   return out;
 }
 
+Json measures_of(const AuditResult& result) {
+  Json out = Json::array();
+  for (const Measure& measure : result.measures) {
+    Json entry = {{"what", measure.what},
+                  {"how", measure.how},
+                  {"owasp", split_list(measure.owasp)},
+                  {"nist", split_list(measure.nist)},
+                  {"always", measure.total == 0}};
+    if (measure.total != 0) {
+      entry["covered"] = measure.covered;
+      entry["total"] = measure.total;
+      entry["missing"] = measure.missing;
+    }
+    out.push_back(std::move(entry));
+  }
+  return out;
+}
+
 Json exposure_of(const AuditResult& result) {
   Json out = Json::array();
   for (const ExposureRow& row : result.exposure) {
@@ -190,6 +208,7 @@ std::string render_json(const AuditResult& result, const RenderOptions& options)
                        {"not_checked", not_checked_of(result)},
                        {"unknown_directives", result.unknown_directives},
                        {"exposure", exposure_of(result)},
+                       {"measures", measures_of(result)},
                        {"certificates", certificates_of(result)},
                        {"waivers", waivers_of(result)}};
   // ASCII only: the report is safe to look at in a terminal, and bytes that are no UTF-8 become

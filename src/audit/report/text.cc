@@ -50,6 +50,7 @@ class TextWriter {
     gaps();
     accepted();
     not_checked();
+    posture();
     summary();
     return std::move(out_);
   }
@@ -158,6 +159,33 @@ class TextWriter {
         put("{}: waiver of {} covers nothing: it can go\n", place_of(waiver.at),
             printable(waiver.rule));
       }
+    }
+  }
+
+  /// Merlon's own configuration: who may use what, and what is done about it.
+  void posture() {
+    if (result_.measures.empty()) return;
+    put("Routes:\n");
+    for (const ExposureRow& row : result_.exposure) {
+      put("  {} {}\n    at {}, TLS {}; auth {}; limits {}; to {}{}\n", printable(row.host),
+          painted(kBold, printable(row.route)), printable(row.listener),
+          row.tls == "-" ? "none" : printable(row.tls), printable(row.auth),
+          row.limit == "-" ? "none" : printable(row.limit), printable(row.upstream),
+          row.upstream_tls.empty()  ? ""
+          : row.upstream_tls == "-" ? " in clear"
+                                    : ", TLS " + printable(row.upstream_tls));
+    }
+    put("Waivers:{}\n", result_.waivers.empty() ? " none" : "");
+    for (const Waiver& waiver : result_.waivers) {
+      put("  {} until {}, {}: {}\n", printable(waiver.rule), printable(waiver.expires),
+          printable(waiver.owner), printable(waiver.reason));
+    }
+    put("Measures:\n");
+    for (const Measure& measure : result_.measures) {
+      const std::string where = measure.total == 0
+                                    ? std::string("always")
+                                    : fmt::format("{} of {}", measure.covered, measure.total);
+      put("  {:<34} {:<8} OWASP {}; NIST {}\n", measure.what, where, measure.owasp, measure.nist);
     }
   }
 

@@ -1,0 +1,222 @@
+#include "audit/merlon/reader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <set>
+
+#include "audit/certificate.h"
+#include "audit/merlon/measures.h"
+#include "config/catalogue.h"
+#include "gateway/load.h"
+#include "tls/server_context.h"
+
+namespace merlon::audit::own {
+namespace {
+
+using gateway::LoadResult;
+using gateway::Plan;
+using gateway::Route;
+
+constexpr std::size_t kCertificateBytesMax = 256UL * 1024;
+
+Level level_of(const config::Rule* rule) {
+  return rule == nullptr ? Level::kHigh : static_cast<Level>(rule->severity);
+}
+
+WallTime today_of(const Options& options) {
+  if (options.now == 0) return SystemClock().wall_now();
+  return WallTime{std::chrono::seconds{options.now}};
+}
+
+class OwnReader {
+ public:
+  OwnReader(const LoadResult& loaded, WallTime now, AuditResult& out)
+      : loaded_(loaded), now_(now), out_(out) {}
+
+  void run(const Source& source) {
+    note_rules();
+    if (loaded_.tree != nullptr) {
+      for (const auto& part : loaded_.tree->sources()) add_source(part);
+      out_.counts.directives += count_keys(loaded_.tree->root());
+    }
+    for (const Diagnostic& said : loaded_.diagnostics.all()) add_said(said, source);
+    if (loaded_.plan == nullptr) return;
+    add_waivers();
+    add_certificates();
+    for (std::size_t i = 0; i < loaded_.plan->routes.size(); ++i) add_route(i);
+    add_measures(loaded_, out_);
+  }
+
+ private:
+  void note_rules() {
+    std::vector<std::string_view> judged;
+    for (const config::Rule& rule : config::rules()) {
+      if (!rule.merlon_trigger.empty()) judged.push_back(rule.id);
+    }
+    note_judged(out_, judged);
+  }
+
+  void add_source(const std::shared_ptr<const Source>& source) {
+    out_.sources.push_back(source);
+    ++out_.counts.files;
+    out_.counts.lines += static_cast<std::uint64_t>(std::ranges::count(source->text, '\n'));
+  }
+
+  // NOLINTNEXTLINE(misc-no-recursion): as deep as the tree, whose depth is bounded.
+  static std::uint64_t count_keys(const config::Node& node) {
+    std::uint64_t count = 0;
+    for (const config::Member& member : node.members()) count += 1 + count_keys(member.value);
+    for (const config::Node& item : node.items()) count += count_keys(item);
+    return count;
+  }
+
+  /// A rule that is violated is a finding, waived when the loader only noted it. An error of
+  /// another kind keeps the configuration from being loaded at all.
+  void add_said(const Diagnostic& said, const Source& source) {
+    const config::Rule* rule = config::find_rule(said.rule);
+    if (rule == nullptr) {
+      // Warnings are of dates, which the waivers and certificates of the report show.
+      if (said.severity == Severity::kError)
+        out_.gaps.push_back({.at = said.at, .path = source.path, .what = said.message});
+      return;
+    }
+    Finding finding;
+    finding.rule = rule->id;
+    finding.level = level_of(rule);
+    finding.at = said.at;
+    finding.message = said.message;
+    finding.remediation = rule->remediation;
+    if (said.severity == Severity::kNote) finding.waived = reason_for(said);
+    out_.findings.push_back(std::move(finding));
+  }
+
+  /// The reason of the waiver that the note says is in use: the one of its rule whose owner and
+  /// date stand in the note.
+  [[nodiscard]] std::string reason_for(const Diagnostic& said) const {
+    if (loaded_.plan == nullptr) return "waived";
+    for (const config::Waiver& waiver : loaded_.plan->waivers) {
+      if (waiver.rule == said.rule &&
+          said.message.find(config::format_date(waiver.expires)) != std::string::npos)
+        return waiver.reason;
+    }
+    return "waived";
+  }
+
+  void add_waivers() {
+    const auto today = std::chrono::floor<std::chrono::days>(now_);
+    for (const config::Waiver& from : loaded_.plan->waivers) {
+      Waiver waiver;
+      waiver.at = from.at;
+      waiver.rule = from.rule;
+      const auto left = (from.expires - today).count();
+      waiver.reason = fmt::format("{} (on {}; {})", from.reason, from.on,
+                                  left < 0 ? "expired" : fmt::format("{} days left", left));
+      waiver.owner = from.owner;
+      waiver.expires = config::format_date(from.expires);
+      waiver.expired = left < 0;
+      waiver.used = from.used;
+      out_.waivers.push_back(std::move(waiver));
+    }
+  }
+
+  void add_certificates() {
+    const auto broker = io::make_local_broker();
+    std::set<std::string> seen;
+    for (const gateway::ListenerConfig& listener : loaded_.config.listeners) {
+      if (!listener.tls.has_value()) continue;
+      for (const tls::CertificateFiles& files : listener.tls->certificates) {
+        if (!seen.insert(files.cert->path).second) continue;
+        const auto text = broker->read_file(files.cert->path, kCertificateBytesMax);
+        if (!text.has_value()) continue;  // the loader has said so
+        const auto chain = parse_certificates(*text);
+        if (chain.empty()) continue;
+        const Certificate& leaf = chain.front();
+        out_.certificates.push_back({.at = files.at,
+                                     .path = files.cert->written,
+                                     .subject = leaf.subject,
+                                     .issuer = leaf.issuer,
+                                     .names = leaf.names,
+                                     .key = fmt::format("{} {}", leaf.key_type, leaf.key_bits),
+                                     .not_before = leaf.not_before,
+                                     .not_after = leaf.not_after});
+      }
+    }
+  }
+
+  void add_route(std::size_t index) {
+    const Route& route = *loaded_.plan->routes[index];
+    const gateway::RouteConfig& config = loaded_.config.routes[index];
+    ExposureRow row;
+    row.at = route.at;
+    for (const auto& host : config.match.hosts) row.host += (row.host.empty() ? "" : " ") + *host;
+    row.route =
+        fmt::format("{} {} ({})", fmt::join(route.methods, ","), *config.match.path, route.name);
+    row.auth = auth_of(route);
+    row.limit = limits_of(config);
+    if (route.upstream != nullptr) {
+      row.upstream = fmt::format("{}://{}", route.upstream->tls != nullptr ? "https" : "http",
+                                 route.upstream->name);
+      row.upstream_tls = route.upstream->tls != nullptr ? "verified" : "-";
+    } else {
+      row.upstream = fmt::format("return {}", route.respond->status);
+      row.upstream_tls = "";
+    }
+    add_at_listeners(row);
+  }
+
+  static std::string auth_of(const Route& route) {
+    for (const auto& policy : route.policies) {
+      if (policy->step() == policy::Step::kAuthenticate) return std::string(policy->name());
+    }
+    return "public";
+  }
+
+  static std::string limits_of(const gateway::RouteConfig& config) {
+    std::string out;
+    const auto& rates = policy::setting<policy::RateLimits>(config);
+    if (!rates.empty()) out = "rate " + policy::RateLimits::type().format(rates);
+    const auto& places = policy::setting<policy::Concurrencies>(config);
+    if (!places.empty()) {
+      out += (out.empty() ? "" : "; ") + std::string("concurrency ") +
+             policy::Concurrencies::type().format(places);
+    }
+    return out.empty() ? "-" : out;
+  }
+
+  void add_at_listeners(ExposureRow row) {
+    for (const gateway::Listener& listener : loaded_.plan->listeners) {
+      if (!listener.serve.api) continue;
+      row.listener = fmt::format("{} ({})", listener.address.to_string(), listener.name);
+      row.tls = "-";
+      if (listener.tls != nullptr) {
+        row.tls = listener.tls->settings().min_version == tls::MinVersion::kTls13
+                      ? "TLSv1.3"
+                      : "TLSv1.2 TLSv1.3";
+      }
+      out_.exposure.push_back(row);
+    }
+  }
+
+  const LoadResult& loaded_;
+  const WallTime now_;
+  AuditResult& out_;
+};
+
+}  // namespace
+
+void audit_file(const std::shared_ptr<const Source>& source, const Options& options, bool on_disk,
+                AuditResult& out) {
+  const auto broker = io::make_local_broker();
+  const WallTime now = today_of(options);
+  // As a start would read it: the posture of what runs is worth seeing when a date has passed, too.
+  const LoadResult loaded =
+      on_disk ? gateway::load_plan(source->path, *broker, now, config::ExpiryMode::kWarn)
+              : gateway::load_plan_text(source->path, source->text, *broker, now,
+                                        config::ExpiryMode::kWarn);
+  OwnReader(loaded, now, out).run(*source);
+}
+
+}  // namespace merlon::audit::own

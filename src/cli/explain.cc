@@ -1,0 +1,243 @@
+#include "cli/explain.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/escape.h"
+#include "cli/diagnostics_output.h"
+#include "gateway/explain.h"
+#include "gateway/load.h"
+#include "http/host.h"
+
+namespace merlon::cli {
+namespace {
+
+using gateway::Explanation;
+using gateway::Listener;
+using gateway::MadeUpRequest;
+using gateway::Plan;
+
+constexpr int kRefused = 1;
+constexpr int kUsage = 2;
+constexpr int kBadConfiguration = 3;
+
+struct Arguments {
+  std::string config;
+  std::string request;
+  std::vector<std::string> fields;
+  std::string body;
+  std::string client = "192.0.2.1";  // an address of nobody, RFC 5737
+  std::string listener;
+  std::string format = "text";
+  bool batch = false;
+};
+
+int complain(std::string_view what) {
+  fmt::print(stderr, "merlon explain: {}\n", what);
+  return kUsage;
+}
+
+const Listener* find_listener(const Plan& plan, std::string_view name) {
+  const auto found = std::ranges::find(plan.listeners, name, &Listener::name);
+  return found == plan.listeners.end() ? nullptr : &*found;
+}
+
+/// What 'GET https://host/path' says.
+struct RequestLine {
+  std::string_view method;
+  bool secure = false;
+  std::string_view authority;
+  std::string_view target = "/";
+};
+
+std::optional<RequestLine> parse_request(std::string_view text) {
+  RequestLine out;
+  const std::size_t space = text.find(' ');
+  if (space == std::string_view::npos) return std::nullopt;
+  out.method = text.substr(0, space);
+  std::string_view url = text.substr(space + 1);
+  out.secure = url.starts_with("https://");
+  if (!out.secure && !url.starts_with("http://")) return std::nullopt;
+  url.remove_prefix(out.secure ? 8 : 7);
+  const std::size_t end = url.find_first_of("/?");
+  out.authority = url.substr(0, end);
+  if (end != std::string_view::npos) out.target = url.substr(end);
+  return out.authority.empty() ? std::nullopt : std::optional(out);
+}
+
+/// The bytes that a client would send. Fields are not judged here: that is what is explained.
+std::string head_of(const RequestLine& line, const Arguments& arguments) {
+  std::string head =
+      fmt::format("{} {}{} HTTP/1.1\r\nHost: {}\r\n", line.method,
+                  line.target.starts_with('?') ? "/" : "", line.target, line.authority);
+  for (const std::string& field : arguments.fields) head += field + "\r\n";
+  if (!arguments.body.empty()) head += fmt::format("Content-Length: {}\r\n", arguments.body.size());
+  return head + "\r\n";
+}
+
+std::string text_report(const Explanation& found) {
+  std::size_t step_width = 0;
+  std::size_t decision_width = 0;
+  for (const auto& step : found.steps) {
+    step_width = std::max(step_width, step.step.size());
+    decision_width = std::max(decision_width, std::min<std::size_t>(step.decision.size(), 60));
+  }
+  std::string out;
+  for (const auto& step : found.steps) {
+    std::string line = fmt::format("  {:<{}}  {:<{}}  {}", step.step, step_width, step.decision,
+                                   decision_width, step.line);
+    line.erase(line.find_last_not_of(' ') + 1);
+    out += line + "\n";
+  }
+  if (found.refused) {
+    out += fmt::format("refused{}: {}, by the rule {}{}\n",
+                       found.status == 0 ? "" : fmt::format(" with {}", found.status), found.what,
+                       found.rule, found.line.empty() ? "" : " at " + found.line);
+  } else if (found.status != 0) {
+    out += fmt::format("answered by the gateway with {}\n", found.status);
+  } else {
+    out += "let through to the upstream\n";
+  }
+  return out;
+}
+
+/// One line, so that a batch gives a line for each request.
+std::string json_report(const Explanation& found) {
+  std::string out =
+      fmt::format(R"({{"verdict": "{}", "status": {})",
+                  found.refused ? "refused" : (found.status != 0 ? "answered" : "forwarded"),
+                  found.status == 0 ? "null" : fmt::format("{}", found.status));
+  const auto add = [&](std::string_view key, const std::string& value) {
+    if (!value.empty()) out += fmt::format(R"(, "{}": {})", key, json_quoted(value));
+  };
+  add("route", found.route);
+  add("step", found.step);
+  add("rule", found.rule);
+  add("line", found.line);
+  add("reason", found.what);
+  out += R"(, "steps": [)";
+  for (std::size_t i = 0; i < found.steps.size(); ++i) {
+    const auto& step = found.steps[i];
+    out += fmt::format(R"({}{{"step": {}, "decision": {}, "line": {}}})", i == 0 ? "" : ", ",
+                       json_quoted(step.step), json_quoted(step.decision),
+                       step.line.empty() ? "null" : json_quoted(step.line));
+  }
+  return out + "]}\n";
+}
+
+Explanation explain_now(const Plan& plan, const MadeUpRequest& request) {
+  SystemClock clock;
+  return gateway::explain(plan, request, clock.now(), clock.wall_now());
+}
+
+int explain_one(const Arguments& arguments, const Plan& plan) {
+  const auto line = parse_request(arguments.request);
+  if (!line) return complain("a request is a method and a URL: 'GET https://api.example.com/x'");
+  const auto client = IpAddress::parse(arguments.client);
+  if (!client) return complain("--client is an address, such as 192.0.2.1");
+  std::array<char, http::kHostBytesMax> scratch;
+  const auto host = http::canonical_host(line->authority, scratch);
+  const Listener* listener =
+      !arguments.listener.empty()
+          ? find_listener(plan, arguments.listener)
+          : gateway::listener_for(plan, line->secure, host ? host->port : std::uint16_t{0},
+                                  host ? host->name : std::string_view{});
+  if (listener == nullptr) {
+    return complain(
+        arguments.listener.empty()
+            ? fmt::format("no listener speaks {}{}", line->secure ? "https" : "http",
+                          host && host->port != 0 ? fmt::format(" on port {}", host->port) : "")
+            : fmt::format("no listener is named {}", arguments.listener));
+  }
+  const Explanation found = explain_now(plan, {.head = head_of(*line, arguments),
+                                               .body = arguments.body,
+                                               .client = *client,
+                                               .listener = listener});
+  print(arguments.format == "json" ? json_report(found) : text_report(found));
+  return found.refused ? kRefused : 0;
+}
+
+/// Requests as JSON lines from standard input: `head` (the bytes of one, with its empty line), and
+/// optionally `body`, `client` and `listener`. An answer goes out for each, in order.
+int explain_batch(const Arguments& arguments, const Plan& plan) {
+  int code = 0;
+  std::string text;
+  for (std::size_t number = 1; std::getline(std::cin, text); ++number) {
+    const auto wish = nlohmann::json::parse(text, nullptr, false);
+    const auto value = [&](const char* key, std::string otherwise) {
+      if (!wish.is_object() || !wish.contains(key) || !wish[key].is_string()) return otherwise;
+      return wish[key].get<std::string>();
+    };
+    const std::string head = value("head", "");
+    const auto client = IpAddress::parse(value("client", arguments.client));
+    const std::string name = value("listener", arguments.listener);
+    const Listener* listener = name.empty() ? &plan.listeners.front() : find_listener(plan, name);
+    if (head.empty() || !client || listener == nullptr) {
+      return complain(fmt::format(
+          "line {} of standard input is no request: {{\"head\": \"GET / HTTP/1.1\\r\\n…\"}}",
+          number));
+    }
+    const Explanation found = explain_now(
+        plan, {.head = head, .body = value("body", ""), .client = *client, .listener = listener});
+    print(json_report(found));
+    if (found.refused) code = kRefused;
+  }
+  return code;
+}
+
+int run(const Arguments& arguments) {
+  if (arguments.batch == !arguments.request.empty())
+    return complain("give one request, or --batch and requests on standard input");
+  const auto broker = io::make_local_broker();
+  // As a start would read it: what is in force is worth explaining when a date has passed, too.
+  const gateway::LoadResult loaded = gateway::load_plan(
+      arguments.config, *broker, SystemClock().wall_now(), config::ExpiryMode::kWarn);
+  if (loaded.plan == nullptr) {
+    fmt::print(stderr, "{}", loaded.diagnostics.render());
+    return kBadConfiguration;
+  }
+  return arguments.batch ? explain_batch(arguments, *loaded.plan)
+                         : explain_one(arguments, *loaded.plan);
+}
+
+}  // namespace
+
+void add_explain_command(CLI::App& app, int& exit_code) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand(
+      "explain", "Says which step decides a request, why, and by which line of configuration");
+  command->add_option("REQUEST", arguments->request, "A method and a URL, as one argument");
+  command->add_option("-c,--config", arguments->config, "The configuration file")->required();
+  command->add_option("-H,--header", arguments->fields, "A field of the request, NAME:VALUE")
+      ->allow_extra_args(false);
+  command->add_option("--body", arguments->body, "The body of the request");
+  command->add_option("--client", arguments->client, "The address that it comes from")
+      ->capture_default_str();
+  command->add_option("--listener", arguments->listener,
+                      "The listener that it comes to; found by the URL otherwise");
+  command->add_option("--format", arguments->format, "text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  command->add_flag("--batch", arguments->batch,
+                    "Read requests from standard input, one JSON object a line: head, and "
+                    "optionally body, client, listener; answers are JSON lines");
+  command->footer(
+      "No request is sent and no limit is spent: limits are asked as if it were the first.\n"
+      "Exit codes: 0 let through or answered, 1 refused, 2 wrong usage, 3 the configuration has "
+      "errors.\n"
+      "Example: merlon explain -c merlon.yaml 'GET https://api.example.com/orders' -H "
+      "'Origin: https://app.example.com'");
+  command->callback([arguments, &exit_code] { exit_code = run(*arguments); });
+}
+
+}  // namespace merlon::cli

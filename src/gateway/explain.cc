@@ -1,0 +1,248 @@
+#include "gateway/explain.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "config/shown.h"
+#include "gateway/door.h"
+#include "http/h1_request_parser.h"
+#include "identity/thread_state.h"
+#include "policy/content.h"
+#include "tls/server_context.h"
+
+namespace merlon::gateway {
+namespace {
+
+using config::shown;
+
+std::string line_of(const Mark* mark) {
+  return mark == nullptr || !mark->known() ? std::string() : mark->file_line();
+}
+
+/// One walk. Large, since it holds all that a Transaction does: on the heap.
+class Walk {
+ public:
+  Walk(const Plan& plan, const MadeUpRequest& request, Instant now, WallTime wall)
+      : plan_(plan),
+        request_(request),
+        at_(*request.listener),
+        facts_{.peer = {.address = request.client, .port = 0},
+               .client = request.client,
+               .tls = nullptr,
+               .made_up_tls = at_.tls != nullptr},
+        parser_(plan.head_limits),
+        context_{.head = parser_.head(),
+                 .reading = reading_,
+                 .connection = facts_,
+                 .preflight = false,
+                 .now = now,
+                 .wall = wall,
+                 .fields = fields_,
+                 .tables = tables_,
+                 .holds = holds_,
+                 .observations = observations_,
+                 .identities = &identities_,
+                 .identity = nullptr} {}
+
+  Explanation run() {
+    if (connect() && read_head()) judge();
+    return std::move(out_);
+  }
+
+ private:
+  void say(std::string_view step, std::string decision, const Mark* line) {
+    out_.steps.push_back(
+        {.step = std::string(step), .decision = std::move(decision), .line = line_of(line)});
+  }
+
+  void refuse(const Refusal& refusal) {
+    out_.refused = true;
+    out_.status = refusal.status;
+    out_.step = refusal.step;
+    out_.rule = rule_name(refusal.error.code);
+    out_.line = line_of(refusal.line);
+    out_.what = refusal.error.what;
+    say(refusal.step, fmt::format("refuses with {}: {}", refusal.status, refusal.error.what),
+        refusal.line);
+  }
+
+  bool connect() {
+    const auto holds = [&](const Cidr& block) { return block.contains(request_.client); };
+    if (at_.allow_from.empty() || std::ranges::any_of(at_.allow_from, holds)) {
+      say("connection", fmt::format("the listener {} accepts it", shown(at_.name)), &at_.at);
+      return true;
+    }
+    refuse({.status = 0,
+            .error = {.code = code::kNetworkNotAllowed,
+                      .blame = Blame::kClient,
+                      .what = "the listener drops connections of this network"},
+            .step = "connection",
+            .line = &at_.at});
+    return false;
+  }
+
+  bool read_head() {
+    const Result<std::size_t> parsed = parser_.parse(request_.head);
+    if (parsed && *parsed != 0) {
+      say("framing", "the head is well-formed", nullptr);
+      return true;
+    }
+    refuse(framing_refusal(
+        parsed ? Error{.code = code::kBadRequestLine, .what = "the head is not complete"}
+               : parsed.error()));
+    return false;
+  }
+
+  void judge() {
+    Refusal refusal;
+    const Judged judged =
+        judge_head(parser_.head(), facts_, plan_, at_, scratch_, reading_, fields_, refusal);
+    if (judged.where == Destination::kRefused) {
+      if (refusal.step != "reading") say_reading();
+      return refuse(refusal);
+    }
+    say_reading();
+    if (judged.where == Destination::kRedirect) return redirect();
+    if (judged.where == Destination::kStatusPage) {
+      out_.status = 200;
+      return say("route", "the gateway's own page", &at_.at);
+    }
+    route_ = judged.routed.route;
+    out_.route = route_->name;
+    say("route", fmt::format("goes to {}", shown(route_->name)), &route_->at);
+    context_.preflight = judged.routed.preflight;
+    say("method",
+        context_.preflight ? "a preflight: the requested method is listed" : "the method is listed",
+        &route_->methods_at);
+    if (judge_policies() && judge_size() && judge_content()) deliver();
+  }
+
+  void say_reading() {
+    say("reading",
+        fmt::format("host {}, path {}, client {}", shown(reading_.host.name), shown(reading_.path),
+                    reading_.client.address.to_string()),
+        nullptr);
+  }
+
+  void redirect() {
+    if (!may_redirect(parser_.head(), reading_)) return refuse(cleartext_refusal(at_));
+    out_.status = 308;
+    say("route", fmt::format("sent to https on port {}", *at_.redirect_to_port), &at_.at);
+  }
+
+  bool judge_policies() {
+    for (std::size_t next = 0; next < route_->policies.size();) {
+      const std::size_t first = next;
+      const policy::Decision decision = run_policies(*route_, context_, next);
+      // Those that had nothing against it before the one that decided.
+      const bool all = decision.kind == policy::Decision::Kind::kNext;
+      for (std::size_t i = first; i < (all ? next : next - 1); ++i)
+        say_passed(*route_->policies[i]);
+      if (all) return true;
+      const policy::Policy& by = *route_->policies[next - 1];
+      switch (decision.kind) {
+        case policy::Decision::Kind::kNext:
+          break;
+        case policy::Decision::Kind::kRefuse:
+          refuse(decision.refusal);
+          return false;
+        case policy::Decision::Kind::kAnswer:
+          out_.status = decision.refusal.status;
+          say(by.name(), fmt::format("answers with {}", out_.status), &by.at());
+          return false;
+        case policy::Decision::Kind::kDelay:
+          say(by.name(), fmt::format("delays it by {} ms", decision.delay.count()), &by.at());
+          context_.now += decision.delay;
+          break;
+      }
+    }
+    return true;
+  }
+
+  void say_passed(const policy::Policy& policy) {
+    for (const auto& entry : observations_.all()) {
+      if (policy.observed_by() != entry.waiver || entry.refusal.step != policy.name()) continue;
+      say(policy.name(),
+          fmt::format("would refuse with {}, and only observes: {}", entry.refusal.status,
+                      entry.refusal.error.what),
+          entry.refusal.line);
+      return;
+    }
+    say(policy.name(), "lets it pass", &policy.at());
+  }
+
+  bool judge_size() {
+    Refusal refusal;
+    if (check_declared_size(parser_.head(), *route_, refusal)) return true;
+    refuse(refusal);
+    return false;
+  }
+
+  bool judge_content() {
+    if (route_->content == nullptr || request_.body.empty()) return true;
+    const policy::ContentRules& rules = *route_->content->content();
+    policy::ContentJudge judge(rules);
+    Result<void> fits = judge.take(request_.body);
+    if (fits) fits = judge.finish(request_.body, nullptr);
+    if (fits) {
+      say("validation", "the content is as it must be", &route_->content->at());
+    } else if (route_->content->observed_by().has_value()) {
+      say("validation", fmt::format("would refuse, and only observes: {}", fits.error().what),
+          rules.refusal(fits.error()).line);
+    } else {
+      refuse(rules.refusal(fits.error()));
+    }
+    return !out_.refused;
+  }
+
+  void deliver() {
+    if (route_->upstream == nullptr) {
+      out_.status = route_->respond->status;
+      return say("respond", fmt::format("answers with {}", out_.status), &route_->at);
+    }
+    std::string rewritten;
+    say("forward",
+        fmt::format("to the upstream {} as {}", shown(route_->upstream->name),
+                    shown(upstream_path(*route_, reading_.path, rewritten))),
+        &route_->upstream->at);
+  }
+
+  const Plan& plan_;
+  const MadeUpRequest& request_;
+  const Listener& at_;
+  const ConnectionFacts facts_;
+  http::RequestParser parser_;
+  ReadingScratch scratch_;
+  Reading reading_;
+  policy::ResponseFields fields_;
+  state::Tables tables_;
+  state::Holds holds_;
+  policy::Observations observations_;
+  identity::ThreadState identities_{1};
+  policy::Context context_;
+  const Route* route_ = nullptr;
+  Explanation out_;
+};
+
+}  // namespace
+
+Explanation explain(const Plan& plan, const MadeUpRequest& request, Instant now, WallTime wall) {
+  return std::make_unique<Walk>(plan, request, now, wall)->run();
+}
+
+const Listener* listener_for(const Plan& plan, bool secure, std::uint16_t port,
+                             std::string_view host) {
+  const Listener* best = nullptr;
+  for (const Listener& at : plan.listeners) {
+    if ((at.tls != nullptr) != secure || (port != 0 && at.address.port != port)) continue;
+    const bool fits = at.serve.api && (at.tls == nullptr || at.tls->find(host) != nullptr);
+    if (fits) return &at;
+    if (best == nullptr) best = &at;
+  }
+  return best;
+}
+
+}  // namespace merlon::gateway

@@ -1,0 +1,53 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ip.h"
+#include "base/time.h"
+#include "gateway/judge.h"
+#include "gateway/plan.h"
+
+/// Why a request is served or refused: a made-up one goes through the very functions of the data
+/// plane, on a compiled plan, and each says what it decided.
+namespace merlon::gateway {
+
+/// A request that nobody sent.
+struct MadeUpRequest {
+  std::string head;  ///< bytes of an HTTP/1.1 head, its empty line included
+  std::string body;
+  IpAddress client;
+  const Listener* listener = nullptr;  ///< where it arrives
+};
+
+/// What one step decided.
+struct ExplainedStep {
+  std::string step;      ///< "reading", "route", "cors" …
+  std::string decision;  ///< for people: "goes to orders"
+  std::string line;      ///< "merlon.yaml:12"; empty when no line decided
+};
+
+struct Explanation {
+  std::vector<ExplainedStep> steps;
+  /// Of the answer, when the gateway gives it itself; 0 when an upstream does.
+  unsigned status = 0;
+  bool refused = false;
+  /// As in the access log; of the refusal.
+  std::string step;
+  std::string rule;
+  std::string line;
+  std::string what;  ///< why, in one sentence
+  std::string route;
+};
+
+/// Explains with fresh counts of limits: as if the request were the first.
+[[nodiscard]] Explanation explain(const Plan& plan, const MadeUpRequest& request, Instant now,
+                                  WallTime wall);
+
+/// The listener that a client would reach for `secure` and `port` (0: any) that has a certificate
+/// for `host`; nullptr when there is none.
+[[nodiscard]] const Listener* listener_for(const Plan& plan, bool secure, std::uint16_t port,
+                                           std::string_view host);
+
+}  // namespace merlon::gateway

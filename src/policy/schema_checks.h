@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace merlon::policy {
+
+/// Formats of JSON Schema draft 7 (§7.3) that are judged: date, time, date-time, ipv4, ipv6, uuid,
+/// email, uri.
+[[nodiscard]] bool knows_format(std::string_view name) noexcept;
+/// Whether `text` has the format; true for a format that is not known.
+[[nodiscard]] bool has_format(std::string_view text, std::string_view name) noexcept;
+
+/// A regular expression in the manner of ECMAScript (ECMA-262), searched for anywhere in a text, by
+/// PCRE2 with bounded work: a text that takes more does not match. Immutable, for all threads.
+class TextPattern {
+ public:
+  /// Null when the expression is wrong.
+  [[nodiscard]] static std::shared_ptr<const TextPattern> compile(std::string_view expression);
+  ~TextPattern();
+  TextPattern(const TextPattern&) = delete;
+  TextPattern& operator=(const TextPattern&) = delete;
+
+  /// `text` is UTF-8.
+  [[nodiscard]] bool matches(std::string_view text) const noexcept;
+
+ private:
+  explicit TextPattern(void* code) : code_(code) {}
+  void* code_;
+};
+
+/// "" when `expression` compiles, else why not.
+[[nodiscard]] std::string problem_of_pattern(std::string_view expression);
+
+}  // namespace merlon::policy

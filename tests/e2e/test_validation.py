@@ -1,0 +1,194 @@
+"""Step 10: what bodies must be. Refusals come before the upstream hears of the request."""
+
+import json
+import time
+
+import pytest
+from gateway import configuration
+from wire import eventually
+
+SCHEMA = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "type": "object",
+    "required": ["id"],
+    "properties": {"id": {"type": "integer"}, "tags": {"items": {"type": "string", "pattern": "^[a-z]+$"}}},
+    "additionalProperties": False,
+}
+
+
+def route(**body):
+    return {
+        "name": "orders", "match": {"host": "*", "path": "/**"}, "methods": ["GET", "POST"],
+        "auth": "none", "upstream": "api", "body": body,
+    }  # fmt: skip
+
+
+def post(body, *fields, content_type="application/json", chunked=None):
+    lines = ["POST /orders HTTP/1.1", "Host: api.test", *fields]
+    if content_type:
+        lines.append(f"Content-Type: {content_type}")
+    if chunked is None:
+        lines.append(f"Content-Length: {len(body)}")
+        data = body
+    else:
+        lines.append("Transfer-Encoding: chunked")
+        parts = [body[i : i + chunked] for i in range(0, len(body), chunked)]
+        data = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + data
+
+
+def refusal(gateway, response):
+    number = json.loads(response.body)["request_id"]
+    assert eventually(lambda: any(line["request_id"] == number for line in gateway.access_log))
+    return next(line["refusal"] for line in gateway.access_log if line["request_id"] == number)
+
+
+@pytest.mark.parametrize(
+    "content_type,status",
+    [("application/json", 200), ("Application/JSON; charset=UTF-8", 200), ('application/json; charset="utf-8"', 200),
+     ("text/csv", 200), ("text/plain", 415), (None, 415), ("application/json, text/plain", 415),
+     ("application/json; charset=utf-16", 415), ("application/json;;", 415),
+     ("application/json; charset=utf-8; charset=utf-7", 415), ("application/json2", 415), ("application", 415)],
+)  # fmt: skip
+def test_a83_content_types(merlon, upstream, content_type, status):
+    gateway = merlon(configuration(upstream, routes=[route(content_types=["application/json", "text/csv"])]))
+    got = gateway.ask(post(b"{}", content_type=content_type))
+    assert got.status == status
+    assert len(upstream.requests) == (1 if status == 200 else 0)
+    if status == 415:
+        assert got.get("Accept") in (None, "application/json, text/csv")
+        assert got.has("Accept") or "utf-16" in content_type
+        assert refusal(gateway, got)["step"] == "validation"
+    # No body has no type.
+    assert gateway.ask(b"GET / HTTP/1.1\r\nHost: api.test\r\n\r\n").status == 200
+
+
+@pytest.mark.parametrize("chunked", [None, 1, 7])
+def test_json_is_judged_before_the_upstream_hears_of_it(merlon, upstream, chunked):
+    gateway = merlon(configuration(upstream, routes=[route(json_depth=3)]))
+    good = b'{"a": [1, {"b": "caf\xc3\xa9"}]}'
+    assert gateway.ask(post(good, chunked=chunked)).status == 200
+    assert upstream.requests[-1].body == good
+    cases = {
+        b'{"a": [1, {"b": []}]}': "json-too-deep",
+        b'{"a": [1,]}': "json-malformed",
+        b"[1": "json-malformed",
+        b"[1] x": "json-malformed",
+        b'"\xff"': "json-malformed",
+    }
+    for body, rule in cases.items():
+        got = gateway.ask(post(body, chunked=chunked))
+        assert got.status == 422, body
+        assert refusal(gateway, got)["rule"] == rule
+        assert json.loads(got.body).keys() == {"status", "title", "request_id"}
+    assert len(upstream.requests) == 1
+    # An empty body declared as such is no body; an empty chunked one is no JSON.
+    assert gateway.ask(post(b"", chunked=5)).status == 422
+    assert gateway.ask(post(b"")).status == 200
+
+
+def test_a83_compressed_bodies_are_not_let_through_unjudged(merlon, upstream):
+    gateway = merlon(configuration(upstream, routes=[route(json_depth=3)]))
+    got = gateway.ask(post(b"\x1f\x8b\x08", "Content-Encoding: gzip"))
+    assert got.status == 415
+    assert got.get("Accept-Encoding") == "identity"
+    assert refusal(gateway, got)["rule"] == "content-encoding-not-allowed"
+    assert not upstream.requests
+
+
+@pytest.mark.parametrize("judged", [{}, {"json_depth": 3}])
+def test_size_at_the_head_and_in_chunks(merlon, upstream, judged):
+    gateway = merlon(configuration(upstream, routes=[route(max="64B", **judged)]))
+    fits = b'"' + b"x" * 62 + b'"'
+    over = b'"' + b"x" * 63 + b'"'
+    assert gateway.ask(post(fits)).status == 200
+    assert gateway.ask(post(fits, chunked=10)).status == 200
+    heard = len(upstream.requests)
+    assert gateway.ask(post(over)).status == 413
+    assert gateway.ask(post(over, chunked=10)).status == 413
+    assert len(upstream.requests) == heard
+
+
+def test_a_large_body_is_held_and_forwarded_whole(merlon, upstream):
+    gateway = merlon(configuration(upstream, routes=[route(max="8MiB", json_depth=3)]))
+    body = json.dumps(["é" * 50_000] * 20, ensure_ascii=False).encode()
+    assert gateway.ask(post(body)).status == 200
+    assert upstream.requests[-1].body == body
+    assert gateway.ask(post(body, chunked=60_000)).status == 200
+    assert upstream.requests[-1].body == body
+    assert gateway.ask(post(body[:-1], chunked=60_000)).status == 422
+    assert len(upstream.requests) == 2
+
+
+def test_a_body_that_waits_for_100_is_asked_for_once(merlon, upstream):
+    gateway = merlon(configuration(upstream, routes=[route(json_depth=3)]))
+    with gateway.client() as client:
+        head, body = post(b'{"a":1}', "Expect: 100-continue").split(b"\r\n\r\n")
+        client.send(head + b"\r\n\r\n")
+        time.sleep(0.05)
+        client.send(body)
+        got = client.response()
+    assert got.status == 200
+    assert len(got.interim) == 1
+    assert upstream.requests[0].body == b'{"a":1}'
+
+
+def test_a_schema_decides(merlon, upstream, tmp_path):
+    file = tmp_path / "order.schema.json"
+    file.write_text(json.dumps(SCHEMA))
+    gateway = merlon(configuration(upstream, routes=[route(schema=str(file))]))
+    assert gateway.ask(post(b'{"id": 7, "tags": ["a", "b"]}')).status == 200
+    cases = {
+        b'{"id": "7"}': "schema-mismatch",
+        b"{}": "schema-mismatch",
+        b'{"id": 7, "x": 1}': "schema-mismatch",
+        b'{"id": 7, "tags": ["A"]}': "schema-mismatch",
+        b'{"id": 7, "id": 8}': "json-duplicate-name",
+        b'{"id": 18446744073709551615}': "json-malformed",
+        b"[": "json-malformed",
+        b"[" * 40 + b"]" * 40: "json-too-deep",
+        b"": "schema-mismatch",
+    }
+    for body, rule in cases.items():
+        got = gateway.ask(post(body))
+        assert got.status == 422, body
+        assert refusal(gateway, got)["rule"] == rule, body
+        # Who is not authenticated learns no pointer.
+        assert json.loads(got.body).keys() == {"status", "title", "request_id"}
+    assert len(upstream.requests) == 1
+
+
+def test_held_bodies_share_a_bound(merlon, upstream):
+    # A quarter of 64 MiB: one body of 5 MiB, held in 8 and for a moment in 4 as well, leaves no room for another.
+    config = configuration(upstream, routes=[route(max="16MiB", json_depth=3)], limits={"memory": "64MiB"})
+    gateway = merlon(config)
+    part = b'"' + b"x" * (5 << 20)
+    with gateway.client() as first:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        first.send(head % (len(part) + 1) + part)
+        assert eventually(lambda: gateway.ask(post(part + b'"')).status == 503)
+        first.send(b'"')
+        assert first.response().status == 200
+    assert eventually(lambda: gateway.ask(post(part + b'"')).status == 200)
+
+
+def test_observed_validation_lets_through_and_tells(merlon, upstream):
+    from datetime import date, timedelta
+
+    waiver = {
+        "rule": "policy-observed", "on": "routes.orders.body", "reason": "which clients send what",
+        "owner": "api@example.com", "expires": str(date.today() + timedelta(days=20)),
+    }  # fmt: skip
+    config = configuration(upstream, routes=[route(json_depth=1)], waivers=[waiver])
+    config["listeners"].append({"name": "status", "serve": ["metrics"]})
+    gateway = merlon(config)
+    assert gateway.ask(post(b"[[1]]")).status == 200
+    assert gateway.ask(post(b"x", content_type="text/plain")).status == 200
+    assert [message.body for message in upstream.requests] == [b"[[1]]", b"x"]
+    assert eventually(lambda: sum("observed" in line for line in gateway.access_log) == 2)
+    told = {line["observed"]["rule"] for line in gateway.access_log if "observed" in line}
+    assert told == {"json-too-deep", "content-type-not-allowed"}
+    with gateway.client("status") as client:
+        metrics = client.ask(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").body.decode()
+    assert 'merlon_policy_observed_total{rule="json-too-deep"} 1' in metrics
+    assert 'merlon_waiver_uses_total{rule="policy-observed",on="routes.orders.body"} 3' in metrics
