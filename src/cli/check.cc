@@ -44,8 +44,8 @@ std::string json_report(const std::string& path, const gateway::LoadResult& resu
 
 int run(const Arguments& arguments) {
   const auto broker = io::make_local_broker();
-  const gateway::LoadResult result = gateway::load_plan(
-      arguments.config, *broker, SystemClock().wall_now(), config::ExpiryMode::kRefuse);
+  const gateway::LoadResult result =
+      gateway::load_plan(arguments.config, *broker, SystemClock().wall_now(), gateway::kStrict);
   print(arguments.format == "json" ? json_report(arguments.config, result)
                                    : text_report(arguments.config, result));
   return result.plan != nullptr ? 0 : 1;

@@ -200,8 +200,8 @@ int run(const Arguments& arguments) {
     return complain("give one request, or --batch and requests on standard input");
   const auto broker = io::make_local_broker();
   // As a start would read it: what is in force is worth explaining when a date has passed, too.
-  const gateway::LoadResult loaded = gateway::load_plan(
-      arguments.config, *broker, SystemClock().wall_now(), config::ExpiryMode::kWarn);
+  const gateway::LoadResult loaded =
+      gateway::load_plan(arguments.config, *broker, SystemClock().wall_now(), gateway::kAtStart);
   if (loaded.plan == nullptr) {
     fmt::print(stderr, "{}", loaded.diagnostics.render());
     return kBadConfiguration;

@@ -88,8 +88,8 @@ bool replay(const std::string& path, io::Broker& broker, gateway::LimitSimulatio
 
 int simulate(const Arguments& arguments) {
   const auto broker = io::make_local_broker();
-  const gateway::LoadResult loaded = gateway::load_plan(
-      arguments.config, *broker, SystemClock().wall_now(), config::ExpiryMode::kWarn);
+  const gateway::LoadResult loaded =
+      gateway::load_plan(arguments.config, *broker, SystemClock().wall_now(), gateway::kAtStart);
   if (loaded.plan == nullptr) {
     fmt::print(stderr, "{}", loaded.diagnostics.render(wants_color()));
     return 1;

@@ -4,8 +4,8 @@
 
 #include "cli/audit.h"
 #include "cli/check.h"
-#include "cli/key.h"
 #include "cli/explain.h"
+#include "cli/key.h"
 #include "cli/limits.h"
 #include "cli/run.h"
 #include "cli/schema.h"

@@ -24,7 +24,7 @@ int run(const std::string& file) {
 int reload(const std::string& file) {
   const std::unique_ptr<io::Broker> broker = io::make_local_broker();
   gateway::LoadResult loaded =
-      gateway::load_plan(file, *broker, SystemClock().wall_now(), config::ExpiryMode::kWarn);
+      gateway::load_plan(file, *broker, SystemClock().wall_now(), gateway::kAtStart);
   if (loaded.plan == nullptr) {
     loaded.diagnostics.sort();
     fmt::print(stderr, "{}merlon reload: {} has errors, so the running gateway was not asked\n",

@@ -56,8 +56,8 @@ int run(const Arguments& arguments) {
   }
   const auto broker = io::make_local_broker();
   // As a start would read it: what is in force is worth seeing when a date has passed, too.
-  const gateway::LoadResult result = gateway::load_plan(
-      arguments.config, *broker, SystemClock().wall_now(), config::ExpiryMode::kWarn);
+  const gateway::LoadResult result =
+      gateway::load_plan(arguments.config, *broker, SystemClock().wall_now(), gateway::kAtStart);
   if (result.plan == nullptr) {
     fmt::print(stderr, "{}", result.diagnostics.render());
     return 1;

@@ -120,7 +120,7 @@ int judge(Options options, std::string_view token, std::string& out) {
   const SystemClock clock;
   const auto broker = io::make_local_broker();
   gateway::LoadResult loaded =
-      gateway::load_plan(options.config, *broker, clock.wall_now(), config::ExpiryMode::kWarn);
+      gateway::load_plan(options.config, *broker, clock.wall_now(), gateway::kAtStart);
   if (loaded.plan == nullptr) {
     fmt::print(stderr, "{}", loaded.diagnostics.render());
     return 2;

@@ -136,6 +136,20 @@ void judge_loops(const Config& config, CompileContext& context) {
   }
 }
 
+/// Between one endpoint and itself there is nothing to choose.
+void judge_choice(const UpstreamConfig& upstream, CompileContext& context) {
+  if (upstream.endpoints.size() != 1) return;
+  if (!upstream.balance.is_default()) {
+    context.reader.error(upstream.balance.at, "`balance` changes nothing: there is one endpoint",
+                         "remove it");
+  }
+  const EndpointConfig& only = upstream.endpoints.front();
+  if (only.weight != 1) {
+    context.reader.error(only.address.at, "`weight` changes nothing: there is one endpoint",
+                         "remove it");
+  }
+}
+
 }  // namespace
 
 bool granted(CompileContext& context, std::string_view slug, const Mark& at, std::string message) {
@@ -183,6 +197,7 @@ void judge_upstreams(const Config& config, CompileContext& context) {
   const Reader::Step step(context.reader, "upstreams");
   for (const auto& [name, upstream] : config.upstreams) {
     const Reader::Step here(context.reader, name);
+    judge_choice(upstream, context);
     if (upstream.tls.has_value()) continue;
     const auto far = std::ranges::find_if(upstream.endpoints, [](const EndpointConfig& endpoint) {
       return !endpoint.address->address.is_loopback();
@@ -221,7 +236,7 @@ void judge_host_names(const Config& config, const std::vector<ListenerCertificat
       if (covered || *host == "*") continue;
       std::string message = fmt::format(
           "no certificate of a listener carries {}, so nobody can ask for it", shown(*host));
-      if (context.bad_certificate == BadCertificate::kCloseNames) {
+      if (context.bad_certificate == BadCertificate::kClose) {
         context.reader.diagnostics().warning(host.at, std::move(message));
       } else {
         static_cast<void>(

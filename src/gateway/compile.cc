@@ -53,6 +53,13 @@ std::string log_target(const config::FilePath& file) {
   return file.written == "-" ? file.written : file.path;
 }
 
+/// What a certificate that cannot be used closes: "listeners.public: api.example.com".
+std::string closed_names(std::string_view listener, const tls::FailedPair& pair) {
+  return fmt::format("listeners.{}: {}", listener,
+                     pair.names.dns.empty() ? pair.at.file_line()
+                                            : fmt::format("{}", fmt::join(pair.names.dns, ", ")));
+}
+
 constexpr std::size_t kSuggestionsMax = 100;  // each compares with every upstream
 
 std::string_view nearest_upstream(const RawNames& names, std::string_view word) {
@@ -87,9 +94,6 @@ class Compiler {
     compile_listeners();
     compile_upstreams();
     providers_ = compile_providers(config_, context_);
-    plan_->identity_closed = std::ranges::any_of(providers_, [](const auto& entry) {
-      return entry.second != nullptr && entry.second->is_closed();
-    });
     judge_upstream_names();
     judge_certificates_asked(config_, names_, context_);
     compile_routes();
@@ -135,6 +139,8 @@ class Compiler {
       for (const auto& block : from.allow_from) listener.allow_from.push_back(*block);
       ListenerCertificates certificates = compile_tls(from, context_);
       listener.tls = certificates.context;
+      for (const tls::FailedPair& pair : certificates.loaded.failed)
+        plan_->closed.push_back(closed_names(from.name, pair));
       if (listener.serve.api) {
         if (from.tls.has_value())
           certificates_.push_back(std::move(certificates));
@@ -180,7 +186,9 @@ class Compiler {
       upstream->connections_max = from.limits.connections;
       upstream->pending_max = from.limits.pending;
       upstream->tls = compile_tls(from, context_);
-      upstream->identity = identity_of(from, context_.broker);
+      upstream->identity = identity_of(name, from, context_.broker);
+      upstream->closed = from.tls.has_value() && upstream->tls == nullptr;
+      if (upstream->closed) plan_->closed.push_back(fmt::format("upstreams.{}", name));
       plan_->upstreams.push_back(std::move(upstream));
       cleartext_waivers_.push_back(waiver_index(context_, "upstream-cleartext"));
     }

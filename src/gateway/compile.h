@@ -12,9 +12,10 @@
 /// From what was read to what is served: resolves names, judges the whole and the baseline.
 namespace merlon::gateway {
 
-/// What a certificate that cannot be used does: a check and a reload refuse it; a start closes the
-/// names that it stands for and says so, since one bad file must not keep a node down.
-enum class BadCertificate : std::uint8_t { kRefuse, kCloseNames };
+/// What TLS files that cannot be used do: a check and a reload refuse them; a start closes the
+/// names of the certificate, or the routes of the upstream, and says so, since one bad file must
+/// not keep a node down.
+enum class BadCertificate : std::uint8_t { kRefuse, kClose };
 
 struct CompileContext {
   config::Reader& reader;    ///< with the waivers; errors go to its diagnostics

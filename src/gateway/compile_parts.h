@@ -50,11 +50,13 @@ struct ListenerCertificates {
 /// The reader stands at the listener.
 [[nodiscard]] ListenerCertificates compile_tls(const ListenerConfig& listener,
                                                CompileContext& context);
-/// The reader stands at the upstream. Null without `tls`, or after an error.
+/// The reader stands at the upstream. Null without `tls`, or when its files cannot be used: an
+/// error or, at a start, a warning.
 [[nodiscard]] std::shared_ptr<tls::ClientContext> compile_tls(const UpstreamConfig& upstream,
                                                               CompileContext& context);
 /// See Upstream::identity.
-[[nodiscard]] std::string identity_of(const UpstreamConfig& upstream, io::Broker& broker);
+[[nodiscard]] std::string identity_of(std::string_view name, const UpstreamConfig& upstream,
+                                      io::Broker& broker);
 
 // ---- compile_route.cc ----
 

@@ -21,15 +21,15 @@ std::shared_ptr<tls::TicketKeys> ticket_keys() {
 }
 
 /// Passes on what was found about certificates. Errors that `bad_certificate` allows become
-/// warnings; a certificate out of its dates may be waived, since it is loaded all the same.
+/// warnings; a certificate out of its dates may be waived if it is loaded all the same.
 void pass_on(const Diagnostics& findings, bool usable, CompileContext& context) {
   for (Diagnostic finding : findings.all()) {
-    if (finding.severity == Severity::kError && usable) {
-      if (finding.rule == "cert-expired" &&
+    if (finding.severity == Severity::kError) {
+      if (usable && finding.rule == "cert-expired" &&
           granted(context, finding.rule, finding.at, finding.message)) {
         continue;
       }
-      if (context.bad_certificate == BadCertificate::kCloseNames) {
+      if (context.bad_certificate == BadCertificate::kClose) {
         finding.severity = Severity::kWarning;
       }
     }
@@ -119,13 +119,15 @@ std::shared_ptr<tls::ClientContext> compile_tls(const UpstreamConfig& upstream,
   Diagnostics findings;
   auto client = tls::ClientContext::load(*upstream.tls, *host, aes128, {"http/1.1"}, context.broker,
                                          context.now, findings);
-  // Without a context its requests would go out in clear: that is never a warning.
+  // Without a context its requests would go out in clear: such an upstream is closed.
   pass_on(findings, client != nullptr, context);
   return client;
 }
 
-std::string identity_of(const UpstreamConfig& upstream, io::Broker& broker) {
+std::string identity_of(std::string_view name, const UpstreamConfig& upstream, io::Broker& broker) {
   Digest digest;
+  // Two upstreams may reach the same servers on different terms.
+  digest.add(name);
   for (const EndpointConfig& endpoint : upstream.endpoints) {
     digest.add(endpoint.address->to_string());
   }

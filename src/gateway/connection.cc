@@ -65,9 +65,13 @@ ClientConnection::~ClientConnection() {
   worker_.open_.fetch_sub(1, std::memory_order_release);
 }
 
+void ClientConnection::announce_end() noexcept {
+  if (http2_ != nullptr) http2_->drain();
+}
+
 void ClientConnection::close_if_idle() noexcept {
   if (idle_) stream_->cancel();
-  if (http2_ != nullptr) http2_->drain();
+  announce_end();
 }
 
 void ClientConnection::abort_request() noexcept {
@@ -83,18 +87,19 @@ io::Task<void> ClientConnection::run() {
     co_await serve_http2({});
     co_return;
   }
-  while (!worker_.draining()) {
+  for (;;) {
     stream_->release_idle_memory();
     idle_ = true;
-    const Result<void> readable =
-        co_await stream_->wait_readable(worker_.loop().now() + worker_.plan().plan().timeouts.idle);
+    const Result<void> readable = co_await stream_->wait_readable(worker_.idle_deadline());
     idle_ = false;
     if (!readable || aborted_ || !worker_.plan().has_door(door_)) break;
     std::unique_ptr<Transaction> transaction = worker_.take_transaction(door_);
     if (transaction == nullptr) {
       worker_.counters().refusals.count(code::kOverloaded);
+      worker_.note_shed("limits.requests_in_flight or limits.memory");
       const iovec answer{const_cast<char*>(kShedAnswer.data()), kShedAnswer.size()};
       static_cast<void>(stream_->try_write({&answer, 1}));
+      co_await linger();
       break;
     }
     std::unique_ptr<http::H1Server> server = worker_.take_h1_server();
@@ -240,7 +245,7 @@ io::Task<bool> ClientConnection::serve_one(http::H1Server& server, Transaction& 
     co_await way.answer_broken_head(head.error());
   }
   way_ = nullptr;
-  if (head && (aborted_ || worker_.draining())) co_return false;
+  if (aborted_) co_return false;
   if (head && server.finish()) co_return true;
   if (server.response_broken()) {
     // Cut short: nothing may make it look complete, a TLS close_notify least of all.
@@ -254,7 +259,7 @@ io::Task<bool> ClientConnection::serve_one(http::H1Server& server, Transaction& 
 io::Task<void> ClientConnection::linger() {
   stream_->finish_writing();
   const Instant deadline = worker_.loop().now() + kLingerTime;
-  std::string block(16 * 1024, '\0');
+  std::string block(4 * 1024, '\0');
   for (std::size_t taken = 0; taken < kLingerBytesMax && !aborted_;) {
     const Result<std::size_t> n = co_await stream_->read(block, deadline);
     if (!n || *n == 0) break;

@@ -24,6 +24,8 @@ class ClientConnection {
 
   /// Serves until the client goes, an error, or the worker drains.
   io::Task<void> run();
+  /// HTTP/2: gives notice that no new streams are taken soon. HTTP/1.1 says it with an answer.
+  void announce_end() noexcept;
   /// Ends the wait for a next request; requests in progress are finished.
   void close_if_idle() noexcept;
   /// Ends whatever it waits for.

@@ -12,7 +12,9 @@ class Simulation : public testing::Test {
  protected:
   /// A plan with one route `/api/**` that has these policies.
   void plan(const std::string& policies, const std::string& waivers = "") {
-    loaded_ = load_plan_text("test.yaml", fmt::format(R"(version: 1
+    loaded_ =
+        load_plan_text("test.yaml",
+                       fmt::format(R"(version: 1
 listeners:
   - {{ name: public, address: "127.0.0.1:8080" }}
 routes:
@@ -24,9 +26,8 @@ routes:
     {}
 log: {{ access: "-" }}
 {})",
-                                                      policies, waivers),
-                             *broker_, std::chrono::sys_days{std::chrono::year{2026} / 11 / 1},
-                             config::ExpiryMode::kWarn);
+                                   policies, waivers),
+                       *broker_, std::chrono::sys_days{std::chrono::year{2026} / 11 / 1}, kAtStart);
     ASSERT_NE(loaded_.plan, nullptr) << loaded_.diagnostics.render();
   }
   /// A line of a request that was over at `second`, after `took_us`.

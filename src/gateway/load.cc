@@ -6,13 +6,11 @@
 #include <functional>
 #include <set>
 
-#include "gateway/compile.h"
 #include "gateway/digest.h"
 
 namespace merlon::gateway {
 namespace {
 
-using config::ExpiryMode;
 using config::Node;
 using config::Reader;
 
@@ -109,7 +107,7 @@ void judge_file_modes(const config::Tree& tree, io::Broker& broker, Diagnostics&
 struct Environment {
   io::Broker& broker;
   WallTime today;
-  ExpiryMode mode;
+  LoadMode mode;
   bool from_file;
 };
 
@@ -118,7 +116,7 @@ void judge(LoadResult& result, const std::string& path, const Environment& envir
   Diagnostics& out = result.diagnostics;
   const Node& root = result.tree->root();
   const auto today = std::chrono::floor<std::chrono::days>(environment.today);
-  config::Waivers waivers = config::Waivers::read(root, today, environment.mode, out);
+  config::Waivers waivers = config::Waivers::read(root, today, environment.mode.expiry, out);
   Reader reader(out, config::directory_of(path), &waivers);
   const bool whole = config_schema().read(root, result.config, reader);
   if (!root.is_mapping()) return;
@@ -133,9 +131,7 @@ void judge(LoadResult& result, const std::string& path, const Environment& envir
                          .root = root,
                          .broker = environment.broker,
                          .now = environment.today,
-                         .bad_certificate = environment.mode == ExpiryMode::kRefuse
-                                                ? BadCertificate::kRefuse
-                                                : BadCertificate::kCloseNames};
+                         .bad_certificate = environment.mode.bad_certificate};
   std::shared_ptr<Plan> plan = compile(result.config, context);
   waivers.report_unused(out);
   if (!out.ok()) return;
@@ -147,7 +143,7 @@ void judge(LoadResult& result, const std::string& path, const Environment& envir
 
 }  // namespace
 
-LoadResult load_plan(const std::string& path, io::Broker& broker, WallTime today, ExpiryMode mode) {
+LoadResult load_plan(const std::string& path, io::Broker& broker, WallTime today, LoadMode mode) {
   LoadResult result;
   const auto read = [&](const std::string& name) -> std::expected<std::string, std::string> {
     if (name != path) {
@@ -169,7 +165,7 @@ LoadResult load_plan(const std::string& path, io::Broker& broker, WallTime today
 }
 
 LoadResult load_plan_text(const std::string& name, const std::string& text, io::Broker& broker,
-                          WallTime today, ExpiryMode mode) {
+                          WallTime today, LoadMode mode) {
   LoadResult result;
   const auto read = [](const std::string&) -> std::expected<std::string, std::string> {
     return std::unexpected("a configuration that is no file includes none");

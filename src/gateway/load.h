@@ -7,6 +7,7 @@
 #include "base/time.h"
 #include "config/tree.h"
 #include "config/waivers.h"
+#include "gateway/compile.h"
 #include "gateway/config.h"
 #include "gateway/plan.h"
 #include "io/broker.h"
@@ -26,17 +27,31 @@ struct LoadResult {
   Config config;
 };
 
+/// What becomes of expired waivers and of TLS files that cannot be used.
+struct LoadMode {
+  config::ExpiryMode expiry;
+  BadCertificate bad_certificate;
+};
+/// Of checks and reloads: both are errors.
+inline constexpr LoadMode kStrict{.expiry = config::ExpiryMode::kRefuse,
+                                  .bad_certificate = BadCertificate::kRefuse};
+/// Of a start: they warn, and bad files close what needs them.
+inline constexpr LoadMode kAtStart{.expiry = config::ExpiryMode::kWarn,
+                                   .bad_certificate = BadCertificate::kClose};
+/// Of a reload of the text that is in force: no date refuses it, but files that went bad do, so
+/// that those in use stay.
+inline constexpr LoadMode kUnchanged{.expiry = config::ExpiryMode::kWarn,
+                                     .bad_certificate = BadCertificate::kRefuse};
+
 /// Reads, judges and compiles the file at `path` with all that it includes; every error is
-/// reported, not only the first. `mode` is kRefuse for checks and reloads: expired waivers and bad
-/// certificates are errors; kWarn for starts: they warn, and a bad certificate closes its names.
-/// Blocks on files; never on a network. Relative names in the file are relative to it.
+/// reported, not only the first. Blocks on files; never on a network. Relative names in the file
+/// are relative to it.
 [[nodiscard]] LoadResult load_plan(const std::string& path, io::Broker& broker, WallTime today,
-                                   config::ExpiryMode mode);
+                                   LoadMode mode);
 
 /// As `load_plan`, for text that is there already; `name` stands for its path in messages and
 /// relative names. Includes are refused: there is no directory that they could come from.
 [[nodiscard]] LoadResult load_plan_text(const std::string& name, const std::string& text,
-                                        io::Broker& broker, WallTime today,
-                                        config::ExpiryMode mode);
+                                        io::Broker& broker, WallTime today, LoadMode mode);
 
 }  // namespace merlon::gateway

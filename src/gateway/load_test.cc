@@ -14,13 +14,10 @@
 namespace merlon::gateway {
 namespace {
 
-using config::ExpiryMode;
-
 /// 2027-01-01, or today for tests with certificates, which are made on the spot.
 constexpr WallTime kToday{std::chrono::sys_days{std::chrono::January / 1 / 2027}};
 
-LoadResult load(const std::string& text, ExpiryMode mode = ExpiryMode::kRefuse,
-                WallTime today = kToday) {
+LoadResult load(const std::string& text, LoadMode mode = kStrict, WallTime today = kToday) {
   const auto broker = io::make_local_broker();
   return load_plan_text("merlon.yaml", text, *broker, today, mode);
 }
@@ -85,20 +82,23 @@ TEST(Load, TheHashIsOfTheText) {
 }
 
 TEST(Load, EveryKeyReachesThePlan) {
-  const LoadResult result =
-      load(with("proxy_protocol: true\n    allow_from: [198.51.100.0/24]\n    serve: [api, health]",
-                "host: legacy.internal:81\n    balance: least_requests\n"
-                "    limits: { connections: 7, pending: 8 }\n"
-                "    timeouts: { connect: 1s, response: 3s, idle: 4s }",
-                "body: { max: 2MiB }\n    rewrite: { strip_prefix: /orders, add_prefix: /v2 }\n"
-                "    headers: { set: { Cache-Control: no-store }, remove: [X-Debug] }\n"
-                "    forward: { authorization: true }\n    timeout: 9s",
-                "trusted_proxies: [10.0.0.0/8]\n"
-                "limits: { workers: 3, connections: 100, connections_per_client: 10, "
-                "requests_in_flight: 50, memory: 1GiB }\n"
-                "timeouts: { handshake: 1s, head: 2s, idle: 3s, drain: 4s }\n"
-                "admin: { socket: admin.sock, address: 127.0.0.1:9901 }\n"
-                "log: { access: access.log, process: '-', level: warning }"));
+  std::string text =
+      with("proxy_protocol: true\n    allow_from: [198.51.100.0/24]\n    serve: [api, health]",
+           "host: legacy.internal:81\n    balance: least_requests\n"
+           "    limits: { connections: 7, pending: 8 }\n"
+           "    timeouts: { connect: 1s, response: 3s, idle: 4s }",
+           "body: { max: 2MiB }\n    rewrite: { strip_prefix: /orders, add_prefix: /v2 }\n"
+           "    headers: { set: { Cache-Control: no-store }, remove: [X-Debug] }\n"
+           "    forward: { authorization: true }\n    timeout: 9s",
+           "trusted_proxies: [10.0.0.0/8]\n"
+           "limits: { workers: 3, connections: 100, connections_per_client: 10, "
+           "requests_in_flight: 50, memory: 1GiB }\n"
+           "timeouts: { handshake: 1s, head: 2s, idle: 3s, drain: 4s }\n"
+           "admin: { socket: admin.sock, address: 127.0.0.1:9901 }\n"
+           "log: { access: access.log, process: '-', level: warning }");
+  const std::string_view one = "endpoints: [127.0.0.1:9000]";
+  text.replace(text.find(one), one.size(), "endpoints: [127.0.0.1:9000, 127.0.0.1:9001]");
+  const LoadResult result = load(text);
   ASSERT_NE(result.plan, nullptr) << result.diagnostics.render();
   const Plan& plan = *result.plan;
   EXPECT_TRUE(plan.listeners[0].proxy_protocol);
@@ -402,8 +402,8 @@ TEST(Load, WaivedRulesAreLetThrough) {
 TEST(Load, AnExpiredWaiverStopsAReloadButNoStart) {
   std::string text = with("", "", "", waiver("csp-html", "routes.orders"));
   text.replace(text.find("2027-05-01"), 10, "2026-12-31");
-  EXPECT_EQ(load(text, ExpiryMode::kRefuse).plan, nullptr);
-  const LoadResult start = load(text, ExpiryMode::kWarn);
+  EXPECT_EQ(load(text, kStrict).plan, nullptr);
+  const LoadResult start = load(text, kAtStart);
   ASSERT_NE(start.plan, nullptr) << start.diagnostics.render();
   EXPECT_TRUE(start.plan->routes[0]->html_csp_waived);
 }
@@ -515,7 +515,7 @@ class WithCertificates : public testing::Test {
 };
 
 TEST_F(WithCertificates, AListenerAndItsRedirect) {
-  const LoadResult result = load(text(good_), ExpiryMode::kRefuse, now());
+  const LoadResult result = load(text(good_), kStrict, now());
   ASSERT_NE(result.plan, nullptr) << result.diagnostics.render();
   ASSERT_EQ(result.plan->listeners.size(), 2U);
   EXPECT_NE(result.plan->listeners[0].tls, nullptr);
@@ -530,18 +530,18 @@ TEST_F(WithCertificates, AListenerAndItsRedirect) {
 TEST_F(WithCertificates, AHostThatNoCertificateCarries) {
   const std::string other =
       replaced(text(good_), "host: a.example", "host: [a.example, b.example]");
-  const LoadResult check = load(other, ExpiryMode::kRefuse, now());
+  const LoadResult check = load(other, kStrict, now());
   EXPECT_EQ(check.plan, nullptr);
   EXPECT_TRUE(has_rule(check, "cert-san-mismatch", Severity::kError)) << check.diagnostics.render();
-  EXPECT_NE(load(other, ExpiryMode::kWarn, now()).plan, nullptr) << "no start fails for it";
+  EXPECT_NE(load(other, kAtStart, now()).plan, nullptr) << "no start fails for it";
   const std::string wild = replaced(text(good_), "host: a.example", "host: '*.example'");
-  EXPECT_NE(load(wild, ExpiryMode::kRefuse, now()).plan, nullptr);
+  EXPECT_NE(load(wild, kStrict, now()).plan, nullptr);
 }
 
 TEST_F(WithCertificates, ABadOneStopsACheckButNoStart) {
   for (const std::string& bad : {old_, folder_.write("none.crt", "nothing")}) {
-    EXPECT_EQ(load(text(bad), ExpiryMode::kRefuse, now()).plan, nullptr) << bad;
-    const LoadResult start = load(text(bad), ExpiryMode::kWarn, now());
+    EXPECT_EQ(load(text(bad), kStrict, now()).plan, nullptr) << bad;
+    const LoadResult start = load(text(bad), kAtStart, now());
     ASSERT_NE(start.plan, nullptr) << start.diagnostics.render();
     EXPECT_NE(start.plan->listeners[0].tls, nullptr) << "never in clear";
     EXPECT_FALSE(start.diagnostics.all().empty());
@@ -550,28 +550,46 @@ TEST_F(WithCertificates, ABadOneStopsACheckButNoStart) {
 
 TEST_F(WithCertificates, UpstreamsAreVerified) {
   const std::string upstream = with("", "tls: { ca: " + good_ + ", server_name: orders.internal }");
-  const LoadResult result = load(upstream, ExpiryMode::kRefuse, now());
+  const LoadResult result = load(upstream, kStrict, now());
   ASSERT_NE(result.plan, nullptr) << result.diagnostics.render();
   EXPECT_NE(result.plan->upstreams[0]->tls, nullptr);
   const std::string identity = result.plan->upstreams[0]->identity;
   const LoadResult other =
-      load(replaced(upstream, "orders.internal", "other.internal"), ExpiryMode::kRefuse, now());
+      load(replaced(upstream, "orders.internal", "other.internal"), kStrict, now());
   EXPECT_NE(other.plan->upstreams[0]->identity, identity);
   const LoadResult slower =
       load(replaced(upstream, "    upstream: orders", "    timeout: 5s\n    upstream: orders"),
-           ExpiryMode::kRefuse, now());
+           kStrict, now());
   EXPECT_EQ(slower.plan->upstreams[0]->identity, identity) << "connections outlive such a change";
 }
 
-TEST_F(WithCertificates, AnUpstreamWhoseAuthoritiesAreGoneIsNeverReachedInClear) {
+TEST_F(WithCertificates, AnUpstreamWhoseAuthoritiesAreGoneIsClosedAndNeverReachedInClear) {
   const std::string upstream = with("", "tls: { ca: /nonexistent.pem, server_name: a.example }");
-  EXPECT_EQ(load(upstream, ExpiryMode::kWarn, now()).plan, nullptr);
+  EXPECT_EQ(load(upstream, kStrict, now()).plan, nullptr);
+  EXPECT_EQ(load(upstream, kUnchanged, now()).plan, nullptr) << "what is in use stays";
+  const LoadResult start = load(upstream, kAtStart, now());
+  ASSERT_NE(start.plan, nullptr) << start.diagnostics.render();
+  EXPECT_TRUE(start.plan->upstreams[0]->closed);
+  EXPECT_EQ(start.plan->closed, std::vector<std::string>{"upstreams.orders"});
+  EXPECT_FALSE(start.diagnostics.all().empty());
+}
+
+TEST_F(WithCertificates, UpstreamsOfTheSameServersKeepTheirOwnConnections) {
+  // They may differ in timeouts and bounds, which belong to the connections.
+  const LoadResult result = load(replaced(
+      replaced(with(), "upstreams:\n", "upstreams:\n  other:\n    endpoints: [127.0.0.1:9000]\n"),
+      "routes:\n",
+      "routes:\n  - { name: other, match: { host: b.example, path: /b }, methods: [GET], auth: "
+      "none, "
+      "upstream: other }\n"));
+  ASSERT_NE(result.plan, nullptr) << result.diagnostics.render();
+  EXPECT_NE(result.plan->upstreams[0]->identity, result.plan->upstreams[1]->identity);
 }
 
 TEST_F(WithCertificates, ServerNameIsNeededForSeveralAddresses) {
   const std::string two = replaced(with("", "tls: { ca: " + good_ + " }"), "[127.0.0.1:9000]",
                                    "[10.0.0.1:1, 10.0.0.2:1]");
-  const LoadResult result = load(two, ExpiryMode::kRefuse, now());
+  const LoadResult result = load(two, kStrict, now());
   EXPECT_NE(result.diagnostics.render().find("several addresses"), std::string::npos)
       << result.diagnostics.render();
 }
@@ -586,17 +604,17 @@ TEST(LoadFile, IncludesAndModes) {
   folder.write("routes.yaml", text.substr(routes), 0644);
   const std::string main = "include: [routes.yaml]\n" + text.substr(0, routes);
   const std::string path = folder.write("merlon.yaml", main, 0644);
-  const LoadResult good = load_plan(path, *broker, kToday, ExpiryMode::kRefuse);
+  const LoadResult good = load_plan(path, *broker, kToday, kStrict);
   ASSERT_NE(good.plan, nullptr) << good.diagnostics.render();
   EXPECT_EQ(good.plan->path, path);
   folder.write("routes.yaml", text.substr(routes) + "# changed\n", 0644);
-  const LoadResult changed = load_plan(path, *broker, kToday, ExpiryMode::kRefuse);
+  const LoadResult changed = load_plan(path, *broker, kToday, kStrict);
   EXPECT_NE(changed.plan->hash, good.plan->hash) << "what is included counts";
   folder.write("merlon.yaml", main, 0666);
-  const LoadResult open = load_plan(path, *broker, kToday, ExpiryMode::kRefuse);
+  const LoadResult open = load_plan(path, *broker, kToday, kStrict);
   ASSERT_EQ(open.diagnostics.error_count(), 1U) << open.diagnostics.render();
   EXPECT_EQ(open.diagnostics.all()[0].rule, "config-writable");
-  const LoadResult none = load_plan(path + ".no", *broker, kToday, ExpiryMode::kRefuse);
+  const LoadResult none = load_plan(path + ".no", *broker, kToday, kStrict);
   EXPECT_EQ(none.plan, nullptr);
   EXPECT_EQ(none.tree, nullptr);
   EXPECT_EQ(none.diagnostics.error_count(), 1U);

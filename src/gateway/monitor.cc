@@ -1,6 +1,7 @@
 #include "gateway/monitor.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <charconv>
@@ -14,6 +15,9 @@ using telemetry::str;
 constexpr std::size_t kCoresMax = 1024;
 // A line for each of them is enough to act on; the rest is one line with their number.
 constexpr std::size_t kSummaryLinesMax = 16;
+// From where on memory that the allocator keeps is given back, before anything is shed for it.
+constexpr double kTrimAt = 0.80;
+constexpr seconds kTrimInterval{5};
 
 std::string_view shed_name(Shed shed) noexcept {
   switch (shed) {
@@ -73,12 +77,26 @@ void Monitor::tick(Instant now, const Limits& limits) {
   flush();
 }
 
+/// Resident memory beyond that of the start, of the bound. What was freed and is only kept by the
+/// allocator is no reason to shed, for ever after one burst: it is given back first, now and then,
+/// since that holds up whoever allocates meanwhile.
+double Monitor::memory_pressure(std::uint64_t bound) {
+  const auto beyond_start = [this] {
+    const std::uint64_t resident = process_.resident_bytes().value_or(0);
+    return resident - std::min(resident, resident_at_start_);
+  };
+  const double pressure = share(beyond_start(), bound);
+  if (pressure < kTrimAt || sampled_at_ < trim_again_) return pressure;
+  trim_again_ = sampled_at_ + kTrimInterval;
+  ::malloc_trim(0);
+  return share(beyond_start(), bound);
+}
+
 void Monitor::judge_overload(const Limits& limits) {
-  const std::uint64_t resident = process_.resident_bytes().value_or(0);
   nanoseconds longest{0};
   for (Worker* const worker : workers_) longest = std::max(longest, worker->take_longest_turn());
   const Pressure pressure{
-      .memory = share(resident - std::min(resident, resident_at_start_), limits.memory_bytes),
+      .memory = memory_pressure(limits.memory_bytes),
       .descriptors = share(process_.open_fds().value_or(0), telemetry::ProcessStats::fds_max()),
       .lag =
           static_cast<double>(longest.count()) / static_cast<double>(nanoseconds(kLagMax).count())};

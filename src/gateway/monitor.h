@@ -48,6 +48,7 @@ class Monitor {
   [[nodiscard]] telemetry::LoadGauges gauges() const noexcept;
 
  private:
+  [[nodiscard]] double memory_pressure(std::uint64_t bound);
   void judge_overload(const Limits& limits);
   void judge_headroom(Instant now);
   void judge_throttling();
@@ -61,6 +62,7 @@ class Monitor {
   std::vector<std::uint64_t> busy_ns_;  ///< of each worker at the last sample
   Instant sampled_at_;
   Instant window_end_;
+  Instant trim_again_{};
   std::uint64_t resident_at_start_ = 0;
   std::uint64_t throttled_at_start_ = 0;
   std::atomic<double> headroom_{1.0};

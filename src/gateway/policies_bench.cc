@@ -37,8 +37,7 @@ std::string configuration(std::size_t routes, bool policies) {
 
 LoadResult load(const std::string& text) {
   const auto broker = io::make_local_broker();
-  return load_plan_text("bench.yaml", text, *broker, SystemClock().wall_now(),
-                        config::ExpiryMode::kRefuse);
+  return load_plan_text("bench.yaml", text, *broker, SystemClock().wall_now(), kStrict);
 }
 
 /// Steps 2 to 11 and the door of one POST, without input and output.

@@ -118,6 +118,18 @@ io::Task<void> RequestWay::proxy() {
     const Result<void> told = co_await client_.send_continue();
     if (!told) co_return;
   }
+  // Waited for before an upstream is asked: a slow client holds no connection of it, and what is
+  // whole may be sent once more.
+  if (!first->last && client_.body_fits()) {
+    first = co_await client_.gather_body(*first);
+    if (!first) {
+      Refusal refusal = framing_refusal(first.error());
+      refusal.step = "validation";
+      client_.close_after();
+      co_await refuse(refusal);
+      co_return;
+    }
+  }
 
   for (unsigned attempt = 0;; ++attempt) {
     upstream::Lease lease;
@@ -129,6 +141,8 @@ io::Task<void> RequestWay::proxy() {
       Result<upstream::Lease> opened = co_await cluster.open(deadline);
       if (!opened) {
         counted.failures.add();
+        if (opened.error().code == code::kResources)
+          worker_.note_shed("file descriptors or local ports");
         co_await refuse(upstream_refusal(opened.error(), route));
         co_return;
       }
@@ -219,11 +233,17 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
     const Instant until = std::min(deadline, worker_.loop().now() + upstream.response_timeout);
     std::optional<io::Fork> pump;
     if (!first.last) pump.emplace(pump_request(pumped));
-    // While the body is on its way the upstream need not have answered.
-    const Instant answer_by = first.last ? until : deadline;
+    bool streaming = pump && !pump->done();
     Result<http::ResponseHead*> head = std::unexpected(pumped);
     // A body that went wrong at once found nobody waiting whom it could tell.
-    if (pumped.code == 0) head = co_await client.read_head(answer_by);
+    if (pumped.code == 0) head = co_await client.read_head(until);
+    // While the body is on its way the upstream need not have answered: its time begins anew.
+    while (!head && streaming && head.error().code == code::kUpstreamTimeout &&
+           worker_.loop().now() < deadline) {
+      streaming = !pump->done();
+      const Instant next = std::min(deadline, worker_.loop().now() + upstream.response_timeout);
+      head = co_await client.read_head(next);
+    }
     if (head) {
       t_.record.upstream_first_byte =
           std::chrono::duration_cast<microseconds>(worker_.loop().now() - sent_at);

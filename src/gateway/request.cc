@@ -133,6 +133,14 @@ io::Task<void> RequestWay::serve_when_passed() {
 io::Task<void> RequestWay::serve_route() {
   Refusal refusal;
   if (!check_declared_size(client_.request(), *t_.route, refusal)) return refuse(refusal);
+  if (t_.route->upstream != nullptr && t_.route->upstream->closed) {
+    return refuse({.status = 503,
+                   .error = {.code = code::kUpstreamUnavailable,
+                             .blame = Blame::kUpstream,
+                             .what = "the upstream's TLS files cannot be used"},
+                   .step = "forward",
+                   .line = &t_.route->upstream->at});
+  }
   return t_.route->content != nullptr && client_.body_unread() ? deliver_when_judged() : deliver();
 }
 

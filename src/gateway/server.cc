@@ -13,6 +13,8 @@
 #include <cerrno>
 #include <limits>
 
+#include "base/escape.h"
+
 namespace merlon::gateway {
 namespace {
 
@@ -56,7 +58,7 @@ void send_text(int fd, std::string_view text) {
 
 }  // namespace
 
-LoadResult ConfigSource::load(io::Broker& broker, WallTime now, config::ExpiryMode mode) const {
+LoadResult ConfigSource::load(io::Broker& broker, WallTime now, LoadMode mode) const {
   return text.empty() ? load_plan(path, broker, now, mode)
                       : load_plan_text(path, text, broker, now, mode);
 }
@@ -82,7 +84,7 @@ bool Server::start() {
   raise_descriptor_limit();
   signals_ = io::Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 
-  LoadResult loaded = source_.load(broker_, clock_.wall_now(), config::ExpiryMode::kWarn);
+  LoadResult loaded = source_.load(broker_, clock_.wall_now(), kAtStart);
   loaded.diagnostics.sort();
   fmt::print(
       stderr, "{}",
@@ -127,6 +129,8 @@ bool Server::start() {
   events_->info("started", {str("version", MERLON_VERSION), str("config_hash", plan_->hash),
                             num("workers", workers), num("listeners", plan_->listeners.size()),
                             num("routes", plan_->routes.size())});
+  for (const std::string& part : plan_->closed)
+    events_->error("closed_at_start", {str("part", part), str("reason", "bad TLS files")});
   return true;
 }
 
@@ -138,6 +142,7 @@ bool Server::open_logs(const Plan& plan) {
     return false;
   }
   events_ = std::move(*events);
+  metrics_->set_event_drops([this] { return events_->dropped(); });
   if (plan.access_log.empty()) return true;
   auto log = telemetry::LogSink::open(broker_, *events_,
                                       {.target = plan.access_log, .writers = metrics_->workers()});
@@ -147,7 +152,6 @@ bool Server::open_logs(const Plan& plan) {
   }
   log_ = std::move(*log);
   metrics_->set_access_log_drops([this] { return log_->dropped(); });
-  metrics_->set_event_drops([this] { return events_->dropped(); });
   return true;
 }
 
@@ -203,6 +207,8 @@ void Server::start_admin(const Plan& plan) {
   // It counts together with all others and must answer when they are at their bounds.
   admin->limits.connections = admin->limits.requests_in_flight =
       std::numeric_limits<std::uint32_t>::max();
+  admin->limits = plan.limits;
+  admin->timeouts = plan.timeouts;
   auto running = std::make_shared<RunningPlan>();
   running->plan = std::move(admin);
   workers_.push_back(std::make_unique<Worker>(workers_.size(), *shared_, admin_counters_, nullptr));
@@ -270,21 +276,20 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
     workers_[i]->adopt(running, std::move(sockets[i]));
   watch_files(loaded.config);
   plan_ = loaded.plan;
-  metrics_->set_config(plan_->hash, clock_.wall_now());
+  metrics_->set_config(plan_->hash, clock_.wall_now(), plan_->closed.size());
   events_->set_level(level_of(plan_->log_level));
   const std::lock_guard lock(status_mutex_);
   config_hash_ = plan_->hash;
+  closed_ = plan_->closed;
 }
 
 std::string Server::reload() {
   notifier_.reloading(clock_.now());
   // A configuration that did not change stays in force whatever the date says (design, promise 8).
-  LoadResult loaded = source_.load(broker_, clock_.wall_now(), config::ExpiryMode::kRefuse);
+  LoadResult loaded = source_.load(broker_, clock_.wall_now(), kStrict);
   if (loaded.plan == nullptr) {
-    LoadResult same = source_.load(broker_, clock_.wall_now(), config::ExpiryMode::kWarn);
-    // Keys that went bad under it are no reason to give up those in force.
-    const bool unchanged = same.plan != nullptr && same.plan->hash == plan_->hash;
-    if (unchanged && !same.plan->identity_closed) loaded = std::move(same);
+    LoadResult same = source_.load(broker_, clock_.wall_now(), kUnchanged);
+    if (same.plan != nullptr && same.plan->hash == plan_->hash) loaded = std::move(same);
   }
   std::string problem;
   std::vector<std::vector<io::Fd>> sockets(metrics_->workers());
@@ -444,10 +449,14 @@ StatusPage Server::status_page(std::string_view path) {
     return {.status = 200, .content_type = "application/json", .body = R"({"status":"alive"})"};
   const bool ready = ready_;
   const std::lock_guard lock(status_mutex_);
+  std::string closed;
+  for (const std::string& part : closed_)
+    closed += fmt::format("{}{}", closed.empty() ? "" : ",", json_quoted(part));
+  // What is closed is closed on this node alone or on all of them: it is told, and the rest served.
   return {.status = static_cast<std::uint16_t>(ready ? 200 : 503),
           .content_type = "application/json",
-          .body = fmt::format(R"({{"status":"{}","config_hash":"{}"}})",
-                              ready ? "ready" : "not ready", config_hash_)};
+          .body = fmt::format(R"({{"status":"{}","config_hash":"{}","closed":[{}]}})",
+                              ready ? "ready" : "not ready", config_hash_, closed)};
 }
 
 }  // namespace merlon::gateway

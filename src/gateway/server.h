@@ -20,7 +20,7 @@ namespace merlon::gateway {
 struct ConfigSource {
   std::string path;  ///< the file; for the demo only a name
   std::string text;  ///< given directly: not read from `path`
-  [[nodiscard]] LoadResult load(io::Broker& broker, WallTime now, config::ExpiryMode mode) const;
+  [[nodiscard]] LoadResult load(io::Broker& broker, WallTime now, LoadMode mode) const;
 };
 
 /// The gateway as a process: starts workers, applies configurations, listens to signals and to the
@@ -79,6 +79,7 @@ class Server {
   std::string admin_socket_path_;
   std::mutex status_mutex_;  ///< of what the status page reads
   std::string config_hash_;
+  std::vector<std::string> closed_;  ///< Plan::closed
   std::atomic<bool> ready_{false};
   bool stopping_ = false;
 };

@@ -13,6 +13,20 @@ constexpr std::size_t kSpareMax = 128;
 // that whoever asks how the gateway is hears it, and everything else a 503.
 constexpr std::uint64_t kReserve = 64;
 
+// While it drains, a worker takes connections that the kernel has accepted, or is about to, for so
+// long; the handshake of a distant client takes that long, too.
+constexpr milliseconds kLastAccepts{50};
+// And a connection has so long for a request that may be on its way: closed at once, it would be
+// lost. Clients that are busy learn of the end from the answer.
+constexpr milliseconds kLastRequests{500};
+// At most one event in this time tells of requests that were shed.
+constexpr milliseconds kShedInterval{1'000};
+
+/// Everything a request holds is in these two, so memory bounds their number.
+std::uint64_t requests_by_memory(const Limits& limits) noexcept {
+  return limits.memory_bytes / (sizeof(Transaction) + sizeof(http::H1Server));
+}
+
 }  // namespace
 
 Worker::Worker(std::size_t index, Shared& shared, telemetry::WorkerCounters& counters,
@@ -42,6 +56,7 @@ void Worker::shut() noexcept {
     for (const auto& cluster : plan->clusters) cluster->close_idle();
   }
   while (!tasks_.empty()) {
+    farewell_.cancel();
     loop_.turn(milliseconds{10});
     for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->abort();
   }
@@ -144,9 +159,11 @@ void Worker::accept(std::size_t door, io::Fd fd, const Endpoint& peer) {
     shared_.events.warning("connection_shed", {telemetry::str("reason", "overload")});
     return;
   }
-  // Behind a trusted proxy all clients share its address: they are not one client.
+  // Behind a trusted proxy all clients share its address: they are not one client. Nor is whoever
+  // watches the gateway, from an address that clients may have, too.
   IpAddress counted;
-  if (!contains_any(plan.trusted_proxies, peer.address)) {
+  const bool watches = at.serves_status() && !at.serve.api;
+  if (!watches && !contains_any(plan.trusted_proxies, peer.address)) {
     counted = peer.address.client_key();
     if (!shared_.clients.enter(counted, plan.limits.connections_per_client)) {
       shared_.connections.fetch_sub(1, std::memory_order_relaxed);
@@ -170,10 +187,8 @@ io::Task<void> Worker::serve(std::unique_ptr<ClientConnection> connection) {
 std::unique_ptr<Transaction> Worker::take_transaction(std::size_t door) {
   const Plan& plan = this->plan().plan();
   const bool reserve = this->plan().has_door(door) && this->plan().listener(door).serves_status();
-  // Everything a request holds is in these two, so memory bounds their number.
-  const std::uint64_t by_memory =
-      plan.limits.memory_bytes / (sizeof(Transaction) + sizeof(http::H1Server));
-  const std::uint64_t most = std::min<std::uint64_t>(plan.limits.requests_in_flight, by_memory);
+  const std::uint64_t most =
+      std::min<std::uint64_t>(plan.limits.requests_in_flight, requests_by_memory(plan.limits));
   const std::uint64_t before = shared_.requests_in_flight.fetch_add(1, std::memory_order_relaxed);
   const bool shed =
       before >= most || shared_.shed.load(std::memory_order_relaxed) == Shed::kRequests;
@@ -193,12 +208,17 @@ std::unique_ptr<Transaction> Worker::take_transaction(std::size_t door) {
   return transaction;
 }
 
+/// Where memory is short, what is kept is a small part of it.
+std::size_t Worker::spare_max() noexcept {
+  return std::min<std::size_t>(kSpareMax, requests_by_memory(plan().plan().limits) / 32);
+}
+
 void Worker::give_back(std::unique_ptr<Transaction> transaction) noexcept {
   shared_.requests_in_flight.fetch_sub(1, std::memory_order_relaxed);
   counters_.requests_in_flight.down();
   transaction->plan = PlanPin();
   if (plans_.size() > 1) drop_unused_plans();
-  if (spare_.size() < kSpareMax) spare_.push_back(std::move(transaction));
+  if (spare_.size() < spare_max()) spare_.push_back(std::move(transaction));
 }
 
 std::unique_ptr<http::H1Server> Worker::take_h1_server() {
@@ -209,7 +229,7 @@ std::unique_ptr<http::H1Server> Worker::take_h1_server() {
 }
 
 void Worker::give_back(std::unique_ptr<http::H1Server> server) noexcept {
-  if (spare_h1_.size() < kSpareMax) spare_h1_.push_back(std::move(server));
+  if (spare_h1_.size() < spare_max()) spare_h1_.push_back(std::move(server));
 }
 
 std::string_view Worker::date() noexcept {
@@ -221,12 +241,36 @@ std::string_view Worker::date() noexcept {
   return {date_.data(), date_.size()};
 }
 
+Instant Worker::idle_deadline() noexcept {
+  return loop_.now() + (draining_ ? kLastRequests : plan().plan().timeouts.idle);
+}
+
+void Worker::note_shed(std::string_view reason) noexcept {
+  if (loop_.now() < shed_told_until_) return;
+  shed_told_until_ = loop_.now() + kShedInterval;
+  shared_.events.warning("request_shed", {telemetry::str("reason", reason)});
+}
+
 void Worker::drain() {
+  // Counts as a connection until the last one is accepted, so that the process does not end first.
+  open_.fetch_add(1, std::memory_order_relaxed);
   loop_.send([this] {
     draining_ = true;
-    for (Door& door : doors_) door.acceptor.reset();
-    for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->close_if_idle();
+    for (Door& door : doors_) {
+      if (door.acceptor != nullptr) door.acceptor->admit_no_more();
+    }
+    for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->announce_end();
+    tasks_.spawn(say_farewell());
   });
+}
+
+io::Task<void> Worker::say_farewell() {
+  const Instant begun = loop_.now();
+  [[maybe_unused]] const Result<void> accepted = co_await farewell_.wait(begun + kLastAccepts);
+  for (Door& door : doors_) door.acceptor.reset();
+  open_.fetch_sub(1, std::memory_order_release);
+  [[maybe_unused]] const Result<void> waited = co_await farewell_.wait(begun + kLastRequests);
+  for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->close_if_idle();
 }
 
 void Worker::stop() { loop_.stop(); }

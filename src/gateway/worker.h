@@ -12,6 +12,7 @@
 #include "http/h1_client.h"
 #include "http/h1_server.h"
 #include "io/loop.h"
+#include "io/signal.h"
 #include "io/socket.h"
 #include "io/task.h"
 #include "state/limited_clients.h"
@@ -105,7 +106,8 @@ class Worker {
   /// Any thread: takes the plan between two events. `listeners` are this worker's sockets for the
   /// plan's listeners, by index; an empty one keeps what is open on the same address.
   void adopt(std::shared_ptr<const RunningPlan> plan, std::vector<io::Fd> listeners);
-  /// Any thread: stops accepting, closes idle connections, lets requests finish.
+  /// Any thread: stops accepting, lets requests finish, and closes connections once they are idle;
+  /// a request that is on its way already is served.
   void drain();
   /// Any thread: ends every connection now, then the loop.
   void stop();
@@ -131,6 +133,10 @@ class Worker {
   [[nodiscard]] identity::ThreadState& identities() noexcept { return identities_; }
   [[nodiscard]] WorkerPlan& plan() noexcept { return *plans_.back(); }
   [[nodiscard]] bool draining() const noexcept { return draining_; }
+  /// Until when a connection may wait for a request.
+  [[nodiscard]] Instant idle_deadline() noexcept;
+  /// Something was refused for want of `reason`: says so in the process log, now and then.
+  void note_shed(std::string_view reason) noexcept;
   /// For a request on a connection of this door. nullptr when too many requests are in flight in
   /// the process, or requests are shed: the caller sheds this one. Where status pages are served
   /// there is a transaction in reserve, with `shed` set.
@@ -155,6 +161,8 @@ class Worker {
   void open_door(std::size_t door, io::Fd socket);
   void accept(std::size_t door, io::Fd fd, const Endpoint& peer);
   io::Task<void> serve(std::unique_ptr<ClientConnection> connection);
+  io::Task<void> say_farewell();
+  [[nodiscard]] std::size_t spare_max() noexcept;
   void drop_unused_plans() noexcept;
   void shut() noexcept;
 
@@ -174,7 +182,9 @@ class Worker {
   ClientConnection* connections_ = nullptr;  ///< all of this worker, a list
   io::TaskSet tasks_;
   std::atomic<std::size_t> open_{0};
+  io::Signal farewell_{loop_};  ///< ends the wait of `say_farewell` early
   bool draining_ = false;
+  Instant shed_told_until_{};
   std::array<char, kHttpDateBytes> date_{};
   Instant date_until_{};
 };

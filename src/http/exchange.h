@@ -39,6 +39,11 @@ class ServerExchange {
   /// The next part of the body. Errors: grammar (kBadChunk …), kBodyTooSlow below 1 KiB/s,
   /// kBodyTooShort when the client closes early.
   [[nodiscard]] virtual io::Task<Result<BodyPart>> read_body() = 0;
+  /// Follows `buffered_body`: the rest of the body fits here, so that `gather_body` can wait for
+  /// it.
+  [[nodiscard]] virtual bool body_fits() const noexcept { return false; }
+  /// `first`, which `buffered_body` gave, with all that follows it. Errors as of read_body.
+  [[nodiscard]] virtual io::Task<Result<BodyPart>> gather_body(BodyPart first) { co_return first; }
   /// An interim response: 100 (RFC 9110 §15.2).
   [[nodiscard]] virtual io::Task<Result<void>> send_continue() = 0;
   /// The final head and the first part of the body in one write. Framing goes by `head.framing`,

@@ -33,12 +33,11 @@ io::Task<Result<void>> H1Client::send_head(const RequestHead& head, std::string_
   return send(out.text(), first, deadline);
 }
 
-io::Task<Result<void>> H1Client::send_body(BodyPart part) {
-  return send({}, part, pace_deadline(stream_->loop().now(), part.data.size()));
-}
+io::Task<Result<void>> H1Client::send_body(BodyPart part) { return send({}, part, {}); }
 
 /// Most writes end at once, without a coroutine.
-io::Task<Result<void>> H1Client::send(std::string_view head, BodyPart part, Instant deadline) {
+io::Task<Result<void>> H1Client::send(std::string_view head, BodyPart part,
+                                      std::optional<Instant> deadline) {
   io::Task<Result<void>> written = write_out(
       *stream_, head,
       {.data = part.data, .chunked = chunked_out_, .last = part.last, .trailers = part.trailers},

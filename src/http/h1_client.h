@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 
 #include "http/exchange.h"
 #include "http/h1_body.h"
@@ -33,7 +34,8 @@ class H1Client final : public ClientExchange {
   static constexpr unsigned kInterimMax = 8;
 
   [[nodiscard]] Result<BodyPart> decode() noexcept;
-  [[nodiscard]] io::Task<Result<void>> send(std::string_view head, BodyPart part, Instant deadline);
+  [[nodiscard]] io::Task<Result<void>> send(std::string_view head, BodyPart part,
+                                            std::optional<Instant> deadline);
   [[nodiscard]] io::Task<Result<void>> note_when_sent(io::Task<Result<void>> written, bool last);
   void begin_body(std::size_t head_bytes) noexcept;
   [[nodiscard]] Error read_error(Error error) const noexcept;

@@ -94,17 +94,41 @@ io::Task<Result<BodyPart>> H1Server::read_body() {
     Result<BodyPart> part = decode();
     if (!part || !part->data.empty() || part->last) co_return part;
     at_ = end_ = head_end_;
-    const Result<std::size_t> n = co_await stream_->read(
-        {buffer_.data() + end_, buffer_.size() - end_}, pace_deadline(body_since_, received_));
-    if (!n) {
-      Error error = n.error();
-      if (error.code == code::kTimedOut) error.code = code::kBodyTooSlow;
-      error.blame = Blame::kClient;
-      co_return std::unexpected(error);
-    }
-    if (*n == 0) co_return fail(code::kBodyTooShort, Blame::kClient, "closed inside a body");
-    end_ += *n;
+    const Result<void> received = co_await receive_body();
+    if (!received) co_return std::unexpected(received.error());
   }
+}
+
+io::Task<Result<void>> H1Server::receive_body() {
+  const Result<std::size_t> n = co_await stream_->read(
+      {buffer_.data() + end_, buffer_.size() - end_}, pace_deadline(body_since_, received_));
+  if (!n) {
+    Error error = n.error();
+    if (error.code == code::kTimedOut) error.code = code::kBodyTooSlow;
+    error.blame = Blame::kClient;
+    co_return std::unexpected(error);
+  }
+  if (*n == 0) co_return fail(code::kBodyTooShort, Blame::kClient, "closed inside a body");
+  end_ += *n;
+  co_return Result<void>{};
+}
+
+bool H1Server::body_fits() const noexcept {
+  return !body_done_ && parser_.head().framing == Framing::kLength &&
+         parser_.head().content_length <= buffer_.size() - head_end_;
+}
+
+io::Task<Result<BodyPart>> H1Server::gather_body(BodyPart first) {
+  // Nothing was read beyond what is decoded, so that parts lie one behind the other.
+  std::size_t size = first.data.size();
+  while (!body_done_) {
+    const Result<void> received = co_await receive_body();
+    if (!received) co_return std::unexpected(received.error());
+    const Result<BodyPart> part = decode();
+    if (!part) co_return std::unexpected(part.error());
+    size += part->data.size();
+  }
+  co_return BodyPart{.data = {buffer_.data() + head_end_, size}, .last = true};
 }
 
 bool H1Server::finish() noexcept {
@@ -168,11 +192,10 @@ io::Task<Result<void>> H1Server::send_body(BodyPart part) {
 
 /// Most writes end at once, without a coroutine.
 io::Task<Result<void>> H1Server::send(std::string_view head, BodyPart part) {
-  const Instant deadline = pace_deadline(stream_->loop().now(), part.data.size());
   io::Task<Result<void>> written = write_out(
       *stream_, head,
       {.data = part.data, .chunked = chunked_out_, .last = part.last, .trailers = part.trailers},
-      deadline);
+      {});
   const Result<void>* const done = written.result();
   if (done == nullptr) return note_when_sent(std::move(written), part.data.size(), part.last);
   if (*done) note_sent(part.data.size(), part.last);

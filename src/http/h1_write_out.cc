@@ -93,16 +93,20 @@ bool join(Pieces& pieces, std::string_view head) noexcept {
 
 /// What the socket did not take at once. `written` bytes are gone.
 io::Task<Result<void>> write_rest(io::Stream& stream, std::string kept, std::string_view data,
-                                  std::string end, Instant deadline) {
+                                  std::string end, std::optional<Instant> deadline) {
   std::array<iovec, 3> pieces = {piece(kept), piece(data), piece(end)};
-  const Result<void> written = co_await stream.write(pieces, deadline);
+  if (!deadline) {
+    const Result<void> paced = co_await stream.write_paced(pieces);
+    co_return paced;
+  }
+  const Result<void> written = co_await stream.write(pieces, *deadline);
   co_return written;
 }
 
 }  // namespace
 
 io::Task<Result<void>> write_out(io::Stream& stream, std::string_view head, OutPart part,
-                                 Instant deadline) {
+                                 std::optional<Instant> deadline) {
   using Done = io::Task<Result<void>>;
   Pieces pieces;
   if (!head.empty()) pieces.add(head);

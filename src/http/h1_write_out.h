@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <span>
 
 #include "base/error.h"
@@ -24,9 +25,10 @@ struct OutPart {
   std::span<const Field> trailers{};
 };
 /// Writes `head`, which may stand in head_scratch() with room behind it, and the part. What the
-/// socket takes at once costs no coroutine; a rest is written as room comes, until `deadline`.
+/// socket takes at once costs no coroutine; a rest is written as room comes, until `deadline`;
+/// without one, for as long as the peer keeps pace (Stream::write_paced).
 /// `part.data` stays valid until then.
 [[nodiscard]] io::Task<Result<void>> write_out(io::Stream& stream, std::string_view head,
-                                               OutPart part, Instant deadline);
+                                               OutPart part, std::optional<Instant> deadline);
 
 }  // namespace merlon::http

@@ -69,6 +69,9 @@ class SimulatedStream final : public Stream {
     return Attempt::moved(moved);
   }
   [[nodiscard]] bool readable() const noexcept override { return !inbox_.empty() || ended_; }
+  [[nodiscard]] std::size_t unacknowledged_bytes() const noexcept override {
+    return other_ == nullptr ? 0 : other_->inbox_.size();
+  }
   void finish_writing() noexcept override {
     if (other_ == nullptr) return;
     other_->ended_ = true;

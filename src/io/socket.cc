@@ -1,11 +1,16 @@
 #include "io/socket.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 
 namespace merlon::io {
@@ -41,7 +46,6 @@ std::uint16_t code_of_errno(int number) noexcept {
       return code::kTimedOut;
     case EHOSTUNREACH:
     case ENETUNREACH:
-    case EADDRNOTAVAIL:
     case EACCES:
     case EPERM:
       return code::kUnreachable;
@@ -49,6 +53,7 @@ std::uint16_t code_of_errno(int number) noexcept {
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
+    case EADDRNOTAVAIL:  // connect(2): no local port is left for this peer
       return code::kResources;
     default:
       return code::kIo;
@@ -117,6 +122,12 @@ void SocketStream::reset_on_close() noexcept {
   static_cast<void>(::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &off, sizeof off));
 }
 
+std::size_t SocketStream::unacknowledged_bytes() const noexcept {
+  int bytes = 0;
+  return ::ioctl(fd_.get(), SIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<std::size_t>(bytes)
+                                                                : 0;
+}
+
 std::optional<Endpoint> SocketStream::peer() const noexcept {
   sockaddr_storage address{};
   socklen_t length = sizeof address;
@@ -176,6 +187,11 @@ constexpr int kAcceptsPerTurn = 64;
 // The queue may hold more and tells no second time: looked at again soon, after other work.
 constexpr milliseconds kRetryAfter{1};
 
+void detach_filter(int fd) noexcept {
+  const int unused = 0;
+  static_cast<void>(::setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused));
+}
+
 Fd spare_descriptor() { return Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 }  // namespace
 
@@ -186,16 +202,35 @@ Acceptor::Acceptor(Loop& loop, Fd listener, Handler handler, std::function<void(
       handler_(std::move(handler)),
       on_shed_(std::move(on_shed)),
       retry_(*this) {
+  // A socket that was handed over may carry the filter of a process that died while it drained.
+  detach_filter(listener_.get());
   attached_ = loop_.poller().add(listener_.get(), *this);
 }
 
 Acceptor::~Acceptor() { close(); }
+
+void Acceptor::admit_no_more() noexcept {
+  // Drops what begins a connection: SYN without ACK, in the byte of flags (RFC 9293 §3.1). Were the
+  // socket simply closed, the kernel would reset those that it had accepted for us.
+  static std::array<sock_filter, 5> code{{
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, TH_SYN | TH_ACK),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, TH_SYN, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, 0),
+      BPF_STMT(BPF_RET | BPF_K, 0xffffffff),
+  }};
+  const sock_fprog program{.len = code.size(), .filter = code.data()};
+  // Without it a connection may be lost, and everything else is as it should be.
+  static_cast<void>(
+      ::setsockopt(listener_.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program));
+}
 
 void Acceptor::close() noexcept {
   if (!listener_) return;
   if (attached_) loop_.poller().remove(listener_.get(), *this);
   attached_ = false;
   retry_.disarm();
+  detach_filter(listener_.get());  // others may hold the same socket
   listener_.reset();
 }
 

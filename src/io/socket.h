@@ -26,6 +26,7 @@ class SocketStream : public Stream, private Watch {
   Attempt try_write(std::span<const iovec> pieces) noexcept override { return raw_write(pieces); }
   [[nodiscard]] bool readable() const noexcept override { return raw_readable(); }
   void finish_writing() noexcept override;
+  [[nodiscard]] std::size_t unacknowledged_bytes() const noexcept override;
 
   /// True when the peer closed or reset, or sent something nobody has read: what an idle connection
   /// to an upstream must not have.
@@ -95,6 +96,9 @@ class Acceptor final : private Watch {
   Acceptor(Loop& loop, Fd listener, Handler handler, std::function<void()> on_shed);
   ~Acceptor() override;
 
+  /// Lets no new connection begin, while those that have begun are still accepted: for a while
+  /// before `close`, so that nobody who was let in is turned away.
+  void admit_no_more() noexcept;
   /// Stops accepting; what waits in the kernel's queue goes with the socket.
   void close() noexcept;
   [[nodiscard]] bool attached() const noexcept { return attached_; }

@@ -49,6 +49,7 @@ bool Stream::Write::attempt() noexcept {
       code_ = got.status == Attempt::Status::kError ? got.code : code::kBrokenPipe;
       return true;
     }
+    written_ += got.n;
     std::size_t left = got.n;
     while (left > 0) {
       iovec& piece = pieces_.front();
@@ -59,6 +60,17 @@ bool Stream::Write::attempt() noexcept {
       if (piece.iov_len == 0) pieces_ = pieces_.subspan(1);
     }
   }
+  return true;
+}
+
+bool Stream::Write::extend() noexcept {
+  if (!paced_) return false;
+  const std::size_t still = stream_.unacknowledged_bytes();
+  const std::size_t before = unacknowledged_ + written_;
+  if (before < still || before - still < kPaceBytes) return false;
+  unacknowledged_ = still;
+  written_ = 0;
+  deadline_ = stream_.loop_.now() + kPaceInterval;
   return true;
 }
 
@@ -79,7 +91,7 @@ void Stream::on_deadline() noexcept {
   std::size_t count = 0;
   for (Operation** slot : {&reader_, &writer_}) {
     if (*slot == nullptr) continue;
-    if ((*slot)->deadline_ > now) {
+    if ((*slot)->deadline_ > now || (*slot)->extend()) {
       next = std::min(next, (*slot)->deadline_);
       continue;
     }

@@ -53,6 +53,8 @@ class Stream {
   [[nodiscard]] virtual bool readable() const noexcept = 0;
   /// Says to the peer that nothing more is sent, where the transport can (FIN, close_notify).
   virtual void finish_writing() noexcept = 0;
+  /// Bytes that were written and that the peer has not acknowledged, as far as the transport tells.
+  [[nodiscard]] virtual std::size_t unacknowledged_bytes() const noexcept { return 0; }
   /// Gives back memory that an idle connection does not need.
   virtual void release_idle_memory() noexcept {}
 
@@ -69,15 +71,17 @@ class Stream {
     ~Operation() = default;
     /// Tries to complete; true when it has, with the outcome set.
     virtual bool attempt() noexcept = 0;
+    /// At the deadline: true when it was moved on.
+    virtual bool extend() noexcept { return false; }
     [[nodiscard]] std::unexpected<Error> failure() const noexcept;
 
     Stream& stream_;
     std::uint16_t code_ = 0;
+    Instant deadline_;
 
    private:
     friend class Stream;
     std::coroutine_handle<> waiting_;
-    Instant deadline_;
     Side side_;
   };
 
@@ -112,8 +116,13 @@ class Stream {
 
   class Write final : public Operation {
    public:
-    Write(Stream& stream, std::span<iovec> pieces, Instant deadline) noexcept
-        : Operation(stream, Side::kWrite, deadline), pieces_(pieces) {}
+    Write(Stream& stream, std::span<iovec> pieces, Instant deadline, bool paced) noexcept
+        : Operation(stream, Side::kWrite, deadline), pieces_(pieces), paced_(paced) {}
+    void await_suspend(std::coroutine_handle<> waiting) noexcept {
+      if (paced_) unacknowledged_ = stream_.unacknowledged_bytes();
+      written_ = 0;
+      Operation::await_suspend(waiting);
+    }
     [[nodiscard]] Result<void> await_resume() const noexcept {
       if (code_ != 0) return failure();
       return {};
@@ -121,7 +130,11 @@ class Stream {
 
    private:
     bool attempt() noexcept override;
+    bool extend() noexcept override;
     std::span<iovec> pieces_;
+    std::size_t unacknowledged_ = 0;  ///< when the wait, or its extension, began
+    std::size_t written_ = 0;         ///< since then
+    const bool paced_;
   };
 
   /// Reads at least one byte into `into`, which stays valid until then. No buffer is held while the
@@ -133,8 +146,15 @@ class Stream {
   [[nodiscard]] WaitReadable wait_readable(Instant deadline) noexcept { return {*this, deadline}; }
   /// Writes all pieces; `pieces` itself is used up. Both stay valid until then.
   [[nodiscard]] Write write(std::span<iovec> pieces, Instant deadline) noexcept {
-    return {*this, pieces, deadline};
+    return {*this, pieces, deadline, false};
   }
+  /// The same, for as long as the peer takes at least kPaceBytes in each kPaceInterval. What it
+  /// takes is told by its acknowledgements: buffers between may be larger than all of `pieces`.
+  [[nodiscard]] Write write_paced(std::span<iovec> pieces) noexcept {
+    return {*this, pieces, loop_.now() + kPaceInterval, true};
+  }
+  static constexpr milliseconds kPaceInterval{10'000};
+  static constexpr std::size_t kPaceBytes = 10 * 1024;  ///< 1 KiB/s
 
   /// Ends what waits on this stream, with kCancelled, later in this turn.
   void cancel() noexcept;

@@ -83,6 +83,61 @@ TEST_F(Simulated, AnEarlierDeadlineIsNotHeldBackByALaterOne) {
   EXPECT_GE(clock_.now(), start + seconds{60});
 }
 
+Task<void> send_paced(Stream& stream, std::string text, Result<void>& outcome) {
+  iovec piece{text.data(), text.size()};
+  outcome = co_await stream.write_paced({&piece, 1});
+  stream.finish_writing();
+}
+
+/// Takes `bytes` a second until the end; tells when that was.
+Task<void> take_slowly(Loop& loop, Stream& stream, std::size_t bytes, std::size_t& taken) {
+  std::string block(bytes, 0);
+  for (;;) {
+    co_await loop.sleep_until(loop.now() + seconds{1});
+    const Result<std::size_t> n = co_await stream.read(block, loop.now() + seconds{60});
+    if (!n || *n == 0) break;
+    taken += *n;
+  }
+}
+
+TEST_F(Simulated, APacedWriteGoesOnForAsLongAsThePeerKeepsPace) {
+  const struct {
+    std::size_t bytes_per_second;
+    bool whole;
+  } cases[] = {{2048, true}, {1400, true}, {900, false}, {10, false}};
+  for (const auto& c : cases) {
+    // The pipe is as large as a socket's buffers may be: that something fits says nothing.
+    auto [a, b] = SimulatedStream::make_pair(loop_, 30 * 1024);
+    TaskSet tasks;
+    Result<void> sent;
+    std::size_t taken = 0;
+    const Instant start = loop_.now();
+    tasks.spawn(send_paced(*a, std::string(100 * 1024, 'x'), sent));
+    tasks.spawn(take_slowly(loop_, *b, c.bytes_per_second, taken));
+    run_until_idle(tasks);
+    EXPECT_EQ(sent.has_value(), c.whole) << c.bytes_per_second;
+    if (c.whole) {
+      EXPECT_EQ(taken, 100U * 1024) << c.bytes_per_second;
+      EXPECT_GT(loop_.now() - start, seconds{40});
+    } else {
+      EXPECT_EQ(sent.error().code, code::kTimedOut);
+    }
+  }
+}
+
+TEST_F(Simulated, APacedWriteToAPeerThatTakesNothingEnds) {
+  auto [a, b] = SimulatedStream::make_pair(loop_, 16);
+  TaskSet tasks;
+  Result<void> sent;
+  const Instant start = loop_.now();
+  tasks.spawn(send_paced(*a, std::string(100, 'x'), sent));
+  run_until_idle(tasks);
+  ASSERT_FALSE(sent.has_value());
+  EXPECT_EQ(sent.error().code, code::kTimedOut);
+  EXPECT_GE(loop_.now() - start, Stream::kPaceInterval);
+  EXPECT_LE(loop_.now() - start, Stream::kPaceInterval + milliseconds{2});
+}
+
 TEST_F(Simulated, CancellingEndsBothSides) {
   auto [a, b] = SimulatedStream::make_pair(loop_, 1);
   TaskSet tasks;

@@ -104,7 +104,8 @@ class SlotArray {
   static constexpr std::size_t kPageSlots = 256;
   static constexpr std::size_t kSlotsMax = 256 * kPageSlots;  ///< 65,536, as many as routes
 
-  SlotArray() = default;
+  /// Slot 0 is there from the start: it takes what has no slot of its own.
+  SlotArray() { ensure(0); }
   SlotArray(const SlotArray&) = delete;
   SlotArray& operator=(const SlotArray&) = delete;
   ~SlotArray() {

@@ -90,10 +90,11 @@ std::uint32_t Metrics::waiver_slot(std::string_view rule, std::string_view on) {
   return slot_of(waivers_, {std::string(rule), std::string(on)}, &WorkerCounters::waiver_uses);
 }
 
-void Metrics::set_config(std::string_view hash, WallTime loaded_at) {
+void Metrics::set_config(std::string_view hash, WallTime loaded_at, std::size_t closed_parts) {
   const std::lock_guard lock(mutex_);
   config_hash_ = hash;
   config_loaded_at_ = loaded_at;
+  closed_parts_ = closed_parts;
   ++reloads_;
 }
 void Metrics::count_reload_failure() {
@@ -335,6 +336,9 @@ void Metrics::collect_config(Families& out) const {
   Family(out, "merlon_config_reload_failures_total", "Configurations that were refused.",
          MetricType::Counter)
       .add(reload_failures_);
+  Family(out, "merlon_config_closed_parts",
+         "Upstreams and certificates that bad TLS files closed at the start.", MetricType::Gauge)
+      .add(closed_parts_);
   if (!config_hash_.empty()) {
     Family(out, "merlon_config_info", "1; the label is the hash of the configuration in force.",
            MetricType::Gauge)

@@ -64,8 +64,9 @@ class Metrics final : public prometheus::Collectable {
   [[nodiscard]] std::uint32_t upstream_slot(std::string_view upstream);
   [[nodiscard]] std::uint32_t waiver_slot(std::string_view rule, std::string_view on);
 
-  /// After a configuration took effect: its hash, as /readyz shows it.
-  void set_config(std::string_view hash, WallTime loaded_at);
+  /// After a configuration took effect: its hash, as /readyz shows it, and how much of it bad TLS
+  /// files closed.
+  void set_config(std::string_view hash, WallTime loaded_at, std::size_t closed_parts = 0);
   /// After one was refused.
   void count_reload_failure();
   void set_certificates(std::vector<CertificateExpiry> certificates);
@@ -119,6 +120,7 @@ class Metrics final : public prometheus::Collectable {
   WallTime config_loaded_at_{};
   std::uint64_t reloads_ = 0;
   std::uint64_t reload_failures_ = 0;
+  std::size_t closed_parts_ = 0;
   std::vector<CertificateExpiry> certificates_;
   std::function<std::vector<EndpointHealth>()> endpoints_;
   std::function<std::uint64_t()> access_log_drops_;

@@ -83,7 +83,14 @@ void Lease::close() noexcept {
 }
 
 Cluster::Cluster(io::Loop& loop, io::Broker& broker, std::shared_ptr<const Upstream> upstream)
-    : loop_(loop), broker_(broker), upstream_(std::move(upstream)), place_(loop) {
+    : loop_(loop), broker_(broker), place_(loop) {
+  update(std::move(upstream));
+}
+
+void Cluster::update(std::shared_ptr<const Upstream> upstream) {
+  upstream_ = std::move(upstream);
+  turns_.clear();
+  next_turn_ = 0;
   for (const Endpoint& address : upstream_->endpoints) {
     const auto known = std::ranges::find(endpoints_, address, &EndpointState::address);
     turns_.push_back(static_cast<std::size_t>(known - endpoints_.begin()));
@@ -124,6 +131,7 @@ std::size_t Cluster::choose() noexcept {
 }
 
 Lease Cluster::reuse() noexcept {
+  const std::size_t turn = next_turn_;
   EndpointState& endpoint = endpoints_[choose()];
   while (!endpoint.idle.empty()) {
     // The one used last: the others may then grow old and be closed.
@@ -136,6 +144,9 @@ Lease Cluster::reuse() noexcept {
     ++endpoint.active;
     return {*this, std::move(connection)};
   }
+  // `open` comes next and connects to the endpoint whose turn it was: were it the next one's, an
+  // endpoint without connections might never get one.
+  next_turn_ = turn;
   return {};
 }
 
@@ -188,8 +199,10 @@ io::Task<Result<Lease>> Cluster::open(Instant deadline) {
       ++endpoint.active;
       co_return Lease(*this, std::move(connection));
     }
-    failed(endpoint);
     last = stream.error();
+    // Want of descriptors or memory is the gateway's own: no endpoint is to blame, none can help.
+    if (last.code == code::kResources) break;
+    failed(endpoint);
     last.what = "the upstream could not be reached";
     if (last.code == code::kTimedOut) {
       last.code = code::kUpstreamConnectTimeout;

@@ -85,17 +85,17 @@ class Cluster {
   Cluster& operator=(const Cluster&) = delete;
   ~Cluster();
 
-  /// Takes over new timeouts and bounds; the identity is the same.
-  void update(std::shared_ptr<const Upstream> upstream) noexcept {
-    upstream_ = std::move(upstream);
-  }
+  /// Takes over new timeouts, bounds and weights; the identity is the same.
+  void update(std::shared_ptr<const Upstream> upstream);
   [[nodiscard]] const Upstream& upstream() const noexcept { return *upstream_; }
 
-  /// An idle connection of the endpoint whose turn it is, or an empty lease.
+  /// An idle connection of the endpoint whose turn it is, or an empty lease: then `open` is due,
+  /// and it is still that endpoint's turn.
   [[nodiscard]] Lease reuse() noexcept;
   /// A new connection, to the next endpoint when one fails, within the connect timeout and
   /// `deadline`. Waits for a place when `connections_max` are open. Errors: kUpstreamConnect,
-  /// kUpstreamConnectTimeout, kUpstreamTls, kUpstreamLimit (blame upstream, retryable), kCancelled.
+  /// kUpstreamConnectTimeout, kUpstreamTls, kUpstreamLimit (blame upstream, retryable), kResources
+  /// (the gateway's own want), kCancelled.
   [[nodiscard]] io::Task<Result<Lease>> open(Instant deadline);
 
   [[nodiscard]] std::size_t open_connections() const noexcept { return open_; }

@@ -24,7 +24,8 @@ struct Upstream {
   std::size_t index = 0;  ///< position among the plan's upstreams
   Mark at;
   std::vector<Endpoint> endpoints;          ///< one entry per unit of weight, never empty
-  std::shared_ptr<tls::ClientContext> tls;  ///< null: cleartext
+  std::shared_ptr<tls::ClientContext> tls;  ///< null: cleartext, or closed
+  bool closed = false;                      ///< its TLS files are bad: nobody may connect to it
   std::string host;                         ///< Host to send; empty: the client's
   Balance balance = Balance::kRoundRobin;
   milliseconds connect_timeout{2'000};

@@ -31,8 +31,8 @@ def merlon(merlon_bin, tmp_path):
     """Starts gateways: `merlon(config)`. Each must end cleanly, with nothing from a sanitizer."""
     started = []
 
-    def start(config):
-        started.append(Gateway(merlon_bin, tmp_path / f"gateway{len(started)}", config))
+    def start(config, **options):
+        started.append(Gateway(merlon_bin, tmp_path / f"gateway{len(started)}", config, **options))
         return started[-1]
 
     yield start

@@ -5,8 +5,9 @@ import os
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
-from wire import Client, eventually
+from wire import Client, eventually, request
 
 ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -24,6 +25,10 @@ def reserve():
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     sock.bind(("127.0.0.1", 0))
     return sock
+
+
+# A listener for Gateway.metric and /readyz.
+STATUS = {"name": "status", "serve": ["health", "metrics"]}
 
 
 def configuration(upstream, *, methods=ALL_METHODS, routes=None, **more):
@@ -44,9 +49,14 @@ def configuration(upstream, *, methods=ALL_METHODS, routes=None, **more):
 
 
 class Gateway:
-    """`merlon run` with a configuration, a dict. Listeners without an address get one on loopback."""
+    """`merlon run` with a configuration, a dict. Listeners without an address get one on loopback.
 
-    def __init__(self, program, folder, config):
+    `within` is a command that becomes the program: `[*within, program, ...]`. `starved` says that it
+    will be out of descriptors or memory: sanitizers cannot look at types without the former, and keep
+    the latter.
+    """
+
+    def __init__(self, program, folder, config, within=(), starved=False):
         folder.mkdir(parents=True, exist_ok=True)
         self.program = program
         self.file = folder / "merlon.yaml"
@@ -61,9 +71,16 @@ class Gateway:
             self.ports[listener["name"]] = int(listener["address"].rsplit(":", 1)[1])
         self.write(config)
         environment = {**os.environ, "NO_COLOR": "1"}
+        if starved:
+            unseen = folder / "unseen"
+            unseen.write_text("vptr:*\n")
+            given = environment.get("UBSAN_OPTIONS", "")
+            kept = environment.get("ASAN_OPTIONS", "")
+            environment["ASAN_OPTIONS"] = f"{kept}:quarantine_size_mb=0:allocator_release_to_os_interval_ms=0".lstrip(":")
+            environment["UBSAN_OPTIONS"] = f"{given}:suppressions={unseen}".lstrip(":")
         with open(self._out, "wb") as out, open(self._err, "wb") as err:
             self.process = subprocess.Popen(
-                [program, "run", "-c", str(self.file)],
+                [*within, program, "run", "-c", str(self.file)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment, cwd=folder,
             )  # fmt: skip
         self._await_listeners()
@@ -83,10 +100,15 @@ class Gateway:
     def client(self, listener="public", **options):
         return Client(self.ports[listener], **options)
 
-    def ask(self, data, **options):
+    def ask(self, data, listener="public", **options):
         """One request on a connection of its own."""
-        with self.client(**options) as client:
+        with self.client(listener, **options) as client:
             return client.ask(data)
+
+    @property
+    def sanitized(self):
+        """Built with the address sanitizer, which takes memory of its own."""
+        return b"__asan_init" in Path(self.program).read_bytes()
 
     @property
     def errors(self):
@@ -98,6 +120,42 @@ class Gateway:
         """The lines of the access log, which goes to standard output."""
         lines = self._out.read_text(errors="replace").splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
+
+    @property
+    def events(self):
+        """The lines of the process log, which goes to standard error."""
+        lines = self.errors.splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def told(self, name, **fields):
+        """True once the process log has the event, with these fields among its own."""
+        return eventually(
+            lambda: any(
+                event["event"] == name and fields.items() <= event.items() for event in self.events
+            )
+        )
+
+    def metric(self, name, client=None, **labels):
+        """The value of one metric, from the listener `status`; None while it is not there."""
+        page = client.ask(request("GET", "/metrics")) if client else self.ask(
+            request("GET", "/metrics"), listener="status"
+        )  # fmt: skip
+        wanted = [f'{key}="{value}"' for key, value in labels.items()]
+        for line in page.body.decode().splitlines():
+            key, _, value = line.rpartition(" ")
+            if key.partition("{")[0] == name and all(label in key for label in wanted):
+                return float(value)
+        return None
+
+    def descriptors(self):
+        """How many file descriptors it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def resident_kib(self):
+        for line in open(f"/proc/{self.process.pid}/status"):
+            if line.startswith("VmRSS"):
+                return int(line.split()[1])
+        raise AssertionError("it has ended")
 
     def is_running(self):
         return self.process.poll() is None

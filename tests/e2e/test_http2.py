@@ -205,8 +205,9 @@ def test_a_head_that_never_ends_is_cut_off(merlon, upstream):
 FLOODS = {
     "a86_rapid_reset": ("h2-rapid-reset", lambda c, n: c.head(2 * n + 1, c.fields()) + rst(2 * n + 1)),
     "a87_malformed": ("h2-provoked-resets", lambda c, n: c.head(2 * n + 1, c.fields(more=[("te", "x")]))),
+    # Each frame spends from both budgets, and answers already given earn: either may run out first.
     "a87_windows": (
-        "h2-provoked-resets",
+        "h2-provoked-resets|h2-control-frame-flood",
         lambda c, n: c.head(2 * n + 1, c.fields("POST"), END_HEADERS) + window_update(2 * n + 1, 2**31 - 1),
     ),
     "a88_continuations": (
@@ -229,7 +230,7 @@ def test_floods_end_their_connection_only(proxied, upstream, name):
             flood.send(b"".join(make(flood, n) for n in range(start, start + 100)))
         assert flood.to_end() == ENHANCE_YOUR_CALM
         assert victim.ask().status == 200
-    assert eventually(lambda: events(proxied, rule)), proxied.errors
+    assert eventually(lambda: any(events(proxied, one) for one in rule.split("|"))), proxied.errors
 
 
 def test_a86_resets_do_not_multiply_the_work_of_the_upstream(proxied, upstream):

@@ -17,10 +17,12 @@ class UpstreamServer:
     `answer(message, connection)` is called with each request and returns the bytes to send, or an
     iterable of them; None sends nothing. A list of such functions in `script` is used up first, one
     a request. `connection.sock` may be closed in it. With `on_head` set, that is called in place of
-    all this as soon as the head is there, before the body is read.
+    all this as soon as the head is there, before the body is read. With `tls` (an ssl.SSLContext)
+    it speaks TLS.
     """
 
-    def __init__(self, port=0):
+    def __init__(self, port=0, tls=None):
+        self.tls = tls
         self.listener = socket.create_server(("127.0.0.1", port), backlog=256)
         self.port = self.listener.getsockname()[1]
         self.answer = echo
@@ -85,6 +87,8 @@ class UpstreamServer:
 
     def _serve(self, reader):
         try:
+            if self.tls is not None:
+                reader.sock = self.tls.wrap_socket(reader.sock, server_side=True)
             while True:
                 if self.on_head is not None:
                     message = reader.head()

@@ -155,6 +155,14 @@ class Client(Reader):
                 raise
         super().__init__(sock)
 
+    @classmethod
+    def over(cls, sock):
+        """A client on a socket that is connected already."""
+        client = cls.__new__(cls)
+        Reader.__init__(client, sock)
+        sock.settimeout(TIMEOUT_S)
+        return client
+
     def __enter__(self):
         return self
 
@@ -166,6 +174,13 @@ class Client(Reader):
         try:
             self.sock.sendall(data)
         except (ConnectionResetError, BrokenPipeError):
+            pass
+
+    def finish(self):
+        """Says that nothing more is sent."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # closed by the peer already
             pass
 
     def ask(self, data, method=None):

@@ -213,9 +213,9 @@ void audit_file(const std::shared_ptr<const Source>& source, const Options& opti
   const WallTime now = today_of(options);
   // As a start would read it: the posture of what runs is worth seeing when a date has passed, too.
   const LoadResult loaded =
-      on_disk ? gateway::load_plan(source->path, *broker, now, config::ExpiryMode::kWarn)
-              : gateway::load_plan_text(source->path, source->text, *broker, now,
-                                        config::ExpiryMode::kWarn);
+      on_disk
+          ? gateway::load_plan(source->path, *broker, now, gateway::kAtStart)
+          : gateway::load_plan_text(source->path, source->text, *broker, now, gateway::kAtStart);
   OwnReader(loaded, now, out).run(*source);
 }
 
