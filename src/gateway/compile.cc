@@ -94,6 +94,9 @@ class Compiler {
     compile_listeners();
     compile_upstreams();
     providers_ = compile_providers(config_, context_);
+    plan_->identity_closed = std::ranges::any_of(providers_, [](const auto& entry) {
+      return entry.second != nullptr && entry.second->is_closed();
+    });
     judge_upstream_names();
     judge_certificates_asked(config_, names_, context_);
     compile_routes();

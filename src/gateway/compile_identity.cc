@@ -86,6 +86,24 @@ bool asks_for_certificates(const Config& config) {
   });
 }
 
+/// At a start a file that cannot be used closes its own routes (503) and is a warning.
+std::shared_ptr<const identity::Provider> load_or_close(const std::string& name,
+                                                        const identity::ProviderConfig& from,
+                                                        std::vector<std::string> claims,
+                                                        CompileContext& context) {
+  Diagnostics findings;
+  auto provider = identity::Provider::load(name, from, claims, context.broker, findings);
+  const bool close = provider == nullptr && context.bad_certificate == BadCertificate::kClose;
+  for (Diagnostic finding : findings.all()) {
+    if (close && finding.severity == Severity::kError) {
+      finding.severity = Severity::kWarning;
+      finding.message += fmt::format("; routes that ask for {} are closed", shown(name));
+    }
+    context.reader.diagnostics().add(std::move(finding));
+  }
+  return close ? identity::Provider::closed(name, from, std::move(claims)) : provider;
+}
+
 }  // namespace
 
 void judge_certificates_asked(const Config& config, const RawNames& names,
@@ -117,8 +135,7 @@ Providers compile_providers(const Config& config, CompileContext& context) {
                            "remove it, or name it in the `auth` of a route");
       continue;
     }
-    providers[name] = identity::Provider::load(name, from, claims_asked(config, name),
-                                               context.broker, context.reader.diagnostics());
+    providers[name] = load_or_close(name, from, claims_asked(config, name), context);
   }
   return providers;
 }

@@ -153,6 +153,8 @@ struct Plan {
   Limits limits;
   Timeouts timeouts;
   http::HeadLimits head_limits;
+  /// A file of `identity` could not be used at this start: its routes answer 503.
+  bool identity_closed = false;
   std::optional<Endpoint> admin_address;
   std::string admin_socket;  ///< path; empty: none
   std::string access_log;    ///< path or "-"; empty: none

@@ -289,7 +289,9 @@ std::string Server::reload() {
   LoadResult loaded = source_.load(broker_, clock_.wall_now(), kStrict);
   if (loaded.plan == nullptr) {
     LoadResult same = source_.load(broker_, clock_.wall_now(), kUnchanged);
-    if (same.plan != nullptr && same.plan->hash == plan_->hash) loaded = std::move(same);
+    // Keys that went bad under it are no reason to give up those in force.
+    const bool unchanged = same.plan != nullptr && same.plan->hash == plan_->hash;
+    if (unchanged && !same.plan->identity_closed) loaded = std::move(same);
   }
   std::string problem;
   std::vector<std::vector<io::Fd>> sockets(metrics_->workers());

@@ -96,6 +96,17 @@ std::shared_ptr<const Provider> Provider::load(const std::string& name,
   return out.error_count() == errors_before ? made : nullptr;
 }
 
+std::shared_ptr<const Provider> Provider::closed(const std::string& name,
+                                                 const ProviderConfig& config,
+                                                 std::vector<std::string> claims) {
+  auto made = std::make_shared<Provider>();
+  made->name_ = name;
+  made->rules_ = rules_of(config, std::move(claims));
+  if (config.api_keys.has_value()) made->header_ = *config.api_keys->header;
+  made->seal();
+  return made;
+}
+
 /// The policy's id is made of all that a token was judged by.
 void Provider::seal() {
   std::string all = fmt::format("{}\n{}\n{}\n{}\n", rules_.issuer, rules_.leeway_s,
@@ -156,6 +167,9 @@ Result<std::shared_ptr<const Identity>> Provider::authenticate_key(std::string_v
                                                                    const IpAddress& client,
                                                                    ThreadState& thread,
                                                                    TokenTime now) const {
+  if (api_keys_ == nullptr) {
+    return fail(code::kKeysUnavailable, Blame::kInternal, "the file of keys is not there");
+  }
   return api_keys_->authenticate(key, client, now, thread.reader.signatures().hasher());
 }
 

@@ -26,13 +26,20 @@ class Provider {
                                                             std::vector<std::string> claims,
                                                             io::Broker& broker, Diagnostics& out);
 
+  /// The same rules with nothing to judge by: everybody is answered kKeysUnavailable. For a start
+  /// with a file that cannot be used, which must not keep the rest from being served.
+  [[nodiscard]] static std::shared_ptr<const Provider> closed(const std::string& name,
+                                                              const ProviderConfig& config,
+                                                              std::vector<std::string> claims);
+
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   /// True: tokens; false: API keys.
-  [[nodiscard]] bool takes_tokens() const noexcept { return api_keys_ == nullptr; }
+  [[nodiscard]] bool takes_tokens() const noexcept { return header_.empty(); }
   [[nodiscard]] const TokenRules& rules() const noexcept { return rules_; }
   /// The field that API keys come in.
   [[nodiscard]] const std::string& header() const noexcept { return header_; }
   [[nodiscard]] const KeySet* keys() const noexcept { return keys_.get(); }
+  [[nodiscard]] bool is_closed() const noexcept { return keys_ == nullptr && api_keys_ == nullptr; }
 
   /// Who sent this token: from the cache when it was verified before, and else by its signature.
   /// Dates, revocations and the key are judged either way.

@@ -241,6 +241,23 @@ def test_a_broken_key_set_refuses_the_reload_and_the_old_one_stays(guarded, keys
     assert guarded.ask(bearer(keys["e1"].token())).status == 200
 
 
+def test_a_key_set_that_is_missing_at_the_start_closes_its_routes_only(merlon, upstream, keys, tmp_path):
+    keys_file = tmp_path / "later.json"
+    staff = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": str(keys_file)}
+    routes = [{"name": name, "match": {"host": "*", "path": f"/{name}"}, "methods": ["GET"],
+               "auth": auth, "upstream": "api"}
+              for name, auth in [("plain", {"jwt": "staff"}), ("public", "none")]]  # fmt: skip
+    gateway = merlon(configuration(upstream, routes=routes, identity={"staff": staff}))
+    assert gateway.ask(request("GET", "/public")).status == 200
+    got = gateway.ask(bearer(keys["e1"].token()))
+    assert got.status == 503
+    assert got.has("Retry-After") and not got.has("WWW-Authenticate")
+    assert "later.json" in gateway.errors
+    keys_file.write_text(jwks(keys["e1"]))
+    gateway.reload(gateway.config)
+    assert eventually(lambda: gateway.ask(bearer(keys["e1"].token())).status == 200)
+
+
 # ---- API keys ----
 
 
