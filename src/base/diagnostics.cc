@@ -12,18 +12,6 @@ namespace {
 
 constexpr std::size_t kShownBytesMax = 160;  // one wide terminal line; longer ones are cut
 
-std::string_view severity_name(Severity severity) {
-  switch (severity) {
-    case Severity::kNote:
-      return "note";
-    case Severity::kWarning:
-      return "warning";
-    case Severity::kError:
-      return "error";
-  }
-  return "error";
-}
-
 std::string_view severity_color(Severity severity) {
   switch (severity) {
     case Severity::kNote:
@@ -82,6 +70,18 @@ void append_excerpt(std::string& out, const Mark& at) {
 }
 
 }  // namespace
+
+std::string_view severity_name(Severity severity) {
+  switch (severity) {
+    case Severity::kNote:
+      return "note";
+    case Severity::kWarning:
+      return "warning";
+    case Severity::kError:
+      return "error";
+  }
+  return "error";
+}
 
 std::string_view Source::line(std::uint32_t number) const noexcept {
   std::string_view rest = text;

@@ -31,6 +31,8 @@ struct Mark {
 };
 
 enum class Severity : std::uint8_t { kNote, kWarning, kError };
+/// "note", "warning" or "error".
+[[nodiscard]] std::string_view severity_name(Severity severity);
 
 /// One thing to say about a configuration: what is wrong, where, and what to do about it.
 struct Diagnostic {

@@ -10,18 +10,6 @@
 namespace merlon::cli {
 namespace {
 
-std::string_view severity_name(Severity severity) {
-  switch (severity) {
-    case Severity::kNote:
-      return "note";
-    case Severity::kWarning:
-      return "warning";
-    case Severity::kError:
-      return "error";
-  }
-  return "error";
-}
-
 void add_text(std::string& out, std::string_view key, std::string_view value) {
   if (value.empty()) return;
   out += ", " + json_quoted(key) + ": " + json_quoted(value);

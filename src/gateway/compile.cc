@@ -94,9 +94,10 @@ class Compiler {
     compile_listeners();
     compile_upstreams();
     providers_ = compile_providers(config_, context_);
-    plan_->identity_closed = std::ranges::any_of(providers_, [](const auto& entry) {
-      return entry.second != nullptr && entry.second->is_closed();
-    });
+    for (const auto& [name, provider] : providers_) {
+      if (provider != nullptr && provider->is_closed())
+        plan_->closed.push_back(fmt::format("identity.{}", name));
+    }
     judge_upstream_names();
     judge_certificates_asked(config_, names_, context_);
     compile_routes();

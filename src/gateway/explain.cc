@@ -203,6 +203,8 @@ class Walk {
       out_.status = route_->respond->status;
       return say("respond", fmt::format("answers with {}", out_.status), &route_->at);
     }
+    Refusal refusal;
+    if (!check_upstream(*route_, refusal)) return refuse(refusal);
     std::string rewritten;
     say("forward",
         fmt::format("to the upstream {} as {}", shown(route_->upstream->name),

@@ -71,10 +71,7 @@ io::Task<bool> RequestWay::hold_body() {
     part = co_await client_.read_body();
   }
   if (!part) {
-    refusal = framing_refusal(part.error());
-    refusal.step = "validation";
-    client_.close_after();
-    co_await refuse(refusal);
+    co_await refuse_body(part.error());
     co_return false;
   }
   // The trees of a schema are made and gone between two waits: one a worker at a time.

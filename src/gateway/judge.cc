@@ -144,18 +144,20 @@ Judged judge_head(const http::RequestHead& head, const ConnectionFacts& facts, c
   if (!read) {
     refusal = framing_refusal(read.error());
     refusal.step = "reading";
-    return {};
+    return {.where = Destination::kRefused, .routed = {}, .ambiguous = true};
   }
   if (!check_certificate(facts, at, reading, refusal)) return {};
-  if (at.redirect_to_port) return {.where = Destination::kRedirect, .routed = {}};
-  if (asks_for_status(head, at, reading)) return {.where = Destination::kStatusPage, .routed = {}};
+  if (at.redirect_to_port)
+    return {.where = Destination::kRedirect, .routed = {}, .ambiguous = false};
+  if (asks_for_status(head, at, reading))
+    return {.where = Destination::kStatusPage, .routed = {}, .ambiguous = false};
   if (!at.serve.api) {
     refusal = refused(404, code::kNoRoute, "this listener serves no routes", "route", &at.at);
     return {};
   }
   const Routed routed = route_request(head, plan, reading, fields, refusal);
   if (routed.route == nullptr) return {};
-  return {.where = Destination::kRoute, .routed = routed};
+  return {.where = Destination::kRoute, .routed = routed, .ambiguous = false};
 }
 
 bool may_redirect(const http::RequestHead& head, const Reading& reading) noexcept {
@@ -183,6 +185,17 @@ bool check_declared_size(const http::RequestHead& head, const Route& route,
     return true;
   refusal = refused(413, code::kBodyTooLarge, "the body is larger than the route takes",
                     "validation", route.body_at.known() ? &route.body_at : &route.at);
+  return false;
+}
+
+bool check_upstream(const Route& route, Refusal& refusal) noexcept {
+  if (route.upstream == nullptr || !route.upstream->closed) return true;
+  refusal = {.status = 503,
+             .error = {.code = code::kUpstreamUnavailable,
+                       .blame = Blame::kUpstream,
+                       .what = "the upstream's TLS files cannot be used"},
+             .step = "forward",
+             .line = &route.upstream->at};
   return false;
 }
 

@@ -44,6 +44,8 @@ enum class Destination : std::uint8_t { kRefused, kRedirect, kStatusPage, kRoute
 struct Judged {
   Destination where = Destination::kRefused;
   Routed routed;  ///< of kRoute
+  bool ambiguous =
+      false;  ///< kRefused for what can be read two ways: its sender is not asked again
 };
 
 /// Steps 2 to 4, all of them, at the listener `at`. `refusal` is set with kRefused.
@@ -65,6 +67,9 @@ struct Judged {
 /// The part of step 10 that the head decides: 413 before any of the body is read.
 [[nodiscard]] bool check_declared_size(const http::RequestHead& head, const Route& route,
                                        Refusal& refusal) noexcept;
+
+/// Step 12 for what is known beforehand: 503 where the upstream's own TLS files closed it.
+[[nodiscard]] bool check_upstream(const Route& route, Refusal& refusal) noexcept;
 
 /// The refusal for a failure of reading, from the parser on.
 [[nodiscard]] Refusal framing_refusal(const Error& error) noexcept;

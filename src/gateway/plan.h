@@ -153,8 +153,6 @@ struct Plan {
   Limits limits;
   Timeouts timeouts;
   http::HeadLimits head_limits;
-  /// A file of `identity` could not be used at this start: its routes answer 503.
-  bool identity_closed = false;
   std::optional<Endpoint> admin_address;
   std::string admin_socket;  ///< path; empty: none
   std::string access_log;    ///< path or "-"; empty: none
@@ -162,7 +160,7 @@ struct Plan {
   std::string log_level = "info";
   std::string hash;  ///< SHA-256 of the configuration text, hexadecimal
   std::string path;  ///< the main file; empty for the demo
-  /// What bad TLS files closed at the start, by place: "upstreams.orders".
+  /// What bad files of certificates or keys closed at the start, by place: "upstreams.orders".
   std::vector<std::string> closed;
   Plan();
   ~Plan();

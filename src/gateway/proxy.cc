@@ -106,10 +106,7 @@ io::Task<void> RequestWay::proxy() {
   if (first && client_.bytes_received() > route.body_bytes_max)
     first = fail(code::kBodyTooLarge, Blame::kClient, "the body is larger than the route takes");
   if (!first) {
-    Refusal refusal = framing_refusal(first.error());
-    refusal.step = "validation";
-    client_.close_after();
-    co_await refuse(refusal);
+    co_await refuse_body(first.error());
     co_return;
   }
   OwnFields own;
@@ -123,10 +120,7 @@ io::Task<void> RequestWay::proxy() {
   if (!first->last && client_.body_fits()) {
     first = co_await client_.gather_body(*first);
     if (!first) {
-      Refusal refusal = framing_refusal(first.error());
-      refusal.step = "validation";
-      client_.close_after();
-      co_await refuse(refusal);
+      co_await refuse_body(first.error());
       co_return;
     }
   }
@@ -163,11 +157,11 @@ io::Task<void> RequestWay::proxy() {
     if (!again) {
       if (!reused && done.error().blame == Blame::kUpstream) cluster.note_failure(lease.endpoint());
       if (client_.head_sent()) co_return;
-      Refusal refusal = done.error().blame == Blame::kUpstream
-                            ? upstream_refusal(done.error(), route)
-                            : framing_refusal(done.error());
-      if (done.error().blame != Blame::kUpstream) refusal.step = "validation";
-      co_await refuse(refusal);
+      if (done.error().blame == Blame::kUpstream) {
+        co_await refuse(upstream_refusal(done.error(), route));
+      } else {
+        co_await refuse_body(done.error());
+      }
       co_return;
     }
     counted.retries.add();

@@ -7,11 +7,8 @@
 #include "tls/tls_stream.h"
 
 namespace merlon::gateway {
-namespace {
 
 using telemetry::str;
-
-}  // namespace
 
 RequestWay::RequestWay(Worker& worker, const ConnectionFacts& connection, std::uint32_t door,
                        http::ServerExchange& client, Transaction& transaction)
@@ -55,9 +52,7 @@ Destination RequestWay::judge(Refusal& refusal) {
   t_.route = judged.routed.route;
   t_.preflight = judged.routed.preflight;
   // Whoever sends what can be read two ways is not asked again.
-  if (judged.where == Destination::kRefused && refusal.step == "reading" &&
-      refusal.error.code != code::kMisdirected)
-    client_.close_after();
+  if (judged.ambiguous) client_.close_after();
   return judged.where;
 }
 
@@ -132,15 +127,9 @@ io::Task<void> RequestWay::serve_when_passed() {
 
 io::Task<void> RequestWay::serve_route() {
   Refusal refusal;
-  if (!check_declared_size(client_.request(), *t_.route, refusal)) return refuse(refusal);
-  if (t_.route->upstream != nullptr && t_.route->upstream->closed) {
-    return refuse({.status = 503,
-                   .error = {.code = code::kUpstreamUnavailable,
-                             .blame = Blame::kUpstream,
-                             .what = "the upstream's TLS files cannot be used"},
-                   .step = "forward",
-                   .line = &t_.route->upstream->at});
-  }
+  if (!check_declared_size(client_.request(), *t_.route, refusal) ||
+      !check_upstream(*t_.route, refusal))
+    return refuse(refusal);
   return t_.route->content != nullptr && client_.body_unread() ? deliver_when_judged() : deliver();
 }
 
@@ -181,6 +170,15 @@ io::Task<void> RequestWay::refuse(Refusal refusal) {
   if (refusal.status == 503 && !t_.fields.contains(http::FieldId::kRetryAfter))
     t_.reply.fields.add("Retry-After", "1", http::FieldId::kRetryAfter);
   return send_own();
+}
+
+/// The answer to a body that cannot be read, or is more than the route takes: what is left of it is
+/// not waited for.
+io::Task<void> RequestWay::refuse_body(const Error& error) {
+  Refusal refusal = framing_refusal(error);
+  refusal.step = "validation";
+  client_.close_after();
+  return refuse(refusal);
 }
 
 /// Port 80: to https for requests that gave away nothing yet; others have to learn of it.

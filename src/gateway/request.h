@@ -52,6 +52,7 @@ class RequestWay {
   void note_observations();
   void count_waivers() noexcept;
   [[nodiscard]] io::Task<void> refuse(Refusal refusal);
+  [[nodiscard]] io::Task<void> refuse_body(const Error& error);
   [[nodiscard]] io::Task<void> redirect(std::uint16_t port);
   [[nodiscard]] io::Task<void> send_own();
   void own_answer(unsigned status, std::string_view content_type);

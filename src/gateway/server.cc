@@ -130,7 +130,9 @@ bool Server::start() {
                             num("workers", workers), num("listeners", plan_->listeners.size()),
                             num("routes", plan_->routes.size())});
   for (const std::string& part : plan_->closed)
-    events_->error("closed_at_start", {str("part", part), str("reason", "bad TLS files")});
+    events_->error(
+        "closed_at_start",
+        {str("part", part), str("reason", "its files of certificates or keys cannot be used")});
   return true;
 }
 
@@ -291,7 +293,7 @@ std::string Server::reload() {
     LoadResult same = source_.load(broker_, clock_.wall_now(), kUnchanged);
     // Keys that went bad under it are no reason to give up those in force.
     const bool unchanged = same.plan != nullptr && same.plan->hash == plan_->hash;
-    if (unchanged && !same.plan->identity_closed) loaded = std::move(same);
+    if (unchanged) loaded = std::move(same);
   }
   std::string problem;
   std::vector<std::vector<io::Fd>> sockets(metrics_->workers());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -37,20 +38,10 @@ std::string end_of_body(std::span<const Field> trailers) {
   return text;
 }
 
-}  // namespace
-
-std::span<char> head_scratch() noexcept {
-  thread_local std::array<char, kScratchBytes> scratch;
-  return scratch;
-}
-
-namespace {
-
 /// The pieces of one write, with what belongs to none else.
 struct Pieces {
   std::array<iovec, 5> all{};
   std::size_t count = 0;
-  std::size_t head_count = 0;  ///< 1 when the first piece is in the scratch
   std::array<char, kChunkHeaderBytesMax> chunk_header;
   std::string end;  ///< the trailers
 
@@ -91,7 +82,8 @@ bool join(Pieces& pieces, std::string_view head) noexcept {
   return true;
 }
 
-/// What the socket did not take at once. `written` bytes are gone.
+/// What the socket did not take at once: `kept`, then `data`, then `end`. Without a deadline the
+/// peer is held to the least pace instead.
 io::Task<Result<void>> write_rest(io::Stream& stream, std::string kept, std::string_view data,
                                   std::string end, std::optional<Instant> deadline) {
   std::array<iovec, 3> pieces = {piece(kept), piece(data), piece(end)};
@@ -104,6 +96,11 @@ io::Task<Result<void>> write_rest(io::Stream& stream, std::string kept, std::str
 }
 
 }  // namespace
+
+std::span<char> head_scratch() noexcept {
+  thread_local std::array<char, kScratchBytes> scratch;
+  return scratch;
+}
 
 io::Task<Result<void>> write_out(io::Stream& stream, std::string_view head, OutPart part,
                                  std::optional<Instant> deadline) {

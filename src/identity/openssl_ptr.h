@@ -9,16 +9,10 @@
 
 #include <memory>
 
+#include "base/free_with.h"
+
 /// Owners of OpenSSL's objects, for this room's own sources. Its headers do not include OpenSSL's.
 namespace merlon::identity {
-
-template <auto Free>
-struct FreeWith {
-  template <class T>
-  void operator()(T* object) const noexcept {
-    Free(object);
-  }
-};
 
 using BigNumberPtr = std::unique_ptr<BIGNUM, FreeWith<BN_free>>;
 using KeyPtr = std::unique_ptr<EVP_PKEY, FreeWith<EVP_PKEY_free>>;

@@ -337,7 +337,8 @@ void Metrics::collect_config(Families& out) const {
          MetricType::Counter)
       .add(reload_failures_);
   Family(out, "merlon_config_closed_parts",
-         "Upstreams and certificates that bad TLS files closed at the start.", MetricType::Gauge)
+         "Upstreams, certificates and identities that bad files closed at the start.",
+         MetricType::Gauge)
       .add(closed_parts_);
   if (!config_hash_.empty()) {
     Family(out, "merlon_config_info", "1; the label is the hash of the configuration in force.",

@@ -8,16 +8,10 @@
 
 #include <memory>
 
+#include "base/free_with.h"
+
 /// Owners of OpenSSL's objects, for this room's own sources. Its headers do not include OpenSSL's.
 namespace merlon::tls {
-
-template <auto Free>
-struct FreeWith {
-  template <class T>
-  void operator()(T* object) const noexcept {
-    Free(object);
-  }
-};
 
 using BioPtr = std::unique_ptr<BIO, FreeWith<BIO_free>>;
 using KeyPtr = std::unique_ptr<EVP_PKEY, FreeWith<EVP_PKEY_free>>;

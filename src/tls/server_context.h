@@ -49,8 +49,8 @@ class ServerContext {
   ServerContext(const ServerContext&) = delete;
   ServerContext& operator=(const ServerContext&) = delete;
 
-  /// The site for a server name (lower case), exact names first, then wildcards of one label;
-  /// nullptr when unknown.
+  /// The site for a server name (lower case), exact names first, then wildcards of one label, or
+  /// for a literal address, which the certificate must name as such; nullptr when unknown.
   [[nodiscard]] const Site* find(std::string_view server_name) const;
   /// The site for a client that sent no name but connected to `local`.
   [[nodiscard]] const Site* find(const IpAddress& local) const;

@@ -179,6 +179,14 @@ def test_an_upstream_with_bad_files_closes_its_own_routes(merlon, merlon_bin, tl
     assert gateway.metric("merlon_config_closed_parts") == 1
     assert gateway.told("closed_at_start", part="upstreams.secret", level="error")
 
+    # `explain` says the same.
+    ran = subprocess.run(
+        [merlon_bin, "explain", "-c", gateway.file, "GET http://a.example/closed", "--format", "json"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    told = json.loads(ran.stdout)
+    assert (told["status"], told["step"]) == (503, "forward"), ran.stdout + ran.stderr
+
     # Neither a check nor a reload takes it.
     checked = check(merlon_bin, gateway)
     assert checked.returncode == 1

@@ -253,6 +253,7 @@ def test_a_key_set_that_is_missing_at_the_start_closes_its_routes_only(merlon, u
     assert got.status == 503
     assert got.has("Retry-After") and not got.has("WWW-Authenticate")
     assert "later.json" in gateway.errors
+    assert gateway.told("closed_at_start", part="identity.staff", level="error")
     keys_file.write_text(jwks(keys["e1"]))
     gateway.reload(gateway.config)
     assert eventually(lambda: gateway.ask(bearer(keys["e1"].token())).status == 200)
