@@ -183,6 +183,7 @@ class Compiler {
       upstream->at = from.at;
       upstream->endpoints = spread(from.endpoints);
       upstream->host = from.host.value_or("");
+      upstream->protocol = from.protocol;
       upstream->balance = *from.balance;
       upstream->connect_timeout = from.timeouts.connect;
       upstream->response_timeout = from.timeouts.response;

@@ -117,7 +117,8 @@ std::shared_ptr<tls::ClientContext> compile_tls(const UpstreamConfig& upstream,
   const auto host = host_to_verify(upstream, context);
   if (!host.has_value()) return nullptr;
   Diagnostics findings;
-  auto client = tls::ClientContext::load(*upstream.tls, *host, aes128, {"http/1.1"}, context.broker,
+  const char* const protocol = upstream.protocol == Protocol::kHttp2 ? "h2" : "http/1.1";
+  auto client = tls::ClientContext::load(*upstream.tls, *host, aes128, {protocol}, context.broker,
                                          context.now, findings);
   // Without a context its requests would go out in clear: such an upstream is closed.
   pass_on(findings, client != nullptr, context);
@@ -132,6 +133,7 @@ std::string identity_of(std::string_view name, const UpstreamConfig& upstream, i
     digest.add(endpoint.address->to_string());
   }
   digest.add(upstream.tls.has_value() ? "tls" : "cleartext");
+  digest.add(upstream.protocol == Protocol::kHttp2 ? "h2" : "http1");
   if (upstream.tls.has_value()) {
     add_file(digest, upstream.tls->ca, broker);
     add_file(digest, upstream.tls->cert, broker);

@@ -27,6 +27,7 @@ class ClientContext;
 namespace merlon::gateway {
 
 using upstream::Balance;
+using upstream::Protocol;
 using upstream::Upstream;
 
 /// A fixed answer in place of an upstream.

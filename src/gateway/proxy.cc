@@ -29,6 +29,15 @@ Error upstream_failure(Error error) {
   return error;
 }
 
+// An upstream may refuse a stream whenever it likes; a request is not sent round for ever.
+constexpr unsigned kRefusedMax = 3;
+
+/// The upstream says that it has done nothing for the request (RFC 9113 §8.7): not even one that
+/// must not be repeated was begun.
+bool is_untouched(const Error& error) noexcept {
+  return error.code == code::kH2StreamRefused || error.code == code::kH2GoAway;
+}
+
 /// An answer that says where it failed: 502, 503 or 504.
 Refusal upstream_refusal(const Error& error, const Route& route) {
   return {.status = http::status_for(error),
@@ -152,8 +161,9 @@ io::Task<void> RequestWay::proxy() {
     counted.failures.add();
     // A pooled connection may have been closed while it was idle: the request has not been answered
     // by anyone, so it may go out once more if it can be repeated and all of it is still here.
-    const bool again =
-        attempt == 0 && reused && done.error().retryable && repeatable && first->last;
+    const bool lost = attempt == 0 && reused && repeatable;
+    const bool untouched = attempt < kRefusedMax && is_untouched(done.error());
+    const bool again = (lost || untouched) && done.error().retryable && first->last;
     if (!again) {
       if (!reused && done.error().blame == Blame::kUpstream) cluster.note_failure(lease.endpoint());
       if (client_.head_sent()) co_return;
@@ -185,7 +195,7 @@ io::Task<void> RequestWay::pump_request(Error& outcome) {
     }
     BodyPart onward = *part;
     onward.trailers = {};  // a client's trailers are for the gateway, which has no use for them
-    const Result<void> sent = co_await t_.client.send_body(onward);
+    const Result<void> sent = co_await upstream_->send_body(onward);
     if (!sent) {
       // The upstream does not want more; what it answers is told by the reader.
       break;
@@ -197,13 +207,32 @@ io::Task<void> RequestWay::pump_request(Error& outcome) {
   if (outcome.code != 0 && upstream_ != nullptr) upstream_->cancel_read();
 }
 
+/// Begins an exchange on what was lent.
+http::ClientExchange& RequestWay::attach(upstream::Lease& lease, const Upstream& upstream) {
+  t_.record.endpoint = lease.endpoint_text();
+  if (http::H2Client* const h2 = lease.h2(); h2 != nullptr) {
+    if (t_.h2_client == nullptr)
+      t_.h2_client = std::make_unique<http::H2ClientStream>(worker_.loop());
+    t_.h2_client->attach(*h2, upstream.idle_timeout);
+    upstream_ = t_.h2_client.get();
+  } else {
+    t_.client.attach(lease.stream());
+    upstream_ = &t_.client;
+  }
+  return *upstream_;
+}
+
+void RequestWay::detach(upstream::Lease& lease, bool good) noexcept {
+  const bool keep = good && upstream_->reusable();
+  if (lease.h2() != nullptr) t_.h2_client->detach();
+  upstream_ = nullptr;
+  if (keep) lease.keep();
+}
+
 io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream::Lease& lease,
                                             BodyPart first, Instant deadline) {
   const Upstream& upstream = *t_.route->upstream;
-  http::H1Client& client = t_.client;
-  t_.record.endpoint = lease.endpoint_text();
-  client.attach(lease.stream());
-  upstream_ = &lease.stream();
+  http::ClientExchange& client = attach(lease, upstream);
   const std::string_view host =
       upstream.host.empty() ? t_.reading.authority : std::string_view(upstream.host);
   const Instant sent_at = worker_.loop().now();
@@ -217,7 +246,7 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
     failure.retryable = true;
     if (failure.code == code::kTimedOut) {
       failure.code = code::kUpstreamTimeout;
-    } else {
+    } else if (!is_untouched(failure) && failure.code != code::kUpstreamTimeout) {
       failure.code = code::kUpstreamReset;
     }
   }
@@ -246,7 +275,8 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
     } else {
       failed = true;
       failure = upstream_failure(head.error());
-      failure.retryable = !client.response_started() && failure.code == code::kUpstreamReset;
+      failure.retryable = !client.response_started() &&
+                          (failure.code == code::kUpstreamReset || is_untouched(failure));
     }
     if (pump) {
       if (!pump->done()) {
@@ -259,8 +289,7 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
       if (failed && pumped.code != 0 && pumped.code != code::kCancelled) failure = pumped;
     }
   }
-  upstream_ = nullptr;
-  if (!failed && client.reusable()) lease.keep();
+  detach(lease, !failed);
   if (failed) co_return std::unexpected(failure);
   co_return Result<void>{};
 }
@@ -271,7 +300,7 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
   if (head.status >= 500 && !route.upstream_error_bodies) {
     // What the upstream says of its failure is for its operators, not for clients.
     // A body that is here whole is taken in, so that the connection can be used again.
-    static_cast<void>(t_.client.buffered_body());
+    static_cast<void>(upstream_->buffered_body());
     make_problem(t_.reply, t_.body, head.status, t_.id.view());
     const std::string_view retry_after = head.fields.value(FieldId::kRetryAfter);
     if (!retry_after.empty()) t_.reply.fields.add("Retry-After", retry_after, FieldId::kRetryAfter);
@@ -294,7 +323,7 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
   t_.record.status = head.status;
   dress_response(head);
   const bool trailers = client_.request().te_trailers;
-  Result<BodyPart> first = t_.client.buffered_body();
+  Result<BodyPart> first = upstream_->buffered_body();
   if (!first) {
     // The response broke before any of it went out: it can still be told.
     co_await refuse(upstream_refusal(upstream_failure(first.error()), route));
@@ -317,7 +346,7 @@ io::Task<Result<void>> RequestWay::relay_body(const upstream::Cluster& cluster) 
   constexpr std::uint64_t kBytesPerTurn = 512 * 1024;
   std::uint64_t turn = 0;
   for (;;) {
-    Result<BodyPart> part = co_await t_.client.read_body(idle);
+    Result<BodyPart> part = co_await upstream_->read_body(idle);
     if (!part) co_return std::unexpected(part.error());
     if (!trailers) part->trailers = {};
     const Result<void> sent = co_await client_.send_body(*part);

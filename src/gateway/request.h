@@ -70,6 +70,8 @@ class RequestWay {
   [[nodiscard]] io::Task<void> pump_request(Error& outcome);
   [[nodiscard]] io::Task<void> relay_response(upstream::Cluster& cluster, http::ResponseHead& head);
   [[nodiscard]] io::Task<Result<void>> relay_body(const upstream::Cluster& cluster);
+  [[nodiscard]] http::ClientExchange& attach(upstream::Lease& lease, const Upstream& upstream);
+  void detach(upstream::Lease& lease, bool good) noexcept;
   void prepare_upstream_head(http::RequestHead& out, struct OwnFields& own);
   void dress_response(http::ResponseHead& head) noexcept;
 
@@ -77,9 +79,9 @@ class RequestWay {
   const ConnectionFacts& connection_;
   http::ServerExchange& client_;
   Transaction& t_;
-  io::Stream* upstream_ = nullptr;  ///< of the exchange in progress, to abort it
-  io::Signal turn_;                 ///< a request that a limit delays waits here
-  const std::uint32_t door_;        ///< Worker::doors_
+  http::ClientExchange* upstream_ = nullptr;  ///< in progress, to abort it
+  io::Signal turn_;                           ///< a request that a limit delays waits here
+  const std::uint32_t door_;                  ///< Worker::doors_
   bool stop_pump_ = false;  ///< the response is done: the rest of the request's body is of no use
 };
 

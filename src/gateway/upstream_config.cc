@@ -100,11 +100,11 @@ const Object<UpstreamConfig>& upstream_schema() {
       Object<UpstreamConfig>("upstream", "Servers that answer alike.")
           .required("endpoints", &UpstreamConfig::endpoints,
                     config::list_of(endpoint_type(), 1, kEndpointsMax), "Where they are.")
-          .field("protocol", &UpstreamConfig::protocol,
-                 with_later_words(
-                     config::words<UpstreamProtocol>({{"http1", UpstreamProtocol::kHttp1}}),
-                     {{.word = "h2", .part = "HTTP/2 to upstreams"}}),
-                 "What they speak.")
+          .field(
+              "protocol", &UpstreamConfig::protocol,
+              config::words<Protocol>({{"http1", Protocol::kHttp1}, {"h2", Protocol::kHttp2}}),
+              "What they speak: HTTP/1.1, or HTTP/2, which gRPC needs: over TLS by ALPN, in clear "
+              "with prior knowledge.")
           .field("host", &UpstreamConfig::host, host_to_send(),
                  "The Host to send; without it the client's, as authorised.")
           .field("balance", &UpstreamConfig::balance,

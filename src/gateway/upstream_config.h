@@ -20,8 +20,6 @@ struct EndpointConfig {
   std::uint32_t weight = 1;
 };
 
-enum class UpstreamProtocol : std::uint8_t { kHttp1 };
-
 struct UpstreamLimitsConfig {
   std::uint32_t connections = 512;
   std::uint32_t pending = 256;
@@ -35,7 +33,7 @@ struct UpstreamTimeoutsConfig {
 
 struct UpstreamConfig {
   std::vector<EndpointConfig> endpoints;
-  UpstreamProtocol protocol = UpstreamProtocol::kHttp1;
+  Protocol protocol = Protocol::kHttp1;
   std::optional<std::string> host;  ///< absent: the client's, as authorised
   Located<Balance> balance{.value = Balance::kRoundRobin, .at = {}};
   UpstreamLimitsConfig limits;

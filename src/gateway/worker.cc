@@ -51,14 +51,14 @@ void Worker::run() {
 /// Ends what is left, so that no coroutine outlives what it stands on.
 void Worker::shut() noexcept {
   for (Door& door : doors_) door.acceptor.reset();
-  for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->abort();
-  for (const auto& plan : plans_) {
-    for (const auto& cluster : plan->clusters) cluster->close_idle();
-  }
-  while (!tasks_.empty()) {
+  for (;;) {
+    for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->abort();
+    for (const auto& plan : plans_) {
+      for (const auto& cluster : plan->clusters) cluster->close_idle();
+    }
+    if (tasks_.empty()) break;
     farewell_.cancel();
     loop_.turn(milliseconds{10});
-    for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->abort();
   }
   plans_.clear();
 }
@@ -79,7 +79,8 @@ void Worker::take_plan(std::shared_ptr<const RunningPlan> running, std::vector<i
     // The plan owns the upstream; the cluster keeps the plan alive through it.
     const std::shared_ptr<const Upstream> shared(running->plan, upstream.get());
     if (cluster == nullptr) {
-      cluster = std::make_shared<upstream::Cluster>(loop_, shared_.broker, shared);
+      cluster = std::make_shared<upstream::Cluster>(loop_, shared_.broker, tasks_, &shared_.events,
+                                                    shared);
       known = cluster;
     } else {
       cluster->update(shared);

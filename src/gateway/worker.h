@@ -11,6 +11,7 @@
 #include "gateway/runtime.h"
 #include "http/h1_client.h"
 #include "http/h1_server.h"
+#include "http/h2_client.h"
 #include "io/loop.h"
 #include "io/signal.h"
 #include "io/socket.h"
@@ -67,6 +68,7 @@ class PlanPin {
 /// has none.
 struct Transaction {
   http::H1Client client;
+  std::unique_ptr<http::H2ClientStream> h2_client;  ///< once there was an HTTP/2 upstream
   ReadingScratch scratch;
   Reading reading;
   const Route* route = nullptr;   ///< null: refused before one was found, or a page of our own

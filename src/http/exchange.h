@@ -80,6 +80,10 @@ class ClientExchange {
   [[nodiscard]] virtual Result<BodyPart> buffered_body() noexcept = 0;
   /// Ends a wait in send_body.
   virtual void cancel_send() noexcept = 0;
+  /// Ends a wait in read_head or read_body.
+  virtual void cancel_read() noexcept = 0;
+  /// Ends every wait: nobody wants the response any more.
+  virtual void cancel() noexcept = 0;
   /// Some byte of the response has arrived: the request must not be sent again.
   [[nodiscard]] virtual bool response_started() const noexcept = 0;
   /// Request and response are complete and the connection can carry another exchange.

@@ -25,6 +25,8 @@ class H1Client final : public ClientExchange {
   [[nodiscard]] io::Task<Result<BodyPart>> read_body(milliseconds idle) override;
   [[nodiscard]] Result<BodyPart> buffered_body() noexcept override;
   void cancel_send() noexcept override { stream_->cancel_write(); }
+  void cancel_read() noexcept override { stream_->cancel_read(); }
+  void cancel() noexcept override { stream_->cancel(); }
   [[nodiscard]] bool response_started() const noexcept override { return end_ > 0 || interim_ > 0; }
   [[nodiscard]] bool reusable() const noexcept override;
 

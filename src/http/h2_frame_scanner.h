@@ -27,11 +27,15 @@ class H2FrameScanner {
     const std::size_t taken =
         bytes.substr(skipped).copy(header_.data() + header_size_, kHeaderBytes - header_size_);
     header_size_ += taken;
-    if (whole()) payload_left_ = number(0) << 16U | number(1) << 8U | number(2);
+    if (whole()) payload_left_ = length();
     return skipped + taken;
   }
   [[nodiscard]] bool at_header() const noexcept { return whole(); }
   [[nodiscard]] std::uint8_t type() const noexcept { return static_cast<std::uint8_t>(number(3)); }
+  /// Of the payload, in bytes.
+  [[nodiscard]] std::size_t length() const noexcept {
+    return number(0) << 16U | number(1) << 8U | number(2);
+  }
   [[nodiscard]] std::int32_t stream() const noexcept {
     return static_cast<std::int32_t>((number(5) & 0x7fU) << 24U | number(6) << 16U |
                                      number(7) << 8U | number(8));

@@ -202,10 +202,14 @@ bool H2Session::respond_interim(H2Stream& stream, unsigned status) {
                                 nullptr) == 0;
 }
 
+bool H2Session::can_request() const noexcept {
+  return failure_.code == 0 && !peer_goaway_ &&
+         nghttp2_session_check_request_allowed(session_) != 0;
+}
+
 bool H2Session::request(H2Stream& stream, const RequestHead& head, std::string_view scheme,
                         std::string_view authority, std::string_view data, bool last) {
-  if (failure_.code != 0 || peer_goaway_ || nghttp2_session_check_request_allowed(session_) == 0)
-    return false;
+  if (!can_request()) return false;
   Block block;
   std::string target;
   std::string_view path = head.target.path;
@@ -257,6 +261,7 @@ void H2Session::consumed(H2Stream& stream, std::size_t bytes) noexcept {
 
 void H2Session::reset(H2Stream& stream, H2Code code) noexcept {
   if (stream.closed_) return;
+  if (!settings_.server && !stream.input_done_) discard_bytes_max_ += settings_.stream_window_bytes;
   withdraw(stream);
   static_cast<void>(nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream.id_,
                                               static_cast<std::uint32_t>(code)));

@@ -86,6 +86,8 @@ class H2Session {
                              std::string_view data, bool last, std::span<const Field> trailers);
   /// An interim response.
   [[nodiscard]] bool respond_interim(H2Stream& stream, unsigned status);
+  /// Client's side: a stream can be opened. False for good once it is false.
+  [[nodiscard]] bool can_request() const noexcept;
   /// Sends a request head on a new stream. False when the session cannot open one any more.
   [[nodiscard]] bool request(H2Stream& stream, const RequestHead& head, std::string_view scheme,
                              std::string_view authority, std::string_view data, bool last);
@@ -137,6 +139,7 @@ class H2Session {
   int abort(H2Code code, std::uint16_t reason, const char* what) noexcept;
   int on_begin_frame(std::uint8_t type, std::int32_t id) noexcept;
   int check_closed_stream(std::int32_t id) noexcept;
+  int check_forgotten_stream(std::int32_t id, std::size_t data_bytes) noexcept;
   int on_begin_headers(std::int32_t id, bool opens) noexcept;
   int on_header(std::int32_t id, std::string_view name, std::string_view value) noexcept;
   int on_headers_end(std::int32_t id, bool end_stream) noexcept;
@@ -171,6 +174,8 @@ class H2Session {
   Instant now_{};
   std::optional<Instant> head_since_;
   std::optional<GoAway> peer_goaway_;
+  /// Client's side: data that may be on their way for streams that we have reset.
+  std::uint64_t discard_bytes_max_ = 0;
   std::bitset<kRemembered> used_;
   std::bitset<kRemembered> reset_by_us_;
   std::int32_t last_id_ = 0;  ///< highest that the peer has opened

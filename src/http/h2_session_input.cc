@@ -55,7 +55,10 @@ Result<void> H2Session::receive(std::string_view bytes, Instant now) noexcept {
     const std::size_t whole = std::min(at - before, H2FrameScanner::kHeaderBytes);
     if (take(untaken.substr(0, at - before - whole)) != 0) break;
     untaken.remove_prefix(at - before - whole);
-    if (check_closed_stream(scanner_.stream()) != 0) break;
+    const int allowed = settings_.server
+                            ? check_closed_stream(scanner_.stream())
+                            : check_forgotten_stream(scanner_.stream(), scanner_.length());
+    if (allowed != 0) break;
   }
   if (failure_.code == 0) static_cast<void>(take(untaken));
   if (failure_.code == 0) return {};
@@ -78,7 +81,7 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
       block_fields_ = 0;
       block_bytes_ = 0;
       head_since_ = now_;
-      return check_closed_stream(id);
+      return settings_.server ? check_closed_stream(id) : check_forgotten_stream(id, 0);
     case NGHTTP2_CONTINUATION:
       if (++block_frames_ <= kContinuationsMax) return 0;
       return abort(H2Code::kEnhanceYourCalm, code::kH2ContinuationFlood,
@@ -86,9 +89,13 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
     case NGHTTP2_RST_STREAM:
       // Of an open stream it is judged by on_reset.
       return nghttp2_session_get_stream_remote_close(session_, id) >= 0 ? 0 : spend_control();
+    case NGHTTP2_PUSH_PROMISE:
+      // Our SETTINGS, which forbid it, went out before any request that it could answer.
+      if (!settings_.server)
+        return abort(H2Code::kProtocolError, code::kH2Protocol, "a push that was forbidden");
+      return spend_control();
     case NGHTTP2_PRIORITY:
     case NGHTTP2_SETTINGS:
-    case NGHTTP2_PUSH_PROMISE:
     case NGHTTP2_PING:
     case NGHTTP2_GOAWAY:
     case NGHTTP2_WINDOW_UPDATE:
@@ -100,7 +107,7 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
 
 /// RFC 9113 §5.1: what may still come for a stream that is closed goes by how it was closed.
 int H2Session::check_closed_stream(std::int32_t id) noexcept {
-  if (!settings_.server || id > last_id_ || id % 2 == 0) return 0;  // nghttp2 judges these
+  if (id > last_id_ || id % 2 == 0) return 0;  // nghttp2 judges these
   if (nghttp2_session_get_stream_remote_close(session_, id) >= 0) return 0;
   const auto number = static_cast<std::size_t>(id) / 2;
   const bool remembered = static_cast<std::size_t>(last_id_) / 2 - number < kRemembered;
@@ -109,6 +116,16 @@ int H2Session::check_closed_stream(std::int32_t id) noexcept {
   // The peer may not have seen our reset yet: this is discarded.
   if (remembered && reset_by_us_.test(number % kRemembered)) return spend_control();
   return abort(H2Code::kStreamClosed, code::kH2StreamClosed, "a frame for a closed stream");
+}
+
+/// A server goes on sending until it has seen our reset, at most what the stream's window let it.
+int H2Session::check_forgotten_stream(std::int32_t id, std::size_t data_bytes) noexcept {
+  if (nghttp2_session_get_stream_remote_close(session_, id) >= 0) return 0;
+  if (data_bytes == 0) return spend_control();
+  if (data_bytes > discard_bytes_max_)
+    return abort(H2Code::kStreamClosed, code::kH2StreamClosed, "data for closed streams");
+  discard_bytes_max_ -= data_bytes;
+  return 0;
 }
 
 /// Keeps what became of the last streams.

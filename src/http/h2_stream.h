@@ -75,6 +75,9 @@ class H2Stream {
   };
   std::unique_ptr<Trailers> trailers_;
 
+  /// As new, for another stream: the memory stays.
+  void renew() noexcept;
+
  private:
   std::string_view out_;  ///< what is left of the part on its way out
   std::span<const Field> out_trailers_;
@@ -89,5 +92,19 @@ class H2Stream {
   bool output_done_ = false;
   bool closed_ = false;
 };
+
+inline void H2Stream::renew() noexcept {
+  broken_ = {};
+  inbox_.clear();
+  received_ = 0;
+  length_.reset();
+  trailers_.reset();
+  out_ = {};
+  out_trailers_ = {};
+  id_ = 0;
+  reset_code_ = 0;
+  head_done_ = reading_trailers_ = input_done_ = false;
+  out_last_ = output_begun_ = output_done_ = closed_ = false;
+}
 
 }  // namespace merlon::http

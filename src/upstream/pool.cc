@@ -56,15 +56,23 @@ void Connection::on_news(void* connection) noexcept {
   cluster.drop(cluster.unpark(cluster.endpoints_[self.endpoint_], self.idle_slot_));
 }
 
+std::size_t Lease::endpoint_index() const noexcept {
+  return shared_ == nullptr ? connection_->endpoint() : shared_->endpoint();
+}
+
 const Endpoint& Lease::endpoint() const noexcept {
-  return cluster_->endpoints_[connection_->endpoint()].address;
+  return cluster_->endpoints_[endpoint_index()].address;
 }
 
 std::string_view Lease::endpoint_text() const noexcept {
-  return cluster_->endpoints_[connection_->endpoint()].text;
+  return cluster_->endpoints_[endpoint_index()].text;
 }
 
 void Lease::keep() noexcept {
+  if (shared_ != nullptr) {
+    cluster_->endpoints_[shared_->endpoint()].failures = 0;
+    close();
+  }
   if (connection_ == nullptr) return;
   Cluster::EndpointState& endpoint = cluster_->endpoints_[connection_->endpoint()];
   --endpoint.active;
@@ -77,13 +85,18 @@ void Lease::keep() noexcept {
 }
 
 void Lease::close() noexcept {
+  if (shared_ != nullptr) {
+    cluster_->give_back(*shared_);
+    shared_.reset();
+  }
   if (connection_ == nullptr) return;
   --cluster_->endpoints_[connection_->endpoint()].active;
   cluster_->drop(std::move(connection_));
 }
 
-Cluster::Cluster(io::Loop& loop, io::Broker& broker, std::shared_ptr<const Upstream> upstream)
-    : loop_(loop), broker_(broker), place_(loop) {
+Cluster::Cluster(io::Loop& loop, io::Broker& broker, io::TaskSet& tasks,
+                 telemetry::EventLog* events, std::shared_ptr<const Upstream> upstream)
+    : loop_(loop), broker_(broker), tasks_(tasks), events_(events), place_(loop) {
   update(std::move(upstream));
 }
 
@@ -102,7 +115,16 @@ void Cluster::update(std::shared_ptr<const Upstream> upstream) {
   }
 }
 
-Cluster::~Cluster() { close_idle(); }
+Cluster::~Cluster() {
+  for (EndpointState& endpoint : endpoints_) {
+    for (const auto& connection : endpoint.shared) {
+      connection->cluster_ = nullptr;
+      connection->client().retire();
+    }
+    endpoint.shared.clear();
+  }
+  close_idle();
+}
 
 std::size_t Cluster::idle_connections() const noexcept {
   std::size_t n = 0;
@@ -133,6 +155,11 @@ std::size_t Cluster::choose() noexcept {
 Lease Cluster::reuse() noexcept {
   const std::size_t turn = next_turn_;
   EndpointState& endpoint = endpoints_[choose()];
+  if (upstream_->protocol == Protocol::kHttp2) {
+    Lease lease = share(endpoint);
+    if (!lease) next_turn_ = turn;
+    return lease;
+  }
   while (!endpoint.idle.empty()) {
     // The one used last: the others may then grow old and be closed.
     std::unique_ptr<Connection> connection = unpark(endpoint, endpoint.idle.size() - 1);
@@ -180,7 +207,30 @@ io::Task<Result<std::unique_ptr<io::SocketStream>>> Cluster::connect_to(std::siz
   co_return result;
 }
 
+/// Turns a failure to connect into one that a client is told, and has the endpoint passed over when
+/// it is to blame. False when no other endpoint could help.
+bool Cluster::note_connect_failure(std::size_t index, Error& error) noexcept {
+  // Want of descriptors or memory is the gateway's own: no endpoint is to blame, none can help.
+  if (error.code == code::kResources || error.code == code::kCancelled) return false;
+  failed(endpoints_[index]);
+  error.blame = Blame::kUpstream;
+  error.retryable = true;
+  if (error.code == code::kUpstreamNotH2) return true;
+  error.what = "the upstream could not be reached";
+  if (error.code == code::kTimedOut) {
+    error.code = code::kUpstreamConnectTimeout;
+  } else {
+    error.code = is_tls_error(error.code) ? code::kUpstreamTls : code::kUpstreamConnect;
+  }
+  return true;
+}
+
 io::Task<Result<Lease>> Cluster::open(Instant deadline) {
+  if (upstream_->protocol == Protocol::kHttp2) return open_shared(deadline);
+  return open_own(deadline);
+}
+
+io::Task<Result<Lease>> Cluster::open_own(Instant deadline) {
   const Result<void> place = co_await take_place(deadline);
   if (!place) co_return std::unexpected(place.error());
   Error last{.code = code::kUpstreamConnect,
@@ -200,18 +250,7 @@ io::Task<Result<Lease>> Cluster::open(Instant deadline) {
       co_return Lease(*this, std::move(connection));
     }
     last = stream.error();
-    // Want of descriptors or memory is the gateway's own: no endpoint is to blame, none can help.
-    if (last.code == code::kResources) break;
-    failed(endpoint);
-    last.what = "the upstream could not be reached";
-    if (last.code == code::kTimedOut) {
-      last.code = code::kUpstreamConnectTimeout;
-    } else if (is_tls_error(last.code)) {
-      last.code = code::kUpstreamTls;
-    } else if (last.code != code::kCancelled) {
-      last.code = code::kUpstreamConnect;
-    }
-    if (last.code == code::kCancelled) break;
+    if (!note_connect_failure(index, last)) break;
   }
   --open_;
   place_.notify_one();
@@ -260,6 +299,7 @@ void Cluster::drop(std::unique_ptr<Connection> connection) noexcept {
 void Cluster::close_idle() noexcept {
   for (EndpointState& endpoint : endpoints_) {
     while (!endpoint.idle.empty()) drop(unpark(endpoint, endpoint.idle.size() - 1));
+    for (const auto& connection : endpoint.shared) connection->client().abort();
   }
   place_.cancel();
 }

@@ -11,6 +11,8 @@
 #include "io/signal.h"
 #include "io/socket.h"
 #include "io/task.h"
+#include "telemetry/events.h"
+#include "upstream/shared_connection.h"
 #include "upstream/upstream.h"
 
 namespace merlon::upstream {
@@ -43,44 +45,61 @@ class Connection final : private io::Timer {
   Instant idle_until_{};
 };
 
-/// A connection on loan. Without `keep` it is closed when the lease goes.
+/// A connection on loan: one of HTTP/1.1, which is closed when the lease goes without `keep`, or a
+/// place on one of HTTP/2.
 class Lease {
  public:
   Lease() = default;
   Lease(Cluster& cluster, std::unique_ptr<Connection> connection) noexcept
       : cluster_(&cluster), connection_(std::move(connection)) {}
+  Lease(Cluster& cluster, std::shared_ptr<SharedConnection> shared) noexcept
+      : cluster_(&cluster), shared_(std::move(shared)) {}
   Lease(Lease&& other) noexcept = default;
   Lease& operator=(Lease&& other) noexcept {
     if (this != &other) {
       close();
       cluster_ = other.cluster_;
       connection_ = std::move(other.connection_);
+      shared_ = std::move(other.shared_);
     }
     return *this;
   }
   ~Lease() { close(); }
 
-  [[nodiscard]] explicit operator bool() const noexcept { return connection_ != nullptr; }
+  [[nodiscard]] explicit operator bool() const noexcept {
+    return connection_ != nullptr || shared_ != nullptr;
+  }
+  /// The connection to open a stream on; nullptr: it is one of HTTP/1.1, with `stream()`.
+  [[nodiscard]] http::H2Client* h2() const noexcept {
+    return shared_ == nullptr ? nullptr : &shared_->client();
+  }
   [[nodiscard]] io::SocketStream& stream() const noexcept { return connection_->stream(); }
   [[nodiscard]] const Endpoint& endpoint() const noexcept;
   /// "10.0.0.1:80"; lives as long as the cluster.
   [[nodiscard]] std::string_view endpoint_text() const noexcept;
   /// True when an earlier request used it: the upstream may have closed it in the meantime.
-  [[nodiscard]] bool reused() const noexcept { return connection_->uses() > 1; }
+  [[nodiscard]] bool reused() const noexcept {
+    return (shared_ == nullptr ? connection_->uses() : shared_->uses()) > 1;
+  }
   /// Gives the connection back for the next request: the exchange on it was completed.
   void keep() noexcept;
   void close() noexcept;
 
  private:
+  [[nodiscard]] std::size_t endpoint_index() const noexcept;
   Cluster* cluster_ = nullptr;
   std::unique_ptr<Connection> connection_;
+  std::shared_ptr<SharedConnection> shared_;
 };
 
 /// What one worker keeps of one upstream: its idle connections, and which endpoints fail. Survives
 /// reloads as long as the upstream's identity stays. Outlives its leases.
 class Cluster {
  public:
-  Cluster(io::Loop& loop, io::Broker& broker, std::shared_ptr<const Upstream> upstream);
+  /// `tasks` runs HTTP/2 connections. It outlives the cluster, and is drained before `loop` goes.
+  /// `events` may be null.
+  Cluster(io::Loop& loop, io::Broker& broker, io::TaskSet& tasks, telemetry::EventLog* events,
+          std::shared_ptr<const Upstream> upstream);
   Cluster(const Cluster&) = delete;
   Cluster& operator=(const Cluster&) = delete;
   ~Cluster();
@@ -89,18 +108,18 @@ class Cluster {
   void update(std::shared_ptr<const Upstream> upstream);
   [[nodiscard]] const Upstream& upstream() const noexcept { return *upstream_; }
 
-  /// An idle connection of the endpoint whose turn it is, or an empty lease: then `open` is due,
-  /// and it is still that endpoint's turn.
+  /// A connection of the endpoint whose turn it is, idle or with room for another stream, or an
+  /// empty lease: then `open` is due, and it is still that endpoint's turn.
   [[nodiscard]] Lease reuse() noexcept;
   /// A new connection, to the next endpoint when one fails, within the connect timeout and
   /// `deadline`. Waits for a place when `connections_max` are open. Errors: kUpstreamConnect,
-  /// kUpstreamConnectTimeout, kUpstreamTls, kUpstreamLimit (blame upstream, retryable), kResources
-  /// (the gateway's own want), kCancelled.
+  /// kUpstreamConnectTimeout, kUpstreamTls, kUpstreamNotH2, kUpstreamLimit (blame upstream,
+  /// retryable), kResources (the gateway's own want), kCancelled.
   [[nodiscard]] io::Task<Result<Lease>> open(Instant deadline);
 
   [[nodiscard]] std::size_t open_connections() const noexcept { return open_; }
   [[nodiscard]] std::size_t idle_connections() const noexcept;
-  /// Closes idle connections and ends waits: the worker stops.
+  /// Closes idle connections and all shared ones, and ends waits: the worker stops.
   void close_idle() noexcept;
   /// Of an exchange on `endpoint` that failed before a response: it is passed over for a while.
   void note_failure(const Endpoint& endpoint) noexcept;
@@ -108,33 +127,56 @@ class Cluster {
  private:
   friend class Connection;
   friend class Lease;
+  friend class SharedConnection;
   struct EndpointState {
     Endpoint address;
     std::string text;  ///< of the address, for logs
     std::vector<std::unique_ptr<Connection>> idle;
-    std::uint32_t active = 0;    ///< leases out
-    std::uint32_t failures = 0;  ///< in a row
+    std::vector<std::shared_ptr<SharedConnection>> shared;
+    std::uint32_t connecting = 0;  ///< shared connections that are being made …
+    std::uint32_t waiting = 0;     ///< … and requests that wait for them
+    std::uint32_t active = 0;      ///< leases out
+    std::uint32_t failures = 0;    ///< in a row
     Instant passed_over_until{};
   };
 
   [[nodiscard]] std::size_t choose() noexcept;
+  [[nodiscard]] io::Task<Result<Lease>> open_own(Instant deadline);
   [[nodiscard]] io::Task<Result<void>> take_place(Instant deadline);
   [[nodiscard]] io::Task<Result<std::unique_ptr<io::SocketStream>>> connect_to(std::size_t endpoint,
                                                                                Instant deadline);
   void failed(EndpointState& endpoint) noexcept;
+  [[nodiscard]] bool note_connect_failure(std::size_t endpoint, Error& error) noexcept;
   void park(std::unique_ptr<Connection> connection) noexcept;
   [[nodiscard]] std::unique_ptr<Connection> unpark(EndpointState& endpoint,
                                                    std::size_t slot) noexcept;
   void drop(std::unique_ptr<Connection> connection) noexcept;
 
+  // shared_pool.cc: HTTP/2
+  [[nodiscard]] Lease share(const EndpointState& endpoint) noexcept;
+  [[nodiscard]] Lease share_any() noexcept;
+  [[nodiscard]] io::Task<Result<Lease>> open_shared(Instant deadline);
+  [[nodiscard]] io::Task<Result<void>> wait_for_room(std::size_t endpoint, Instant deadline);
+  [[nodiscard]] io::Task<Result<void>> connect_shared(std::size_t endpoint, Instant deadline);
+  [[nodiscard]] io::Task<Result<void>> greet(std::size_t endpoint,
+                                             std::unique_ptr<io::SocketStream> stream,
+                                             Instant deadline);
+  void give_back(SharedConnection& connection) noexcept;
+  void forget(SharedConnection& connection, const Error& why) noexcept;
+  void room_changed() noexcept { place_.notify_all(); }
+
   io::Loop& loop_;
   io::Broker& broker_;
+  io::TaskSet& tasks_;
+  telemetry::EventLog* events_;
   std::shared_ptr<const Upstream> upstream_;
   std::vector<EndpointState> endpoints_;
   std::vector<std::size_t> turns_;  ///< endpoint of each unit of weight
   std::size_t next_turn_ = 0;
-  std::size_t open_ = 0;     ///< connections that exist or are being made
-  std::size_t pending_ = 0;  ///< requests waiting for a place
+  std::size_t open_ = 0;                ///< connections that exist or are being made
+  std::size_t pending_ = 0;             ///< requests waiting for a place
+  std::uint64_t connect_failures_ = 0;  ///< of shared connections
+  Error last_failure_{};                ///< of those
   io::Signal place_;
 };
 

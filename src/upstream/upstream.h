@@ -18,6 +18,9 @@ namespace merlon::upstream {
 /// How requests are spread over the endpoints.
 enum class Balance : std::uint8_t { kRoundRobin, kLeastRequests };
 
+/// What the servers speak.
+enum class Protocol : std::uint8_t { kHttp1, kHttp2 };
+
 /// A group of servers that answer alike, compiled from `upstreams.NAME`. Immutable.
 struct Upstream {
   std::string name;
@@ -25,8 +28,9 @@ struct Upstream {
   Mark at;
   std::vector<Endpoint> endpoints;          ///< one entry per unit of weight, never empty
   std::shared_ptr<tls::ClientContext> tls;  ///< null: cleartext, or closed
-  bool closed = false;                      ///< its TLS files are bad: nobody may connect to it
-  std::string host;                         ///< Host to send; empty: the client's
+  Protocol protocol = Protocol::kHttp1;
+  bool closed = false;  ///< its TLS files are bad: nobody may connect to it
+  std::string host;     ///< Host to send; empty: the client's
   Balance balance = Balance::kRoundRobin;
   milliseconds connect_timeout{2'000};
   milliseconds response_timeout{15'000};  ///< until the first byte of the response

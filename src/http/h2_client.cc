@@ -1,0 +1,92 @@
+#include "http/h2_client.h"
+
+#include <algorithm>
+
+namespace merlon::http {
+
+H2Settings H2Client::settings_for(std::uint32_t streams) noexcept {
+  H2Settings settings{.server = false};
+  settings.streams_max = 0;  // an upstream opens none
+  settings.connection_window_bytes = settings.stream_window_bytes * streams;
+  return settings;
+}
+
+H2Client::H2Client(io::Stream& stream, Owner& owner, const Options& options)
+    : H2Connection(stream, options.settings),
+      owner_(owner),
+      options_(options),
+      since_(stream.loop().now()),
+      idle_since_(since_) {}
+
+H2Client::~H2Client() = default;
+
+io::Task<Error> H2Client::run() {
+  co_await transfer({});
+  co_return session_.failure();
+}
+
+std::uint32_t H2Client::streams_max() const noexcept {
+  if (retired_ || over_ || aborted() || !greeted() || !session_.can_request()) return 0;
+  return session_.peer_streams_max();
+}
+
+void H2Client::retire() noexcept {
+  if (retired_ || over_) return;
+  retired_ = true;
+  if (streams_.empty()) session_.shut_down();
+  pump();
+  look_again();
+}
+
+Instant H2Client::deadline() const noexcept {
+  const Instant now = loop().now();
+  Instant next = (streams_.empty() ? idle_since_ : now) + options_.idle_timeout;
+  if (session_.head_since()) next = std::min(next, *session_.head_since() + options_.head_timeout);
+  if (!session_.settings_acked()) next = std::min(next, since_ + options_.head_timeout);
+  return next;
+}
+
+void H2Client::on_deadline() noexcept {
+  const Instant now = loop().now();
+  const auto passed = [&](Instant since, milliseconds limit) { return now - since >= limit; };
+  if (session_.head_since() && passed(*session_.head_since(), options_.head_timeout)) {
+    session_.terminate(H2Code::kEnhanceYourCalm, code::kUpstreamTimeout);
+  } else if (!session_.settings_acked() && passed(since_, options_.head_timeout)) {
+    session_.terminate(H2Code::kSettingsTimeout, code::kH2SettingsTimeout);
+  } else if (streams_.empty() && passed(idle_since_, options_.idle_timeout)) {
+    retire();
+  }
+}
+
+void H2Client::on_received() {
+  received_at_ = loop().now();
+  const std::uint32_t room = streams_max();
+  if (room == room_told_) return;
+  room_told_ = room;
+  owner_.room_changed();
+}
+
+void H2Client::on_end() noexcept {
+  over_ = true;
+  for (H2ClientStream* stream : streams_) stream->end();
+}
+
+void H2Client::add(H2ClientStream& stream) {
+  stream.slot_ = streams_.size();
+  streams_.push_back(&stream);
+}
+
+void H2Client::remove(H2ClientStream& stream) noexcept {
+  const std::size_t slot = stream.slot_;
+  streams_[slot] = streams_.back();
+  streams_[slot]->slot_ = slot;
+  streams_.pop_back();
+  if (!streams_.empty()) return;
+  idle_since_ = loop().now();
+  if (over_) return;
+  if (retired_) session_.shut_down();
+  // The reader waits with the deadline of a busy connection; the end may have come, too.
+  if (retired_ || session_.over()) look_again();
+}
+
+}  // namespace merlon::http

@@ -1,0 +1,53 @@
+#include "upstream/shared_connection.h"
+
+#include <algorithm>
+
+#include "upstream/pool.h"
+
+namespace merlon::upstream {
+namespace {
+
+http::H2Client::Options options_for(const Upstream& upstream) {
+  return {.settings = http::H2Client::settings_for(SharedConnection::kStreamsMax),
+          .scheme = upstream.tls != nullptr ? "https" : "http",
+          .head_timeout = upstream.response_timeout,
+          .idle_timeout = upstream.idle_timeout};
+}
+
+}  // namespace
+
+SharedConnection::SharedConnection(Cluster& cluster, std::size_t endpoint,
+                                   std::unique_ptr<io::SocketStream> stream)
+    : cluster_(&cluster),
+      stream_(std::move(stream)),
+      client_(*stream_, *this, options_for(cluster.upstream())),
+      greeted_(stream_->loop()),
+      endpoint_(endpoint) {}
+
+bool SharedConnection::has_room() const noexcept {
+  return users_ < std::min(client_.streams_max(), kStreamsMax);
+}
+
+void SharedConnection::room_changed() noexcept {
+  greeted_.notify_all();
+  if (cluster_ != nullptr) cluster_->room_changed();
+}
+
+io::Task<Result<void>> SharedConnection::greeting(Instant deadline) {
+  while (!over_ && !client_.greeted()) {
+    const Result<void> waited = co_await greeted_.wait(deadline);
+    if (!waited) co_return std::unexpected(waited.error());
+  }
+  if (client_.greeted() && !over_) co_return Result<void>{};
+  co_return fail(code::kUpstreamNotH2, Blame::kUpstream, "the upstream does not speak HTTP/2");
+}
+
+io::Task<void> SharedConnection::live(std::shared_ptr<SharedConnection> self) {
+  const Error why = co_await self->client_.run();
+  self->over_ = true;
+  self->greeted_.notify_all();
+  self->stream_->finish_writing();
+  if (self->cluster_ != nullptr) self->cluster_->forget(*self, why);
+}
+
+}  // namespace merlon::upstream
