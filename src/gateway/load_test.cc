@@ -206,7 +206,6 @@ std::vector<Case> cases() {
       {"quota_later", route("quota: { limit: 9/day, per: identity }"), kRouteLine, "`quota`"},
       {"websocket_later", route("websocket: true"), kRouteLine, "`websocket`"},
       {"health_later", upstream("health: { path: / }"), kUpstreamLine, "`health`"},
-      {"h2_later", upstream("protocol: h2"), kUpstreamLine, "`h2` (HTTP/2 to upstreams) is not"},
       {"h3_unknown", upstream("protocol: h3"), kUpstreamLine, "found `h3`"},
       {"p2c_later", upstream("balance: p2c"), kUpstreamLine, "`p2c`"},
       {"hash_later", upstream("balance: { hash: { by: client } }"), kUpstreamLine, "`hash`"},
