@@ -7,6 +7,7 @@
 
 #include "config/shown.h"
 #include "gateway/compile_parts.h"
+#include "gateway/digest.h"
 #include "gateway/router.h"
 
 namespace merlon::gateway {
@@ -207,6 +208,11 @@ class Compiler {
       CompiledRoute compiled = compile_route(from, context_);
       compiled.route->index = plan_->routes.size();
       compile_auth(from, providers_, *compiled.route, context_);
+      judge_tunnels(from);
+      if (compiled.route->websocket_idle.has_value()) {
+        compiled.route->digest = digest_of(from.name);
+        plan_->has_tunnels = true;
+      }
       order_policies(*compiled.route);
       resolve_upstream(from, *compiled.route);
       add_to_router(from, compiled, builder);
@@ -219,6 +225,41 @@ class Compiler {
                                  shown(route->name)));
     }
     plan_->router = builder.build();
+  }
+
+  /// A limit that limits nothing.
+  void judge_tunnels(const RouteConfig& from) {
+    const auto& websocket = policy::setting<policy::WebSocket>(from);
+    if (!websocket.has_value() || websocket->tunnels_per_client.is_default()) return;
+    if (*websocket->tunnels_per_client <= plan_->limits.requests_in_flight) return;
+    reader().error(websocket->tunnels_per_client.at,
+                   fmt::format("this limit limits nothing: `limits.requests_in_flight` lets {} "
+                               "requests and tunnels be open in all",
+                               plan_->limits.requests_in_flight));
+  }
+
+  /// What is written under the route of this name: tunnels outlive a reload that changes none of
+  /// it.
+  std::string digest_of(std::string_view route_name) {
+    const Node* routes = context_.root.find("routes");
+    if (routes == nullptr) return {};
+    for (const Node& route : routes->items()) {
+      const Node* name = route.find("name");
+      if (name == nullptr || name->text() != route_name) continue;
+      Digest digest;
+      add_to(digest, route);
+      return digest.hex();
+    }
+    return {};
+  }
+  static void add_to(Digest& digest, const Node& node) {
+    digest.add(config::describe(node.kind())).add(node.text());
+    digest.add(std::to_string(node.items().size() + node.members().size()));
+    for (const Node& item : node.items()) add_to(digest, item);
+    for (const config::Member& member : node.members()) {
+      digest.add(member.key.text());
+      add_to(digest, member.value);
+    }
   }
 
   void resolve_upstream(const RouteConfig& from, Route& route) {

@@ -87,6 +87,28 @@ void judge_hosts(const RouteConfig& config, CompileContext& context) {
   }
 }
 
+// ---- websocket ----
+
+/// Where messages would pass unseen by what the route asks of its requests.
+void judge_websocket(const RouteConfig& config, const Route& route, CompileContext& context) {
+  const auto& websocket = policy::setting<policy::WebSocket>(config);
+  if (!websocket.has_value()) return;
+  if (route.content != nullptr) {
+    context.reader.error(websocket->at,
+                         "what passes through a tunnel is not judged by this route's `body`",
+                         "give WebSocket a route of its own");
+  }
+  const auto& cors = policy::setting<policy::Cors>(config);
+  if (!cors.has_value()) return;
+  for (const auto& origin : *cors->origins) {
+    if (*origin != "*") continue;
+    context.reader.error(origin.at,
+                         "any page could open tunnels with the cookies of its visitors: `cors` "
+                         "decides whose handshakes are let in",
+                         "list the origins");
+  }
+}
+
 // ---- headers ----
 
 /// Fields whose absence or value is part of the baseline of every response.
@@ -202,6 +224,9 @@ CompiledRoute compile_route(const RouteConfig& config, CompileContext& context) 
   for (const auto& policy : route.policies) {
     if (policy->content() != nullptr) route.content = policy.get();
   }
+  if (const auto& websocket = policy::setting<policy::WebSocket>(config); websocket.has_value())
+    route.websocket_idle = *websocket->idle_timeout;
+  judge_websocket(config, route, context);
   route.opens_to_origins = policy::setting<policy::Cors>(config).has_value();
   for (std::size_t i = 0; i < http::kPathOddities.size(); ++i) {
     route.oddity_waivers[i] = waiver_index(context, http::oddity_slug(http::kPathOddities[i]));

@@ -210,6 +210,8 @@ class Walk {
         fmt::format("to the upstream {} as {}", shown(route_->upstream->name),
                     shown(upstream_path(*route_, reading_.path, rewritten))),
         &route_->upstream->at);
+    if (parser_.head().wants_websocket && route_->websocket_idle.has_value())
+      say("websocket", "a tunnel opens if the upstream answers 101", nullptr);
   }
 
   const Plan& plan_;

@@ -8,6 +8,7 @@ namespace {
 http::H2Server::Options options_of(const Plan& plan) {
   http::H2Server::Options options;
   options.settings.head_bytes_max = plan.head_limits.head_bytes_max;
+  options.settings.extended_connect = plan.has_tunnels;
   options.head_limits = plan.head_limits;
   options.head_timeout = plan.timeouts.head;
   options.idle_timeout = plan.timeouts.idle;

@@ -62,6 +62,7 @@ RouteMatch match_request(const http::RequestHead& head, const Plan& plan, const 
 bool asks_for_status(const http::RequestHead& head, const Listener& at,
                      const Reading& reading) noexcept {
   if (head.method != http::Method::kGet && head.method != http::Method::kHead) return false;
+  if (head.only_websocket) return false;
   const bool health = reading.path == "/healthz" || reading.path == "/readyz";
   return (at.serve.health && health) || (at.serve.metrics && reading.path == "/metrics");
 }
@@ -132,6 +133,11 @@ Routed route_request(const http::RequestHead& head, const Plan& plan, const Read
     refusal = refused(405, code::kMethodNotAllowed, "the route does not list this method", "method",
                       &route.methods_at);
     static_cast<void>(fields.add("Allow", match.allow, http::FieldId::kAllow));
+    return {};
+  }
+  if (head.only_websocket && !route.websocket_idle.has_value()) {
+    refusal = refused(501, code::kTunnelProtocol, "the route is not open to WebSocket", "route",
+                      &route.at);
     return {};
   }
   return {.route = &route, .preflight = preflight};

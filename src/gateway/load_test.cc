@@ -204,7 +204,7 @@ std::vector<Case> cases() {
       {"identity_unused", rest("identity: { id: { api_keys: { file: /none } } }"), kRestLine,
        "no route asks for `id`"},
       {"quota_later", route("quota: { limit: 9/day, per: identity }"), kRouteLine, "`quota`"},
-      {"websocket_later", route("websocket: true"), kRouteLine, "`websocket`"},
+      {"websocket_false", route("websocket: false"), kRouteLine, "leave it out"},
       {"health_later", upstream("health: { path: / }"), kUpstreamLine, "`health`"},
       {"h3_unknown", upstream("protocol: h3"), kUpstreamLine, "found `h3`"},
       {"p2c_later", upstream("balance: p2c"), kUpstreamLine, "`p2c`"},

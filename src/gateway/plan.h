@@ -72,8 +72,10 @@ struct Route {
   std::vector<HeaderSetting> set_headers;
   std::vector<std::string> remove_headers;                      ///< lower case
   std::vector<std::unique_ptr<const policy::Policy>> policies;  ///< in the order of their steps
-  const policy::Policy* content = nullptr;  ///< of these, the one that judges bodies; or null
-  bool opens_to_origins = false;            ///< has `cors`: preflights pass step 4
+  const policy::Policy* content = nullptr;     ///< of these, the one that judges bodies; or null
+  std::optional<milliseconds> websocket_idle;  ///< of a tunnel; absent: no handshake opens one
+  std::string digest;             ///< of all that is written under the route, where it has tunnels
+  bool opens_to_origins = false;  ///< has `cors`: preflights pass step 4
   std::vector<IdentityField> identity_fields;
   std::string credential_field;  ///< that API keys come in; not forwarded. Empty: none
   std::string provider;          ///< under `identity`, for the log; empty: a public route
@@ -154,6 +156,7 @@ struct Plan {
   Limits limits;
   Timeouts timeouts;
   http::HeadLimits head_limits;
+  bool has_tunnels = false;  ///< some route is open to WebSocket
   std::optional<Endpoint> admin_address;
   std::string admin_socket;  ///< path; empty: none
   std::string access_log;    ///< path or "-"; empty: none

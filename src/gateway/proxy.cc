@@ -4,6 +4,7 @@
 #include <array>
 
 #include "gateway/identity_fields.h"
+#include "gateway/own_fields.h"
 #include "gateway/request.h"
 #include "http/ip_text.h"
 #include "http/status.h"
@@ -48,13 +49,6 @@ Refusal upstream_refusal(const Error& error, const Route& route) {
 
 }  // namespace
 
-/// Values of the fields that the gateway adds to the upstream's request. Lives until it is sent.
-struct OwnFields {
-  std::array<char, 96> forwarded_for{};
-  std::array<char, 512> forwarded{};
-  telemetry::TraceparentText traceparent;
-};
-
 /// Changes the client's head into the upstream's: what belongs to the connection or only a gateway
 /// may say goes out, then the gateway's own goes in, so that no client can take it away again.
 void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
@@ -95,6 +89,7 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
   }
   fields.add("X-Request-Id", t_.id.view(), FieldId::kXRequestId);
   fields.add("traceparent", own.traceparent.view(), FieldId::kTraceparent);
+  prepare_handshake(out, own);
   out.target.path = upstream_path(route, t_.reading.path, t_.path);
 }
 
@@ -297,6 +292,10 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
 io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::ResponseHead& head) {
   const Route& route = *t_.route;
   http::drop_hop_by_hop(head.fields);
+  if (head.status == 101 || (client_.request().only_websocket && head.status < 300)) {
+    co_await relay_tunnel(head);
+    co_return;
+  }
   if (head.status >= 500 && !route.upstream_error_bodies) {
     // What the upstream says of its failure is for its operators, not for clients.
     // A body that is here whole is taken in, so that the connection can be used again.

@@ -42,6 +42,7 @@ void RequestWay::begin_record() {
   t_.preflight = false;
   t_.identity = nullptr;
   t_.authenticated = false;
+  t_.answered = microseconds{-1};
   t_.pointer.clear();
   t_.record = telemetry::AccessRecord{};
 }
@@ -139,6 +140,14 @@ io::Task<void> RequestWay::deliver_when_judged() {
 }
 
 io::Task<void> RequestWay::deliver() {
+  if (wants_tunnel() && worker_.draining()) {
+    return refuse({.status = 503,
+                   .error = {.code = code::kDraining,
+                             .blame = Blame::kInternal,
+                             .what = "a tunnel would not live long here"},
+                   .step = "websocket",
+                   .line = nullptr});
+  }
   if (t_.route->upstream != nullptr) return proxy();
   const Respond& fixed = *t_.route->respond;
   t_.body = fixed.body;
@@ -258,7 +267,8 @@ void RequestWay::finish_record() {
   const Route* route = t_.route;
   const std::uint32_t slot = route == nullptr ? 0 : t_.plan->running->route_slots[route->index];
   t_.holds.release();
-  counters.count_request(slot, t_.record.status, total);
+  // How long a tunnel was open says nothing of how fast it was answered.
+  counters.count_request(slot, t_.record.status, t_.answered.count() < 0 ? total : t_.answered);
   t_.held.release();
   note_observations();
   count_waivers();

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "gateway/judge.h"
+#include "gateway/tunnel.h"
 #include "gateway/worker.h"
 #include "http/exchange.h"
 #include "io/signal.h"
@@ -20,7 +21,7 @@ inline constexpr std::uint64_t kHeldShare = 4;
 /// One request on its way, steps 2 to 13: judged, forwarded or answered, and recorded. Knows no
 /// protocol: HTTP/1.1 requests and HTTP/2 streams go the same way. Everything it refers to outlives
 /// it; it lives on the frame of the coroutine that serves the request.
-class RequestWay {
+class RequestWay : private Tunnel::Owner {
  public:
   RequestWay(Worker& worker, const ConnectionFacts& connection, std::uint32_t door,
              http::ServerExchange& client, Transaction& transaction);
@@ -34,6 +35,7 @@ class RequestWay {
   /// Ends a wait for the upstream or for its turn: the client is gone.
   void abort() noexcept {
     if (upstream_ != nullptr) upstream_->cancel();
+    if (tunnel_ != nullptr) tunnel_->abort();
     turn_.cancel();
   }
 
@@ -75,11 +77,21 @@ class RequestWay {
   void prepare_upstream_head(http::RequestHead& out, struct OwnFields& own);
   void dress_response(http::ResponseHead& head) noexcept;
 
+  // websocket.cc
+  [[nodiscard]] bool wants_tunnel() const noexcept {
+    return client_.request().wants_websocket && t_.route->websocket_idle.has_value();
+  }
+  void prepare_handshake(http::RequestHead& out, struct OwnFields& own) const noexcept;
+  [[nodiscard]] io::Task<void> relay_tunnel(http::ResponseHead& head);
+  [[nodiscard]] io::Task<void> carry_tunnel(bool extended);
+  bool carry_over(WorkerPlan& plan) override;
+
   Worker& worker_;
   const ConnectionFacts& connection_;
   http::ServerExchange& client_;
   Transaction& t_;
   http::ClientExchange* upstream_ = nullptr;  ///< in progress, to abort it
+  Tunnel* tunnel_ = nullptr;                  ///< while one is open
   io::Signal turn_;                           ///< a request that a limit delays waits here
   const std::uint32_t door_;                  ///< Worker::doors_
   bool stop_pump_ = false;  ///< the response is done: the rest of the request's body is of no use

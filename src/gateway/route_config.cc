@@ -189,6 +189,8 @@ void check_target(const RouteConfig& route, Reader& reader) {
   };
   inert(route.rewrite.at, "rewrite");
   inert(route.forward.at, "forward");
+  const auto& websocket = policy::setting<policy::WebSocket>(route);
+  if (websocket.has_value()) inert(websocket->at, "websocket");
 }
 
 }  // namespace
@@ -223,7 +225,6 @@ const Object<RouteConfig>& route_schema() {
             .field("respond", &RouteConfig::respond, config::object(respond_schema()),
                    "A fixed answer in place of an upstream.")
             .later("quota", "quotas")
-            .later("websocket", "WebSocket")
             .mark(&RouteConfig::at)
             .check(check_target);
     policy::add_keys(keys);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "gateway/connection.h"
+#include "gateway/tunnel.h"
 
 namespace merlon::gateway {
 namespace {
@@ -19,6 +20,8 @@ constexpr milliseconds kLastAccepts{50};
 // And a connection has so long for a request that may be on its way: closed at once, it would be
 // lost. Clients that are busy learn of the end from the answer.
 constexpr milliseconds kLastRequests{500};
+// A tunnel is told to go away this long before a drain ends, so that both sides hear of it.
+constexpr milliseconds kTunnelFarewell{1'500};
 // At most one event in this time tells of requests that were shed.
 constexpr milliseconds kShedInterval{1'000};
 
@@ -104,12 +107,36 @@ void Worker::take_plan(std::shared_ptr<const RunningPlan> running, std::vector<i
       open_door(door, std::move(listeners[listener]));
     }
   }
+  carry_tunnels_over();
   drop_unused_plans();
   std::erase_if(clusters_, [](const auto& entry) { return entry.second.expired(); });
 
   for (ClientConnection* c = connections_; c != nullptr; c = c->next_) {
     if (!this->plan().has_door(c->door_)) c->close_if_idle();
   }
+}
+
+/// Tunnels whose route changed or vanished have the time of a drain; the others move to the new
+/// plan, so that few plans live at once.
+void Worker::carry_tunnels_over() {
+  const Instant end = loop_.now() + plan().plan().timeouts.drain;
+  for (Tunnel* t = tunnels_; t != nullptr; t = t->next_) {
+    if (!t->carry_over(plan())) t->end_by(end);
+  }
+}
+
+void Worker::enter(Tunnel& tunnel) noexcept {
+  tunnel.next_ = tunnels_;
+  if (tunnels_ != nullptr) tunnels_->previous_ = &tunnel;
+  tunnels_ = &tunnel;
+  counters_.tunnels_opened.add();
+  counters_.tunnels_active.up();
+}
+
+void Worker::leave(Tunnel& tunnel) noexcept {
+  (tunnel.previous_ == nullptr ? tunnels_ : tunnel.previous_->next_) = tunnel.next_;
+  if (tunnel.next_ != nullptr) tunnel.next_->previous_ = tunnel.previous_;
+  counters_.tunnels_active.down();
 }
 
 std::size_t Worker::door_of(const Endpoint& address) {
@@ -261,6 +288,9 @@ void Worker::drain() {
       if (door.acceptor != nullptr) door.acceptor->admit_no_more();
     }
     for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->announce_end();
+    const milliseconds time = plan().plan().timeouts.drain;
+    const Instant end = loop_.now() + time - std::min(kTunnelFarewell, time / 2);
+    for (Tunnel* t = tunnels_; t != nullptr; t = t->next_) t->end_by(end);
     tasks_.spawn(say_farewell());
   });
 }

@@ -24,6 +24,7 @@
 namespace merlon::gateway {
 
 class ClientConnection;
+class Tunnel;
 class Worker;
 
 /// A plan as one worker uses it: with its clusters. Kept while a request holds it.
@@ -90,6 +91,7 @@ struct Transaction {
   telemetry::RequestId id;
   telemetry::AccessRecord record;
   Instant started{};
+  microseconds answered{-1};  ///< when a tunnel opened, since `started`; negative: none did
   bool shed = false;  ///< taken in for the status pages only: what routes take is answered 503
 };
 
@@ -147,6 +149,9 @@ class Worker {
   /// For an HTTP/1.1 connection, beside its transaction.
   [[nodiscard]] std::unique_ptr<http::H1Server> take_h1_server();
   void give_back(std::unique_ptr<http::H1Server> server) noexcept;
+  /// A tunnel lives on this worker, from its making to its end.
+  void enter(Tunnel& tunnel) noexcept;
+  void leave(Tunnel& tunnel) noexcept;
   /// "Sun, 06 Nov 1994 08:49:37 GMT" of this second.
   [[nodiscard]] std::string_view date() noexcept;
 
@@ -166,6 +171,7 @@ class Worker {
   io::Task<void> say_farewell();
   [[nodiscard]] std::size_t spare_max() noexcept;
   void drop_unused_plans() noexcept;
+  void carry_tunnels_over();
   void shut() noexcept;
 
   const std::size_t index_;
@@ -182,6 +188,7 @@ class Worker {
   std::vector<std::unique_ptr<Transaction>> spare_;
   std::vector<std::unique_ptr<http::H1Server>> spare_h1_;
   ClientConnection* connections_ = nullptr;  ///< all of this worker, a list
+  Tunnel* tunnels_ = nullptr;                ///< a list, too
   io::TaskSet tasks_;
   std::atomic<std::size_t> open_{0};
   io::Signal farewell_{loop_};  ///< ends the wait of `say_farewell` early

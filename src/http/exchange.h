@@ -8,6 +8,7 @@
 #include "base/time.h"
 #include "http/fields.h"
 #include "http/message.h"
+#include "http/tunnel_end.h"
 #include "io/task.h"
 
 /// One request and its response, whichever protocol carries them. Policies and proxying see only
@@ -51,6 +52,11 @@ class ServerExchange {
   [[nodiscard]] virtual io::Task<Result<void>> send_head(const ResponseHead& head,
                                                          BodyPart first) = 0;
   [[nodiscard]] virtual io::Task<Result<void>> send_body(BodyPart part) = 0;
+  /// Answers a WebSocket handshake with success, in place of send_head: `head` is a 101 with
+  /// Sec-WebSocket-Accept, changed here to what the client's version has (RFC 8441 §5.1). From then
+  /// on `tunnel` carries bytes in place of bodies.
+  [[nodiscard]] virtual io::Task<Result<void>> open_tunnel(ResponseHead& head) = 0;
+  [[nodiscard]] virtual TunnelEnd& tunnel() noexcept = 0;
   /// The connection serves nothing after this exchange.
   virtual void close_after() noexcept = 0;
   /// Ends a wait in read_body.
@@ -78,6 +84,9 @@ class ClientExchange {
   [[nodiscard]] virtual io::Task<Result<BodyPart>> read_body(milliseconds idle) = 0;
   /// What of the body is here already, without waiting.
   [[nodiscard]] virtual Result<BodyPart> buffered_body() noexcept = 0;
+  /// After a 101 to a request that wants WebSocket: the bytes in place of bodies. nullptr where no
+  /// tunnel can be.
+  [[nodiscard]] virtual TunnelEnd* tunnel() noexcept { return nullptr; }
   /// Ends a wait in send_body.
   virtual void cancel_send() noexcept = 0;
   /// Ends a wait in read_head or read_body.

@@ -11,18 +11,22 @@ void H1Client::attach(io::Stream& stream) noexcept {
   stream_ = &stream;
   head_end_ = at_ = end_ = 0;
   interim_ = 0;
-  chunked_out_ = request_done_ = head_done_ = body_done_ = false;
+  tunnelled_ = chunked_out_ = request_done_ = head_done_ = body_done_ = false;
 }
 
 io::Task<Result<void>> H1Client::send_head(const RequestHead& head, std::string_view host,
                                            BodyPart first, Instant deadline) {
-  context_ = {.method = head.method, .upgrade_asked = false};
+  context_ = {.method = head.method, .upgrade_asked = head.wants_websocket};
   parser_.reset(context_);
   HeadWriter out(head_scratch());
   out.request_line(head.method_text, head.target.path, head.target.query, head.target.has_query);
   out.field("Host", host);
   for (const Field& field : head.fields) {
     if (field.id != FieldId::kHost) out.field(field.name, field.value);
+  }
+  if (head.wants_websocket) {
+    out.field("Connection", "Upgrade");
+    out.field("Upgrade", "websocket");
   }
   chunked_out_ = head.framing == Framing::kChunked;
   if (chunked_out_) out.field("Transfer-Encoding", "chunked");
@@ -66,8 +70,11 @@ io::Task<Result<ResponseHead*>> H1Client::read_head(Instant deadline) {
     if (end_ > 0) {
       const Result<std::size_t> parsed = parser_.parse({buffer_.data(), end_});
       if (!parsed) co_return std::unexpected(parsed.error());
-      if (*parsed > 0 && !parser_.head().is_interim()) {
+      const bool switched = parser_.head().status == 101;  // the parser takes none unasked
+      if (*parsed > 0 && (switched || !parser_.head().is_interim())) {
         begin_body(*parsed);
+        tunnelled_ = switched;
+        if (switched) tunnel_.begin(*stream_, {buffer_.data() + at_, end_ - at_});
         co_return &parser_.head();
       }
       if (*parsed > 0) {
@@ -156,8 +163,8 @@ io::Task<Result<BodyPart>> H1Client::read_body(milliseconds idle) {
 
 bool H1Client::reusable() const noexcept {
   // Bytes behind the end of the response belong to no request: the connection is out of step.
-  return request_done_ && head_done_ && body_done_ && at_ == end_ && parser_.head().keep_alive &&
-         parser_.head().framing != Framing::kUntilClose;
+  return !tunnelled_ && request_done_ && head_done_ && body_done_ && at_ == end_ &&
+         parser_.head().keep_alive && parser_.head().framing != Framing::kUntilClose;
 }
 
 }  // namespace merlon::http

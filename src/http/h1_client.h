@@ -24,6 +24,7 @@ class H1Client final : public ClientExchange {
   [[nodiscard]] io::Task<Result<ResponseHead*>> read_head(Instant deadline) override;
   [[nodiscard]] io::Task<Result<BodyPart>> read_body(milliseconds idle) override;
   [[nodiscard]] Result<BodyPart> buffered_body() noexcept override;
+  [[nodiscard]] TunnelEnd* tunnel() noexcept override { return tunnelled_ ? &tunnel_ : nullptr; }
   void cancel_send() noexcept override { stream_->cancel_write(); }
   void cancel_read() noexcept override { stream_->cancel_read(); }
   void cancel() noexcept override { stream_->cancel(); }
@@ -47,11 +48,13 @@ class H1Client final : public ClientExchange {
   ResponseParser parser_;
   ChunkedDecoder chunks_{Blame::kUpstream};
   LengthDecoder length_;
+  StreamTunnelEnd tunnel_;
   std::size_t head_end_ = 0;
   std::size_t at_ = 0;
   std::size_t end_ = 0;
   unsigned interim_ = 0;
   bool chunked_out_ = false;
+  bool tunnelled_ = false;  ///< a 101 came that was asked for
   bool request_done_ = false;
   bool head_done_ = false;
   bool body_done_ = false;

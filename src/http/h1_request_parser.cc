@@ -4,18 +4,12 @@
 
 #include "base/ascii.h"
 #include "http/request_rules.h"
+#include "http/websocket.h"
 
 namespace merlon::http {
 namespace {
 
 constexpr std::size_t kVersionBytes = 8;  // "HTTP/1.1"
-
-/// RFC 6455 §4.1: 16 bytes in base64, which are 22 characters and "==".
-bool is_websocket_key(std::string_view key) noexcept {
-  constexpr ascii::CharSet kBase64 =
-      ascii::CharSet("+/").add_range('0', '9').add_range('a', 'z').add_range('A', 'Z');
-  return key.size() == 24 && key.ends_with("==") && kBase64.contains_all(key.substr(0, 22));
-}
 
 /// RFC 6455 §4.2.1. Whoever asks for less is served as if it had not asked: no tunnel opens.
 bool is_websocket_handshake(const RequestHead& head) noexcept {

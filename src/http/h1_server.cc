@@ -17,6 +17,7 @@ void H1Server::attach(io::Stream& stream) noexcept {
 
 io::Task<Result<bool>> H1Server::next_head(Instant deadline) {
   received_ = sent_ = 0;
+  tunnel_.reset();
   close_ = head_sent_ = response_done_ = bodiless_ = chunked_out_ = false;
   for (;;) {
     if (end_ > 0) {
@@ -183,6 +184,20 @@ io::Task<Result<void>> H1Server::send_head(const ResponseHead& head, BodyPart fi
   head_sent_ = served_ = true;
   if (bodiless_) first = BodyPart{.data = {}, .last = true};
   return send(out.text(), first);
+}
+
+io::Task<Result<void>> H1Server::open_tunnel(ResponseHead& head) {
+  HeadWriter out(head_scratch());
+  out.status_line(101);
+  out.field("Connection", "Upgrade");
+  out.field("Upgrade", "websocket");
+  for (const Field& field : head.fields) out.field(field.name, field.value);
+  if (!out.end())
+    return io::Task<Result<void>>::ready(
+        fail(code::kHeadTooLarge, Blame::kInternal, "the response's head does not fit"));
+  head_sent_ = served_ = close_ = true;
+  tunnel_.begin(*stream_, {buffer_.data() + at_, end_ - at_});
+  return send(out.text(), {.data = {}, .last = true});
 }
 
 io::Task<Result<void>> H1Server::send_body(BodyPart part) {

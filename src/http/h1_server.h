@@ -45,10 +45,16 @@ class H1Server final : public ServerExchange {
   [[nodiscard]] io::Task<Result<void>> send_continue() override;
   [[nodiscard]] io::Task<Result<void>> send_head(const ResponseHead& head, BodyPart first) override;
   [[nodiscard]] io::Task<Result<void>> send_body(BodyPart part) override;
+  [[nodiscard]] io::Task<Result<void>> open_tunnel(ResponseHead& head) override;
+  [[nodiscard]] TunnelEnd& tunnel() noexcept override { return tunnel_; }
   void close_after() noexcept override { close_ = true; }
   void cancel_body() noexcept override { stream_->cancel_read(); }
-  [[nodiscard]] std::uint64_t bytes_received() const noexcept override { return received_; }
-  [[nodiscard]] std::uint64_t bytes_sent() const noexcept override { return sent_; }
+  [[nodiscard]] std::uint64_t bytes_received() const noexcept override {
+    return received_ + tunnel_.bytes_read();
+  }
+  [[nodiscard]] std::uint64_t bytes_sent() const noexcept override {
+    return sent_ + tunnel_.bytes_written();
+  }
   [[nodiscard]] bool head_sent() const noexcept override { return head_sent_; }
   /// The response began and could not be completed: the connection must not look well ended.
   [[nodiscard]] bool response_broken() const noexcept { return head_sent_ && !response_done_; }
@@ -71,6 +77,7 @@ class H1Server final : public ServerExchange {
   RequestParser parser_;
   ChunkedDecoder chunks_;
   LengthDecoder length_;
+  StreamTunnelEnd tunnel_;
   std::size_t head_end_ = 0;  ///< body and what follows starts here
   std::size_t at_ = 0;        ///< first byte that is not decoded
   std::size_t end_ = 0;       ///< end of what was received

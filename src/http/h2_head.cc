@@ -10,8 +10,8 @@
 namespace merlon::http {
 namespace {
 
-constexpr std::array<std::string_view, 5> kPseudoNames = {":method", ":scheme", ":authority",
-                                                          ":path", ":status"};
+constexpr std::array<std::string_view, 6> kPseudoNames = {":method", ":scheme", ":authority",
+                                                          ":path",   ":status", ":protocol"};
 
 /// Field names of HTTP/2 are tokens in lower case (RFC 9113 §8.2.1).
 constexpr ascii::CharSet kNameChars =
@@ -82,7 +82,7 @@ void H2HeadReader::add_pseudo(std::string_view name, std::string_view value) noe
   const auto known = std::ranges::find(kPseudoNames, name);
   if (regular_begun_)
     return fail_once(code::kH2PseudoField, "pseudo-field after a regular field", true);
-  if (known == kPseudoNames.end())
+  if (known == kPseudoNames.end() || (name == ":protocol" && !extended_connect_))
     return fail_once(code::kH2PseudoField, "unknown pseudo-field", true);
   if (!is_value(value))
     return fail_once(code::kH2PseudoField, "pseudo-field has a forbidden character", true);
@@ -161,6 +161,31 @@ void H2HeadReader::read_length(bool end_stream, Framing& framing, std::uint64_t&
   length = *parsed;
 }
 
+/// CONNECT is not served, but an extended one is read as the GET of a WebSocket handshake (RFC 8441
+/// §4): one reading of methods, hosts and paths judges both.
+void H2HeadReader::read_connect(RequestHead& out) noexcept {
+  if (!has(Pseudo::kProtocol)) {
+    const bool shape = has(Pseudo::kAuthority) && !has(Pseudo::kScheme) && !has(Pseudo::kPath);
+    return fail_once(shape ? code::kConnectRefused : code::kH2PseudoField, "CONNECT is not served",
+                     !shape);
+  }
+  if (out.method != Method::kConnect || !has(Pseudo::kAuthority))
+    return fail_once(code::kH2PseudoField, ":protocol without CONNECT or :authority", true);
+  if (pseudo(Pseudo::kProtocol) != "websocket")
+    fail_once(code::kTunnelProtocol, "the protocol of a tunnel is not websocket", false);
+  out.method = Method::kGet;
+  out.method_text = "GET";
+  out.only_websocket = true;
+}
+
+/// The handshake of RFC 8441 §5.1: that of RFC 6455 without a key.
+void H2HeadReader::judge_handshake(bool end_stream, RequestHead& out) noexcept {
+  out.framing = Framing::kNone;
+  out.content_length = 0;
+  out.wants_websocket =
+      !end_stream && !has_length_ && fields_->value(FieldId::kSecWebSocketVersion) == "13";
+}
+
 /// RFC 9113 §8.3.1.
 void H2HeadReader::read_request_pseudo(RequestHead& out) noexcept {
   if (!has(Pseudo::kMethod))
@@ -169,11 +194,8 @@ void H2HeadReader::read_request_pseudo(RequestHead& out) noexcept {
   out.method = method_of(out.method_text);
   if (!ascii::is_token(out.method_text) || out.method_text.size() > kMethodBytesMax)
     return fail_once(code::kBadMethod, "method is not a token", true);
-  if (out.method == Method::kConnect) {
-    const bool shape = has(Pseudo::kAuthority) && !has(Pseudo::kScheme) && !has(Pseudo::kPath);
-    return fail_once(shape ? code::kConnectRefused : code::kH2PseudoField, "CONNECT is not served",
-                     !shape);
-  }
+  if (out.method == Method::kConnect || has(Pseudo::kProtocol)) read_connect(out);
+  if (out.method == Method::kConnect) return;
   if (!has(Pseudo::kScheme) || !has(Pseudo::kPath))
     return fail_once(code::kH2PseudoField, "request without :scheme or :path", true);
   const std::string_view scheme = pseudo(Pseudo::kScheme);
@@ -210,13 +232,14 @@ Result<void> H2HeadReader::finish_request(bool end_stream, RequestHead& out) noe
   out.method_text = {};
   out.minor_version = 1;
   out.keep_alive = true;
-  out.wants_websocket = false;
+  out.wants_websocket = out.only_websocket = false;
   out.upgrade = {};
   read_request_pseudo(out);
   if (out.method != Method::kConnect) judge_host(out);
   read_length(end_stream, out.framing, out.content_length);
   if (end_stream && out.content_length > 0)
     fail_once(code::kBodyTooShort, "content-length without a body", true);
+  if (out.only_websocket) judge_handshake(end_stream, out);
   join_cookies();
   if (const Result<void> aliases = judge_aliases(*fields_); !aliases)
     fail_once(aliases.error().code, aliases.error().what, false);

@@ -48,8 +48,19 @@ class H2HeadReader {
   /// answered with a status.
   [[nodiscard]] bool malformed() const noexcept { return malformed_; }
 
+  /// Lets requests have `:protocol` (RFC 8441 §4), which our settings have told the client of.
+  void allow_extended_connect() noexcept { extended_connect_ = true; }
+
  private:
-  enum class Pseudo : std::uint8_t { kMethod, kScheme, kAuthority, kPath, kStatus, kCount };
+  enum class Pseudo : std::uint8_t {
+    kMethod,
+    kScheme,
+    kAuthority,
+    kPath,
+    kStatus,
+    kProtocol,
+    kCount
+  };
 
   void fail_once(std::uint16_t code, const char* what, bool malformed) noexcept;
   void add_pseudo(std::string_view name, std::string_view value) noexcept;
@@ -62,6 +73,8 @@ class H2HeadReader {
   }
   [[nodiscard]] bool has(Pseudo which) const noexcept { return pseudo(which).data() != nullptr; }
   void read_request_pseudo(RequestHead& out) noexcept;
+  void read_connect(RequestHead& out) noexcept;
+  void judge_handshake(bool end_stream, RequestHead& out) noexcept;
   void judge_host(RequestHead& out) noexcept;
   void read_length(bool end_stream, Framing& framing, std::uint64_t& length) noexcept;
   void join_cookies() noexcept;
@@ -71,6 +84,7 @@ class H2HeadReader {
   Blame blame_;
   Block block_ = Block::kHead;
   bool malformed_ = false;
+  bool extended_connect_ = false;
   bool regular_begun_ = false;
   bool has_length_ = false;
   std::uint16_t cookies_ = 0;

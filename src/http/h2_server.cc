@@ -36,7 +36,8 @@ io::Task<Error> H2Server::run(std::string_view begun) {
 H2Stream* H2Server::open_stream(std::int32_t) {
   if (streams_.size() >= options_.settings.streams_max) return nullptr;
   if (draining_ && !drain_at_) return nullptr;
-  auto stream = std::make_unique<H2ServerStream>(*this, options_.head_limits);
+  auto stream = std::make_unique<H2ServerStream>(*this, options_.head_limits,
+                                                 options_.settings.extended_connect);
   stream->slot_ = streams_.size();
   streams_.push_back(std::move(stream));
   return streams_.back().get();

@@ -13,20 +13,24 @@ namespace merlon::http {
 class H2Server;
 
 /// One request and its response on an HTTP/2 connection.
-class H2ServerStream final : public ServerExchange, public H2Stream {
+class H2ServerStream final : public ServerExchange, public H2Stream, private TunnelEnd {
  public:
-  H2ServerStream(H2Server& connection, const HeadLimits& limits);
+  H2ServerStream(H2Server& connection, const HeadLimits& limits, bool extended_connect);
 
   [[nodiscard]] RequestHead& request() noexcept override { return head_; }
   [[nodiscard]] const RequestHead& request() const noexcept override { return head_; }
   [[nodiscard]] std::string_view protocol() const noexcept override { return "HTTP/2.0"; }
-  [[nodiscard]] bool body_unread() const noexcept override { return !body_done_; }
+  [[nodiscard]] bool body_unread() const noexcept override {
+    return !body_done_ && !head_.only_websocket;
+  }
   [[nodiscard]] Result<BodyPart> buffered_body() noexcept override;
   [[nodiscard]] io::Task<Result<BodyPart>> read_body() override;
   [[nodiscard]] io::Task<Result<void>> send_continue() override;
   /// A request that was malformed is reset instead of answered (RFC 9113 §8.1.1).
   [[nodiscard]] io::Task<Result<void>> send_head(const ResponseHead& head, BodyPart first) override;
   [[nodiscard]] io::Task<Result<void>> send_body(BodyPart part) override;
+  [[nodiscard]] io::Task<Result<void>> open_tunnel(ResponseHead& head) override;
+  [[nodiscard]] TunnelEnd& tunnel() noexcept override { return *this; }
   /// Other streams have nothing to do with this one: only what is left of its body is refused.
   void close_after() noexcept override {}
   void cancel_body() noexcept override;
@@ -47,6 +51,15 @@ class H2ServerStream final : public ServerExchange, public H2Stream {
   void on_input() noexcept override { input_.notify_all(); }
   void on_output() noexcept override { output_.notify_all(); }
 
+  // h2_server_tunnel.cc
+  io::Attempt try_read(std::span<char> into) noexcept override;
+  io::Task<Result<void>> wait_readable(Instant deadline) override;
+  io::Attempt try_write(std::string_view bytes) noexcept override;
+  io::Task<Result<void>> write(std::string_view bytes) override;
+  void finish_writing() noexcept override;
+  void cancel_read() noexcept override { input_.cancel(); }
+  void cancel_write() noexcept override;
+
   void end() noexcept;
   void tell_gone() noexcept;
   [[nodiscard]] Result<BodyPart> take_part() noexcept;
@@ -58,6 +71,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream {
   io::Signal input_;
   io::Signal output_;
   std::string held_;  ///< the part that the reader has
+  std::string rest_;  ///< of a tunnel: what the client's windows have not taken yet
   std::uint64_t sent_ = 0;
   nanoseconds waited_{};  ///< for the body, in all
   std::size_t slot_ = 0;  ///< in the connection's list
@@ -66,6 +80,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream {
   bool gone_ = false;  ///< nothing can be sent or received any more
   bool body_done_ = false;
   bool body_cancelled_ = false;
+  bool output_cancelled_ = false;
   bool bodiless_ = false;
   bool head_sent_ = false;
   bool queued_ = false;   ///< it is, or was, among those that are ready

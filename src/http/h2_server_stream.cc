@@ -4,11 +4,14 @@
 
 namespace merlon::http {
 
-H2ServerStream::H2ServerStream(H2Server& connection, const HeadLimits& limits)
+H2ServerStream::H2ServerStream(H2Server& connection, const HeadLimits& limits,
+                               bool extended_connect)
     : H2Stream(limits, Blame::kClient),
       connection_(connection),
       input_(connection.loop()),
-      output_(connection.loop()) {}
+      output_(connection.loop()) {
+  if (extended_connect) reader_.allow_extended_connect();
+}
 
 Result<H2Stream::HeadFacts> H2ServerStream::finish_head(bool end_stream) noexcept {
   const Result<void> read = reader_.finish_request(end_stream, head_);
@@ -44,7 +47,8 @@ std::unexpected<Error> H2ServerStream::gone() const noexcept {
 }
 
 Result<BodyPart> H2ServerStream::take_part() noexcept {
-  if (body_done_) return BodyPart{.data = {}, .last = true};
+  // A handshake has no body: what follows it belongs to the tunnel.
+  if (body_done_ || head_.only_websocket) return BodyPart{.data = {}, .last = true};
   if (broken_.code != 0) return std::unexpected(broken_);
   if (!held_.empty()) {
     connection_.session().consumed(*this, held_.size());
@@ -124,6 +128,10 @@ io::Task<Result<void>> H2ServerStream::send_body(BodyPart part) {
 io::Task<Result<void>> H2ServerStream::until_taken(std::size_t bytes) {
   const Instant deadline = pace_deadline(connection_.loop().now(), bytes);
   while (!gone_ && connection_.session().sending(*this)) {
+    if (output_cancelled_) {
+      connection_.session().withdraw(*this);
+      co_return fail(code::kCancelled, Blame::kInternal, "cancelled");
+    }
     const Result<void> waited = co_await output_.wait(deadline);
     if (!waited) {
       connection_.session().reset(*this, H2Code::kCancel);

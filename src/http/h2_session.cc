@@ -248,6 +248,13 @@ void H2Session::send(H2Stream& stream, std::string_view data, bool last,
   static_cast<void>(nghttp2_session_resume_data(session_, stream.id_));
 }
 
+void H2Session::finish_output(H2Stream& stream) noexcept {
+  if (stream.closed_ || stream.out_last_) return;
+  stream.out_last_ = true;
+  // As in send().
+  static_cast<void>(nghttp2_session_resume_data(session_, stream.id_));
+}
+
 void H2Session::withdraw(H2Stream& stream) noexcept {
   stream.out_ = {};
   stream.out_last_ = false;

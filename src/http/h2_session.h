@@ -98,6 +98,14 @@ class H2Session {
   [[nodiscard]] bool sending(const H2Stream& stream) const noexcept {
     return !stream.closed_ && (!stream.out_.empty() || (stream.out_last_ && !stream.output_done_));
   }
+  /// What of the part is not sent yet.
+  [[nodiscard]] std::string_view unsent(const H2Stream& stream) const noexcept {
+    return stream.out_;
+  }
+  /// The same bytes as unsent(), from now on at `moved`.
+  void move_unsent(H2Stream& stream, std::string_view moved) noexcept { stream.out_ = moved; }
+  /// Nothing follows what is being sent.
+  void finish_output(H2Stream& stream) noexcept;
   /// `bytes` of the stream's inbox have been used: the peer may send as many again.
   void consumed(H2Stream& stream, std::size_t bytes) noexcept;
   void reset(H2Stream& stream, H2Code code) noexcept;

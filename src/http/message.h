@@ -63,6 +63,9 @@ struct RequestHead {
   bool expect_continue = false;      ///< wants 100 before it sends the body; never from HTTP/1.0
   bool te_trailers = false;          ///< said `TE: trailers`
   bool wants_websocket = false;      ///< a whole RFC 6455 handshake asked for (§4.2.1)
+  /// An extended CONNECT (RFC 8441), which reads as the GET that it stands for. It is answered with
+  /// a tunnel or a failure, never as that GET would be.
+  bool only_websocket = false;
   /// The Upgrade value when Connection names upgrade on HTTP/1.1, else empty. Whatever it is, the
   /// request is served as HTTP/1.1 unless the route opens it.
   std::string_view upgrade;

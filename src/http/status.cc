@@ -145,7 +145,10 @@ unsigned status_for_client(std::uint16_t failure) noexcept {
     case code::kUnsupportedVersion:
       return 505;
     case code::kUnsupportedCoding:
+    case code::kTunnelProtocol:
       return 501;
+    case code::kWebSocketVersion:
+      return 426;
     case code::kUnsupportedExpect:
       return 417;
     case code::kConnectRefused:

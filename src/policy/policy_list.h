@@ -8,6 +8,7 @@
 #include "policy/cors.h"
 #include "policy/observed.h"
 #include "policy/rate_limit.h"
+#include "policy/websocket.h"
 
 /// Every policy of a route, in the order in which they judge. This list is the one place that shows
 /// it; there is no key for it. To add a policy: one file pair with its configuration, schema,
@@ -26,7 +27,7 @@ namespace merlon::policy {
 template <class... P>
 struct List {};
 
-using Policies = List<RateLimits, Cors, Concurrencies, Body>;
+using Policies = List<RateLimits, Cors, WebSocket, Concurrencies, Body>;
 
 /// Where a route's configuration holds what P says.
 template <class P>

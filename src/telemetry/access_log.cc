@@ -90,6 +90,7 @@ void AccessLogWriter::write(const AccessRecord& record) noexcept {
   put(line, "host", record.host, kHostBytes);
   put(line, "path", without_query(record.path), kPathBytes);
   put(line, "protocol", record.protocol, kNameBytes);
+  put(line, "tunnel", record.tunnel, kNameBytes);
   line.number("status", record.status);
   line.number("request_body_bytes", record.request_body_bytes);
   line.number("response_body_bytes", record.response_body_bytes);

@@ -36,6 +36,7 @@ struct AccessRecord {
   std::string_view host{};
   std::string_view path{};      ///< without the query: whatever follows a '?' is not logged
   std::string_view protocol{};  ///< "HTTP/1.1", "HTTP/2"
+  std::string_view tunnel{};    ///< "websocket" once a tunnel opened; static
   std::uint16_t status = 0;     ///< sent to the client; 0 when the connection ended before
   std::uint64_t request_body_bytes = 0;
   std::uint64_t response_body_bytes = 0;

@@ -163,6 +163,8 @@ struct alignas(64) WorkerCounters {
   CodeCounters refusals;  ///< by the rule that refused
   CodeCounters observed;  ///< by the rule that would have refused, were it not only observed
   LatencyHistogram request_time;
+  Counter tunnels_opened;
+  Gauge tunnels_active;
   Counter received_bytes;  ///< from clients, bodies
   Counter sent_bytes;      ///< to clients, bodies
 

@@ -198,6 +198,11 @@ void Metrics::collect_requests(Families& out) const {
       if (n != 0) by_route.add(n, {{"route", routes_.list[slot].first}, {"class", kClasses[i]}});
     }
   }
+  Family(out, "merlon_websocket_tunnels", "WebSocket tunnels open now.", MetricType::Gauge)
+      .add(sum(workers_, [](const WorkerCounters& w) { return w.tunnels_active.get(); }));
+  Family(out, "merlon_websocket_tunnels_opened_total", "WebSocket tunnels opened.",
+         MetricType::Counter)
+      .add(sum(workers_, [](const WorkerCounters& w) { return w.tunnels_opened.get(); }));
   Family(out, "merlon_requests_in_flight", "Requests being served now.", MetricType::Gauge)
       .add(sum(workers_, [](const WorkerCounters& w) { return w.requests_in_flight.get(); }));
   Family refusals(out, "merlon_refusals_total", "Requests refused, by rule.", MetricType::Counter);
