@@ -272,6 +272,12 @@ class Compiler {
     if (!known) return;
     route.upstream = found->get();
     route.cleartext_waiver = cleartext_waivers_[route.upstream->index];
+    if (route.websocket_idle.has_value() && route.upstream->protocol == upstream::Protocol::kHttp2) {
+      reader().error(from.upstream->at,
+                     fmt::format("WebSocket goes to upstreams over HTTP/1.1, and {} speaks HTTP/2",
+                                 shown(route.upstream->name)),
+                     "name an upstream with `protocol: http1`, or take `websocket` off the route");
+    }
   }
 
   /// By the tree, since a route that could not be read may name one, too.

@@ -28,7 +28,7 @@ io::Task<void> RequestWay::relay_tunnel(http::ResponseHead& head) {
                             ? http::judge_websocket_answer(head, asked.fields, key)
                             : fail(code::kUpstreamBadResponse, Blame::kUpstream,
                                    "the handshake was answered with success, but not with 101");
-  if (judged && t_.client.tunnel() == nullptr)
+  if (judged && upstream_->tunnel() == nullptr)
     judged = fail(code::kUpstreamBadResponse, Blame::kUpstream, "there is no tunnel to carry");
   if (!judged) {
     co_await refuse({.status = http::status_for(judged.error()),
@@ -47,7 +47,7 @@ io::Task<void> RequestWay::relay_tunnel(http::ResponseHead& head) {
 io::Task<void> RequestWay::carry_tunnel(bool extended) {
   t_.answered = std::chrono::duration_cast<microseconds>(worker_.loop().now() - t_.started);
   t_.record.tunnel = "websocket";
-  Tunnel tunnel(worker_, *this, client_.tunnel(), *t_.client.tunnel(), *t_.route->websocket_idle,
+  Tunnel tunnel(worker_, *this, client_.tunnel(), *upstream_->tunnel(), *t_.route->websocket_idle,
                 extended);
   tunnel_ = &tunnel;
   const Error why = co_await tunnel.run();

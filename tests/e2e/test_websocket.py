@@ -419,6 +419,7 @@ def test_a_reload_keeps_the_tunnels_of_routes_that_stay(tunnelled):
         ({"cors": {"origins": ["*"]}}, "cookies of its visitors"),
         ({"websocket": {"tunnels_per_client": 100}}, "limits nothing"),
         ({"websocket": {"idle_timeout": "0s"}}, "idle_timeout"),
+        ({"upstream": "two"}, "WebSocket goes to upstreams over HTTP/1.1"),
         ({"upstream": None, "respond": {"status": 204}}, "`websocket` changes nothing"),
     ],
 )
@@ -430,6 +431,8 @@ def test_check_refuses_nonsense(merlon_bin, tmp_path, change, words):
     route = {key: value for key, value in route.items() if value is not None}
     config = configuration("127.0.0.1:9", routes=[route, routes()[1]], limits={"requests_in_flight": 50})
     config["listeners"][0]["address"] = "127.0.0.1:8080"
+    if route.get("upstream") == "two":
+        config["upstreams"]["two"] = {"endpoints": ["127.0.0.1:9"], "protocol": "h2"}
     file = tmp_path / "merlon.yaml"
     file.write_text(json.dumps(config, indent=2))
     file.chmod(0o640)
