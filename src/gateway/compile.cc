@@ -272,7 +272,8 @@ class Compiler {
     if (!known) return;
     route.upstream = found->get();
     route.cleartext_waiver = cleartext_waivers_[route.upstream->index];
-    if (route.websocket_idle.has_value() && route.upstream->protocol == upstream::Protocol::kHttp2) {
+    if (route.websocket_idle.has_value() &&
+        route.upstream->protocol == upstream::Protocol::kHttp2) {
       reader().error(from.upstream->at,
                      fmt::format("WebSocket goes to upstreams over HTTP/1.1, and {} speaks HTTP/2",
                                  shown(route.upstream->name)),
