@@ -271,6 +271,7 @@ class Compiler {
     const bool known = found != plan_->upstreams.end() && (*found)->name == **from.upstream;
     if (!known) return;
     route.upstream = found->get();
+    route.grpc_service &= route.upstream->protocol == Protocol::kHttp2;
     route.cleartext_waiver = cleartext_waivers_[route.upstream->index];
     if (route.websocket_idle.has_value() &&
         route.upstream->protocol == upstream::Protocol::kHttp2) {

@@ -10,6 +10,7 @@
 #include "config/shown.h"
 #include "gateway/compile_parts.h"
 #include "http/field_id.h"
+#include "http/grpc.h"
 
 namespace merlon::gateway {
 namespace {
@@ -184,6 +185,15 @@ void compile_headers(const RouteConfig& config, Route& route, CompileContext& co
   }
 }
 
+/// `/package.Service/Method` or `/package.Service/**`, for POST alone: all of it is gRPC.
+bool names_grpc_service(const RouteConfig& config, const PathPattern& path) {
+  const auto& segments = path.segments;
+  if (config.methods->size() != 1 || *config.methods->front() != "POST") return false;
+  if (segments.size() != (path.rest ? 1U : 2U) || segments.back().parameter) return false;
+  const std::string& service = segments.front().literal;
+  return service.find('.') != std::string::npos && http::is_grpc_service_name(service);
+}
+
 void compile_respond(const RouteConfig& config, Route& route) {
   if (!config.respond.has_value()) return;
   const RespondConfig& respond = *config.respond;
@@ -211,6 +221,7 @@ CompiledRoute compile_route(const RouteConfig& config, CompileContext& context) 
   const policy::BodyConfig& body = policy::setting<policy::Body>(config);
   route.body_bytes_max = *body.max;
   route.body_at = body.max.at;
+  route.grpc_service = names_grpc_service(config, result.path);
   route.timeout = *config.timeout;
   route.timeout_at = config.timeout.at;
   if (config.rewrite.strip_prefix.has_value()) route.strip_prefix = **config.rewrite.strip_prefix;

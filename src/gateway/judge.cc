@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/ascii.h"
+#include "http/grpc.h"
 #include "http/status.h"
 #include "tls/server_context.h"
 #include "tls/tls_stream.h"
@@ -58,9 +59,16 @@ RouteMatch match_request(const http::RequestHead& head, const Plan& plan, const 
   return match(head.method, head.method_text);
 }
 
+/// The health protocol of gRPC (grpc.health.v1), for probes that speak nothing else.
+bool asks_for_grpc_health(const http::RequestHead& head, const Reading& reading) noexcept {
+  return head.method == http::Method::kPost && reading.path.starts_with(kGrpcHealthService) &&
+         http::is_grpc(head.fields.value(http::FieldId::kContentType));
+}
+
 /// Only what the status pages answer: any other method goes to the routes, and may find none.
 bool asks_for_status(const http::RequestHead& head, const Listener& at,
                      const Reading& reading) noexcept {
+  if (at.serve.health && asks_for_grpc_health(head, reading)) return true;
   if (head.method != http::Method::kGet && head.method != http::Method::kHead) return false;
   if (head.only_websocket) return false;
   const bool health = reading.path == "/healthz" || reading.path == "/readyz";

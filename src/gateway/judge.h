@@ -37,6 +37,9 @@ struct Routed {
                                    const Reading& reading, policy::ResponseFields& fields,
                                    Refusal& refusal) noexcept;
 
+/// Paths of the health protocol of gRPC begin so.
+inline constexpr std::string_view kGrpcHealthService = "/grpc.health.v1.Health/";
+
 /// Who answers a request, once its head is judged.
 enum class Destination : std::uint8_t { kRefused, kRedirect, kStatusPage, kRoute };
 

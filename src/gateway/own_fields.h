@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "http/grpc.h"
 #include "http/websocket.h"
 #include "telemetry/traceparent.h"
 
@@ -13,6 +14,7 @@ struct OwnFields {
   std::array<char, 96> forwarded_for{};
   std::array<char, 512> forwarded{};
   telemetry::TraceparentText traceparent;
+  http::GrpcTimeoutText grpc_timeout;
   http::WebSocketKey websocket_key;
 };
 

@@ -88,6 +88,7 @@ struct Route {
   std::uint32_t cleartext_waiver = kNoWaiver;  ///< of the upstream
   bool html_csp_waived = false;        ///< `csp-html`: the upstream's own policy stays on HTML
   bool upstream_error_bodies = false;  ///< `upstream-error-bodies`: 5xx bodies pass
+  bool grpc_service = false;           ///< its path names one, and it goes to an h2 upstream
   bool forward_client_cert = false;    ///< as Client-Cert (RFC 9440)
   bool forward_authorization = false;  ///< the client's Authorization reaches the upstream
 

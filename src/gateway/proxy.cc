@@ -39,6 +39,10 @@ bool is_untouched(const Error& error) noexcept {
   return error.code == code::kH2StreamRefused || error.code == code::kH2GoAway;
 }
 
+constexpr Error kCallExpired{.code = code::kUpstreamTimeout,
+                             .blame = Blame::kUpstream,
+                             .what = "the deadline of the call has passed"};
+
 /// An answer that says where it failed: 502, 503 or 504.
 Refusal upstream_refusal(const Error& error, const Route& route) {
   return {.status = http::status_for(error),
@@ -88,6 +92,11 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
     fields.add("Client-Cert", connection_.tls->client_certificate()->field, FieldId::kClientCert);
   }
   fields.add("X-Request-Id", t_.id.view(), FieldId::kXRequestId);
+  if (t_.grpc.deadline) {
+    own.grpc_timeout = http::GrpcTimeoutText(*t_.grpc.deadline - worker_.loop().clock().now());
+    fields.drop(FieldId::kGrpcTimeout);
+    fields.add("grpc-timeout", own.grpc_timeout.view(), FieldId::kGrpcTimeout);
+  }
   fields.add("traceparent", own.traceparent.view(), FieldId::kTraceparent);
   prepare_handshake(out, own);
   out.target.path = upstream_path(route, t_.reading.path, t_.path);
@@ -101,14 +110,27 @@ io::Task<void> RequestWay::proxy() {
   http::RequestHead& head = client_.request();
   const bool repeatable = http::is_idempotent(head.method);
   const bool expects = head.expect_continue;
-  const Instant deadline = worker_.loop().now() + route.timeout;
+  const Instant now = worker_.loop().now();
+  const Instant deadline = std::min(now + route.timeout, t_.grpc.deadline.value_or(Instant::max()));
   t_.record.upstream = route.upstream->name;
 
   const bool held = route.content != nullptr && !t_.held.view().empty();
   Result<BodyPart> first =
       held ? BodyPart{.data = t_.held.view(), .last = true} : client_.buffered_body();
-  if (first && client_.bytes_received() > route.body_bytes_max)
-    first = fail(code::kBodyTooLarge, Blame::kClient, "the body is larger than the route takes");
+  if (t_.grpc.active) {
+    t_.grpc.bounded = route.grpc_service;
+    t_.grpc.messages.reset(route.body_bytes_max);
+    if (route.upstream->protocol == Protocol::kHttp2)
+      client_.expect_messages(route.upstream->idle_timeout);
+  }
+  if (first) {
+    const Result<void> fits = check_body_size(first->data);
+    if (!fits) first = std::unexpected(fits.error());
+  }
+  if (t_.grpc.expired(now)) {
+    co_await refuse(upstream_refusal(kCallExpired, route));
+    co_return;
+  }
   if (!first) {
     co_await refuse_body(first.error());
     co_return;
@@ -174,18 +196,21 @@ io::Task<void> RequestWay::proxy() {
 }
 
 /// Sends the request while the response is awaited: an upstream may answer before it has all.
-io::Task<void> RequestWay::pump_request(Error& outcome) {
-  const std::uint64_t body_max = t_.route->body_bytes_max;
+io::Task<void> RequestWay::pump_request() {
+  const milliseconds idle = t_.route->upstream->idle_timeout;
   while (!stop_pump_) {
     const Result<BodyPart> part = co_await client_.read_body();
     if (!part) {
-      outcome = part.error();
+      // A client may be quiet for as long as the upstream has something to say to it.
+      const bool quiet = t_.grpc.active && part.error().code == code::kBodyTooSlow;
+      if (quiet && worker_.loop().now() - moved_ < idle) continue;
+      pumped_ = part.error();
       break;
     }
-    if (client_.bytes_received() > body_max) {
-      outcome = Error{.code = code::kBodyTooLarge,
-                      .blame = Blame::kClient,
-                      .what = "the body is larger than the route takes"};
+    moved_ = worker_.loop().now();
+    const Result<void> fits = check_body_size(part->data);
+    if (!fits) {
+      pumped_ = fits.error();
       break;
     }
     BodyPart onward = *part;
@@ -199,7 +224,26 @@ io::Task<void> RequestWay::pump_request(Error& outcome) {
     co_await worker_.loop().yield();
   }
   // The upstream cannot be left waiting for a body that will not come.
-  if (outcome.code != 0 && upstream_ != nullptr) upstream_->cancel_read();
+  if (pumped_.code != 0 && upstream_ != nullptr) upstream_->cancel_read();
+}
+
+/// Follows a wait that ended in a timeout while the request's body was on its way: the upstream
+/// need not have answered, so its time begins anew. A stream of messages may go on for as long as
+/// it is not quiet.
+io::Task<Result<http::ResponseHead*>> RequestWay::await_head_longer(const io::Fork& pump,
+                                                                    Instant deadline) {
+  const Upstream& upstream = *t_.route->upstream;
+  const bool messages = t_.grpc.active && upstream.protocol == Protocol::kHttp2;
+  if (messages) deadline = t_.grpc.deadline.value_or(Instant::max());
+  for (;;) {
+    const bool streaming = !pump.done();
+    const Instant next = std::min(deadline, worker_.loop().now() + upstream.response_timeout);
+    Result<http::ResponseHead*> head = co_await upstream_->read_head(next);
+    const bool again = !head && streaming && head.error().code == code::kUpstreamTimeout;
+    const Instant now = worker_.loop().now();
+    const bool quiet = messages && now - moved_ >= upstream.idle_timeout;
+    if (!again || now >= deadline || quiet) co_return head;
+  }
 }
 
 /// Begins an exchange on what was lent.
@@ -246,22 +290,19 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
     }
   }
   if (!failed) {
-    Error pumped{};
+    pumped_ = {};
+    moved_ = sent_at;
     stop_pump_ = false;
     const Instant until = std::min(deadline, worker_.loop().now() + upstream.response_timeout);
     std::optional<io::Fork> pump;
-    if (!first.last) pump.emplace(pump_request(pumped));
-    bool streaming = pump && !pump->done();
-    Result<http::ResponseHead*> head = std::unexpected(pumped);
+    if (!first.last) pump.emplace(pump_request());
+    const bool streaming = pump && !pump->done();
+    Result<http::ResponseHead*> head = std::unexpected(pumped_);
     // A body that went wrong at once found nobody waiting whom it could tell.
-    if (pumped.code == 0) head = co_await client.read_head(until);
-    // While the body is on its way the upstream need not have answered: its time begins anew.
-    while (!head && streaming && head.error().code == code::kUpstreamTimeout &&
-           worker_.loop().now() < deadline) {
-      streaming = !pump->done();
-      const Instant next = std::min(deadline, worker_.loop().now() + upstream.response_timeout);
-      head = co_await client.read_head(next);
-    }
+    if (pumped_.code == 0) head = co_await client.read_head(until);
+    if (!head && streaming && head.error().code == code::kUpstreamTimeout &&
+        worker_.loop().now() < deadline)
+      head = co_await await_head_longer(*pump, deadline);
     if (head) {
       t_.record.upstream_first_byte =
           std::chrono::duration_cast<microseconds>(worker_.loop().now() - sent_at);
@@ -281,7 +322,7 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
         client.cancel_send();
       }
       co_await pump->join();
-      if (failed && pumped.code != 0 && pumped.code != code::kCancelled) failure = pumped;
+      if (failed && pumped_.code != 0 && pumped_.code != code::kCancelled) failure = pumped_;
     }
   }
   detach(lease, !failed);
@@ -300,7 +341,7 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
     // What the upstream says of its failure is for its operators, not for clients.
     // A body that is here whole is taken in, so that the connection can be used again.
     static_cast<void>(upstream_->buffered_body());
-    make_problem(t_.reply, t_.body, head.status, t_.id.view());
+    make_refusal(head.status, {});
     const std::string_view retry_after = head.fields.value(FieldId::kRetryAfter);
     if (!retry_after.empty()) t_.reply.fields.add("Retry-After", retry_after, FieldId::kRetryAfter);
     co_await send_own();
@@ -321,7 +362,7 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
   if (worker_.draining()) client_.close_after();
   t_.record.status = head.status;
   dress_response(head);
-  const bool trailers = client_.request().te_trailers;
+  const bool trailers = client_.request().te_trailers || t_.grpc.active;
   Result<BodyPart> first = upstream_->buffered_body();
   if (!first) {
     // The response broke before any of it went out: it can still be told.
@@ -329,25 +370,35 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
     co_return;
   }
   if (!trailers) first->trailers = {};
+  if (t_.grpc.active) note_grpc_response(head.fields, *first);
   const Result<void> sent = co_await client_.send_head(head, *first);
   if (!sent || first->last) co_return;
   const Result<void> relayed = co_await relay_body(cluster);
   if (!relayed) {
     worker_.counters().refusals.count(relayed.error().code);
     t_.record.refusal = {.step = "forward", .rule = rule_name(relayed.error().code), .line = {}};
+    if (t_.grpc.active) co_await end_call(relayed.error());
   }
 }
 
 io::Task<Result<void>> RequestWay::relay_body(const upstream::Cluster& cluster) {
-  const bool trailers = client_.request().te_trailers;
+  const bool trailers = client_.request().te_trailers || t_.grpc.active;
   const milliseconds idle = cluster.upstream().idle_timeout;
   // A fast pair of peers would keep the loop for ever: after so many bytes the others have a turn.
   constexpr std::uint64_t kBytesPerTurn = 512 * 1024;
   std::uint64_t turn = 0;
   for (;;) {
-    Result<BodyPart> part = co_await upstream_->read_body(idle);
-    if (!part) co_return std::unexpected(part.error());
+    Result<BodyPart> part = co_await upstream_->read_body(t_.grpc.wait(worker_.loop().now(), idle));
+    const Instant now = worker_.loop().now();
+    if (!part) {
+      // One side of a call may be quiet for as long as the other has something to say.
+      const bool quiet = t_.grpc.active && part.error().code == code::kUpstreamTimeout;
+      if (quiet && !t_.grpc.expired(now) && now - moved_ < idle) continue;
+      co_return std::unexpected(part.error());
+    }
+    moved_ = now;
     if (!trailers) part->trailers = {};
+    if (t_.grpc.active) note_grpc_status(part->trailers);
     const Result<void> sent = co_await client_.send_body(*part);
     if (!sent) co_return std::unexpected(sent.error());
     if (part->last) co_return Result<void>{};

@@ -44,6 +44,7 @@ void RequestWay::begin_record() {
   t_.authenticated = false;
   t_.answered = microseconds{-1};
   t_.pointer.clear();
+  t_.grpc.begin(client_);
   t_.record = telemetry::AccessRecord{};
 }
 
@@ -103,6 +104,7 @@ io::Task<void> RequestWay::handle() {
     case Destination::kRedirect:
       return redirect(*listener().redirect_to_port);
     case Destination::kStatusPage: {
+      if (t_.grpc.active) return serve_grpc_health();
       StatusPage page = worker_.shared().status_page(t_.reading.path);
       t_.body = std::move(page.body);
       own_answer(page.status, page.content_type);
@@ -118,6 +120,10 @@ io::Task<void> RequestWay::handle() {
                              .what = "too many requests in flight"},
                    .step = "overload",
                    .line = nullptr});
+  if (t_.grpc.active) {
+    const Result<void> deadline = t_.grpc.read_deadline(client_.request(), t_.started);
+    if (!deadline) return refuse(framing_refusal(deadline.error()));
+  }
   return t_.route->policies.empty() ? serve_route() : serve_when_passed();
 }
 
@@ -166,6 +172,14 @@ void RequestWay::own_answer(unsigned status, std::string_view content_type) {
   t_.reply.has_content_length = true;
 }
 
+/// Makes `reply` and `body` an answer that says no more than `status`, in the words of HTTP or
+/// gRPC.
+void RequestWay::make_refusal(unsigned status, std::string_view pointer) {
+  if (!t_.grpc.active) return make_problem(t_.reply, t_.body, status, t_.id.view(), pointer);
+  t_.body.clear();
+  t_.grpc.refuse(t_.reply, status);
+}
+
 io::Task<void> RequestWay::refuse(Refusal refusal) {
   worker_.counters().refusals.count(refusal.error.code);
   if (refusal.status == 429 && t_.route != nullptr)
@@ -175,7 +189,7 @@ io::Task<void> RequestWay::refuse(Refusal refusal) {
   t_.location = refusal.line == nullptr ? std::string() : refusal.line->file_line();
   t_.record.refusal = {
       .step = refusal.step, .rule = rule_name(refusal.error.code), .line = t_.location};
-  make_problem(t_.reply, t_.body, refusal.status, t_.id.view(), t_.pointer);
+  make_refusal(refusal.status, t_.pointer);
   if (refusal.status == 503 && !t_.fields.contains(http::FieldId::kRetryAfter))
     t_.reply.fields.add("Retry-After", "1", http::FieldId::kRetryAfter);
   return send_own();
@@ -212,15 +226,16 @@ io::Task<void> RequestWay::redirect(std::uint16_t port) {
 
 /// Sends `reply` and `body` through the door. A request body that is not here by now is not waited
 /// for: the connection ends after the answer.
-io::Task<void> RequestWay::send_own() {
+io::Task<void> RequestWay::send_own(std::span<const http::Field> trailers) {
   if (client_.body_unread()) {
     const Result<http::BodyPart> rest = client_.buffered_body();
     if (!rest || !rest->last) client_.close_after();
   }
   if (worker_.draining()) client_.close_after();
-  t_.record.status = t_.reply.status;
+  t_.record.status = t_.grpc.refused != 0 ? t_.grpc.refused : t_.reply.status;
   dress_response(t_.reply);
-  const Result<void> sent = co_await client_.send_head(t_.reply, {.data = t_.body, .last = true});
+  const Result<void> sent =
+      co_await client_.send_head(t_.reply, {.data = t_.body, .last = true, .trailers = trailers});
   if (!sent) client_.close_after();
 }
 
@@ -267,6 +282,7 @@ void RequestWay::finish_record() {
   const Route* route = t_.route;
   const std::uint32_t slot = route == nullptr ? 0 : t_.plan->running->route_slots[route->index];
   t_.holds.release();
+  if (t_.grpc.told) t_.record.grpc_status = static_cast<std::int16_t>(*t_.grpc.told);
   // How long a tunnel was open says nothing of how fast it was answered.
   counters.count_request(slot, t_.record.status, t_.answered.count() < 0 ? total : t_.answered);
   t_.held.release();

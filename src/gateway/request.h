@@ -56,8 +56,17 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<void> refuse(Refusal refusal);
   [[nodiscard]] io::Task<void> refuse_body(const Error& error);
   [[nodiscard]] io::Task<void> redirect(std::uint16_t port);
-  [[nodiscard]] io::Task<void> send_own();
+  [[nodiscard]] io::Task<void> send_own(std::span<const http::Field> trailers = {});
   void own_answer(unsigned status, std::string_view content_type);
+  void make_refusal(unsigned status, std::string_view pointer);
+
+  // grpc.cc
+  [[nodiscard]] io::Task<void> serve_grpc_health();
+  [[nodiscard]] io::Task<Result<void>> read_health_request(std::string& asked);
+  [[nodiscard]] io::Task<void> end_call(Error failure);
+  void note_grpc_response(const http::Fields& head, const http::BodyPart& first) noexcept;
+  void note_grpc_status(std::span<const http::Field> fields) noexcept;
+  [[nodiscard]] Result<void> check_body_size(std::string_view part) noexcept;
 
   // hold.cc
   [[nodiscard]] io::Task<bool> hold_body();
@@ -69,7 +78,9 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<void> proxy();
   [[nodiscard]] io::Task<Result<void>> exchange(upstream::Cluster& cluster, upstream::Lease& lease,
                                                 http::BodyPart first, Instant deadline);
-  [[nodiscard]] io::Task<void> pump_request(Error& outcome);
+  [[nodiscard]] io::Task<void> pump_request();
+  [[nodiscard]] io::Task<Result<http::ResponseHead*>> await_head_longer(const io::Fork& pump,
+                                                                        Instant deadline);
   [[nodiscard]] io::Task<void> relay_response(upstream::Cluster& cluster, http::ResponseHead& head);
   [[nodiscard]] io::Task<Result<void>> relay_body(const upstream::Cluster& cluster);
   [[nodiscard]] http::ClientExchange& attach(upstream::Lease& lease, const Upstream& upstream);
@@ -92,6 +103,8 @@ class RequestWay : private Tunnel::Owner {
   Transaction& t_;
   http::ClientExchange* upstream_ = nullptr;  ///< in progress, to abort it
   Tunnel* tunnel_ = nullptr;                  ///< while one is open
+  Error pumped_{};                            ///< why the rest of the request's body did not come
+  Instant moved_{};                           ///< when a part of a body last came or went
   io::Signal turn_;                           ///< a request that a limit delays waits here
   const std::uint32_t door_;                  ///< Worker::doors_
   bool stop_pump_ = false;  ///< the response is done: the rest of the request's body is of no use

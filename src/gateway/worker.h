@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "gateway/door.h"
+#include "gateway/grpc_call.h"
 #include "gateway/judge.h"
 #include "gateway/runtime.h"
 #include "http/h1_client.h"
@@ -76,6 +77,7 @@ struct Transaction {
   policy::ResponseFields fields;  ///< what policies add to the response
   state::Holds holds;             ///< places at limits of concurrency
   policy::Observations observations;
+  GrpcCall grpc;
   bool preflight = false;
   bool authenticated = false;
   std::shared_ptr<const identity::Identity> identity;  ///< who asks; null: nobody knows

@@ -61,6 +61,9 @@ class ServerExchange {
   virtual void close_after() noexcept = 0;
   /// Ends a wait in read_body.
   virtual void cancel_body() noexcept = 0;
+  /// What comes and goes is a stream of messages, which may be quiet: each wait may take `idle`, in
+  /// place of a least pace. read_body may be called again after kBodyTooSlow.
+  virtual void expect_messages(milliseconds) noexcept {}
 
   [[nodiscard]] virtual std::uint64_t bytes_received() const noexcept = 0;  ///< of the body
   [[nodiscard]] virtual std::uint64_t bytes_sent() const noexcept = 0;      ///< of the body

@@ -34,6 +34,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   /// Other streams have nothing to do with this one: only what is left of its body is refused.
   void close_after() noexcept override {}
   void cancel_body() noexcept override;
+  void expect_messages(milliseconds idle) noexcept override { message_idle_ = idle; }
   [[nodiscard]] std::uint64_t bytes_received() const noexcept override { return received_; }
   [[nodiscard]] std::uint64_t bytes_sent() const noexcept override { return sent_; }
   [[nodiscard]] bool head_sent() const noexcept override { return head_sent_; }
@@ -73,8 +74,9 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   std::string held_;  ///< the part that the reader has
   std::string rest_;  ///< of a tunnel: what the client's windows have not taken yet
   std::uint64_t sent_ = 0;
-  nanoseconds waited_{};  ///< for the body, in all
-  std::size_t slot_ = 0;  ///< in the connection's list
+  nanoseconds waited_{};         ///< for the body, in all
+  milliseconds message_idle_{};  ///< zero: a least pace is asked for
+  std::size_t slot_ = 0;         ///< in the connection's list
   GoneHandler gone_handler_ = nullptr;
   void* gone_context_ = nullptr;
   bool gone_ = false;  ///< nothing can be sent or received any more

@@ -72,7 +72,10 @@ io::Task<Result<BodyPart>> H2ServerStream::read_body() {
     if (body_cancelled_) co_return fail(code::kCancelled, Blame::kInternal, "cancelled");
     // Only the time that the client lets us wait counts: a slow upstream is not its fault.
     const Instant begun = connection_.loop().now();
-    const Result<void> waited = co_await input_.wait(pace_deadline(begun, received_) - waited_);
+    const Instant until = message_idle_ > milliseconds{}
+                              ? begun + message_idle_
+                              : pace_deadline(begun, received_) - waited_;
+    const Result<void> waited = co_await input_.wait(until);
     waited_ += connection_.loop().now() - begun;
     if (!waited) co_return fail(code::kBodyTooSlow, Blame::kClient, "the body came too slowly");
   }
@@ -126,7 +129,9 @@ io::Task<Result<void>> H2ServerStream::send_body(BodyPart part) {
 /// Waits until the part is in the connection's block: until the client's windows and its reading
 /// let it. A client that keeps its windows shut is cut off (CVE-2019-9517).
 io::Task<Result<void>> H2ServerStream::until_taken(std::size_t bytes) {
-  const Instant deadline = pace_deadline(connection_.loop().now(), bytes);
+  const Instant now = connection_.loop().now();
+  const Instant deadline =
+      message_idle_ > milliseconds{} ? now + message_idle_ : pace_deadline(now, bytes);
   while (!gone_ && connection_.session().sending(*this)) {
     if (output_cancelled_) {
       connection_.session().withdraw(*this);

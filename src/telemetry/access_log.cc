@@ -92,6 +92,8 @@ void AccessLogWriter::write(const AccessRecord& record) noexcept {
   put(line, "protocol", record.protocol, kNameBytes);
   put(line, "tunnel", record.tunnel, kNameBytes);
   line.number("status", record.status);
+  if (record.grpc_status >= 0)
+    line.number("grpc_status", static_cast<std::uint64_t>(record.grpc_status));
   line.number("request_body_bytes", record.request_body_bytes);
   line.number("response_body_bytes", record.response_body_bytes);
   put(line, "total_us", record.total);

@@ -37,7 +37,10 @@ struct AccessRecord {
   std::string_view path{};      ///< without the query: whatever follows a '?' is not logged
   std::string_view protocol{};  ///< "HTTP/1.1", "HTTP/2"
   std::string_view tunnel{};    ///< "websocket" once a tunnel opened; static
-  std::uint16_t status = 0;     ///< sent to the client; 0 when the connection ended before
+  /// Sent to the client; 0 when the connection ended before. Of a gRPC call that was refused, what
+  /// it would be over plain HTTP.
+  std::uint16_t status = 0;
+  std::int16_t grpc_status = -1;  ///< of a gRPC call; negative: it is none, or none was seen
   std::uint64_t request_body_bytes = 0;
   std::uint64_t response_body_bytes = 0;
   microseconds total{0};                 ///< first byte of the head to last byte of the answer
