@@ -113,7 +113,7 @@ const config::Object<BodyConfig>& schema() {
                  config::waivable(config::bytes(0, 1024 * kMiB),
                                   config::bytes(0, 1024 * 1024 * kMiB), "body-size-unlimited"),
                  "Its largest size; 413 above it. Bodies stream, and cost no memory, unless their "
-                 "content is judged.")
+                 "content is judged. On the route of a gRPC service it is the size of one message.")
           .field("content_types", &BodyConfig::content_types,
                  config::list_of(config::located(judged("a media type", "application/json",
                                                         problem_of_essence)),
