@@ -8,7 +8,7 @@
 namespace merlon::gateway {
 namespace {
 
-// Transactions kept for the next requests; the memory of a burst beyond goes back.
+// Transactions kept for the next requests, whatever comes; those of a burst go back after it.
 constexpr std::size_t kSpareMax = 128;
 // Connections and requests beyond the bounds on listeners that also serve health or metrics: so
 // that whoever asks how the gateway is hears it, and everything else a 503.
@@ -39,10 +39,7 @@ Worker::Worker(std::size_t index, Shared& shared, telemetry::WorkerCounters& cou
       counters_(counters),
       log_(log),
       loop_(shared.clock),
-      identities_(shared.workers) {
-  spare_.reserve(kSpareMax);
-  spare_h1_.reserve(kSpareMax);
-}
+      identities_(shared.workers) {}
 
 Worker::~Worker() = default;
 
@@ -225,19 +222,14 @@ std::unique_ptr<Transaction> Worker::take_transaction(std::size_t door) {
     return nullptr;
   }
   counters_.requests_in_flight.up();
-  std::unique_ptr<Transaction> transaction;
-  if (spare_.empty()) {
-    transaction = std::make_unique<Transaction>();
-  } else {
-    transaction = std::move(spare_.back());
-    spare_.pop_back();
-  }
+  std::unique_ptr<Transaction> transaction = spare_.take();
+  if (transaction == nullptr) transaction = std::make_unique<Transaction>();
   transaction->shed = shed;
   return transaction;
 }
 
 /// Where memory is short, what is kept is a small part of it.
-std::size_t Worker::spare_max() noexcept {
+std::size_t Worker::spares_kept() noexcept {
   return std::min<std::size_t>(kSpareMax, requests_by_memory(plan().plan().limits) / 32);
 }
 
@@ -246,18 +238,17 @@ void Worker::give_back(std::unique_ptr<Transaction> transaction) noexcept {
   counters_.requests_in_flight.down();
   transaction->plan = PlanPin();
   if (plans_.size() > 1) drop_unused_plans();
-  if (spare_.size() < spare_max()) spare_.push_back(std::move(transaction));
+  spare_.give_back(std::move(transaction), spares_kept());
 }
 
 std::unique_ptr<http::H1Server> Worker::take_h1_server() {
-  if (spare_h1_.empty()) return std::make_unique<http::H1Server>(plan().plan().head_limits);
-  std::unique_ptr<http::H1Server> server = std::move(spare_h1_.back());
-  spare_h1_.pop_back();
-  return server;
+  std::unique_ptr<http::H1Server> server = spare_h1_.take();
+  return server != nullptr ? std::move(server)
+                           : std::make_unique<http::H1Server>(plan().plan().head_limits);
 }
 
 void Worker::give_back(std::unique_ptr<http::H1Server> server) noexcept {
-  if (spare_h1_.size() < spare_max()) spare_h1_.push_back(std::move(server));
+  spare_h1_.give_back(std::move(server), spares_kept());
 }
 
 std::string_view Worker::date() noexcept {

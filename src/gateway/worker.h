@@ -10,6 +10,7 @@
 #include "gateway/grpc_call.h"
 #include "gateway/judge.h"
 #include "gateway/runtime.h"
+#include "gateway/spare_pool.h"
 #include "http/h1_client.h"
 #include "http/h1_server.h"
 #include "http/h2_client.h"
@@ -171,7 +172,7 @@ class Worker {
   void accept(std::size_t door, io::Fd fd, const Endpoint& peer);
   io::Task<void> serve(std::unique_ptr<ClientConnection> connection);
   io::Task<void> say_farewell();
-  [[nodiscard]] std::size_t spare_max() noexcept;
+  [[nodiscard]] std::size_t spares_kept() noexcept;
   void drop_unused_plans() noexcept;
   void carry_tunnels_over();
   void shut() noexcept;
@@ -187,8 +188,8 @@ class Worker {
   std::vector<std::unique_ptr<WorkerPlan>> plans_;                              ///< the newest last
   std::unordered_map<std::string, std::weak_ptr<upstream::Cluster>> clusters_;  ///< by identity
   std::vector<Door> doors_;
-  std::vector<std::unique_ptr<Transaction>> spare_;
-  std::vector<std::unique_ptr<http::H1Server>> spare_h1_;
+  SparePool<Transaction> spare_{loop_};
+  SparePool<http::H1Server> spare_h1_{loop_};
   ClientConnection* connections_ = nullptr;  ///< all of this worker, a list
   Tunnel* tunnels_ = nullptr;                ///< a list, too
   io::TaskSet tasks_;

@@ -11,7 +11,7 @@
 namespace merlon::http {
 
 /// The client's side of HTTP/1.1: one request on one connection to an upstream. Large (about
-/// 75 KiB): a worker keeps a pool of them.
+/// 90 KiB): a worker keeps a pool of them.
 class H1Client final : public ClientExchange {
  public:
   H1Client() = default;
@@ -32,7 +32,7 @@ class H1Client final : public ClientExchange {
   [[nodiscard]] bool reusable() const noexcept override;
 
  private:
-  static constexpr std::size_t kBufferBytes = 64 * 1024;
+  static constexpr std::size_t kBufferBytes = 80 * 1024;  // 64 KiB of content and its head at once
   // An upstream that sends interim responses without end would keep a request for ever.
   static constexpr unsigned kInterimMax = 8;
 

@@ -207,6 +207,7 @@ io::Task<Result<void>> H1Server::send_body(BodyPart part) {
 
 /// Most writes end at once, without a coroutine.
 io::Task<Result<void>> H1Server::send(std::string_view head, BodyPart part) {
+  if (part.last && close_) stream_->finish_with_write();
   io::Task<Result<void>> written = write_out(
       *stream_, head,
       {.data = part.data, .chunked = chunked_out_, .last = part.last, .trailers = part.trailers},

@@ -24,12 +24,12 @@ ssize_t receive(int fd, void* into, std::size_t size) noexcept {
   return ::syscall(SYS_recvfrom, fd, into, size, 0, nullptr, nullptr);
 }
 
-ssize_t send_one(int fd, const void* bytes, std::size_t size) noexcept {
-  return ::syscall(SYS_sendto, fd, bytes, size, MSG_NOSIGNAL, nullptr, 0);
+ssize_t send_one(int fd, const void* bytes, std::size_t size, int flags) noexcept {
+  return ::syscall(SYS_sendto, fd, bytes, size, flags, nullptr, 0);
 }
 
-ssize_t send_all(int fd, const msghdr& message) noexcept {
-  return ::syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL);
+ssize_t send_all(int fd, const msghdr& message, int flags) noexcept {
+  return ::syscall(SYS_sendmsg, fd, &message, flags);
 }
 
 }  // namespace
@@ -95,12 +95,12 @@ Attempt SocketStream::raw_write(std::span<const iovec> pieces) noexcept {
   for (;;) {
     ssize_t n = 0;
     if (pieces.size() == 1) {
-      n = send_one(fd_.get(), pieces[0].iov_base, pieces[0].iov_len);
+      n = send_one(fd_.get(), pieces[0].iov_base, pieces[0].iov_len, write_flags_);
     } else {
       msghdr message{};
       message.msg_iov = const_cast<iovec*>(pieces.data());
       message.msg_iovlen = pieces.size();
-      n = send_all(fd_.get(), message);
+      n = send_all(fd_.get(), message, write_flags_);
     }
     if (n >= 0) {
       if (static_cast<std::size_t>(n) < wanted) raw_writable_ = false;
@@ -113,6 +113,15 @@ Attempt SocketStream::raw_write(std::span<const iovec> pieces) noexcept {
     }
     return Attempt::error(code_of_errno(errno));
   }
+}
+
+bool SocketStream::has_news() noexcept {
+  if (!raw_readable_) return false;
+  // A read that just filled its buffer could not tell whether more was there.
+  char byte = 0;
+  const ssize_t n = ::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  raw_readable_ = n >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK) || peer_closing_;
+  return raw_readable_;
 }
 
 void SocketStream::finish_writing() noexcept { ::shutdown(fd_.get(), SHUT_WR); }

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/socket.h>
+
 #include <functional>
 #include <memory>
 
@@ -26,11 +28,12 @@ class SocketStream : public Stream, private Watch {
   Attempt try_write(std::span<const iovec> pieces) noexcept override { return raw_write(pieces); }
   [[nodiscard]] bool readable() const noexcept override { return raw_readable(); }
   void finish_writing() noexcept override;
+  void finish_with_write() noexcept override { write_flags_ |= MSG_MORE; }
   [[nodiscard]] std::size_t unacknowledged_bytes() const noexcept override;
 
   /// True when the peer closed or reset, or sent something nobody has read: what an idle connection
   /// to an upstream must not have.
-  [[nodiscard]] bool has_news() const noexcept { return raw_readable_; }
+  [[nodiscard]] bool has_news() noexcept;
   /// The other side's address; nullopt when it is gone.
   [[nodiscard]] std::optional<Endpoint> peer() const noexcept;
   [[nodiscard]] std::optional<Endpoint> local() const noexcept;
@@ -75,6 +78,7 @@ class SocketStream : public Stream, private Watch {
   bool attached_ = false;
   bool raw_readable_ = false;
   bool raw_writable_ = true;
+  int write_flags_ = MSG_NOSIGNAL;
   bool peer_closing_ = false;  ///< a close was signalled: a short read does not mean drained
   IdleHandler idle_handler_ = nullptr;
   void* idle_context_ = nullptr;

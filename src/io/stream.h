@@ -53,6 +53,9 @@ class Stream {
   [[nodiscard]] virtual bool readable() const noexcept = 0;
   /// Says to the peer that nothing more is sent, where the transport can (FIN, close_notify).
   virtual void finish_writing() noexcept = 0;
+  /// The next bytes written are the last: what ends the stream may go out with them. Call
+  /// `finish_writing` once they are.
+  virtual void finish_with_write() noexcept {}
   /// Bytes that were written and that the peer has not acknowledged, as far as the transport tells.
   [[nodiscard]] virtual std::size_t unacknowledged_bytes() const noexcept { return 0; }
   /// Gives back memory that an idle connection does not need.

@@ -162,9 +162,19 @@ void TlsStream::queue(std::span<const char> bytes) noexcept {
   unsent_.append(bytes.data(), bytes.size());
 }
 
+/// Keeps what was queued for the first answer, which the request that came with the end of the
+/// handshake is about to get: in TLS 1.3 it is a session ticket, for which nobody waits.
+void TlsStream::hold_ticket() noexcept {
+  Scratch& blocks = scratch();
+  unsent_.assign(blocks.out.data(), blocks.out_used);
+  blocks.out_used = 0;
+  ticket_waits_ = !unsent_.empty();
+}
+
 /// Sends what waits, as far as the kernel takes it. Leaves the shared block empty.
 void TlsStream::flush() noexcept {
   Scratch& blocks = scratch();
+  ticket_waits_ = false;
   const bool from_unsent = !unsent_.empty();
   std::span<const char> rest = from_unsent
                                    ? std::span<const char>(unsent_).subspan(unsent_from_)

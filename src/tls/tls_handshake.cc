@@ -130,7 +130,13 @@ std::uint16_t TlsStream::try_handshake() noexcept {
   ERR_clear_error();
   const int result = SSL_do_handshake(ssl_);
   const int error = result == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl_, result);
-  flush();
+  const bool request_follows = result == 1 && server_ && unsent_.empty() && !ciphertext().empty() &&
+                               SSL_version(ssl_) == TLS1_3_VERSION;
+  if (request_follows) {
+    hold_ticket();
+  } else {
+    flush();
+  }
   if (result == 1) {
     if (!take_client_certificate()) {
       broken_ = true;

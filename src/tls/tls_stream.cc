@@ -75,7 +75,7 @@ Attempt TlsStream::try_read(std::span<char> into) noexcept {
     n += got;
     if (SSL_pending(ssl_) == 0 && ciphertext().empty()) break;
   }
-  flush();
+  if (!ticket_waits_ || broken_) flush();
   // What ended the loop is found again by the next call.
   return n > 0 ? Attempt::moved(n) : outcome;
 }
@@ -125,6 +125,12 @@ class Records {
   std::size_t from_ = 0;
 };
 
+std::size_t bytes_of(std::span<const iovec> pieces) noexcept {
+  std::size_t total = 0;
+  for (const iovec& piece : pieces) total += piece.iov_len;
+  return total;
+}
+
 }  // namespace
 
 /// Encrypts up to `batch_bytes_` of the pieces; the number of bytes taken, 0 when OpenSSL failed.
@@ -146,14 +152,15 @@ std::size_t TlsStream::encrypt(std::span<const iovec> pieces) noexcept {
 Attempt TlsStream::try_write(std::span<const iovec> pieces) noexcept {
   if (!established_) return Attempt::error(code::kIo);
   if (finishing_) return Attempt::error(code::kBrokenPipe);
-  if (!unsent_.empty()) flush();
+  if (!unsent_.empty() && !ticket_waits_) flush();
   if (output_code_ != 0) return Attempt::error(output_code_);
-  if (!unsent_.empty()) return Attempt::would_block();
+  if (!unsent_.empty() && !ticket_waits_) return Attempt::would_block();
   if (accepted_ == 0) {
     if (broken_) return Attempt::error(code::kTlsProtocol);
     if (!raw_writable()) return Attempt::would_block();
     accepted_ = encrypt(pieces);
     if (broken_) return Attempt::error(code::kTlsProtocol);
+    if (ends_with_write_ && accepted_ == bytes_of(pieces)) notify_close();
     flush();
     if (output_code_ != 0) return Attempt::error(output_code_);
     if (!unsent_.empty()) {
@@ -171,13 +178,22 @@ void TlsStream::finish_socket() noexcept {
   SocketStream::finish_writing();
 }
 
+void TlsStream::notify_close() noexcept {
+  if (close_notified_ || !established_ || broken_) return;
+  close_notified_ = true;
+  ERR_clear_error();
+  static_cast<void>(SSL_shutdown(ssl_));
+}
+
+void TlsStream::finish_with_write() noexcept {
+  ends_with_write_ = true;
+  SocketStream::finish_with_write();
+}
+
 void TlsStream::finish_writing() noexcept {
   if (finishing_) return;
   finishing_ = true;
-  if (established_ && !broken_) {
-    ERR_clear_error();
-    static_cast<void>(SSL_shutdown(ssl_));
-  }
+  notify_close();
   flush();
   if (unsent_.empty()) finish_socket();
 }

@@ -63,6 +63,8 @@ class TlsStream final : public io::SocketStream {
   [[nodiscard]] bool readable() const noexcept override;
   /// close_notify and FIN, after what is still to be sent.
   void finish_writing() noexcept override;
+  /// close_notify then goes into the same write as the bytes.
+  void finish_with_write() noexcept override;
   void release_idle_memory() noexcept override;
   /// From now on the end without close_notify reads as an ordinary end: where nothing is expected
   /// any more, or the framing above tells a cut message by itself.
@@ -150,6 +152,7 @@ class TlsStream final : public io::SocketStream {
   bool receive() noexcept;
   [[nodiscard]] std::uint16_t judge_first_byte(std::span<const char> bytes) const noexcept;
   void queue(std::span<const char> bytes) noexcept;
+  void hold_ticket() noexcept;
   void flush() noexcept;
 
   [[nodiscard]] bool start() noexcept;
@@ -162,6 +165,7 @@ class TlsStream final : public io::SocketStream {
   [[nodiscard]] io::Attempt read_outcome(int result) noexcept;
   [[nodiscard]] std::uint16_t input_failure() const noexcept;
   [[nodiscard]] std::size_t encrypt(std::span<const iovec> pieces) noexcept;
+  void notify_close() noexcept;
   void finish_socket() noexcept;
 
   std::shared_ptr<const ServerContext> server_;
@@ -189,6 +193,9 @@ class TlsStream final : public io::SocketStream {
   bool input_ended_ = false;     ///< the peer's FIN came
   bool closed_by_peer_ = false;  ///< the peer's close_notify came
   bool broken_ = false;          ///< OpenSSL has given up
+  bool ticket_waits_ = false;    ///< `unsent_` is a ticket, to go out with the first answer
+  bool ends_with_write_ = false;
+  bool close_notified_ = false;
   bool finishing_ = false;
   bool finished_ = false;
   bool tolerates_truncation_ = false;
