@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "io/buffer_pool.h"
 #include "io/signal.h"
@@ -271,6 +272,28 @@ TEST(Socket, EchoesOverLoopbackAndReportsARefusedConnection) {
   tasks.spawn(ask(loop, *broker, endpoint, answer, code));
   for (int i = 0; i < 10'000 && !tasks.empty(); ++i) loop.turn(milliseconds{100});
   EXPECT_EQ(code, code::kRefused);
+}
+
+// A read that fills its buffer to the last byte cannot tell whether more is there.
+TEST(Socket, HasNoNewsWhenAllWasRead) {
+  const SystemClock clock;
+  Loop loop(clock);
+  int ends[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+  SocketStream stream(loop, Fd(ends[0]));
+  const Fd peer(ends[1]);
+  char block[4];
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(::write(peer.get(), "abcd", 4), 4);
+    loop.turn(milliseconds{100});
+    EXPECT_TRUE(stream.has_news());
+    EXPECT_EQ(stream.try_read(block).n, 4U);
+    EXPECT_TRUE(stream.readable()) << "it has to look";
+    EXPECT_FALSE(stream.has_news());
+  }
+  ASSERT_EQ(::shutdown(peer.get(), SHUT_WR), 0);
+  loop.turn(milliseconds{100});
+  EXPECT_TRUE(stream.has_news()) << "the end is news";
 }
 
 }  // namespace

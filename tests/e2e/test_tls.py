@@ -1,10 +1,12 @@
 """TLS towards clients: names, versions, suites, and which name may ask for which host."""
 
+import socket
 import ssl
+import struct
 
 import pytest
 from gateway import configuration, reserve
-from wire import ConnectionEnded, request
+from wire import TIMEOUT_S, ConnectionEnded, request
 
 
 @pytest.fixture
@@ -138,3 +140,32 @@ def test_a_key_that_others_can_read_is_refused(merlon, upstream, pki, tmp_path):
     with pytest.raises((OSError, ConnectionEnded)):
         gateway.client(tls=pki.client(), name="api.example.com").ask(request())
     assert "readable.key" in gateway.errors
+
+
+def test_a_request_that_comes_with_the_handshake_is_answered_in_one_segment(secured, pki):
+    """The session ticket, the response, close_notify and FIN: one write, one wake-up of the client."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = pki.client().wrap_bio(incoming, outgoing, server_hostname="api.example.com")
+    with socket.create_connection(("127.0.0.1", secured.ports["public"])) as sock:
+        sock.settimeout(TIMEOUT_S)
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                sock.sendall(outgoing.read())
+                incoming.write(sock.recv(65536))
+        tls.write(request("GET", "/a", fields=[("Connection", "close")]))
+        before = data_segments_in(sock)
+        sock.sendall(outgoing.read())
+        while data := sock.recv(65536):
+            incoming.write(data)
+        assert tls.read(65536).startswith(b"HTTP/1.1 200 ")
+        assert tls.read(65536) == b"", "what close_notify reads as"
+        assert data_segments_in(sock) - before == 1
+        assert tls.session.has_ticket
+
+
+def data_segments_in(sock):
+    """tcpi_data_segs_in of struct tcp_info, tcp(7)."""
+    return struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256), 152)[0]
