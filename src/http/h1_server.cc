@@ -195,9 +195,11 @@ io::Task<Result<void>> H1Server::open_tunnel(ResponseHead& head) {
   if (!out.end())
     return io::Task<Result<void>>::ready(
         fail(code::kHeadTooLarge, Blame::kInternal, "the response's head does not fit"));
-  head_sent_ = served_ = close_ = true;
+  head_sent_ = served_ = true;
   tunnel_.begin(*stream_, {buffer_.data() + at_, end_ - at_});
-  return send(out.text(), {.data = {}, .last = true});
+  io::Task<Result<void>> sent = send(out.text(), {.data = {}, .last = true});
+  close_ = true;  // after it is sent: what the stream carries then is no HTTP, and not at its end
+  return sent;
 }
 
 io::Task<Result<void>> H1Server::send_body(BodyPart part) {
