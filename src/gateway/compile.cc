@@ -96,8 +96,9 @@ class Compiler {
     compile_upstreams();
     providers_ = compile_providers(config_, context_);
     for (const auto& [name, provider] : providers_) {
-      if (provider != nullptr && provider->is_closed())
-        plan_->closed.push_back(fmt::format("identity.{}", name));
+      if (provider == nullptr) continue;
+      plan_->providers.push_back(provider);
+      if (provider->is_closed()) plan_->closed.push_back(fmt::format("identity.{}", name));
     }
     judge_upstream_names();
     judge_certificates_asked(config_, names_, context_);

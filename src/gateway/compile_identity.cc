@@ -86,6 +86,24 @@ bool asks_for_certificates(const Config& config) {
   });
 }
 
+identity::Provider::Kind asked_kind(const AuthConfig& auth) {
+  using Kind = identity::Provider::Kind;
+  if (auth.jwt.has_value()) return Kind::kTokens;
+  return auth.introspect.has_value() ? Kind::kOpaqueTokens : Kind::kApiKeys;
+}
+
+const char* right_word(identity::Provider::Kind kind) {
+  switch (kind) {
+    case identity::Provider::Kind::kTokens:
+      return "this is an issuer of tokens: name it as `jwt`";
+    case identity::Provider::Kind::kOpaqueTokens:
+      return "its tokens are introspected: name it as `introspect`";
+    case identity::Provider::Kind::kApiKeys:
+      return "these are API keys: name them as `api_key`";
+  }
+  return "";
+}
+
 /// At a start a file that cannot be used closes its own routes (503) and is a warning.
 std::shared_ptr<const identity::Provider> load_or_close(const std::string& name,
                                                         const identity::ProviderConfig& from,
@@ -169,10 +187,8 @@ void compile_auth(const RouteConfig& config, const Providers& providers, Route& 
   }
   if (found->second == nullptr) return;
   const identity::Provider& provider = *found->second;
-  if (provider.takes_tokens() != auth.jwt.has_value()) {
-    context.reader.error(named->at, provider.takes_tokens()
-                                        ? "this is an issuer of tokens: name it as `jwt`"
-                                        : "these are API keys: name them as `api_key`");
+  if (provider.kind() != asked_kind(auth)) {
+    context.reader.error(named->at, right_word(provider.kind()));
     return;
   }
   if (config.forward.authorization && !provider.takes_tokens()) {

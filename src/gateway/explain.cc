@@ -145,6 +145,7 @@ class Walk {
       const policy::Policy& by = *route_->policies[next - 1];
       switch (decision.kind) {
         case policy::Decision::Kind::kNext:
+        case policy::Decision::Kind::kAsk:  // not of a context that may not ask
           break;
         case policy::Decision::Kind::kRefuse:
           refuse(decision.refusal);

@@ -17,6 +17,10 @@
 #include "policy/policy.h"
 #include "upstream/upstream.h"
 
+namespace merlon::identity {
+class Provider;
+}  // namespace merlon::identity
+
 namespace merlon::tls {
 class ServerContext;
 class ClientContext;
@@ -158,6 +162,8 @@ struct Plan {
   Timeouts timeouts;
   http::HeadLimits head_limits;
   bool has_tunnels = false;  ///< some route is open to WebSocket
+  /// All that is under `identity`, for the agent that asks others for them.
+  std::vector<std::shared_ptr<const identity::Provider>> providers;
   std::optional<Endpoint> admin_address;
   std::string admin_socket;  ///< path; empty: none
   std::string access_log;    ///< path or "-"; empty: none

@@ -64,7 +64,10 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
   fields.drop(FieldId::kMaxForwards);
   fields.drop(FieldId::kVia);
   fields.drop(FieldId::kXRequestId);
-  if (!route.forward_authorization) fields.drop(FieldId::kAuthorization);
+  if (!route.forward_authorization) {
+    fields.drop(FieldId::kAuthorization);
+    fields.drop(FieldId::kDpop);
+  }
   if (!route.credential_field.empty()) fields.drop(std::string_view(route.credential_field));
   if (t_.identity != nullptr && !route.identity_fields.empty())
     add_identity_fields(route, *t_.identity, t_.identity_text, fields);

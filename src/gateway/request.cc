@@ -70,7 +70,8 @@ io::Task<bool> RequestWay::pass_policies() {
                           .tables = worker_.shared().tables,
                           .holds = t_.holds,
                           .observations = t_.observations,
-                          .identities = &worker_.identities()};
+                          .identities = &worker_.identities(),
+                          .may_ask = worker_.shared().agent != nullptr};
   for (std::size_t next = 0;;) {
     const policy::Decision decision = run_policies(*t_.route, context, next);
     t_.identity = context.identity;
@@ -86,6 +87,14 @@ io::Task<bool> RequestWay::pass_policies() {
         own_answer(decision.refusal.status, {});
         co_await send_own();
         co_return false;
+      case policy::Decision::Kind::kAsk: {
+        const bool asked = co_await run_errand(context.errand);
+        if (!asked) co_return false;
+        context.now = worker_.loop().now();
+        context.wall = worker_.loop().clock().wall_now();
+        --next;
+        break;
+      }
       case policy::Decision::Kind::kDelay: {
         const Result<void> turn = co_await turn_.wait(context.now + decision.delay);
         if (!turn && turn.error().code != code::kTimedOut) co_return false;

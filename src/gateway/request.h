@@ -47,6 +47,8 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] Destination judge(Refusal& refusal);
   [[nodiscard]] io::Task<void> handle();
   [[nodiscard]] io::Task<bool> pass_policies();
+  // errand.cc
+  [[nodiscard]] io::Task<bool> run_errand(std::shared_ptr<identity::Errand> errand);
   [[nodiscard]] io::Task<void> serve_when_passed();
   [[nodiscard]] io::Task<void> serve_route();
   [[nodiscard]] io::Task<void> deliver_when_judged();

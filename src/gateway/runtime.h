@@ -20,6 +20,10 @@
 #include "telemetry/counters.h"
 #include "telemetry/events.h"
 
+namespace merlon::identity {
+class Agent;
+}  // namespace merlon::identity
+
 /// What all workers share: the plan, process-wide counts, and where telemetry goes.
 namespace merlon::gateway {
 
@@ -65,7 +69,8 @@ struct Shared {
   std::size_t workers = 1;  ///< that share the memory for verified tokens
   /// `/healthz`, `/readyz` or `/metrics`. Any thread.
   std::function<StatusPage(std::string_view path)> status_page;
-  HeldBytes held_bytes;  ///< of bodies that are held until they are judged
+  identity::Agent* agent = nullptr;  ///< asks others who callers are; null: nobody does
+  HeldBytes held_bytes;              ///< of bodies that are held until they are judged
   std::atomic<std::uint32_t> connections{0};
   std::atomic<std::uint32_t> requests_in_flight{0};
   std::atomic<Shed> shed{Shed::kNothing};  ///< the monitor decides it

@@ -122,6 +122,7 @@ bool Server::start() {
   if (!open_control(plan)) return false;
   start_workers(workers);
   start_monitor();
+  start_agent();
   start_admin(plan);
   apply(std::move(loaded), std::move(sockets));
   ready_ = true;
@@ -184,6 +185,13 @@ void Server::start_monitor() {
   for (const auto& worker : workers_) watched.push_back(worker.get());
   monitor_ = std::make_unique<Monitor>(*shared_, std::move(watched), clock_.now());
   metrics_->set_load([this] { return monitor_->gauges(); });
+}
+
+void Server::start_agent() {
+  agent_ = std::make_unique<identity::Agent>(broker_, clock_, events_.get());
+  shared_->agent = agent_.get();
+  metrics_->add_source(
+      [this](auto& families) { telemetry::add_identity_families(agent_->status(), families); });
 }
 
 /// The admin address is a worker of its own with one listener and no route: it answers while all
@@ -277,6 +285,7 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
   for (std::size_t i = 0; i < sockets.size(); ++i)
     workers_[i]->adopt(running, std::move(sockets[i]));
   watch_files(loaded.config);
+  agent_->adopt(loaded.plan->providers);
   plan_ = loaded.plan;
   metrics_->set_config(plan_->hash, clock_.wall_now(), plan_->closed.size());
   events_->set_level(level_of(plan_->log_level));
@@ -344,6 +353,8 @@ void Server::watch_files(const Config& config) {
     }
   }
   for (const auto& [name, provider] : config.identity) {
+    if (provider.tls && provider.tls->ca) paths.push_back((*provider.tls->ca)->path);
+    if (provider.introspection) paths.push_back(provider.introspection->secret_file->path);
     if (provider.jwks_file) paths.push_back((*provider.jwks_file)->path);
     if (provider.revocations) paths.push_back((*provider.revocations)->path);
     if (provider.api_keys) paths.push_back(provider.api_keys->file->path);
@@ -440,6 +451,9 @@ void Server::drain() {
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   monitor_->flush();
+  shared_->agent = nullptr;
+  metrics_->clear_sources();
+  agent_.reset();
   workers_.clear();
   events_->info("stopped", {telemetry::yes_no("drained", clean)});
 }
@@ -456,6 +470,10 @@ StatusPage Server::status_page(std::string_view path) {
   std::string closed;
   for (const std::string& part : closed_)
     closed += fmt::format("{}{}", closed.empty() ? "" : ",", json_quoted(part));
+  for (const telemetry::IdentityFigures& one : agent_->status()) {
+    if (!one.introspects && one.keys == 0)
+      closed += fmt::format("{}{}", closed.empty() ? "" : ",", json_quoted("identity." + one.name));
+  }
   // What is closed is closed on this node alone or on all of them: it is told, and the rest served.
   return {.status = static_cast<std::uint16_t>(ready ? 200 : 503),
           .content_type = "application/json",

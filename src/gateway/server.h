@@ -9,6 +9,7 @@
 #include "gateway/monitor.h"
 #include "gateway/runtime.h"
 #include "gateway/worker.h"
+#include "identity/agent.h"
 #include "telemetry/log_sink.h"
 #include "telemetry/metrics.h"
 #include "telemetry/notify.h"
@@ -44,6 +45,7 @@ class Server {
   void start_workers(std::size_t count);
   void start_admin(const Plan& plan);
   void start_monitor();
+  void start_agent();
   /// Sockets for the listeners of `plan` that are not open yet: [worker][listener]. False, with
   /// `problem`, when one cannot be had; then nothing stays open.
   [[nodiscard]] bool bind_new(const Plan& plan, std::vector<std::vector<io::Fd>>& sockets,
@@ -70,6 +72,7 @@ class Server {
   std::unique_ptr<Shared> shared_;
   std::shared_ptr<const Plan> plan_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<identity::Agent> agent_;  ///< goes before the workers that it answers
   std::unique_ptr<Monitor> monitor_;
   std::vector<std::thread> threads_;
   std::vector<telemetry::ActivatedSocket> activated_;

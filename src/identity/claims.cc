@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/ascii.h"
 #include "identity/base64url.h"
 #include "identity/token.h"
 
@@ -187,6 +188,53 @@ Result<void> judge_dates(const Identity& identity, std::int64_t leeway_s, TokenT
   return {};
 }
 
+namespace {
+
+/// What claims and answers have in common, made an identity of.
+Result<std::shared_ptr<const Identity>> identity_of(JsonValue claims, const TokenRules& rules,
+                                                    const Dates& dates, Method method,
+                                                    TokenTime now) {
+  const Result<Binding> binding = read_binding(claims.find("cnf"));
+  if (!binding) return std::unexpected(binding.error());
+  const auto subject = text_of(claims, "sub");
+  const auto client = text_of(claims, "client_id");
+  const auto token_id = text_of(claims, "jti");
+  const auto scopes = collect_scopes(claims);
+  if (!subject || !client || !token_id || !scopes) return bad("a claim is no text");
+  auto identity = Identity::make({.method = method,
+                                  .subject = *subject,
+                                  .client_id = *client,
+                                  .token_id = *token_id,
+                                  .scopes = *scopes,
+                                  .dpop_thumbprint = binding->dpop,
+                                  .certificate_thumbprint = binding->certificate,
+                                  .expires = dates.expires,
+                                  .not_before = dates.not_before,
+                                  .issued = dates.issued,
+                                  .claims = collect_claims(claims, rules.claims)});
+  if (identity == nullptr) return bad("the claims are too long");
+  const Result<void> valid = judge_dates(*identity, rules.leeway_s, now);
+  if (!valid) return std::unexpected(valid.error());
+  return identity;
+}
+
+Result<Dates> read_optional_dates(JsonValue answer) {
+  const auto expires = date_of(answer, "exp");
+  const auto not_before = date_of(answer, "nbf");
+  const auto issued = date_of(answer, "iat");
+  if (!expires || !not_before || !issued) return bad("a date is no whole number of seconds");
+  return Dates{.expires = *expires, .not_before = *not_before, .issued = *issued};
+}
+
+/// Some servers answer for refresh and other tokens as well, and say so.
+bool is_access_token(JsonValue type) {
+  return !type || (type.is(JsonKind::kString) &&
+                   (ascii::iequals(type.text(), "Bearer") || ascii::iequals(type.text(), "DPoP") ||
+                    ascii::iequals(type.text(), "access_token")));
+}
+
+}  // namespace
+
 Result<std::shared_ptr<const Identity>> judge_claims(JsonValue claims, const TokenRules& rules,
                                                      TokenTime now) {
   const JsonValue issuer = claims.find("iss");
@@ -203,28 +251,25 @@ Result<std::shared_ptr<const Identity>> judge_claims(JsonValue claims, const Tok
   }
   const Result<Dates> dates = read_dates(claims, rules, now);
   if (!dates) return std::unexpected(dates.error());
-  const Result<Binding> binding = read_binding(claims.find("cnf"));
-  if (!binding) return std::unexpected(binding.error());
-  const auto subject = text_of(claims, "sub");
-  const auto client = text_of(claims, "client_id");
-  const auto token_id = text_of(claims, "jti");
-  const auto scopes = collect_scopes(claims);
-  if (!subject || !client || !token_id || !scopes) return bad("a claim is no text");
-  auto identity = Identity::make({.method = Method::kJwt,
-                                  .subject = *subject,
-                                  .client_id = *client,
-                                  .token_id = *token_id,
-                                  .scopes = *scopes,
-                                  .dpop_thumbprint = binding->dpop,
-                                  .certificate_thumbprint = binding->certificate,
-                                  .expires = dates->expires,
-                                  .not_before = dates->not_before,
-                                  .issued = dates->issued,
-                                  .claims = collect_claims(claims, rules.claims)});
-  if (identity == nullptr) return bad("the claims are too long");
-  const Result<void> valid = judge_dates(*identity, rules.leeway_s, now);
-  if (!valid) return std::unexpected(valid.error());
-  return identity;
+  return identity_of(claims, rules, *dates, Method::kJwt, now);
+}
+
+Result<std::shared_ptr<const Identity>> judge_introspected(JsonValue answer,
+                                                           const TokenRules& rules, TokenTime now) {
+  if (!is_access_token(answer.find("token_type"))) {
+    return fail(code::kTokenType, Blame::kClient, "a token of this type is no access token");
+  }
+  const JsonValue issuer = answer.find("iss");
+  if (!rules.issuer.empty() && issuer && issuer.text() != rules.issuer) {
+    return fail(code::kTokenIssuer, Blame::kClient, "the token is of another issuer");
+  }
+  if (!rules.audiences.empty()) {
+    const Result<void> audience = judge_audience(answer.find("aud"), rules);
+    if (!audience) return std::unexpected(audience.error());
+  }
+  const Result<Dates> dates = read_optional_dates(answer);
+  if (!dates) return std::unexpected(dates.error());
+  return identity_of(answer, rules, *dates, Method::kIntrospection, now);
 }
 
 }  // namespace merlon::identity

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "identity/base64url.h"
+#include "tls/client_context.h"
+
 namespace merlon::identity {
 namespace {
 
@@ -65,6 +68,33 @@ TokenRules rules_of(const ProviderConfig& config, std::vector<std::string> claim
   return rules;
 }
 
+std::uint64_t id_of(std::string_view text) {
+  const Sha256 digest = sha256(text);
+  std::uint64_t id = 0;
+  std::memcpy(&id, digest.data(), sizeof id);
+  return id;
+}
+
+tls::UpstreamTls tls_of(const ProviderConfig& config) {
+  tls::UpstreamTls tls;
+  tls.at = config.at;
+  if (config.tls.has_value()) tls.ca = config.tls->ca;
+  return tls;
+}
+
+/// Tells the contents of files apart; that of the system's authorities, by no name, is always "".
+std::string digest_of(const std::optional<Located<config::FilePath>>& file, io::Broker& broker) {
+  if (!file.has_value()) return {};
+  const auto text = broker.read_file((*file)->path, kFileBytesMax);
+  return text.has_value() ? base64url_encode(as_text(sha256(*text))) : std::string();
+}
+
+/// RFC 9728 §3: the well-known part stands between host and path.
+std::string resource_metadata_url(const upstream::HttpsUrl& resource) {
+  const std::string path = resource.path == "/" ? "" : resource.path;
+  return "https://" + resource.authority() + "/.well-known/oauth-protected-resource" + path;
+}
+
 }  // namespace
 
 std::shared_ptr<const Provider> Provider::load(const std::string& name,
@@ -75,8 +105,8 @@ std::shared_ptr<const Provider> Provider::load(const std::string& name,
   auto made = std::make_shared<Provider>();
   made->name_ = name;
   made->rules_ = rules_of(config, std::move(claims));
+  made->describe(config);
   if (config.api_keys.has_value()) {
-    made->header_ = *config.api_keys->header;
     judge_mode(config.api_keys->file, broker, out);
     auto text = read_file(config.api_keys->file, broker, out);
     if (text.has_value()) {
@@ -86,6 +116,8 @@ std::shared_ptr<const Provider> Provider::load(const std::string& name,
   if (config.jwks_file.has_value()) {
     made->keys_ = load_keys(*config.jwks_file, made->rules_.algorithms, broker, out);
   }
+  if (config.fetches_keys()) made->load_key_source(config, broker, out);
+  if (config.introspection.has_value()) made->load_introspection(config, broker, out);
   if (config.revocations.has_value()) {
     auto text = read_file(*config.revocations, broker, out);
     if (text.has_value()) {
@@ -102,15 +134,82 @@ std::shared_ptr<const Provider> Provider::closed(const std::string& name,
   auto made = std::make_shared<Provider>();
   made->name_ = name;
   made->rules_ = rules_of(config, std::move(claims));
-  if (config.api_keys.has_value()) made->header_ = *config.api_keys->header;
+  made->describe(config);
   made->seal();
   return made;
 }
 
+/// What needs no file.
+void Provider::describe(const ProviderConfig& config) {
+  if (config.api_keys.has_value()) {
+    kind_ = Kind::kApiKeys;
+    header_ = *config.api_keys->header;
+  } else if (config.introspection.has_value()) {
+    kind_ = Kind::kOpaqueTokens;
+  }
+  if (config.dpop.has_value()) {
+    dpop_required_ = config.dpop->required;
+    dpop_nonce_ = config.dpop->nonce;
+  }
+  if (config.resource.has_value()) metadata_url_ = resource_metadata_url(**config.resource);
+}
+
+void Provider::load_key_source(const ProviderConfig& config, io::Broker& broker, Diagnostics& out) {
+  auto source = std::make_shared<KeySource>();
+  source->issuer = rules_.issuer;
+  if (config.jwks_uri.has_value()) source->jwks_uri = **config.jwks_uri;
+  for (const auto& host : config.hosts) source->hosts.push_back(*host);
+  if (config.stale_for.has_value()) {
+    source->stale_for = std::chrono::floor<seconds>(config.stale_for->value);
+  }
+  source->tls = tls_of(config);
+  source->ca_digest = digest_of(source->tls.ca, broker);
+  const auto issuer = upstream::parse_https_url(source->issuer);
+  const std::string host = source->jwks_uri.has_value() ? source->jwks_uri->host
+                           : issuer.has_value()         ? issuer->host
+                                                        : std::string();
+  source->own_host = tls::ClientContext::load(source->tls, host, false, {"http/1.1"}, broker,
+                                              SystemClock().wall_now(), out);
+  const std::string where =
+      source->jwks_uri.has_value()
+          ? source->jwks_uri->authority() + source->jwks_uri->path + "?" + source->jwks_uri->query
+          : "discovery";
+  source->live = LiveKeys::of(source->issuer + "\n" + where);
+  if (source->own_host != nullptr) source_ = std::move(source);
+}
+
+void Provider::load_introspection(const ProviderConfig& config, io::Broker& broker,
+                                  Diagnostics& out) {
+  const IntrospectionConfig& from = *config.introspection;
+  judge_mode(from.secret_file, broker, out);
+  auto secret = read_file(from.secret_file, broker, out);
+  const tls::UpstreamTls tls = tls_of(config);
+  auto made = std::make_unique<IntrospectionSource>();
+  made->url = *from.url;
+  made->cache = std::chrono::floor<seconds>(from.cache.value);
+  made->tls = tls::ClientContext::load(tls, made->url.host, false, {"http/1.1"}, broker,
+                                       SystemClock().wall_now(), out);
+  if (!secret.has_value() || made->tls == nullptr) return;
+  while (secret->ends_with('\n') || secret->ends_with('\r')) secret->pop_back();
+  if (secret->empty() || secret->size() > 1024 || secret->contains('\n')) {
+    out.error(from.secret_file.at, fmt::format("`{}` is no secret in one line of up to 1024 bytes",
+                                               from.secret_file->written));
+    return;
+  }
+  made->authorization = Secret(basic_authorization(from.client_id, *secret));
+  wipe_memory(secret->data(), secret->size());
+  introspection_ = std::move(made);
+  server_id_ =
+      id_of(fmt::format("{}\n{}\n{}\n{}\n{}", introspection_->url.authority(),
+                        introspection_->url.path, introspection_->url.query,
+                        introspection_->authorization.reveal(), digest_of(tls.ca, broker)));
+}
+
 /// The policy's id is made of all that a token was judged by.
 void Provider::seal() {
-  std::string all = fmt::format("{}\n{}\n{}\n{}\n", rules_.issuer, rules_.leeway_s,
-                                rules_.lifetime_max_s, rules_.access_token_type);
+  std::string all = fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n", rules_.issuer, rules_.leeway_s,
+                                rules_.lifetime_max_s, rules_.access_token_type, server_id_,
+                                introspection_ == nullptr ? 0 : introspection_->cache.count());
   for (std::size_t i = 0; i < kAlgorithmCount; ++i) {
     all += rules_.algorithms.contains(static_cast<Algorithm>(i)) ? '1' : '0';
   }
@@ -118,8 +217,7 @@ void Provider::seal() {
     all += '\n';
     for (const std::string& one : *list) all += fmt::format("{}:{}", one.size(), one);
   }
-  const Sha256 digest = sha256(all);
-  std::memcpy(&policy_id_, digest.data(), sizeof policy_id_);
+  policy_id_ = id_of(all);
 }
 
 std::size_t Provider::claim_number(std::string_view pointer) const noexcept {
@@ -139,7 +237,8 @@ Result<void> Provider::judge_again(const Identity& identity, TokenTime now) cons
 Result<std::shared_ptr<const Identity>> Provider::authenticate_token(std::string_view token,
                                                                      ThreadState& thread,
                                                                      TokenTime now) const {
-  if (keys_ == nullptr) {
+  const KeySet* const keys = source_ != nullptr ? thread.views.of(*source_->live) : keys_.get();
+  if (keys == nullptr) {
     return fail(code::kKeysUnavailable, Blame::kInternal, "the issuer's keys are not there");
   }
   if (token.size() > kTokenBytesMax) {
@@ -148,17 +247,78 @@ Result<std::shared_ptr<const Identity>> Provider::authenticate_token(std::string
   bool hashed = false;
   const Sha256 digest = thread.reader.signatures().hasher().sha256(token, hashed);
   const TokenCache::Entry* known = hashed ? thread.tokens.find(digest, policy_id_) : nullptr;
-  if (known != nullptr && keys_->contains(known->key_id)) {
+  if (known != nullptr && keys->contains(known->key_id)) {
     std::shared_ptr<const Identity> identity = known->identity;
     const Result<void> still = judge_again(*identity, now);
     if (!still) return std::unexpected(still.error());
     return identity;
   }
   std::uint64_t key_id = 0;
-  auto identity = thread.reader.accept(token, rules_, *keys_, now, key_id);
+  auto identity = thread.reader.accept(token, rules_, *keys, now, key_id);
   if (!identity) return identity;
   if (hashed) thread.tokens.insert(digest, policy_id_, key_id, *identity, now - rules_.leeway_s);
   const Result<void> still = judge_again(**identity, now);
+  if (!still) return std::unexpected(still.error());
+  return identity;
+}
+
+std::shared_ptr<Errand> Provider::errand_after(const Error& error, std::string_view token,
+                                               ThreadState& thread, Instant now) const {
+  if (source_ == nullptr) return nullptr;
+  std::string kid;
+  if (error.code == code::kTokenKeyUnknown) {
+    const auto head = thread.reader.read_head(token);
+    if (!head || !head->has_kid) return nullptr;
+    kid = head->kid;
+    if (!source_->live->worth_asking(kid, now)) return nullptr;
+  } else if (error.code != code::kKeysUnavailable || !source_->live->starting()) {
+    return nullptr;
+  }
+  auto errand = std::make_shared<Errand>();
+  errand->kind = Errand::Kind::kKeys;
+  errand->provider = shared_from_this();
+  errand->subject = std::move(kid);
+  return errand;
+}
+
+Result<std::shared_ptr<const Identity>> Provider::recall_token(
+    std::string_view token, ThreadState& thread, TokenTime now,
+    std::shared_ptr<Errand>& errand) const {
+  if (introspection_ == nullptr) {
+    return fail(code::kIntrospectionFailed, Blame::kInternal, "nobody can be asked about tokens");
+  }
+  if (token.size() > kTokenBytesMax || !is_bearer_token(token)) {
+    return fail(code::kTokenMalformed, Blame::kClient, "this is no token");
+  }
+  bool hashed = false;
+  const Sha256 digest = thread.reader.signatures().hasher().sha256(token, hashed);
+  if (!hashed) {
+    return fail(code::kIntrospectionFailed, Blame::kInternal, "the token cannot be hashed");
+  }
+  const TokenCache::Entry* known = thread.tokens.find(digest, policy_id_);
+  if (known != nullptr && now < known->good_until) {
+    std::shared_ptr<const Identity> identity = known->identity;
+    const Result<void> still = judge_again(*identity, now);
+    if (!still) return std::unexpected(still.error());
+    return identity;
+  }
+  if (known != nullptr) thread.tokens.erase(digest, policy_id_);
+  errand = std::make_shared<Errand>();
+  errand->kind = Errand::Kind::kIntrospection;
+  errand->provider = shared_from_this();
+  errand->subject = token;
+  errand->token_digest = digest;
+  return nullptr;
+}
+
+Result<std::shared_ptr<const Identity>> Provider::take_answer(const Errand& errand,
+                                                              ThreadState& thread,
+                                                              TokenTime now) const {
+  if (!errand.answer) return std::unexpected(errand.answer.error());
+  const std::shared_ptr<const Identity>& identity = *errand.answer;
+  thread.tokens.insert(errand.token_digest, policy_id_, 0, identity, now - rules_.leeway_s,
+                       errand.good_until);
+  const Result<void> still = judge_again(*identity, now);
   if (!still) return std::unexpected(still.error());
   return identity;
 }

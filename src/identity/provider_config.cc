@@ -67,6 +67,72 @@ const Object<ApiKeysConfig>& api_keys_schema() {
   return schema;
 }
 
+Type<upstream::HttpsUrl> url(std::string example) {
+  return config::custom<upstream::HttpsUrl>(
+      {.name = "an https URL",
+       .example = std::move(example),
+       .parse = [](std::string_view text) { return upstream::parse_https_url(text); },
+       .format =
+           [](const upstream::HttpsUrl& v) {
+             const std::string query = v.has_query ? "?" + v.query : "";
+             return config::detail::yaml_scalar("https://" + v.authority() + v.path + query);
+           }});
+}
+
+/// A host as URLs have it, without port.
+std::expected<std::string, std::string> parse_host(std::string_view text) {
+  const auto read = upstream::parse_https_url("https://" + std::string(text) + "/");
+  const bool host_only = read.has_value() && read->port == 443 && read->path == "/" &&
+                         text.find_first_of("/?:") == std::string_view::npos;
+  if (!host_only) return std::unexpected("a host is a name such as keys.example.com");
+  return read->host;
+}
+
+const Object<IdentityTls>& tls_schema() {
+  static const auto schema =
+      Object<IdentityTls>("identity tls",
+                          "How those are verified that the gateway itself asks. There is no way to "
+                          "leave it out.")
+          .field("ca", &IdentityTls::ca, config::file(),
+                 "The authorities that are trusted, PEM; those of the system without it.")
+          .mark(&IdentityTls::at);
+  return schema;
+}
+
+const Object<IntrospectionConfig>& introspection_schema() {
+  static const auto schema =
+      Object<IntrospectionConfig>("introspection",
+                                  "An authorisation server that is asked about each token "
+                                  "(RFC 7662). While it cannot be asked its routes answer 503.")
+          .required("url", &IntrospectionConfig::url, url("https://id.example.com/introspect"),
+                    "Where it is asked.")
+          .required("client_id", &IntrospectionConfig::client_id, config::text(1, 256),
+                    "Who the gateway is to it.")
+          .required("client_secret_file", &IntrospectionConfig::secret_file, config::secret_file(),
+                    "The secret that proves it, in one line.")
+          .field("cache", &IntrospectionConfig::cache, config::duration(seconds{1}, seconds{300}),
+                 "How long an answer is used: a token that was revoked is refused at the latest "
+                 "after this.")
+          .mark(&IntrospectionConfig::at);
+  return schema;
+}
+
+const Object<DpopConfig>& dpop_schema() {
+  static const auto schema =
+      Object<DpopConfig>("dpop",
+                         "Tokens that are bound to a key (RFC 9449) are good with a proof of that "
+                         "key and never as bearers, also without this block, which asks for more.")
+          .field("required", &DpopConfig::required, config::boolean(),
+                 "Tokens that are not bound by DPoP are refused.")
+          .field("nonce", &DpopConfig::nonce, config::boolean(),
+                 "Proofs must show a nonce that the gateway gave out in the last minutes.")
+          .mark(&DpopConfig::at)
+          .check([](const DpopConfig& dpop, Reader& reader) {
+            if (!dpop.required && !dpop.nonce) reader.error(dpop.at, "this block asks for nothing");
+          });
+  return schema;
+}
+
 std::vector<std::pair<std::string, Algorithm>> algorithm_words() {
   std::vector<std::pair<std::string, Algorithm>> words;
   for (std::size_t i = 0; i < kAlgorithmCount; ++i) {
@@ -76,20 +142,68 @@ std::vector<std::pair<std::string, Algorithm>> algorithm_words() {
   return words;
 }
 
-/// Keys that mean something for tokens only.
-void refuse_token_keys(const ProviderConfig& config, Reader& reader) {
-  const auto inert = [&](const Mark& at, const char* key) {
-    reader.error(at, std::string("`") + key + "` is for tokens, and this entry is for API keys",
-                 "remove it");
-  };
-  if (config.issuer.has_value()) inert(config.issuer->at, "issuer");
-  if (!config.audiences.empty()) inert(config.audiences.front().at, "audience");
-  if (config.jwks_file.has_value()) inert(config.jwks_file->at, "jwks_file");
-  if (config.algorithms.has_value()) inert(config.algorithms->front().at, "algorithms");
-  if (config.leeway.has_value()) inert(config.leeway->at, "leeway");
-  if (config.lifetime_max.has_value()) inert(config.lifetime_max->at, "max_lifetime");
-  if (config.type.has_value()) inert(config.type->at, "type");
-  if (config.revocations.has_value()) inert(config.revocations->at, "revocations");
+/// Reports what is there though `kind` has no use for it.
+class Inert {
+ public:
+  Inert(Reader& reader, const char* kind) : reader_(reader), kind_(kind) {}
+  template <class T>
+  void refuse(const std::optional<T>& value, const char* key) const {
+    if (value.has_value()) refuse_at(value->at, key);
+  }
+  template <class T>
+  void refuse(const std::vector<T>& values, const char* key) const {
+    if (!values.empty()) refuse_at(values.front().at, key);
+  }
+
+ private:
+  void refuse_at(const Mark& at, const char* key) const {
+    reader_.error(at, std::string("`") + key + "` means nothing for " + kind_, "remove it");
+  }
+  Reader& reader_;
+  const char* kind_;
+};
+
+void refuse_key_sources(const ProviderConfig& config, const Inert& inert) {
+  inert.refuse(config.jwks_file, "jwks_file");
+  inert.refuse(config.jwks_uri, "jwks_uri");
+  inert.refuse(config.hosts, "hosts");
+  inert.refuse(config.stale_for, "stale_for");
+  if (config.algorithms.has_value()) inert.refuse(*config.algorithms, "algorithms");
+  inert.refuse(config.lifetime_max, "max_lifetime");
+  inert.refuse(config.type, "type");
+}
+
+void check_api_keys(const ProviderConfig& config, Reader& reader) {
+  const Inert inert(reader, "API keys");
+  refuse_key_sources(config, inert);
+  inert.refuse(config.issuer, "issuer");
+  inert.refuse(config.audiences, "audience");
+  inert.refuse(config.leeway, "leeway");
+  inert.refuse(config.revocations, "revocations");
+  inert.refuse(config.tls, "tls");
+  inert.refuse(config.introspection, "introspection");
+  inert.refuse(config.dpop, "dpop");
+  inert.refuse(config.resource, "resource");
+}
+
+/// Of an issuer: where its keys come from.
+void check_key_source(const ProviderConfig& config, Reader& reader) {
+  if (config.jwks_file.has_value()) {
+    const Inert inert(reader, "a `jwks_file`");
+    inert.refuse(config.jwks_uri, "jwks_uri");
+    inert.refuse(config.hosts, "hosts");
+    inert.refuse(config.stale_for, "stale_for");
+    inert.refuse(config.tls, "tls");
+    return;
+  }
+  if (config.jwks_uri.has_value()) {
+    Inert(reader, "a `jwks_uri`, which nobody else names").refuse(config.hosts, "hosts");
+    return;
+  }
+  if (!upstream::parse_https_url(**config.issuer).has_value()) {
+    reader.error(config.issuer->at, "no metadata can be asked for at this URL",
+                 "name a `jwks_uri` or a `jwks_file`");
+  }
 }
 
 void check_twice(const ProviderConfig& config, Reader& reader) {
@@ -107,22 +221,22 @@ void check_twice(const ProviderConfig& config, Reader& reader) {
 }
 
 void check_provider(const ProviderConfig& config, Reader& reader) {
-  if (config.api_keys.has_value()) {
-    refuse_token_keys(config, reader);
+  if (config.api_keys.has_value()) return check_api_keys(config, reader);
+  if (config.introspection.has_value()) {
+    refuse_key_sources(config, Inert(reader, "tokens that are introspected"));
+    check_twice(config, reader);
     return;
   }
   if (!config.issuer.has_value()) {
-    reader.error(config.at, "it names nobody to believe", "name `issuer` or `api_keys`");
+    reader.error(config.at, "it names nobody to believe",
+                 "name `issuer`, `introspection` or `api_keys`");
     return;
   }
   if (config.audiences.empty()) {
     reader.error(config.at, "an issuer needs an `audience`",
                  "its tokens for others would be accepted without");
   }
-  if (!config.jwks_file.has_value()) {
-    reader.error(config.at, "fetching the keys of an issuer is not built into this version yet",
-                 "name a `jwks_file`");
-  }
+  check_key_source(config, reader);
   check_twice(config, reader);
 }
 
@@ -132,8 +246,10 @@ const Object<ProviderConfig>& provider_schema() {
   static const auto schema =
       Object<ProviderConfig>(
           "identity",
-          "Someone who says who callers are: an issuer of tokens (JWT, RFC 9068) "
-          "or a file of API keys. Routes name it in `auth`.")
+          "Someone who says who callers are: an issuer of tokens (JWT, RFC 9068), an "
+          "authorisation server that is asked about them, or a file of API keys. Routes name it "
+          "in `auth`. Of an issuer without `jwks_file` and `jwks_uri` the keys are found by its "
+          "metadata (OpenID Connect Discovery, RFC 8414).")
           .field("issuer", &ProviderConfig::issuer,
                  plain("an https URL", "https://id.example.com/", parse_issuer),
                  "Who signs the tokens; `iss` must equal it byte by byte.")
@@ -142,6 +258,20 @@ const Object<ProviderConfig>& provider_schema() {
                  "Whom tokens must be for; `aud` must have one of these.")
           .field("jwks_file", &ProviderConfig::jwks_file, config::file(),
                  "The public keys of the issuer, a JWK Set (RFC 7517). Read again when it changes.")
+          .field("jwks_uri", &ProviderConfig::jwks_uri, url("https://id.example.com/jwks"),
+                 "Where its public keys are fetched, ahead of their end and when a token names one "
+                 "that is not known yet.")
+          .field("hosts", &ProviderConfig::hosts,
+                 config::list_of(config::located(plain("a host", "keys.example.com", parse_host)),
+                                 1, 16),
+                 "Hosts besides the issuer's own that its metadata may name, wherever they stand. "
+                 "Any other must have an address on the public Internet.")
+          .field("tls", &ProviderConfig::tls, config::object(tls_schema()),
+                 "Of connections to the issuer.")
+          .field("stale_for", &ProviderConfig::stale_for,
+                 config::duration(seconds{0}, hours{24 * 7}),
+                 "How long keys stay in use that could not be renewed; 1h without it. Afterwards "
+                 "503.")
           .field("algorithms", &ProviderConfig::algorithms,
                  config::list_of(config::located(config::words<Algorithm>(algorithm_words())), 1,
                                  kAlgorithmCount),
@@ -161,8 +291,15 @@ const Object<ProviderConfig>& provider_schema() {
                  "`sub` or `issued_before`. Read again when it changes.")
           .field("api_keys", &ProviderConfig::api_keys, config::object(api_keys_schema()),
                  "API keys in place of tokens.")
-          .later("jwks_uri", "fetching the keys of an issuer")
-          .later("introspection", "introspection of opaque tokens")
+          .field("introspection", &ProviderConfig::introspection,
+                 config::object(introspection_schema()),
+                 "Tokens without content of their own, asked about one by one.")
+          .field("dpop", &ProviderConfig::dpop, config::object(dpop_schema()),
+                 "Stricter rules for tokens that are bound to a key of the client.")
+          .field("resource", &ProviderConfig::resource, url("https://api.example.com/"),
+                 "What the tokens open, as clients name it: its metadata (RFC 9728) is served at "
+                 "`/.well-known/oauth-protected-resource` of this host, and challenges point "
+                 "there.")
           .mark(&ProviderConfig::at)
           .check(check_provider);
   return schema;

@@ -2,6 +2,8 @@
 
 #include <cstddef>
 
+#include "identity/dpop.h"
+#include "identity/live_keys.h"
 #include "identity/token.h"
 #include "identity/token_cache.h"
 
@@ -15,6 +17,9 @@ struct ThreadState {
   explicit ThreadState(std::size_t threads) : tokens(kTokenCacheBytesMax / threads) {}
   TokenReader reader;
   TokenCache tokens;
+  KeyViews views;
+  TokenReader proofs;  ///< apart: keys of clients must not push out those of issuers
+  DpopNonces nonces;
 };
 
 }  // namespace merlon::identity

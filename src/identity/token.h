@@ -82,6 +82,11 @@ class TokenReader {
 [[nodiscard]] Result<std::shared_ptr<const Identity>> judge_claims(JsonValue claims,
                                                                    const TokenRules& rules,
                                                                    TokenTime now);
+/// Judges what an authorisation server says of a token (RFC 7662 §2.2): what `rules` name, if it
+/// is there at all; dates, binding and type.
+[[nodiscard]] Result<std::shared_ptr<const Identity>> judge_introspected(JsonValue answer,
+                                                                         const TokenRules& rules,
+                                                                         TokenTime now);
 /// What passes with time: to be judged again whenever an identity is used.
 [[nodiscard]] Result<void> judge_dates(const Identity& identity, std::int64_t leeway_s,
                                        TokenTime now) noexcept;

@@ -47,7 +47,8 @@ const TokenCache::Entry* TokenCache::find(const Sha256& token, std::uint64_t pol
 }
 
 void TokenCache::insert(const Sha256& token, std::uint64_t policy_id, std::uint64_t key_id,
-                        std::shared_ptr<const Identity> identity, TokenTime now) {
+                        std::shared_ptr<const Identity> identity, TokenTime now,
+                        TokenTime good_until) {
   if (entries_.empty()) {
     entries_.resize((set_mask_ + 1) * kWays);
     bytes_ = entries_.size() * sizeof(Entry);
@@ -75,7 +76,8 @@ void TokenCache::insert(const Sha256& token, std::uint64_t policy_id, std::uint6
                   .policy_id = policy_id,
                   .key_id = key_id,
                   .identity = std::move(identity),
-                  .used = ++clock_};
+                  .used = ++clock_,
+                  .good_until = good_until};
 }
 
 void TokenCache::erase(const Sha256& token, std::uint64_t policy_id) noexcept {

@@ -26,13 +26,16 @@ class TokenCache {
     std::uint64_t key_id = 0;     ///< that verified it: it does not outlive the key
     std::shared_ptr<const Identity> identity;
     std::uint64_t used = 0;
+    /// Of an introspected token: the answer is not used from then on.
+    TokenTime good_until = INT64_MAX;
   };
 
   /// nullptr when it is not there. Valid until the next `insert`.
   [[nodiscard]] const Entry* find(const Sha256& token, std::uint64_t policy_id) noexcept;
   /// `now` tells which entries have expired.
   void insert(const Sha256& token, std::uint64_t policy_id, std::uint64_t key_id,
-              std::shared_ptr<const Identity> identity, TokenTime now);
+              std::shared_ptr<const Identity> identity, TokenTime now,
+              TokenTime good_until = INT64_MAX);
   void erase(const Sha256& token, std::uint64_t policy_id) noexcept;
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }

@@ -65,8 +65,14 @@ const Object<ClientCertConfig>& client_cert_schema() {
 }
 
 void check_auth(const AuthConfig& auth, Reader& reader) {
-  if (auth.jwt.has_value() && auth.api_key.has_value()) {
-    reader.error(auth.api_key->at, "one kind of credentials is enough: `jwt` or `api_key`");
+  const Located<std::string>* first = nullptr;
+  for (const auto* one : {&auth.jwt, &auth.introspect, &auth.api_key}) {
+    if (!one->has_value()) continue;
+    if (first != nullptr) {
+      reader.error((*one)->at,
+                   "one kind of credentials is enough: `jwt`, `introspect` or `api_key`");
+    }
+    first = &**one;
   }
   if (auth.provider() == nullptr && (!auth.scopes.empty() || !auth.claims.empty())) {
     reader.error(auth.at, "certificates have neither scopes nor claims", "name `jwt` as well");
@@ -106,7 +112,9 @@ const Object<AuthConfig>& auth_schema() {
                  "Claims that the token must have, each with one of the values. A name, or for "
                  "nested ones a JSON Pointer such as `/realm_access/roles`. Of a claim that is a "
                  "list, one item must be among the values.")
-          .later("introspect", "authentication by introspected token")
+          .field("introspect", &AuthConfig::introspect, config::name(),
+                 "An entry under `identity` with `introspection`: a token that its server calls "
+                 "active, in `Authorization: Bearer`.")
           .field("client_cert", &AuthConfig::client_cert, config::object(client_cert_schema()),
                  "A client certificate; beside `jwt` or `api_key` both are asked for.")
           .mark(&AuthConfig::at)

@@ -24,9 +24,10 @@ struct ClientCertConfig {
 };
 
 struct AuthConfig {
-  bool none = false;                            ///< `auth: none`: everyone
-  std::optional<Located<std::string>> jwt;      ///< a name under `identity`
-  std::optional<Located<std::string>> api_key;  ///< a name under `identity`
+  bool none = false;                               ///< `auth: none`: everyone
+  std::optional<Located<std::string>> jwt;         ///< a name under `identity`
+  std::optional<Located<std::string>> introspect;  ///< a name under `identity`
+  std::optional<Located<std::string>> api_key;     ///< a name under `identity`
   std::optional<ClientCertConfig> client_cert;
   std::vector<Located<std::string>> scopes;  ///< all of them
   /// Claims by name or JSON Pointer; each must have one of the values.
@@ -36,6 +37,7 @@ struct AuthConfig {
   /// The name under `identity` that is used; nullptr when none is.
   [[nodiscard]] const Located<std::string>* provider() const noexcept {
     if (jwt.has_value()) return &*jwt;
+    if (introspect.has_value()) return &*introspect;
     return api_key.has_value() ? &*api_key : nullptr;
   }
 };

@@ -8,9 +8,9 @@
 
 namespace merlon::policy {
 
-/// Who is asking: a token (RFC 6750) or an API key of one provider. Refuses with 401 and a
-/// challenge, 503 while the issuer's keys are not there, and 429 for clients that have failed too
-/// often of late. Puts the identity into the context.
+/// Who is asking: a token (RFC 6750, RFC 9449) or an API key of one provider. Refuses with 401 and
+/// a challenge, 503 while the issuer cannot be asked for what is not known, and 429 for clients
+/// that have failed too often of late. Puts the identity into the context.
 class Authenticate final : public Policy {
  public:
   /// `at` is the line of the configuration that asks for it, kept by the caller's plan.
@@ -22,18 +22,31 @@ class Authenticate final : public Policy {
   [[nodiscard]] Decision check(Context& context) const noexcept override;
 
  private:
-  [[nodiscard]] Result<std::shared_ptr<const identity::Identity>> authenticate(
-      Context& context) const;
+  using Who = Result<std::shared_ptr<const identity::Identity>>;
+  [[nodiscard]] Who authenticate(Context& context) const;
+  [[nodiscard]] Who authenticate_key(Context& context, identity::TokenTime now) const;
+  [[nodiscard]] Who find_bearer(Context& context, std::string_view token,
+                                identity::TokenTime now) const;
+  [[nodiscard]] Result<void> judge_binding(Context& context, const identity::Identity& who,
+                                           const struct Credentials& shown,
+                                           identity::TokenTime now) const;
   [[nodiscard]] Decision refuse(Context& context, const Error& error) const noexcept;
+  void add_challenges(Context& context, const Error& error) const noexcept;
 
   std::shared_ptr<const identity::Provider> provider_;
   Mark at_;
-  std::string challenge_;  ///< for API keys
+  std::string key_challenge_;  ///< for API keys
+  std::string dpop_algorithms_;
 };
 
-/// The token of `Authorization: Bearer TOKEN`. kCredentialsMissing without the field or with
-/// another scheme, kTokenMalformed for anything but one space and one token behind the scheme.
-[[nodiscard]] Result<std::string_view> bearer_token(const http::RequestHead& head) noexcept;
+/// A token as a request shows it: `Authorization: Bearer TOKEN` or `DPoP TOKEN` (RFC 9449 §7.1).
+struct Credentials {
+  std::string_view token;
+  bool dpop = false;
+};
+/// kCredentialsMissing without the field or with another scheme, kTokenMalformed for anything but
+/// one space and one token behind the scheme.
+[[nodiscard]] Result<Credentials> shown_token(const http::RequestHead& head) noexcept;
 /// True when the query has a parameter `access_token` (RFC 6750 §2.3): it stands in logs, histories
 /// and referrers by then.
 [[nodiscard]] bool has_token_in_query(std::string_view query) noexcept;

@@ -33,7 +33,11 @@ Authorize::Authorize(const AuthConfig& config, const identity::Provider& provide
     claims_.push_back(std::move(claim));
   }
   if (provider.takes_tokens()) {
-    challenge_ = fmt::format("Bearer error=\"insufficient_scope\", scope=\"{}\"", all);
+    challenge_ = fmt::format("{} error=\"insufficient_scope\", scope=\"{}\"",
+                             provider.dpop_required() ? "DPoP" : "Bearer", all);
+    if (!provider.metadata_url().empty()) {
+      challenge_ += fmt::format(", resource_metadata=\"{}\"", provider.metadata_url());
+    }
   }
 }
 

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/time.h"
 #include "http/message.h"
+#include "identity/errand.h"
 #include "identity/identity.h"
 #include "identity/thread_state.h"
 #include "policy/reading.h"
@@ -48,6 +49,7 @@ struct Decision {
     kRefuse,  ///< `refusal` is the answer
     kAnswer,  ///< done: an empty response with `refusal.status` (a preflight's 204)
     kDelay,   ///< goes on after `delay`
+    kAsk,     ///< to be judged again by the same once Context::errand is done
   };
   Kind kind = Kind::kNext;
   milliseconds delay{0};
@@ -61,6 +63,9 @@ struct Decision {
     return {.kind = Kind::kAnswer,
             .delay = {},
             .refusal = {.status = status, .error = {}, .step = {}, .line = nullptr}};
+  }
+  [[nodiscard]] static Decision ask() noexcept {
+    return {.kind = Kind::kAsk, .delay = {}, .refusal = {}};
   }
   [[nodiscard]] static Decision wait(milliseconds delay) noexcept {
     return {.kind = Kind::kDelay, .delay = delay, .refusal = {}};
@@ -106,6 +111,10 @@ struct Context {
   identity::ThreadState* identities = nullptr;
   /// Who asks, from step 7 on; null on public routes.
   std::shared_ptr<const identity::Identity> identity{};
+  /// Somebody can do errands; otherwise what is not known here is refused at once.
+  bool may_ask = false;
+  /// What a policy asks for; done when it judges again. One per request.
+  std::shared_ptr<identity::Errand> errand{};
 };
 
 class ContentRules;

@@ -3,6 +3,7 @@
 #include "state/auth_budget.h"
 #include "state/concurrency_table.h"
 #include "state/limit_table.h"
+#include "state/replay_table.h"
 
 namespace merlon::state {
 
@@ -12,6 +13,7 @@ struct Tables {
   LimitTable limits;
   ConcurrencyTable in_progress;
   AuthBudget auth_failures{limits};
+  ReplayTable proofs{};  ///< of possession, that were shown
 };
 
 }  // namespace merlon::state

@@ -130,6 +130,11 @@ void Metrics::add_source(std::function<void(Families&)> source) {
   sources_.push_back(std::move(source));
 }
 
+void Metrics::clear_sources() {
+  const std::lock_guard lock(mutex_);
+  sources_.clear();
+}
+
 std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   const std::lock_guard lock(mutex_);
   Families out;

@@ -82,6 +82,8 @@ class Metrics final : public prometheus::Collectable {
   void set_loop(std::size_t worker, const io::LoopCounters* counters);
   /// Metrics of other rooms: appends families at each scrape, on the scraping thread.
   void add_source(std::function<void(std::vector<prometheus::MetricFamily>&)> source);
+  /// Forgets them: what they ask is about to go.
+  void clear_sources();
 
   /// For prometheus-cpp: everything, summed over the workers.
   [[nodiscard]] std::vector<prometheus::MetricFamily> Collect() const override;

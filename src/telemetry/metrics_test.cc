@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "telemetry/families.h"
+#include "telemetry/identity_families.h"
 #include "telemetry/testing.h"
 
 namespace merlon::telemetry {
@@ -157,6 +158,10 @@ TEST_F(MetricsTest, AreTheOnesThatTheReferenceLists) {
   metrics_.set_load([] { return LoadGauges{}; });
   const io::LoopCounters loop;
   metrics_.set_loop(0, &loop);
+  metrics_.add_source([](auto& families) {
+    add_identity_families({{.name = "issuer", .fetched = 1}, {.name = "asked", .introspects = true}},
+                          families);
+  });
   std::set<std::string> shown;
   for (const auto& family : metrics_.Collect())
     EXPECT_TRUE(shown.insert(family.name).second) << family.name << " stands twice";

@@ -1,0 +1,88 @@
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "identity/errand.h"
+#include "identity/introspection.h"
+#include "identity/issuer.h"
+#include "identity/provider.h"
+#include "io/signal.h"
+#include "io/task.h"
+#include "upstream/origin.h"
+
+namespace merlon::identity {
+
+/// What is told of a server that is asked about tokens; written on the agent's thread, read by any.
+struct IntrospectionFigures {
+  std::atomic<std::uint64_t> active{0};
+  std::atomic<std::uint64_t> refused{0};  ///< not active, or not good here
+  std::atomic<std::uint64_t> failed{0};
+  std::atomic<std::uint64_t> remembered{0};  ///< answered from memory
+};
+
+/// Asks one authorisation server about tokens: each at most once at a time, however many requests
+/// wait, and not again while the answer is fresh. Bounded in questions, waiting and in progress,
+/// and in answers kept. After a failure it lets a moment pass before the next try. Lives on the
+/// agent's thread.
+class Introspector {
+ public:
+  using Done = std::function<void(ErrandAnswer)>;
+
+  Introspector(const AgentGround& ground, std::shared_ptr<const Provider> provider);
+  Introspector(const Introspector&) = delete;
+  Introspector& operator=(const Introspector&) = delete;
+
+  void ask(const Errand& errand, Done done);
+  /// New rules for the same server, by a reload.
+  void update(std::shared_ptr<const Provider> provider) { provider_ = std::move(provider); }
+  void stop() noexcept;
+  [[nodiscard]] bool idle() const noexcept { return tasks_.empty(); }
+  [[nodiscard]] std::shared_ptr<IntrospectionFigures> shared_figures() const noexcept {
+    return figures_;
+  }
+
+ private:
+  /// A question in progress, with all who wait for its answer.
+  struct Flight {
+    Sha256 digest{};
+    std::uint64_t policy_id = 0;
+    std::shared_ptr<const Provider> provider;
+    std::string token;
+    std::vector<Done> waiting;
+  };
+  using Key = std::pair<std::uint64_t, Sha256>;
+  struct Kept {
+    Key key;
+    ErrandAnswer answer;
+  };
+  [[nodiscard]] const ErrandAnswer* recall(const Key& key);
+  void keep(const Key& key, const ErrandAnswer& answer);
+  [[nodiscard]] io::Task<void> work();
+  [[nodiscard]] io::Task<ErrandAnswer> ask_server(const Flight& flight);
+  [[nodiscard]] ErrandAnswer judge(const Flight& flight, const upstream::FetchResponse& response,
+                                   TokenTime asked_at);
+  ErrandAnswer failed(std::string_view reason);
+
+  const AgentGround& ground_;
+  std::shared_ptr<const Provider> provider_;
+  std::shared_ptr<IntrospectionFigures> figures_ = std::make_shared<IntrospectionFigures>();
+  upstream::Origin origin_;
+  JsonDocument document_;
+  std::map<Key, std::shared_ptr<Flight>> flights_;
+  std::deque<std::shared_ptr<Flight>> queue_;
+  std::list<Kept> kept_;  ///< the newest first
+  std::map<Key, std::list<Kept>::iterator> by_key_;
+  std::size_t working_ = 0;
+  Instant broken_until_{};
+  bool stopping_ = false;
+  io::TaskSet tasks_;
+};
+
+}  // namespace merlon::identity

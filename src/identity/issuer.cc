@@ -1,0 +1,254 @@
+#include "identity/issuer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "identity/discovery.h"
+#include "tls/client_context.h"
+
+namespace merlon::identity {
+namespace {
+
+using telemetry::num;
+using telemetry::str;
+
+constexpr seconds kFetchTimeout{10};
+// What discovery said is asked for again after this, and whenever the keys cannot be fetched.
+constexpr seconds kDiscoveryAge{3600};
+constexpr milliseconds kRetryFirst{500};
+constexpr unsigned kRetryDoublings = 4;  // 8 s at most: an issuer that is back is seen soon
+constexpr std::size_t kWaitingMax = 4096;
+constexpr std::size_t kOriginsMax = 8;
+
+/// After four fifths of their time keys are renewed, so that one slow fetch makes no gap.
+constexpr seconds ahead_of(seconds fresh) { return fresh * 4 / 5 + seconds{1}; }
+
+}  // namespace
+
+Issuer::Issuer(const AgentGround& ground, std::string name, std::shared_ptr<const KeySource> source)
+    : ground_(ground), name_(std::move(name)), source_(std::move(source)), wake_(ground.loop) {}
+
+void Issuer::stop() noexcept {
+  stopping_ = true;
+  for (const auto& [host, origin] : origins_) origin->cancel();
+  wake_.cancel();
+}
+
+void Issuer::update(std::string name, std::shared_ptr<const KeySource> source) {
+  name_ = std::move(name);
+  const bool same = source_->same_as(*source);
+  source_ = std::move(source);
+  if (same) return;
+  // Other hosts or authorities: what is believed is asked for again, under the new rules.
+  discovered_.reset();
+  next_ = ground_.loop.now();
+  wake_.notify_all();
+}
+
+io::Task<void> Issuer::run() {
+  stopping_ = false;
+  origins_.clear();
+  while (!stopping_) {
+    fetching_ = true;
+    const std::shared_ptr<const KeySource> held = source_;
+    const bool renewed = co_await renew();
+    fetching_ = false;
+    if (stopping_) break;
+    // A fetch that a reload overtook says nothing of the source that is in force now.
+    if (held != source_ && !held->same_as(*source_)) continue;
+    failures_ = renewed ? 0 : failures_ + 1;
+    if (!renewed) {
+      next_ = ground_.loop.now() + kRetryFirst * (1U << std::min(failures_ - 1, kRetryDoublings));
+    }
+    source_->live->attempted(renewed);
+    settle(renewed);
+    while (!stopping_ && !asked_ && ground_.loop.now() < next_) {
+      withdraw_when_stale();
+      const bool has_keys = figures_->keys.load(std::memory_order_relaxed) != 0;
+      const Result<void> woken =
+          co_await wake_.wait(has_keys ? std::min(next_, stale_until_) : next_);
+      static_cast<void>(woken);  // time or a notification: what is due is looked at anew
+    }
+    withdraw_when_stale();
+    asked_ = false;
+  }
+  settle(false);
+}
+
+void Issuer::withdraw_when_stale() {
+  if (figures_->keys.load(std::memory_order_relaxed) == 0 || ground_.loop.now() < stale_until_)
+    return;
+  source_->live->publish(nullptr);
+  figures_->keys.store(0, std::memory_order_relaxed);
+  if (ground_.events != nullptr)
+    ground_.events->error("issuer_keys_expired", {str("identity", name_)});
+}
+
+bool Issuer::failed(std::string_view what, std::string_view reason) {
+  figures_->failed.fetch_add(1, std::memory_order_relaxed);
+  if (ground_.events != nullptr && !stopping_) {
+    ground_.events->error("issuer_fetch_failed",
+                          {str("identity", name_), str("what", what), str("reason", reason),
+                           num("keys", figures_->keys.load(std::memory_order_relaxed))});
+  }
+  discovered_.reset();
+  return false;
+}
+
+io::Task<bool> Issuer::renew() {
+  const Instant deadline = ground_.loop.now() + kFetchTimeout;
+  std::optional<upstream::HttpsUrl> url = source_->jwks_uri;
+  if (!url.has_value()) {
+    if (!discovered_.has_value() || ground_.loop.now() >= discovered_until_) {
+      Result<upstream::HttpsUrl> found = co_await discover(deadline);
+      if (!found) co_return failed("metadata", found.error().what);
+      discovered_ = std::move(*found);
+      discovered_until_ = ground_.loop.now() + kDiscoveryAge;
+    }
+    url = discovered_;
+  }
+  const bool named = source_->jwks_uri.has_value();
+  const Result<upstream::FetchResponse> response =
+      co_await get(std::move(*url), named, kKeySetBytesMax, deadline);
+  if (!response) co_return failed("keys", response.error().what);
+  if (response->status != 200) {
+    co_return failed("keys", fmt::format("answered {}", response->status));
+  }
+  co_return take_keys(*response);
+}
+
+io::Task<Result<upstream::HttpsUrl>> Issuer::discover(Instant deadline) {
+  Error last{.code = code::kKeysUnavailable, .what = "the issuer has no metadata"};
+  for (const upstream::HttpsUrl& url : metadata_urls(source_->issuer)) {
+    const Result<upstream::FetchResponse> response =
+        co_await get(url, true, kMetadataBytesMax, deadline);
+    if (!response) co_return std::unexpected(response.error());
+    if (response->status != 200) {
+      last.what = "the issuer's metadata was not answered with 200";
+      continue;
+    }
+    auto keys = read_metadata(response->body, source_->issuer);
+    if (keys.has_value()) co_return std::move(*keys);
+    if (ground_.events != nullptr) {
+      ground_.events->error("issuer_metadata_refused",
+                            {str("identity", name_), str("reason", keys.error())});
+    }
+    last.what = "the issuer's metadata cannot be used";
+  }
+  co_return std::unexpected(last);
+}
+
+upstream::Origin* Issuer::origin_for(const upstream::HttpsUrl& url, bool named) {
+  const auto issuer = upstream::parse_https_url(source_->issuer);
+  const bool own = named || (issuer.has_value() && issuer->host == url.host);
+  const bool listed = std::ranges::find(source_->hosts, url.host) != source_->hosts.end();
+  const std::string key =
+      fmt::format("{} {} {}", url.authority(), own || listed, source_->ca_digest);
+  const auto known = origins_.find(key);
+  if (known != origins_.end()) return known->second.get();
+  std::shared_ptr<tls::ClientContext> context;
+  if (source_->own_host != nullptr && source_->own_host->server_name() == url.host) {
+    context = source_->own_host;
+  } else {
+    Diagnostics ignored;
+    context = tls::ClientContext::load(source_->tls, url.host, false, {"http/1.1"}, ground_.broker,
+                                       SystemClock().wall_now(), ignored);
+  }
+  if (context == nullptr) return nullptr;
+  if (origins_.size() == kOriginsMax) origins_.clear();
+  upstream::Origin::Settings settings{.host = url.host,
+                                      .port = url.port,
+                                      .tls = std::move(context),
+                                      .public_only = !own && !listed};
+  auto made = std::make_unique<upstream::Origin>(ground_.loop, ground_.broker, ground_.resolver,
+                                                 std::move(settings));
+  return origins_.emplace(key, std::move(made)).first->second.get();
+}
+
+io::Task<Result<upstream::FetchResponse>> Issuer::get(upstream::HttpsUrl url, bool named,
+                                                      std::size_t bytes_max, Instant deadline) {
+  upstream::Origin* const origin = origin_for(url, named);
+  if (origin == nullptr) {
+    co_return fail(code::kKeysUnavailable, Blame::kInternal, "the authorities cannot be read");
+  }
+  upstream::FetchRequest request{.method = "GET",
+                                 .path = std::move(url.path),
+                                 .query = std::move(url.query),
+                                 .has_query = url.has_query,
+                                 .fields = {{"Accept", "application/json"}},
+                                 .body = {},
+                                 .body_bytes_max = bytes_max};
+  co_return co_await origin->fetch(std::move(request), deadline);
+}
+
+bool Issuer::take_keys(const upstream::FetchResponse& response) {
+  const auto read = read_jwks(response.body);
+  if (!read.has_value()) return failed("keys", read.error());
+  const std::shared_ptr<const KeySet> before = source_->live->keys();
+  const bool changed = before == nullptr || !before->same_keys(*read->keys);
+  const Instant now = ground_.loop.now();
+  const seconds fresh = freshness(response.cache_control, response.age);
+  next_ = now + ahead_of(fresh);
+  stale_until_ = now + fresh + source_->stale_for;
+  figures_->fetched.fetch_add(1, std::memory_order_relaxed);
+  figures_->renewed_ns.store(now.time_since_epoch().count(), std::memory_order_relaxed);
+  if (!changed) return true;
+  source_->live->publish(read->keys);
+  source_->live->forget_unknown();
+  figures_->keys.store(read->keys->keys().size(), std::memory_order_relaxed);
+  figures_->changes.fetch_add(1, std::memory_order_relaxed);
+  if (ground_.events != nullptr) {
+    ground_.events->info("issuer_keys_changed",
+                         {str("identity", name_), num("keys", read->keys->keys().size()),
+                          num("skipped", read->skipped.size()),
+                          num("fresh_s", static_cast<std::uint64_t>(fresh.count()))});
+  }
+  return true;
+}
+
+void Issuer::ask(const std::string& kid, Done done) {
+  const Instant now = ground_.loop.now();
+  if (stopping_ || waiting_.size() >= kWaitingMax) {
+    return done({.identity = fail(code::kKeysUnavailable, Blame::kInternal,
+                                  "too many requests wait for the issuer's keys")});
+  }
+  waiting_.push_back({.kid = kid, .done = std::move(done)});
+  if (fetching_ || asked_) return;
+  if (!source_->live->worth_asking(kid, now)) return settle(!source_->live->failing());
+  asked_ = true;  // one fetch serves all who wait
+  by_asking_ = true;
+  wake_.notify_all();
+}
+
+void Issuer::settle(bool succeeded) {
+  std::vector<Waiting> all;
+  all.swap(waiting_);
+  // Only now: while a fetch is on its way, whoever comes waits for it.
+  if (std::exchange(by_asking_, false)) {
+    source_->live->ask_not_before(ground_.loop.now() + kAskInterval);
+  }
+  const std::shared_ptr<const KeySet> keys = source_->live->keys();
+  if (succeeded && ground_.loop.now() >= unknown_until_) {
+    source_->live->forget_unknown();
+    unknown_until_ = ground_.loop.now() + kUnknownAge;
+  }
+  for (Waiting& one : all) {
+    const bool found = keys != nullptr && std::ranges::any_of(keys->keys(), [&](const auto& key) {
+                         return key->kid() == one.kid;
+                       });
+    if (found || (succeeded && one.kid.empty())) {
+      one.done({.identity = nullptr});
+    } else if (succeeded) {
+      source_->live->note_unknown(one.kid);
+      one.done({.identity = fail(code::kTokenKeyUnknown, Blame::kClient,
+                                 "no key of the issuer fits the token")});
+    } else {
+      one.done({.identity = fail(code::kKeysUnavailable, Blame::kInternal,
+                                 "the issuer's keys cannot be fetched")});
+    }
+  }
+}
+
+}  // namespace merlon::identity

@@ -1,0 +1,86 @@
+#include "identity/live_keys.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include "state/keyed_hash.h"
+
+namespace merlon::identity {
+namespace {
+
+std::uint64_t next_id() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
+/// Nobody can choose names that meet, and 0 stands for an empty slot.
+std::uint64_t hash_of(std::string_view kid) noexcept {
+  static const state::KeyedHash hash;
+  return hash(kid) | 1U;
+}
+
+}  // namespace
+
+LiveKeys::LiveKeys() : id_(next_id()) {}
+
+std::shared_ptr<LiveKeys> LiveKeys::of(std::string_view source) {
+  static std::mutex mutex;
+  static std::map<std::string, std::weak_ptr<LiveKeys>, std::less<>> known;
+  const std::lock_guard lock(mutex);
+  std::erase_if(known, [](const auto& entry) { return entry.second.expired(); });
+  const auto found = known.find(source);
+  if (found != known.end()) {
+    if (auto live = found->second.lock()) return live;
+  }
+  std::shared_ptr<LiveKeys> made(new LiveKeys);
+  known.insert_or_assign(std::string(source), made);
+  return made;
+}
+
+std::shared_ptr<const KeySet> LiveKeys::keys() const {
+  const std::lock_guard lock(mutex_);
+  return keys_;
+}
+
+bool LiveKeys::worth_asking(std::string_view kid, Instant now) const noexcept {
+  if (now.time_since_epoch().count() < ask_again_ns_.load(std::memory_order_relaxed)) return false;
+  const std::uint64_t hash = hash_of(kid);
+  return unknown_[hash / 2 % kUnknownSlots].load(std::memory_order_relaxed) != hash;
+}
+
+void LiveKeys::publish(std::shared_ptr<const KeySet> keys) {
+  const std::lock_guard lock(mutex_);
+  keys_ = std::move(keys);
+  version_.fetch_add(1, std::memory_order_release);
+}
+
+void LiveKeys::attempted(bool succeeded) noexcept {
+  failing_.store(!succeeded, std::memory_order_relaxed);
+  starting_.store(false, std::memory_order_relaxed);
+}
+
+void LiveKeys::note_unknown(std::string_view kid) noexcept {
+  const std::uint64_t hash = hash_of(kid);
+  unknown_[hash / 2 % kUnknownSlots].store(hash, std::memory_order_relaxed);
+}
+
+void LiveKeys::forget_unknown() noexcept {
+  for (auto& slot : unknown_) slot.store(0, std::memory_order_relaxed);
+}
+
+const KeySet* KeyViews::of(const LiveKeys& live) {
+  auto view = std::ranges::find(views_, live.id(), &View::id);
+  if (view == views_.end()) {
+    if (views_.size() == kViewsMax) views_.erase(views_.begin());
+    view = views_.insert(views_.end(), View{.id = live.id(), .version = 0, .keys = nullptr});
+  }
+  const std::uint64_t version = live.version();
+  if (view->version != version) {
+    view->keys = live.keys();
+    view->version = version;
+  }
+  return view->keys.get();
+}
+
+}  // namespace merlon::identity

@@ -1,0 +1,185 @@
+"""Opaque tokens: an authorisation server is asked, once for many, and not for ever believed."""
+
+import threading
+import time
+
+import pytest
+from gateway import STATUS, configuration
+from issuer import Issuer
+from wire import eventually, request
+
+GOOD = {"active": True, "sub": "user-1", "client_id": "app-1", "scope": "orders.read orders.write",
+        "token_type": "Bearer"}  # fmt: skip
+
+
+@pytest.fixture
+def server(pki):
+    issuer = Issuer(pki)
+    issuer.tokens = {"good": GOOD}
+    yield issuer
+    issuer.stop()
+
+
+@pytest.fixture
+def start(merlon, upstream, server, pki, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text(server.client[1] + "\n")
+    secret.chmod(0o600)
+
+    def begin(cache="60s", **entry):
+        asks = {"url": f"{server.url}/introspect", "client_id": server.client[0],
+                "client_secret_file": str(secret), "cache": cache}  # fmt: skip
+        opaque = {"introspection": asks, "tls": {"ca": str(pki.ca)}, **entry}
+
+        def route(name, auth, **more):
+            return {"name": name, "match": {"host": "*", "path": f"/{name}"}, "methods": ["GET"],
+                    "auth": auth, "upstream": "api", **more}  # fmt: skip
+
+        routes = [
+            route("guarded", {"introspect": "opaque"}, forward={"identity": ["sub", "scope"]}),
+            route("scoped", {"introspect": "opaque", "scopes": ["orders.admin"]}),
+            route("public", "none"),
+        ]
+        return merlon(
+            configuration(upstream, routes=routes, identity={"opaque": opaque},
+                          listeners=[{"name": "public"}, dict(STATUS)])  # fmt: skip
+        )
+
+    return begin
+
+
+def ask(gateway, token, path="/guarded"):
+    fields = [("Authorization", f"Bearer {token}")] if token else []
+    return gateway.ask(request("GET", path, fields=fields))
+
+
+def rule_of(gateway):
+    return (gateway.access_log or [{}])[-1].get("refusal", {}).get("rule")
+
+
+def test_an_active_token_is_let_through_and_asked_about_once(start, server, upstream):
+    gateway = start()
+    for _ in range(4):
+        assert ask(gateway, "good").status == 200
+    assert server.asked == ["/introspect"]
+    seen = upstream.requests[-1]
+    assert seen.get("X-Merlon-Identity-Sub") == "user-1"
+    assert not seen.has("Authorization")
+    assert ask(gateway, "good", "/scoped").status == 403
+
+
+def test_other_tokens_are_refused(start, server):
+    server.tokens.update(
+        expired={**GOOD, "exp": int(time.time()) - 60},
+        refresh={**GOOD, "token_type": "refresh_token"},
+        elsewhere={**GOOD, "aud": "other", "iss": "https://other.example"},
+    )
+    gateway = start(audience="orders-api")
+    for token in ("unknown", "expired", "refresh", "elsewhere", "good"):
+        answer = ask(gateway, token)
+        assert answer.status == 401 and 'error="invalid_token"' in answer.get("WWW-Authenticate")
+    asked = len(server.asked)
+    assert ask(gateway, "unknown").status == 401
+    assert len(server.asked) == asked, "that a token is no good is remembered as well"
+    assert ask(gateway, "no token at all").status == 401
+    assert ask(gateway, 'no"token').status == 401
+    assert len(server.asked) == asked, "what cannot be a token is not asked about"
+
+
+def test_many_requests_at_once_ask_once(start, server):
+    server.delay_s = 0.5
+    gateway = start()
+    statuses = []
+    threads = [threading.Thread(target=lambda: statuses.append(ask(gateway, "good").status)) for _ in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 24
+    assert server.asked == ["/introspect"]
+
+
+def test_a59_a_revoked_token_is_refused_within_the_stated_time(start, server):
+    gateway = start(cache="2s")
+    assert ask(gateway, "good").status == 200
+    server.tokens.clear()
+    revoked_at = time.monotonic()
+    assert eventually(lambda: ask(gateway, "good").status == 401)
+    # The answer that was good had been given before the revocation; a second belongs to the test.
+    assert time.monotonic() - revoked_at < 2 + 1.5
+
+
+def test_a59_a_server_that_is_down_closes_the_routes(start, server):
+    gateway = start(cache="1s")
+    assert ask(gateway, "good").status == 200
+    server.stop()
+    assert eventually(lambda: ask(gateway, "good").status == 503)
+    assert eventually(lambda: rule_of(gateway) == "introspection-failed")
+    assert ask(gateway, "another").status == 503
+    assert ask(gateway, None, "/public").status == 200
+    server.start()
+    assert eventually(lambda: ask(gateway, "good").status == 200)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [(500, "{}", {}), (302, "", {"Location": "/x"}), (200, "<html>", {}), (200, '{"active": "true"}', {}),
+     (200, '{"active": false, "active": true}', {}), (200, '{"active": true' + " " * 100_000 + "}", {})],
+)  # fmt: skip
+def test_a_lying_server_lets_nobody_in(start, server, lie):
+    server.answers["/introspect"] = lie
+    gateway = start()
+    assert ask(gateway, "good").status == 503
+    assert gateway.told("introspection_failed", identity="opaque")
+    server.answers.clear()
+    assert eventually(lambda: ask(gateway, "good").status == 200)
+
+
+def test_a_slow_server_holds_up_nobody_else(start, server):
+    server.delay_s = 30.0
+    gateway = start()
+    began = time.monotonic()
+    held = threading.Thread(target=lambda: ask(gateway, "good"))
+    held.start()
+    assert eventually(lambda: server.asked)
+    for _ in range(5):
+        assert ask(gateway, None, "/public").status == 200
+    assert ask(gateway, "good").status == 503
+    assert time.monotonic() - began < 20, "it was given up"
+    held.join()
+    server.delay_s = 0.0
+
+
+def test_wrong_credentials_of_the_gateway_are_an_event_and_503(start, server):
+    server.client = ("gateway", "changed")
+    gateway = start()
+    assert ask(gateway, "good").status == 503
+    assert gateway.told("introspection_failed", identity="opaque", reason="answered 404")
+    assert "s3cret" not in gateway.errors
+
+
+def test_a_client_that_keeps_guessing_stops_costing_questions(start, server):
+    gateway = start()
+    statuses = [ask(gateway, f"guess{n}").status for n in range(40)]
+    assert statuses[:20] == [401] * 20 and statuses[-1] == 429
+    assert len(server.asked) < 30
+
+
+def test_what_was_asked_is_counted(start, server):
+    gateway = start()
+    ask(gateway, "good")
+    ask(gateway, "bad")
+
+    def count(result):
+        return gateway.metric("merlon_introspections_total", identity="opaque", result=result)
+
+    assert (count("active"), count("refused"), count("failed")) == (1, 1, 0)
+
+
+def test_no_secret_is_told(start, server):
+    gateway = start()
+    ask(gateway, "good")
+    ask(gateway, "veryprivatetoken")
+    assert eventually(lambda: len(gateway.access_log) == 2)
+    told = gateway.errors + str(gateway.access_log)
+    assert "veryprivatetoken" not in told and "s3cret" not in told
