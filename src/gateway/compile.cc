@@ -8,6 +8,7 @@
 #include "config/shown.h"
 #include "gateway/compile_parts.h"
 #include "gateway/digest.h"
+#include "gateway/resource_metadata.h"
 #include "gateway/router.h"
 
 namespace merlon::gateway {
@@ -379,7 +380,10 @@ RawNames raw_names(const Node& root, const Config& config) {
 }
 
 std::shared_ptr<Plan> compile(const Config& config, CompileContext& context) {
-  return Compiler(config, context).run();
+  if (!has_resource(config)) return Compiler(config, context).run();
+  Config whole = config;
+  add_resource_metadata(whole, context.reader.diagnostics());
+  return Compiler(whole, context).run();
 }
 
 }  // namespace merlon::gateway

@@ -72,6 +72,7 @@ Server::Server(io::Broker& broker, const Clock& clock, ConfigSource source)
 Server::~Server() {
   for (const auto& worker : workers_) worker->stop();
   for (std::thread& thread : threads_) thread.join();
+  agent_.reset();
   workers_.clear();
   if (admin_socket_) ::unlink(admin_socket_path_.c_str());
 }
@@ -282,10 +283,10 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
     running->upstream_slots.push_back(metrics_->upstream_slot(upstream->name));
   for (const config::Waiver& waiver : loaded.plan->waivers)
     running->waiver_slots.push_back(metrics_->waiver_slot(waiver.rule, waiver.on));
+  agent_->adopt(loaded.plan->providers);  // before any request could have an errand for it
   for (std::size_t i = 0; i < sockets.size(); ++i)
     workers_[i]->adopt(running, std::move(sockets[i]));
   watch_files(loaded.config);
-  agent_->adopt(loaded.plan->providers);
   plan_ = loaded.plan;
   metrics_->set_config(plan_->hash, clock_.wall_now(), plan_->closed.size());
   events_->set_level(level_of(plan_->log_level));

@@ -67,8 +67,8 @@ io::Task<void> Issuer::run() {
     while (!stopping_ && !asked_ && ground_.loop.now() < next_) {
       withdraw_when_stale();
       const bool has_keys = figures_->keys.load(std::memory_order_relaxed) != 0;
-      const Result<void> woken =
-          co_await wake_.wait(has_keys ? std::min(next_, stale_until_) : next_);
+      const Instant until = has_keys ? std::min(next_, stale_until_) : next_;
+      const Result<void> woken = co_await wake_.wait(until);
       static_cast<void>(woken);  // time or a notification: what is due is looked at anew
     }
     withdraw_when_stale();

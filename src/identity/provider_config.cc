@@ -206,6 +206,16 @@ void check_key_source(const ProviderConfig& config, Reader& reader) {
   }
 }
 
+/// A resource is one path of a host.
+void check_resource(const ProviderConfig& config, Reader& reader) {
+  if (!config.resource.has_value()) return;
+  const upstream::HttpsUrl& url = **config.resource;
+  if (url.has_query || url.path.find_first_of("*{}%;") != std::string::npos ||
+      url.path.contains("//")) {
+    reader.error(config.resource->at, "a resource is named without query and special characters");
+  }
+}
+
 void check_twice(const ProviderConfig& config, Reader& reader) {
   std::set<std::string> audiences;
   for (const auto& audience : config.audiences) {
@@ -222,6 +232,7 @@ void check_twice(const ProviderConfig& config, Reader& reader) {
 
 void check_provider(const ProviderConfig& config, Reader& reader) {
   if (config.api_keys.has_value()) return check_api_keys(config, reader);
+  check_resource(config, reader);
   if (config.introspection.has_value()) {
     refuse_key_sources(config, Inert(reader, "tokens that are introspected"));
     check_twice(config, reader);

@@ -10,9 +10,9 @@ namespace merlon::telemetry {
 
 /// How an issuer whose keys are fetched, or a server that is asked about tokens, stands.
 struct IdentityFigures {
-  std::string name;         ///< under `identity`
-  bool introspects = false; ///< false: the keys count, true: the questions
-  std::uint64_t keys = 0;   ///< in use
+  std::string name;          ///< under `identity`
+  bool introspects = false;  ///< false: the keys count, true: the questions
+  std::uint64_t keys = 0;    ///< in use
   std::uint64_t changes = 0;
   std::uint64_t fetched = 0;
   std::uint64_t failed = 0;  ///< fetches or questions

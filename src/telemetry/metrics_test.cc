@@ -159,8 +159,8 @@ TEST_F(MetricsTest, AreTheOnesThatTheReferenceLists) {
   const io::LoopCounters loop;
   metrics_.set_loop(0, &loop);
   metrics_.add_source([](auto& families) {
-    add_identity_families({{.name = "issuer", .fetched = 1}, {.name = "asked", .introspects = true}},
-                          families);
+    add_identity_families(
+        {{.name = "issuer", .fetched = 1}, {.name = "asked", .introspects = true}}, families);
   });
   std::set<std::string> shown;
   for (const auto& family : metrics_.Collect())

@@ -1,5 +1,6 @@
 """Keys that are fetched: found by metadata, renewed, looked for when unknown, stale, and gone."""
 
+import json
 import threading
 import time
 
@@ -29,11 +30,11 @@ def issuer(pki, keys):
 def start(merlon, upstream, issuer, pki):
     """A gateway with one guarded route and one public one; `start(key=value)` changes the issuer's entry."""
 
-    def begin(**entry):
+    def begin(host="*", **entry):
         staff = {"issuer": issuer.url, "audience": AUDIENCE, "tls": {"ca": str(pki.ca)}, **entry}
 
         def route(name, auth):
-            return {"name": name, "match": {"host": "*", "path": f"/{name}"}, "methods": ["GET"],
+            return {"name": name, "match": {"host": host, "path": f"/{name}"}, "methods": ["GET"],
                     "auth": auth, "upstream": "api"}  # fmt: skip
 
         routes = [route("guarded", {"jwt": "staff"}), route("public", "none")]
@@ -259,3 +260,19 @@ def test_an_end_does_not_wait_for_an_issuer(start, issuer):
     gateway.stop()
     assert time.monotonic() - began < 10, "what is being fetched is given up"
     issuer.delay_s = 0.0
+
+
+def test_the_resource_tells_who_issues_its_tokens(start, issuer, keys):
+    """RFC 9728: a document, and challenges that point to it."""
+    gateway = start(host="api.example.com", resource="https://api.example.com/")
+    page = gateway.ask(request("GET", "/.well-known/oauth-protected-resource"))
+    assert page.status == 200 and page.get("Content-Type") == "application/json"
+    said = json.loads(page.body)
+    assert said["resource"] == "https://api.example.com"
+    assert said["authorization_servers"] == [issuer.url]
+    assert said["bearer_methods_supported"] == ["header"]
+    pointer = 'resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"'
+    assert ask(gateway, None).get("WWW-Authenticate") == f"Bearer {pointer}"
+    assert pointer in ask(gateway, "bad").get("WWW-Authenticate")
+    other = request("GET", "/.well-known/oauth-protected-resource", host="other.example.com")
+    assert gateway.ask(other).status == 404
