@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the named groups need and that are missing; with all of them
-# there it does nothing. Usage: scripts/setup.sh GROUP… (build, test, bench, lint)
+# Installs the Debian packages that the named groups need and that are missing, and for `test` what the tests use from
+# npm; with all of them there it does nothing. Usage: scripts/setup.sh GROUP… (build, test, bench, lint)
 #
 # Needs root or sudo only when something is missing. Services that come along with a package
 # (nginx, haproxy and their like: tests and benchmarks start their own) are neither started now nor
@@ -25,6 +25,8 @@ packages_of() {
 wanted=()
 for group in "$@"; do
   list=$(packages_of "$group")
+  # A machine may have node from elsewhere.
+  if [[ $group == test ]] && ! command -v npm >/dev/null; then list+=" nodejs npm"; fi
   read -ra names <<<"$list"
   wanted+=("${names[@]}")
 done
@@ -40,7 +42,22 @@ missing=()
 for package in "${wanted[@]}"; do
   grep -qxF -- "$package" <<<"$present" || missing+=("$package")
 done
-[[ ${#missing[@]} -eq 0 ]] && exit 0
+# What tests use from npm, in the versions of tests/node/package-lock.json; no script of a package runs.
+install_node_parts() {
+  local folder
+  folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/../tests/node" && pwd)
+  cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed-lock.json" && return 0
+  echo "setup: installing with npm: oidc-provider and jose, for tests only"
+  npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --loglevel=error
+  cp "$folder/package-lock.json" "$folder/node_modules/.installed-lock.json"
+}
+needs_node=false
+for group in "$@"; do [[ $group == test ]] && needs_node=true; done
+
+if [[ ${#missing[@]} -eq 0 ]]; then
+  if $needs_node; then install_node_parts; fi
+  exit 0
+fi
 
 as_root=()
 if [[ $(id -u) -ne 0 ]]; then
@@ -80,3 +97,4 @@ for package in "${missing[@]}"; do
   esac
   if [[ -d /run/systemd/system ]]; then "${as_root[@]}" systemctl --quiet disable "$service"; fi
 done
+if $needs_node; then install_node_parts; fi
