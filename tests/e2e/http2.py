@@ -58,7 +58,7 @@ class Stream:
 class Http2Client:
     """One connection with prior knowledge, or over TLS with ALPN when `tls` is a context."""
 
-    def __init__(self, port, tls=None, name=None, entries=(), windows=True):
+    def __init__(self, port, tls=None, name=None, entries=(), windows=True, preface=None):
         self.sock = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
@@ -76,7 +76,8 @@ class Http2Client:
         self.next_id = 1
         self.buffer = b""
         self.block = b""
-        self.send(PREFACE + settings(entries))
+        self.acks = 0  # of our settings
+        self.send(preface or PREFACE + settings(entries))
 
     def __enter__(self):
         return self
@@ -136,6 +137,12 @@ class Http2Client:
             pass
         return self.goaway
 
+    def read_until_error(self):
+        """Reads until a stream is reset, GOAWAY comes, or the peer closes."""
+        while self.goaway is None and all(stream.reset is None for stream in self.streams.values()):
+            if not self.read_frame():
+                return
+
     def read_frame(self):
         """Takes in one frame; False at the end of the connection."""
         try:
@@ -159,7 +166,9 @@ class Http2Client:
                     self.send(window_update(number, len(payload)))
         elif kind == RST_STREAM:
             self.stream(number).reset = int.from_bytes(payload, "big")
-        elif kind == SETTINGS and not flags & ACK:
+        elif kind == SETTINGS and flags & ACK:
+            self.acks += 1
+        elif kind == SETTINGS:
             self.settings.update(struct.iter_unpack(">HI", payload))
             self.send(frame(SETTINGS, ACK))
         elif kind == WINDOW_UPDATE and number != 0:
