@@ -255,6 +255,16 @@ int H2Session::on_data(std::int32_t id, std::string_view data) noexcept {
                                               : "more data than content-length says"});
     return 0;
   }
+  if (stream->inbox_.size() + data.size() > settings_.stream_window_bytes) {
+    // nghttp2 resets the stream for it, and hands out the data all the same.
+    static_cast<void>(nghttp2_session_consume(session_, id, data.size()));
+    stream->broken_ = Error{.code = code::kH2Protocol,
+                            .blame = stream->peer_,
+                            .what = "more data than the window lets"};
+    stream->on_input();
+    stream->on_output();
+    return 0;
+  }
   stream->inbox_.append(data);
   stream->on_input();
   return 0;

@@ -179,6 +179,11 @@ const Case kFrames[] = {
      H2Code::kProtocolError},
     {"window_of_the_connection_overflows",
      window_update(0, 0x7fffffff) + window_update(0, 0x7fffffff), H2Code::kFlowControlError},
+    {"data_beyond_the_window",
+     headers(1, post(), kOpen) + data(1, std::string(16'384, 'x')) +
+         data(1, std::string(16'384, 'x')) + data(1, std::string(16'384, 'x')) +
+         data(1, std::string(16'384, 'x')),
+     H2Code::kFlowControlError},
     {"window_of_a_stream_overflows",
      headers(1, post(), kOpen) + window_update(1, 0x7fffffff) + window_update(1, 0x7fffffff),
      H2Code::kFlowControlError},
@@ -425,6 +430,15 @@ TEST(FlowControl, TheWindowOpensAsDataAreUsed) {
   EXPECT_FALSE(server.receive(data(1, std::string(16'000, 'x'))).has_value() &&
                !server.verdict().has_value());
   EXPECT_EQ(server.verdict(), H2Code::kFlowControlError);
+}
+
+TEST(FlowControl, WhatIsBeyondTheWindowIsNotKept) {
+  TestServer server;
+  std::string bytes = headers(1, post(), kOpen);
+  for (int i = 0; i < 8; ++i) bytes += data(1, std::string(16'000, 'x'));
+  static_cast<void>(server.receive(bytes));
+  EXPECT_LE(server.streams.at(1)->inbox().size(), 65'535U);
+  EXPECT_NE(server.streams.at(1)->broken().code, 0);
 }
 
 TEST(FlowControl, UsedDataOpenBothWindows) {
