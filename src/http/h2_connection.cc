@@ -1,6 +1,8 @@
 #include "http/h2_connection.h"
 
+#include <algorithm>
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "http/exchange.h"
@@ -8,6 +10,8 @@
 namespace merlon::http {
 namespace {
 
+// When nothing has come for so long, more is not likely to come soon.
+constexpr seconds kQuiet{1};
 constexpr std::size_t kReadBytes = 32 * 1024;
 // What one connection may bring in a turn before the others have theirs.
 constexpr std::size_t kBytesPerTurn = 128 * 1024;
@@ -82,15 +86,23 @@ io::Task<void> H2Connection::read_loop(std::string_view begun) {
       static_cast<void>(co_await written_.wait(Instant::max()));
       continue;
     }
-    const Result<void> readable = co_await stream_.wait_readable(deadline());
+    const Instant due = deadline();
+    const Instant until = quiet_ ? due : std::min(due, loop().now() + kQuiet);
+    const Result<void> readable = co_await stream_.wait_readable(until);
     if (aborted_) break;
     if (readable) {
+      quiet_ = false;
       const Input input = take_input();
       on_received();
       pump();
       more = input != Input::kEnded;
       if (input == Input::kMore) co_await loop().yield();
     } else if (readable.error().code == code::kTimedOut) {
+      if (!std::exchange(quiet_, true)) {
+        session_.release_idle_memory();
+        stream_.release_idle_memory();
+      }
+      if (loop().now() < due) continue;
       on_deadline();
       pump();
     } else if (readable.error().code == code::kCancelled) {

@@ -60,6 +60,7 @@ class H2Connection : protected H2Session::Host {
   io::Signal wake_;     ///< the writer
   io::Signal written_;  ///< the reader, when it waits for room
   bool aborted_ = false;
+  bool quiet_ = false;    ///< nothing has come for a while, and idle memory is given back
   bool closing_ = false;  ///< no more input: the writer ends when all is out
 };
 

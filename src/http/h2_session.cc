@@ -71,8 +71,9 @@ nghttp2_data_provider provider() noexcept {
 H2Session::H2Session(Host& host, const H2Settings& settings)
     : host_(host), settings_(settings), scanner_(settings.server ? NGHTTP2_CLIENT_MAGIC_LEN : 0) {
   // Only a lack of memory can make these fail.
-  const auto open = settings.server ? &nghttp2_session_server_new2 : &nghttp2_session_client_new2;
-  if (open(&session_, h2_callbacks(), this, h2_options()) != 0) std::abort();
+  const auto open = settings.server ? &nghttp2_session_server_new3 : &nghttp2_session_client_new3;
+  nghttp2_mem memory = memory_.interface();
+  if (open(&session_, h2_callbacks(), this, h2_options(), &memory) != 0) std::abort();
   std::array<nghttp2_settings_entry, 6> entries{};
   std::size_t count = 0;
   const auto set = [&](std::int32_t id, std::uint32_t value) {
@@ -278,6 +279,10 @@ void H2Session::forget(H2Stream& stream) noexcept {
   if (!stream.closed_)
     static_cast<void>(nghttp2_session_set_stream_user_data(session_, stream.id_, nullptr));
   stream.closed_ = true;
+}
+
+void H2Session::release_idle_memory() noexcept {
+  if (!has_output()) memory_.release_idle();
 }
 
 void H2Session::announce_shutdown() noexcept {

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "http/h2_budget.h"
 #include "http/h2_frame_scanner.h"
+#include "http/h2_memory.h"
 #include "http/h2_stream.h"
 #include "http/message.h"
 
@@ -113,6 +114,8 @@ class H2Session {
   void forget(H2Stream& stream) noexcept;
 
   // ---- The connection. ----
+  /// Gives back memory that is not needed until something is sent.
+  void release_idle_memory() noexcept;
   /// First half of a graceful end (RFC 9113 §6.8): new streams are still taken.
   void announce_shutdown() noexcept;
   /// Second half: streams that were not begun by now are not served.
@@ -174,6 +177,7 @@ class H2Session {
 
   Host& host_;
   H2Settings settings_;
+  H2Memory memory_;
   nghttp2_session* session_ = nullptr;
   H2Budget budget_;
   H2FrameScanner scanner_;
