@@ -33,9 +33,6 @@ bool is_connection_specific(FieldId id) noexcept {
 }  // namespace
 
 void H2HeadReader::begin(Fields& fields, Block block) {
-  // Names and values of a list within the limit fit.
-  if (storage_ == nullptr)
-    storage_ = std::make_unique_for_overwrite<char[]>(limits_.head_bytes_max);
   fields_ = &fields;
   block_ = block;
   fields.clear();
@@ -43,7 +40,7 @@ void H2HeadReader::begin(Fields& fields, Block block) {
   error_ = {};
   malformed_ = regular_begun_ = has_length_ = false;
   cookies_ = 0;
-  list_bytes_ = kept_ = 0;
+  list_bytes_ = kept_ = kept_large_ = 0;
 }
 
 void H2HeadReader::fail_once(std::uint16_t code, const char* what, bool malformed) noexcept {
@@ -59,8 +56,12 @@ Result<void> H2HeadReader::outcome() const noexcept {
 }
 
 std::string_view H2HeadReader::keep(std::string_view bytes) noexcept {
-  char* const at = storage_.get() + kept_;
-  kept_ += bytes.copy(at, bytes.size());
+  const bool small = bytes.size() <= small_.size() - kept_;
+  // Names and values of a list within the limit fit.
+  if (!small && storage_ == nullptr)
+    storage_ = std::make_unique_for_overwrite<char[]>(limits_.head_bytes_max);
+  char* const at = small ? small_.data() + kept_ : storage_.get() + kept_large_;
+  (small ? kept_ : kept_large_) += bytes.copy(at, bytes.size());
   return {at, bytes.size()};
 }
 

@@ -89,10 +89,13 @@ class H2HeadReader {
   bool has_length_ = false;
   std::uint16_t cookies_ = 0;
   std::size_t list_bytes_ = 0;  ///< size of the header list so far, as RFC 9113 §6.5.2 counts it
-  std::size_t kept_ = 0;        ///< bytes used of storage_
+  std::size_t kept_ = 0;        ///< bytes used of small_
+  std::size_t kept_large_ = 0;  ///< bytes used of storage_
   Error error_{};
   Fields* fields_ = nullptr;
   std::array<std::string_view, static_cast<std::size_t>(Pseudo::kCount)> pseudo_{};
+  // Most heads fit the first; the other one is made for those that do not.
+  std::array<char, 2 * 1024> small_;
   std::unique_ptr<char[]> storage_;
   std::string cookie_;  ///< several cookie fields as one (RFC 9113 §8.2.3)
 };
