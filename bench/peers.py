@@ -6,6 +6,7 @@ Each function writes what a Site asks for into its folder and returns the comman
 import json
 from datetime import date, timedelta
 
+import websocket
 from setting import HEADERS, METHODS, unprivileged
 
 CONNECTIONS_MAX = 25_000
@@ -58,6 +59,10 @@ http {{
       proxy_set_header X-Forwarded-Proto $scheme;
       proxy_buffer_size 16k; proxy_buffers 16 64k; proxy_busy_buffers_size 128k; proxy_max_temp_file_size 0;
     }}
+    location = {websocket.PATH} {{
+      proxy_pass http://127.0.0.1:{site.echo_port}; proxy_http_version 1.1; proxy_read_timeout 600s;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; proxy_set_header Host $host;
+    }}
   }}
 }}
 """)
@@ -83,6 +88,7 @@ defaults
   timeout client 600s
   timeout server 60s
   timeout http-keep-alive 600s
+  timeout tunnel 600s
   option http-keep-alive
   option splice-auto
   http-reuse always
@@ -94,9 +100,12 @@ frontend clients
   option forwardfor
 {fields}
   http-response del-header Server
+  use_backend echo if {{ path {websocket.PATH} }}
   default_backend up
 backend up
   server up 127.0.0.1:{site.upstream_port}
+backend echo
+  server echo 127.0.0.1:{site.echo_port}
 """)
     return [program, "-db", "-f", site.folder / "haproxy.cfg"]
 
@@ -114,6 +123,11 @@ def merlon(site, program):
         "limits": {"connections": CONNECTIONS_MAX, "pending": 1024},
         "timeouts": {"connect": "30s"},  # as long as the others wait when thousands connect at once
     }
+    tunnels = {
+        "name": "tunnels", "match": {"host": "*", "path": websocket.PATH}, "methods": ["GET"], "auth": "none",
+        "websocket": {"tunnels_per_client": 10_000}, "upstream": "echo",
+    }  # fmt: skip
+    echo = {"endpoints": [f"127.0.0.1:{site.echo_port}"]}
     off = {
         "rule": "access-log-off", "on": "log.access", "reason": "none of the compared programs logs",
         "owner": "bench@example.com", "expires": str(date.today() + timedelta(days=30)),
@@ -132,8 +146,8 @@ def merlon(site, program):
             "requests_in_flight": CONNECTIONS_MAX, "memory": "4GiB",
         },
         "timeouts": {"idle": "10min"},
-        "upstreams": {"up": upstream},
-        "routes": [route],
+        "upstreams": {"up": upstream, "echo": echo},
+        "routes": [route, tunnels],
         "waivers": [off],
         "log": {"access": "off"},
     }  # fmt: skip

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import client
+import websocket
 from children import Child, Ports
 from setting import RATE_NEVER, RATE_TIGHT, Site, make_certificate
 from upstream import ANSWER, Upstream
@@ -34,6 +35,7 @@ class Run:
         folder.chmod(0o755)  # servers that dropped root read their files in it
         self._certificate = make_certificate(folder)
         self._upstream_port = self._ports.take()
+        self._echo_port, self._echo = self._ports.take(), None
         self.upstream = Upstream(folder / "upstream", self._upstream_port, self._ports.take())
 
     def __enter__(self):
@@ -43,7 +45,14 @@ class Run:
         for running in self._started:
             running.child.stop()
         self.upstream.stop()
+        if self._echo is not None:
+            self._echo.stop()
         self._ports.close()
+
+    def need_echo(self):
+        """The WebSocket server behind the proxies runs from its first work on."""
+        if self._echo is None:
+            self._echo = websocket.start_echo(self._folder, self._echo_port)
 
     def script(self, text):
         """A file with `text`, for wrk."""
@@ -74,7 +83,7 @@ class Run:
         folder.mkdir()
         rate = (RATE_TIGHT if tight else RATE_NEVER) if self._rated else None
         plain, tls = self._ports.take(), self._ports.take()
-        site = Site(folder, plain, tls, self._upstream_port, self._certificate, rate)
+        site = Site(folder, plain, tls, self._upstream_port, self._echo_port, self._certificate, rate)
         running = Running(Child(peer.name, peer.configure(site, peer.program), folder / "log"), site)
         self._started.append(running)
         running.child.wait_for(plain)

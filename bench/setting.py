@@ -40,6 +40,7 @@ class Site:
     plain_port: int
     tls_port: int
     upstream_port: int
+    echo_port: int  # of the server that speaks WebSocket
     certificate: Certificate
     rate: int | None
 

@@ -13,10 +13,11 @@ from typing import Callable
 
 import loads
 from children import BenchError
-from client import Held, speaks_h2, tls_context
+from client import Held, HeldH2, speaks_h2, tls_context
 from setting import need_files, need_source_ports, open_files
 from targets import AtMost, AtMostMoreThan, AtMostOf, AtMostOfBest
 from upstream import ANSWER
+from websocket import Tunnels
 
 CONNECTIONS = 64
 FEW, MANY = 64, 10_000
@@ -83,6 +84,35 @@ def h2(run, peer):
     if not speaks_h2(running.site.tls_port):
         raise BenchError("does not offer h2")
     return _cpu_per_request(running, lambda: loads.h2load(running.url(True) + "/", 16, 32, run.seconds))
+
+
+def echo(run, peer):
+    """Messages of 1 KiB that go to a server and come back, one at a time on each tunnel: CPU for each."""
+    run.need_echo()
+    running = run.instance(peer)
+    with Tunnels(running.site.plain_port, CONNECTIONS) as tunnels:
+        before = running.child.cpu_seconds()
+        done = tunnels.echo_for(run.seconds)
+        spent = running.child.cpu_seconds() - before
+    if done < SERVED_MIN:
+        raise BenchError(f"only {done} messages came back")
+    return spent / done * 1e6
+
+
+def idle_h2(run, peer):
+    """Resident KiB that one idle connection of HTTP/2 over TLS costs."""
+    count = run.idle // 2
+    need_files(count + 500)
+    with run.fresh(peer) as running:
+        with HeldH2(running.site.tls_port, 20):  # the first ones pay for what all share
+            time.sleep(SETTLE_S)
+        before = running.child.resident_kib()
+        with HeldH2(running.site.tls_port, count) as held:
+            time.sleep(2 * SETTLE_S)
+            after = running.child.resident_kib()
+            if held.still_open() < count:
+                raise BenchError(f"only {held.still_open()} of {count} idle connections were kept")
+    return (after - before) / count
 
 
 def refusals(run, peer):
@@ -202,12 +232,15 @@ WORKS = (
          targets=(AtMostMoreThan("relay", 5),), rounds_max=5),
     Work("h2", "HTTP/2 over TLS, 16 connections of 32 streams, 1 KiB", h2, targets=(AtMostOfBest(0.85),),
          needs=frozenset({"h2"}), peers=(*PROXIES, "h2o", "nghttpx")),
+    Work("websocket", "WebSocket, a message of 1 KiB echoed", echo, targets=(AtMostOfBest(0.85),), peers=PROXIES),
     Work("flood", "refusal by rate limit (429) under flood", refusals, targets=(AtMostOfBest(0.80),),
          needs=frozenset({"rate"}), peers=PROXIES),
     Work("idle", "idle keep-alive connection, resident", idle(False), unit="KiB",
          targets=(AtMost(0.6),), peers=PROXIES, rounds_max=3),
     Work("idle_tls", "idle keep-alive TLS connection, resident", idle(True), unit="KiB",
          targets=(AtMost(16),), needs=TLS, peers=PROXIES, rounds_max=3),
+    Work("idle_h2", "idle HTTP/2 connection over TLS, resident", idle_h2, unit="KiB", targets=(AtMost(32), AtMostOfBest(1.0)),
+         needs=frozenset({"h2"}), peers=(*PROXIES, "h2o", "nghttpx"), rounds_max=3),
     Work("idle_total", f"{MANY:,} idle TLS connections, whole process resident", idle_total, unit="MiB",
          targets=(AtMost(200),), needs=TLS, peers=PROXIES, rounds_max=2),
     Work("dressing", "all headers and the access log, on against off, in-process", dressing,

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from gateway import configuration
-from http2 import DATA, END_HEADERS, END_STREAM, HEADERS, Http2Client, frame as h2_frame, rst
+from http2 import DATA, END_HEADERS, END_STREAM, HEADERS, Http2Client, frame as h2_frame, rst, window_update
 from test_websocket_h2 import Tunnel, connect
 from websocket import BINARY, echoing, frame, handshake, routes, switching
 from wire import eventually, reply, request
@@ -120,6 +120,10 @@ def test_a85_slow_streams_and_tunnels_end(tunnelled):
             return reply(200, b"served")
         connection.sock.sendall(switching(message))
         piece = frame(b"z" * 60000, BINARY, mask=False)
+        if message.get("Via").startswith("2.0"):
+            # A little more than a stream's window: the least pace is asked of what waits.
+            connection.sock.sendall(piece + frame(b"z" * 7000, BINARY, mask=False))
+            return upstream.stopping.wait()
         while True:
             connection.sock.sendall(piece)
 
@@ -128,6 +132,7 @@ def test_a85_slow_streams_and_tunnels_end(tunnelled):
     slow.send(handshake())
     assert slow.head().status == 101
     with Http2Client(gateway.ports["public"], windows=False) as client:
+        client.send(window_update(0, 1 << 20))
         bodies = [client.open("POST", "/x", more=[("content-length", "20000")], end=False) for _ in range(20)]
         tunnel = Tunnel(client)
         begun = time.monotonic()
@@ -136,9 +141,8 @@ def test_a85_slow_streams_and_tunnels_end(tunnelled):
             time.sleep(0.5)
         assert {client.wait(number).status for number in bodies} == {408}
         assert client.wait(tunnel.number).reset is not None
-    assert eventually(lambda: [line for line in gateway.access_log if line.get("tunnel") and line["protocol"] == "HTTP/1.1"])
-    lines = [line for line in gateway.access_log if line.get("tunnel")]
-    assert len(lines) == 2 and all("refusal" in line for line in lines)
+    ended = lambda: [line for line in gateway.access_log if line.get("tunnel") and "refusal" in line]  # noqa: E731
+    assert eventually(lambda: {line["protocol"] for line in ended()} == {"HTTP/1.1", "HTTP/2.0"})
     slow.sock.close()
 
 
