@@ -50,8 +50,6 @@ class LocalBroker final : public Broker {
     if (!fd) return last_error();
     set_flag(fd.get(), SOL_SOCKET, SO_REUSEADDR);
     if (options.reuse_port) set_flag(fd.get(), SOL_SOCKET, SO_REUSEPORT);
-    // Inherited by accepted sockets, so that no connection needs a call of its own.
-    set_flag(fd.get(), IPPROTO_TCP, TCP_NODELAY);
     if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0)
       return last_error();
     if (::listen(fd.get(), options.backlog) != 0) return last_error();

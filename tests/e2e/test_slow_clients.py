@@ -153,3 +153,29 @@ def test_a85_idle_and_half_open_handshakes_are_cut_off(merlon, upstream, pki):
     for client in silent + half:
         client.to_end()
         client.sock.close()
+
+
+def test_the_kernel_holds_little_for_a_client_that_does_not_read(merlon, upstream):
+    upstream.answer = lambda _message, _connection: large()
+    gateway = merlon(configuration(upstream))
+    port = gateway.ports["public"]
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", port))
+        sock.sendall(request())
+        sizes = []
+        # Until it grows no more: the upstream's blocks have filled whatever there is.
+        while len(sizes) < 5 or sizes[-1] == 0 or len(set(sizes[-5:])) > 1:
+            sizes.append(send_queue(port, sock.getsockname()[1]))
+            time.sleep(0.1)
+        assert sizes[-1] < 512 * 1024
+
+
+def send_queue(local, remote):
+    """Bytes that the kernel holds for `remote`, from tx_queue in proc_net_tcp(5)."""
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        for line in table:
+            fields = line.split()
+            if fields[1].endswith(f":{local:04X}") and fields[2].endswith(f":{remote:04X}"):
+                return int(fields[4].split(":")[0], 16)
+    return 0
