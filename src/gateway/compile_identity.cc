@@ -81,8 +81,10 @@ void compile_forward(const RouteConfig& config, const identity::Provider* provid
 
 bool asks_for_certificates(const Config& config) {
   return std::ranges::any_of(config.listeners, [](const ListenerConfig& listener) {
-    return listener.tls.has_value() && listener.tls->client_auth.has_value() &&
-           listener.serves(Served::kApi);
+    if (!listener.tls.has_value() || !listener.serves(Served::kApi)) return false;
+    return listener.tls->client_auth.has_value() ||
+           std::ranges::any_of(listener.tls->certificates,
+                               [](const auto& one) { return one.client_auth.has_value(); });
   });
 }
 

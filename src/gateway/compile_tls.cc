@@ -103,6 +103,14 @@ ListenerCertificates compile_tls(const ListenerConfig& listener, CompileContext&
     settings.client_auth = tls::load_client_auth(*listener.tls->client_auth, context.broker,
                                                  context.reader.diagnostics());
   }
+  for (const tls::CertificateFiles& files : listener.tls->certificates) {
+    if (!files.client_auth.has_value()) continue;
+    auto own =
+        tls::load_client_auth(*files.client_auth, context.broker, context.reader.diagnostics());
+    if (!own.has_value()) continue;
+    settings.own_client_auth.push_back(std::move(*own));
+    settings.own_client_auth_of.push_back(files.at);
+  }
   pass_on(findings, true, context);
   result.context = tls::ServerContext::make(settings, result.loaded.pairs, ticket_keys(),
                                             context.reader.diagnostics());

@@ -338,13 +338,16 @@ void Server::watch_files(const Config& config) {
   std::vector<std::string> paths;
   for (const ListenerConfig& listener : config.listeners) {
     if (!listener.tls) continue;
-    if (const auto& clients = listener.tls->client_auth) {
+    const auto watch_clients = [&](const std::optional<tls::ClientAuthFiles>& clients) {
+      if (!clients.has_value()) return;
       paths.push_back(clients->ca->path);
       if (clients->crl) paths.push_back((*clients->crl)->path);
-    }
+    };
+    watch_clients(listener.tls->client_auth);
     for (const tls::CertificateFiles& pair : listener.tls->certificates) {
       paths.push_back(pair.cert.value.path);
       paths.push_back(pair.key.value.path);
+      watch_clients(pair.client_auth);
     }
   }
   for (const auto& [name, upstream] : config.upstreams) {

@@ -181,6 +181,10 @@ Authenticate::Who Authenticate::find_bearer(Context& context, std::string_view t
     if (context.errand != nullptr) return nullptr;
   }
   const auto& source = provider_->key_source();
+  if (!context.may_ask && source != nullptr && who.error().code == code::kKeysUnavailable) {
+    return fail(code::kKeysUnavailable, Blame::kInternal,
+                "the issuer's keys are fetched at run time only");
+  }
   if (who.error().code == code::kTokenKeyUnknown && source != nullptr && source->live->failing()) {
     return fail(code::kKeysUnavailable, Blame::kInternal,
                 "the issuer cannot be asked whether it has this key");

@@ -143,6 +143,15 @@ bool ask_for_certificates(SSL_CTX* context, const ClientAuth& auth, Diagnostics&
   return SSL_CTX_set_num_tickets(context, 0) == 1;
 }
 
+void ask_as(SSL* connection, SSL_CTX* site) noexcept {
+  // Authorities and lists belong to the context; these three were copied when the connection began.
+  SSL_set_verify(connection, SSL_CTX_get_verify_mode(site), nullptr);
+  SSL_set_verify_depth(connection, kDepthMax);
+  if ((SSL_CTX_get_options(site) & SSL_OP_NO_TICKET) == 0) return;
+  SSL_set_options(connection, SSL_OP_NO_TICKET);
+  static_cast<void>(SSL_set_num_tickets(connection, 0));
+}
+
 std::optional<ClientCertificate> read_client_certificate(X509* certificate) {
   ClientCertificate out;
   const NamesPtr names(static_cast<GENERAL_NAMES*>(

@@ -9,6 +9,7 @@
 #include "tls/tls_config.h"
 
 struct ssl_ctx_st;
+struct ssl_st;
 struct x509_st;
 
 /// Client certificates on a listener (mTLS).
@@ -20,6 +21,11 @@ struct ClientAuth {
   std::string crl_pem;  ///< revocation lists, one for each authority; "": none is asked for
   bool required = true;
   Mark at;
+
+  /// True when both ask the same of clients.
+  [[nodiscard]] bool same_as(const ClientAuth& other) const noexcept {
+    return ca_pem == other.ca_pem && crl_pem == other.crl_pem && required == other.required;
+  }
 };
 
 /// Reads the files. nullopt after an error in `out`: a listener without its authorities would let
@@ -32,6 +38,8 @@ struct ClientAuth {
 /// connection proves itself. False after an error in `out`.
 [[nodiscard]] bool ask_for_certificates(ssl_ctx_st* context, const ClientAuth& auth,
                                         Diagnostics& out);
+/// Makes a connection ask as `site` does: what it was made with is of the listener.
+void ask_as(ssl_st* connection, ssl_ctx_st* site) noexcept;
 
 /// What a verified certificate says of its holder. Kinds of names are told apart: an e-mail address
 /// that looks like a host is none (CVE-2022-21656).

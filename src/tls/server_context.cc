@@ -103,6 +103,14 @@ class ServerContextBuilder {
 
  private:
   void add(Pairs& group, const Pair& pair, const std::string& name) {
+    if (!group.empty() && !asks_alike(*group.front(), *pair)) {
+      out_.error(pair->at(),
+                 fmt::format("the name {} has another certificate that asks clients for something "
+                             "else",
+                             name),
+                 "one name asks for one thing: give both the same `client_auth`");
+      return;
+    }
     const auto same_type = std::ranges::find_if(
         group, [&](const Pair& other) { return other->key_type() == pair->key_type(); });
     if (same_type == group.end()) {
@@ -115,6 +123,24 @@ class ServerContextBuilder {
     }
   }
 
+  /// What the clients of a certificate are asked for; null: nothing.
+  const ClientAuth* client_auth_of(const CertificatePair& pair) const {
+    const ServerSettings& settings = context_->settings_;
+    for (std::size_t i = 0; i < settings.own_client_auth.size(); ++i) {
+      const Mark& of = settings.own_client_auth_of[i];
+      const bool same = of.source == pair.at().source && of.line == pair.at().line &&
+                        of.column == pair.at().column;
+      if (same) return &settings.own_client_auth[i];
+    }
+    return settings.client_auth.has_value() ? &*settings.client_auth : nullptr;
+  }
+
+  bool asks_alike(const CertificatePair& one, const CertificatePair& other) const {
+    const ClientAuth* const a = client_auth_of(one);
+    const ClientAuth* const b = client_auth_of(other);
+    return a == b || (a != nullptr && b != nullptr && a->same_as(*b));
+  }
+
   const ServerContext::Site* site_of(const Pairs& group) {
     const auto known = sites_.find(group);
     if (known != sites_.end()) return known->second;
@@ -123,6 +149,7 @@ class ServerContextBuilder {
     auto site = std::make_unique<ServerContext::Site>();
     site->context = native;
     site->names = shared_names(group);
+    site->client_auth = client_auth_of(*group.front());
     const ServerContext::Site* made = site.get();
     context_->sites_.push_back(std::move(site));
     sites_.emplace(group, made);
@@ -145,8 +172,12 @@ class ServerContextBuilder {
 
   SSL_CTX* make_context(const Pairs& group) {
     SslCtxPtr native(SSL_CTX_new(TLS_server_method()));
+    const ServerSettings& settings = context_->settings_;
+    const ClientAuth* const auth = !group.empty() ? client_auth_of(*group.front())
+                                   : settings.client_auth.has_value() ? &*settings.client_auth
+                                                                      : nullptr;
     const bool ok =
-        native != nullptr && set_up(native.get()) &&
+        native != nullptr && set_up(native.get(), auth) &&
         std::ranges::all_of(group, [&](const Pair& pair) { return use_pair(native.get(), *pair); });
     if (ok) return native.release();
     const char* why = ERR_reason_error_string(ERR_peek_last_error());
@@ -156,7 +187,7 @@ class ServerContextBuilder {
     return nullptr;
   }
 
-  bool set_up(SSL_CTX* native) {
+  bool set_up(SSL_CTX* native, const ClientAuth* auth) {
     const ServerSettings& settings = context_->settings_;
     if (!set_up_protocol(native, settings.min_version, settings.allow_aes128)) return false;
     SSL_CTX_set_client_hello_cb(native, &Callbacks::on_client_hello, nullptr);
@@ -170,8 +201,7 @@ class ServerContextBuilder {
         SSL_CTX_set_tlsext_ticket_key_evp_cb(native, &ticket_keys) != 1) {
       return false;
     }
-    return !settings.client_auth.has_value() ||
-           ask_for_certificates(native, *settings.client_auth, out_);
+    return auth == nullptr || ask_for_certificates(native, *auth, out_);
   }
 
   std::shared_ptr<ServerContext> context_;
@@ -190,6 +220,16 @@ std::shared_ptr<const ServerContext> ServerContext::make(
 ServerContext::~ServerContext() {
   for (const auto& site : sites_) SSL_CTX_free(site->context);
   SSL_CTX_free(base_);
+}
+
+bool ServerContext::covers(const Site& site, std::string_view host) const {
+  if (!site.names.covers(host)) return false;
+  if (!asks_by_name()) return true;
+  const Site* const own = find(host);
+  if (own == &site || own == nullptr) return true;
+  const ClientAuth* const asked = own->client_auth;
+  return asked == site.client_auth ||
+         (asked != nullptr && site.client_auth != nullptr && asked->same_as(*site.client_auth));
 }
 
 const ServerContext::Site* ServerContext::find(std::string_view server_name) const {

@@ -27,6 +27,9 @@ struct ServerSettings {
   bool allow_aes128 = false;                  ///< only by a waiver of `tls-aes128`
   std::vector<std::string> alpn{"http/1.1"};  ///< in order of preference
   std::optional<ClientAuth> client_auth{};    ///< absent: no certificate is asked for
+  /// Of certificates that ask for others than the listener does, by CertificatePair::at.
+  std::vector<ClientAuth> own_client_auth{};
+  std::vector<Mark> own_client_auth_of{};
 };
 
 /// What a listener needs to accept TLS: certificates by name, suites, tickets. Immutable; shared by
@@ -36,7 +39,8 @@ class ServerContext {
   /// The certificates that answer for one name, at most one of each key type.
   struct Site {
     ssl_ctx_st* context = nullptr;
-    CertificateNames names;  ///< those that every certificate of the site carries
+    CertificateNames names;                   ///< those that every certificate of the site carries
+    const ClientAuth* client_auth = nullptr;  ///< null: no certificate is asked for
   };
 
   /// Builds the context. Pairs without names, or a second pair with the same name and key type, are
@@ -54,6 +58,12 @@ class ServerContext {
   [[nodiscard]] const Site* find(std::string_view server_name) const;
   /// The site for a client that sent no name but connected to `local`.
   [[nodiscard]] const Site* find(const IpAddress& local) const;
+
+  /// True when what clients are asked for depends on the name.
+  [[nodiscard]] bool asks_by_name() const noexcept { return !settings_.own_client_auth.empty(); }
+  /// True when a connection of `site` may carry requests for `host`: for whom the certificates of
+  /// the site are good, and who asks the same of clients (A64).
+  [[nodiscard]] bool covers(const Site& site, std::string_view host) const;
 
   [[nodiscard]] ssl_ctx_st* base() const noexcept { return base_; }
   [[nodiscard]] TicketKeys& tickets() const noexcept { return *tickets_; }

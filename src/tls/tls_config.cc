@@ -44,19 +44,6 @@ config::Type<std::string> server_name() {
        .format = [](const std::string& name) { return name; }});
 }
 
-const config::Object<CertificateFiles>& certificate_files_schema() {
-  static const auto schema =
-      config::Object<CertificateFiles>("listener certificate", "A certificate and its private key.")
-          .required("cert", &CertificateFiles::cert, config::file(),
-                    "PEM file: the certificate, then its intermediates in order.")
-          .required("key", &CertificateFiles::key, config::secret_file(),
-                    "PEM file: the private key, unencrypted. Mode 0600, or 0640 with a group.")
-          .later("acme", "certificates by ACME")
-          .later("client_auth", "client certificates asked for by name")
-          .mark(&CertificateFiles::at);
-  return schema;
-}
-
 const config::Object<ClientAuthFiles>& client_auth_schema() {
   static const auto schema =
       config::Object<ClientAuthFiles>(
@@ -73,6 +60,22 @@ const config::Object<ClientAuthFiles>& client_auth_schema() {
                  "Whether clients without a certificate are refused in the handshake. `false` "
                  "leaves it to the routes.")
           .mark(&ClientAuthFiles::at);
+  return schema;
+}
+
+const config::Object<CertificateFiles>& certificate_files_schema() {
+  static const auto schema =
+      config::Object<CertificateFiles>("listener certificate", "A certificate and its private key.")
+          .required("cert", &CertificateFiles::cert, config::file(),
+                    "PEM file: the certificate, then its intermediates in order.")
+          .required("key", &CertificateFiles::key, config::secret_file(),
+                    "PEM file: the private key, unencrypted. Mode 0600, or 0640 with a group.")
+          .later("acme", "certificates by ACME")
+          .field("client_auth", &CertificateFiles::client_auth,
+                 config::object(client_auth_schema()),
+                 "Certificates that clients of its names present, in place of what the listener "
+                 "asks for.")
+          .mark(&CertificateFiles::at);
   return schema;
 }
 

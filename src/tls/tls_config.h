@@ -14,19 +14,20 @@ namespace merlon::tls {
 /// The lowest version of the protocol that is spoken. Nothing below 1.2 exists here.
 enum class MinVersion : std::uint8_t { kTls12, kTls13 };
 
-/// One certificate with its key, both PEM files.
-struct CertificateFiles {
-  config::Located<config::FilePath> cert;  ///< the certificate, then its intermediates
-  config::Located<config::FilePath> key;   ///< unencrypted; readable by its owner and group only
-  Mark at;
-};
-
-/// `listeners[].tls.client_auth`.
+/// `client_auth`, of a listener or of a certificate.
 struct ClientAuthFiles {
   config::Located<config::FilePath> ca;                  ///< authorities, PEM
   std::optional<config::Located<config::FilePath>> crl;  ///< their revocation lists, PEM
   bool required = true;
   Mark at;
+};
+
+/// One certificate with its key, both PEM files.
+struct CertificateFiles {
+  config::Located<config::FilePath> cert;  ///< the certificate, then its intermediates
+  config::Located<config::FilePath> key;   ///< unencrypted; readable by its owner and group only
+  Mark at;
+  std::optional<ClientAuthFiles> client_auth{};  ///< for its names, in place of the listener's
 };
 
 /// `listeners[].tls`.

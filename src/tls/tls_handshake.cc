@@ -238,13 +238,17 @@ bool TlsStream::enter_site() noexcept {
   bound += server_name_.empty() ? local_->address.to_string() : server_name_;
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
   SHA256(reinterpret_cast<const unsigned char*>(bound.data()), bound.size(), digest.data());
-  return SSL_set_SSL_CTX(ssl_, site_->context) != nullptr &&
-         SSL_set_session_id_context(ssl_, digest.data(), digest.size()) == 1;
+  if (SSL_set_SSL_CTX(ssl_, site_->context) == nullptr ||
+      SSL_set_session_id_context(ssl_, digest.data(), digest.size()) != 1) {
+    return false;
+  }
+  if (server_->asks_by_name()) ask_as(ssl_, site_->context);
+  return true;
 }
 
 /// Keeps what a listener that asks for certificates was shown. False for names that deceive.
 bool TlsStream::take_client_certificate() noexcept {
-  if (server_ == nullptr || !server_->settings().client_auth.has_value()) return true;
+  if (server_ == nullptr || site_ == nullptr || site_->client_auth == nullptr) return true;
   X509* certificate = SSL_get0_peer_certificate(ssl_);
   if (certificate == nullptr) return true;
   if (SSL_get_verify_result(ssl_) != X509_V_OK)

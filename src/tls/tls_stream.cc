@@ -245,7 +245,7 @@ std::string_view TlsStream::alpn() const noexcept {
 }
 
 bool TlsStream::covers(std::string_view host) const noexcept {
-  return site_ != nullptr && site_->names.covers(host);
+  return site_ != nullptr && server_->covers(*site_, host);
 }
 
 bool TlsStream::resumed() const noexcept {

@@ -101,7 +101,7 @@ def test_a_start_does_not_wait_for_an_issuer(start, issuer, keys, trouble):
     issuer.delay_s = 0.0
     if trouble == "down":
         issuer.start()
-    assert eventually(lambda: ask(gateway, token_of(keys["e1"], issuer)).status == 200)
+    assert eventually(lambda: ask(gateway, token_of(keys["e1"], issuer)).status == 200), gateway.errors
 
 
 def test_a_new_key_is_fetched_when_a_token_names_it(start, issuer, keys):
