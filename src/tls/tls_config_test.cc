@@ -37,14 +37,14 @@ TEST(ListenerTls, AsksForClientCertificatesAlwaysUnlessItSaysOtherwise) {
 
 TEST(ListenerTls, RefusesWhatIsNotThereOrNotBuilt) {
   const char* const cases[] = {
-      "min_version: \"1.2\"\n",                                         // no certificate at all
-      "certificates: []\n",                                             // nor here
-      "certificates: [{ cert: a.crt }]\n",                              // no key
-      "certificates: [{ cert: a, key: b }]\nmin_version: \"1.1\"\n",    // only tightens
-      "certificates: [{ cert: a, key: b }]\nciphers: ALL\n",            // there is no such key
-      "certificates: [{ cert: a, key: b }]\nclient_auth: {}\n",         // trusts nobody
-      "certificates: [{ cert: a, key: b, client_auth: { ca: c } }]\n",  // not built
-      "certificates: [{ acme: { directory: https://ca.test/ } }]\n",    // not built
+      "min_version: \"1.2\"\n",                                       // no certificate at all
+      "certificates: []\n",                                           // nor here
+      "certificates: [{ cert: a.crt }]\n",                            // no key
+      "certificates: [{ cert: a, key: b }]\nmin_version: \"1.1\"\n",  // only tightens
+      "certificates: [{ cert: a, key: b }]\nciphers: ALL\n",          // there is no such key
+      "certificates: [{ cert: a, key: b }]\nclient_auth: {}\n",       // trusts nobody
+      "certificates: [{ cert: a, key: b, client_auth: {} }]\n",       // trusts nobody
+      "certificates: [{ acme: { directory: https://ca.test/ } }]\n",  // not built
   };
   for (const char* yaml : cases) {
     Diagnostics out;

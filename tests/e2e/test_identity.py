@@ -309,6 +309,29 @@ def test_other_api_keys_are_refused(machines, upstream):
     assert upstream.received == b""
 
 
+def test_a43_every_value_of_a_credential_is_seen(machines, upstream):
+    """Two lines, of which one is good: neither the first nor the last counts (CVE-2026-26308)."""
+    good, bad = ("X-Api-Key", machines.secret), ("X-Api-Key", "mk_aaaaaaaaaaaa_" + "a" * 43)
+    for fields in ([good, bad], [bad, good], [good, good], [("X-Api-Key", f"{machines.secret},x")]):
+        assert machines.ask(request("GET", "/any", fields=fields)).status in (400, 401), fields
+    assert upstream.received == b""
+
+
+def test_a43_every_value_of_a_claim_is_seen(guarded, keys):
+    """A claim that is a list has each of its items, and a text with a comma is one value."""
+    for tenant, status in [(["t9", "t1"], 200), ("t9,t1", 403), (["t9,t1"], 403), ([["t1"]], 403), ("T1", 403)]:
+        token = keys["e1"].token(claims(tenant=tenant))
+        assert guarded.ask(bearer(token, "/tenant")).status == status, tenant
+
+
+def test_a48_a_subject_cannot_split_a_request(guarded, keys, upstream):
+    token = keys["e1"].token(claims(sub="u1\r\nX-Admin: true"))
+    assert guarded.ask(bearer(token, "/told")).status == 200
+    told = upstream.requests[-1]
+    assert told.get("X-Merlon-Identity-Sub") == "u1%0D%0AX-Admin:%20true"
+    assert not told.has("X-Admin")
+
+
 # ---- merlon token inspect ----
 
 
