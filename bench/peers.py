@@ -6,6 +6,7 @@ Each function writes what a Site asks for into its folder and returns the comman
 import json
 from datetime import date, timedelta
 
+import tokens
 import websocket
 from setting import HEADERS, METHODS, unprivileged
 
@@ -96,6 +97,18 @@ frontend clients
   bind 127.0.0.1:{site.plain_port} backlog 4096
   bind 127.0.0.1:{site.tls_port} backlog 4096 ssl crt {site.certificate.pem} alpn h2,http/1.1
   http-request deny deny_status 405 unless {{ method {" ".join(METHODS)} }}
+  acl guarded path {tokens.PATH}
+  http-request set-var(txn.token) http_auth_bearer if guarded
+  http-request set-var(txn.alg) http_auth_bearer,jwt_header_query('$.alg') if guarded
+  http-request set-var(txn.iss) http_auth_bearer,jwt_payload_query('$.iss') if guarded
+  http-request set-var(txn.aud) http_auth_bearer,jwt_payload_query('$.aud') if guarded
+  http-request set-var(txn.exp) http_auth_bearer,jwt_payload_query('$.exp','int') if guarded
+  http-request set-var(txn.now) date() if guarded
+  http-request deny deny_status 401 if guarded !{{ var(txn.alg) -m str ES256 }}
+  http-request deny deny_status 401 if guarded !{{ var(txn.iss) -m str {tokens.ISSUER} }}
+  http-request deny deny_status 401 if guarded !{{ var(txn.aud) -m str {tokens.AUDIENCE} }}
+  http-request deny deny_status 401 if guarded {{ var(txn.exp),sub(txn.now) -m int lt 0 }}
+  http-request deny deny_status 401 if guarded !{{ var(txn.token),jwt_verify(txn.alg,"{site.issuer.public}") 1 }}
 {limit}  http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
   option forwardfor
 {fields}
@@ -127,6 +140,11 @@ def merlon(site, program):
         "name": "tunnels", "match": {"host": "*", "path": websocket.PATH}, "methods": ["GET"], "auth": "none",
         "websocket": {"tunnels_per_client": 10_000}, "upstream": "echo",
     }  # fmt: skip
+    guarded = {
+        "name": "guarded", "match": {"host": "*", "path": tokens.PATH}, "methods": list(METHODS),
+        "auth": {"jwt": "issuer"}, "upstream": "up",
+    }  # fmt: skip
+    issuer = {"issuer": tokens.ISSUER, "audience": tokens.AUDIENCE, "jwks_file": str(site.issuer.jwks)}
     echo = {"endpoints": [f"127.0.0.1:{site.echo_port}"]}
     off = {
         "rule": "access-log-off", "on": "log.access", "reason": "none of the compared programs logs",
@@ -147,7 +165,8 @@ def merlon(site, program):
         },
         "timeouts": {"idle": "10min"},
         "upstreams": {"up": upstream, "echo": echo},
-        "routes": [route, tunnels],
+        "identity": {"issuer": issuer},
+        "routes": [route, guarded, tunnels],
         "waivers": [off],
         "log": {"access": "off"},
     }  # fmt: skip

@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import client
+import tokens
 import websocket
 from children import Child, Ports
 from setting import RATE_NEVER, RATE_TIGHT, Site, make_certificate
@@ -34,6 +35,7 @@ class Run:
         self._ports, self._instances, self._started, self._count = Ports(), {}, [], 0
         folder.chmod(0o755)  # servers that dropped root read their files in it
         self._certificate = make_certificate(folder)
+        self._issuer, self._tokens = tokens.make_issuer(folder), None
         self._upstream_port = self._ports.take()
         self._echo_port, self._echo = self._ports.take(), None
         self.upstream = Upstream(folder / "upstream", self._upstream_port, self._ports.take())
@@ -53,6 +55,13 @@ class Run:
         """The WebSocket server behind the proxies runs from its first work on."""
         if self._echo is None:
             self._echo = websocket.start_echo(self._folder, self._echo_port)
+
+    def token_script(self):
+        """For wrk: each request with another of a thousand tokens."""
+        if self._tokens is None:
+            self._tokens = self._folder / "tokens"
+            tokens.write_tokens(self._issuer, self._tokens)
+        return self.script(tokens.SCRIPT % self._tokens)
 
     def script(self, text):
         """A file with `text`, for wrk."""
@@ -83,7 +92,7 @@ class Run:
         folder.mkdir()
         rate = (RATE_TIGHT if tight else RATE_NEVER) if self._rated else None
         plain, tls = self._ports.take(), self._ports.take()
-        site = Site(folder, plain, tls, self._upstream_port, self._echo_port, self._certificate, rate)
+        site = Site(folder, plain, tls, self._upstream_port, self._echo_port, self._certificate, rate, self._issuer)
         running = Running(Child(peer.name, peer.configure(site, peer.program), folder / "log"), site)
         self._started.append(running)
         running.child.wait_for(plain)

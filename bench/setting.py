@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import tokens
 from children import BenchError
 
 METHODS = ("GET", "POST")
@@ -43,6 +44,7 @@ class Site:
     echo_port: int  # of the server that speaks WebSocket
     certificate: Certificate
     rate: int | None
+    issuer: tokens.Issuer  # whose tokens tokens.PATH asks for
 
 
 def make_certificate(folder):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 import loads
+import tokens
 from children import BenchError
 from client import Held, HeldH2, speaks_h2, tls_context
 from setting import need_files, need_source_ports, open_files
@@ -76,6 +77,18 @@ def handshakes(resumed):
         return _cpu_per_request(running, lambda: loads.new_connections(port, run.seconds, resumed, len(ANSWER)))
 
     return measure
+
+
+def known_tokens(run, peer):
+    """What a token costs that was seen before, of a thousand: the same requests to a path that asks for it, less
+    those to one that does not."""
+    running = run.instance(peer)
+    script = run.token_script()
+    cost = {}
+    for path in ("/", tokens.PATH, tokens.PATH):  # the second time every one is known
+        load = lambda: loads.wrk(running.url(False) + path, CONNECTIONS, run.seconds, script)  # noqa: B023, E731
+        cost[path] = _cpu_per_request(running, load)
+    return cost[tokens.PATH] - cost["/"]
 
 
 def h2(run, peer):
@@ -230,6 +243,8 @@ WORKS = (
     Work("1m", "response of 1 MiB, 16 connections", requests("/1m", connections=16), targets=(AtMostOfBest(1.10),)),
     Work("growth", f"growth of CPU per request from {FEW} to {MANY:,} connections", growth, unit="%",
          targets=(AtMostMoreThan("relay", 5),), rounds_max=5),
+    Work("token", "a known access token, of 1,000 (ES256), on top of the same request", known_tokens,
+         targets=(AtMost(2), AtMostOf("haproxy", 0.25)), peers=("haproxy", "merlon")),
     Work("h2", "HTTP/2 over TLS, 16 connections of 32 streams, 1 KiB", h2, targets=(AtMostOfBest(0.85),),
          needs=frozenset({"h2"}), peers=(*PROXIES, "h2o", "nghttpx")),
     Work("websocket", "WebSocket, a message of 1 KiB echoed", echo, targets=(AtMostOfBest(0.85),), peers=PROXIES),
