@@ -1,5 +1,5 @@
-// Proofs of possession: whatever is read, nothing is accepted, since no signature can be guessed;
-// with the claims of a proof judged by themselves through targets made of the input.
+// Proofs of possession: whatever is read, nothing is accepted, since no signature can be guessed.
+// The input is a whole proof, its head, and its payload in turn.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -1,5 +1,6 @@
 """Opaque tokens: an authorisation server is asked, once for many, and not for ever believed."""
 
+import subprocess
 import threading
 import time
 
@@ -183,3 +184,16 @@ def test_no_secret_is_told(start, server):
     assert eventually(lambda: len(gateway.access_log) == 2)
     told = gateway.errors + str(gateway.access_log)
     assert "veryprivatetoken" not in told and "s3cret" not in told
+
+
+def test_token_inspect_asks_about_opaque_tokens(start, server, merlon_bin):
+    gateway = start()
+
+    def inspect(token):
+        done = subprocess.run([merlon_bin, "token", "inspect", "-c", str(gateway.file)], input=token,
+                              capture_output=True, text=True, timeout=60)  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    assert inspect("good")[0] == 0
+    code, said = inspect("other-token")
+    assert code == 1 and "token-inactive" in said and "other-token" not in said

@@ -1,6 +1,7 @@
 """Keys that are fetched: found by metadata, renewed, looked for when unknown, stale, and gone."""
 
 import json
+import subprocess
 import threading
 import time
 
@@ -276,3 +277,29 @@ def test_the_resource_tells_who_issues_its_tokens(start, issuer, keys):
     assert pointer in ask(gateway, "bad").get("WWW-Authenticate")
     other = request("GET", "/.well-known/oauth-protected-resource", host="other.example.com")
     assert gateway.ask(other).status == 404
+
+
+def test_token_inspect_fetches_what_it_needs(start, issuer, keys, merlon_bin):
+    gateway = start()
+
+    def inspect(token):
+        done = subprocess.run([merlon_bin, "token", "inspect", "-c", str(gateway.file)], input=token,
+                              capture_output=True, text=True, timeout=60)  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    assert inspect(token_of(keys["e1"], issuer))[0] == 0
+    code, said = inspect(token_of(keys["e2"], issuer))
+    assert code == 1 and "token-key-unknown" in said
+    gateway.stop()
+    issuer.stop()
+    code, said = inspect(token_of(keys["e1"], issuer))
+    assert code == 1 and "keys-unavailable" in said
+
+
+def test_explain_says_that_keys_are_not_known_to_it(start, issuer, keys, merlon_bin):
+    gateway = start()
+    fields = ["-H", f"Authorization: Bearer {token_of(keys['e1'], issuer)}"]
+    url = "GET http://api.example.com:%d/guarded" % gateway.ports["public"]
+    done = subprocess.run([merlon_bin, "explain", "-c", str(gateway.file), url, *fields],
+                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert "fetched at run time only" in done.stdout + done.stderr
