@@ -1,8 +1,49 @@
+#include <new>
 #include <utility>
 
 #include "http/h2_server.h"
 
 namespace merlon::http {
+namespace {
+
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr std::size_t kKeptStreams = 0;
+#else
+constexpr std::size_t kKeptStreams = 256;  // 2 MiB; a burst beyond it goes back
+#endif
+
+struct KeptStream {
+  KeptStream* next;
+};
+
+struct KeptStreams {
+  KeptStream* first = nullptr;
+  std::size_t count = 0;
+  ~KeptStreams() {
+    while (first != nullptr) ::operator delete(std::exchange(first, first->next));
+  }
+};
+
+KeptStreams& kept_streams() noexcept {
+  thread_local KeptStreams kept;
+  return kept;
+}
+
+}  // namespace
+
+void* H2ServerStream::operator new(std::size_t bytes) {
+  KeptStreams& kept = kept_streams();
+  if (kept.first == nullptr) return ::operator new(bytes);
+  --kept.count;
+  return std::exchange(kept.first, kept.first->next);
+}
+
+void H2ServerStream::operator delete(void* memory, std::size_t) noexcept {
+  KeptStreams& kept = kept_streams();
+  if (kept.count >= kKeptStreams) return ::operator delete(memory);
+  kept.first = ::new (memory) KeptStream{.next = kept.first};
+  ++kept.count;
+}
 
 H2ServerStream::H2ServerStream(H2Server& connection, const HeadLimits& limits,
                                bool extended_connect)
@@ -93,37 +134,40 @@ io::Task<Result<void>> H2ServerStream::send_continue() {
 }
 
 io::Task<Result<void>> H2ServerStream::send_head(const ResponseHead& head, BodyPart first) {
+  using Done = io::Task<Result<void>>;
   head_sent_ = true;
   // The session has reset a malformed one.
-  if (broken_.code != 0 && reader_.malformed()) co_return Result<void>{};
-  if (gone_) co_return gone();
+  if (broken_.code != 0 && reader_.malformed()) return Done::ready({});
+  if (gone_) return Done::ready(gone());
   bodiless_ = head_.method == Method::kHead || head.status == 204 || head.status == 304;
   const bool known = head.framing == Framing::kLength || (bodiless_ && head.has_content_length);
   const bool empty = head.framing == Framing::kNone && !bodiless_;
   if (bodiless_) first = BodyPart{.data = {}, .last = true};
   const bool sent = connection_.session().respond(
       *this, head, (known || empty) && head.status != 204, first.data, first.last, first.trailers);
-  if (!sent) co_return gone();
-  connection_.pump();
-  if (connection_.session().sending(*this)) {
-    const Result<void> taken = co_await until_taken(first.data.size());
-    if (!taken) co_return taken;
-  }
-  sent_ += first.data.size();
-  co_return Result<void>{};
+  return sent ? send_out(first.data.size()) : Done::ready(gone());
 }
 
 io::Task<Result<void>> H2ServerStream::send_body(BodyPart part) {
-  if (bodiless_ || (broken_.code != 0 && reader_.malformed())) co_return Result<void>{};
-  if (gone_) co_return gone();
+  using Done = io::Task<Result<void>>;
+  if (bodiless_ || (broken_.code != 0 && reader_.malformed())) return Done::ready({});
+  if (gone_) return Done::ready(gone());
   connection_.session().send(*this, part.data, part.last, part.trailers);
+  return send_out(part.data.size());
+}
+
+/// Most parts fit the connection's block and the client's windows at once, without a coroutine.
+io::Task<Result<void>> H2ServerStream::send_out(std::size_t bytes) {
   connection_.pump();
-  if (connection_.session().sending(*this)) {
-    const Result<void> taken = co_await until_taken(part.data.size());
-    if (!taken) co_return taken;
-  }
-  sent_ += part.data.size();
-  co_return Result<void>{};
+  if (connection_.session().sending(*this)) return count_when_taken(bytes);
+  sent_ += bytes;
+  return io::Task<Result<void>>::ready({});
+}
+
+io::Task<Result<void>> H2ServerStream::count_when_taken(std::size_t bytes) {
+  const Result<void> taken = co_await until_taken(bytes);
+  if (taken) sent_ += bytes;
+  co_return taken;
 }
 
 /// Waits until the part is in the connection's block: until the client's windows and its reading
