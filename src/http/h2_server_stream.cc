@@ -6,11 +6,17 @@
 namespace merlon::http {
 namespace {
 
+#if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr std::size_t kKeptStreams = 0;
-#else
-constexpr std::size_t kKeptStreams = 256;  // 2 MiB; a burst beyond it goes back
+#define MERLON_KEEPS_STREAMS false
 #endif
+#endif
+#if !defined(MERLON_KEEPS_STREAMS)
+#define MERLON_KEEPS_STREAMS true
+#endif
+
+// 2 MiB; a burst beyond it goes back.
+constexpr std::size_t kKeptStreams = MERLON_KEEPS_STREAMS ? 256 : 0;
 
 struct KeptStream {
   KeptStream* next;
