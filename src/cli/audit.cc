@@ -152,7 +152,9 @@ void add_audit_command(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->add_flag("--rules", arguments->rules, "List the rules");
   command->add_option("--rule", arguments->rule, "Explain one rule, by id or slug");
-  command->add_option("--only", arguments->only, "Report these rules only")->delimiter(',');
+  command->add_option("--only", arguments->only, "Report these rules only, as ID,ID")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_flag("--fix", arguments->fix,
                     "Print the mechanical changes as a patch; no file is "
                     "written");
@@ -160,8 +162,10 @@ void add_audit_command(CLI::App& app, int& exit_code) {
                       "Findings that this file lists are known and do not fail");
   command->add_flag("--write-baseline", arguments->write_baseline,
                     "Print a baseline of what is found now");
-  command->add_option("--allow-root", arguments->allow_roots,
-                      "A further folder that includes may reach");
+  command
+      ->add_option("--allow-root", arguments->allow_roots,
+                   "A further folder that includes may reach; may be given again")
+      ->allow_extra_args(false);
   command->add_flag("--strict", arguments->strict,
                     "Ask for 256-bit ciphers and for authentication too");
   command->footer(

@@ -219,6 +219,9 @@ void Reading::say_what_was_not_followed() {
     gap(at, std::move(what));
   };
   for (const Hcm& hcm : model.hcms) {
+    if (hcm.at.has("rds") && hcm.routes == nullptr) {
+      skipped(hcm.at.at("rds"), "its routes come from a server (RDS): they are not judged");
+    }
     if (!hcm.at.has("scoped_routes")) continue;
     skipped(hcm.at.at("scoped_routes"),
             "scoped routes are not followed: their routes are not judged");

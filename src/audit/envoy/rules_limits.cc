@@ -189,7 +189,9 @@ void check_connections(Inspection& in) {
         in, fmt::format("envoy.resource_limits.listener.{}.connection_limit", listener.name));
     if (filter || runtime || has_global_cap(in)) continue;
     in.report("LIM-05", Level::kLow, listener.at.at(),
-              fmt::format("nothing bounds the connections of listener {}", listener.name));
+              fmt::format("nothing bounds the connections of {}",
+                          listener.name.empty() ? std::string("this listener")
+                                                : fmt::format("listener {}", listener.name)));
   }
 }
 

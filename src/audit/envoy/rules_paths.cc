@@ -128,7 +128,9 @@ void check_boundaries(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     for (const Route* route : hcm.all_routes()) {
       const std::string_view prefix = route->match.text("prefix");
-      if (prefix.size() < 2 || prefix.ends_with('/') || !route->action) continue;
+      // "/package." is how a gRPC package is named: what follows is its service.
+      const bool bounded = prefix.ends_with('/') || prefix.ends_with('.');
+      if (prefix.size() < 2 || bounded || !route->action) continue;
       const bool opened = std::ranges::any_of(hcm.filters, [&](const Filter& filter) {
         return is_access_kind(filter.kind) && !filter.disabled &&
                override_of(*route, filter).config && is_disabled(*route, filter);

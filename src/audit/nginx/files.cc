@@ -187,6 +187,10 @@ Included DiskIncludes::find(std::string_view pattern, const Source& /*from*/) {
     ::globfree(&matches);
     if (!out.files.empty() || !out.refusals.empty()) return out;
   }
+  out.folder_missing = out.has_pattern && std::ranges::none_of(paths, [](const std::string& path) {
+                         const std::size_t wild = path.find_first_of("*?[");
+                         return !resolve_path(path.substr(0, path.rfind('/', wild) + 1)).empty();
+                       });
   return out;
 }
 

@@ -85,9 +85,12 @@ bool terminates_elsewhere(const Model& model, const Server& server) {
   const bool tls = std::ranges::any_of(model.servers, [](const Server& s) { return s.has_tls(); });
   const bool own = server.scope->has("set_real_ip_from");
   if (trusts_named_proxies(*server.scope) && (own || !tls)) return true;
-  if (std::ranges::any_of(server.listens, [](const Listen& l) { return l.proxy_protocol; })) {
-    return true;
-  }
+  // Sockets that take PROXY lines stand behind a balancer; one without them may be reached by all.
+  const auto in_clear = [](const Listen& l) { return !l.ssl && !l.quic && !l.is_local(); };
+  const bool any = std::ranges::any_of(server.listens, in_clear);
+  const bool balanced = std::ranges::all_of(
+      server.listens, [&](const Listen& l) { return !in_clear(l) || l.proxy_protocol; });
+  if (any && balanced) return true;
   const auto by_forwarded_proto = [](const Directive& directive) {
     return std::ranges::any_of(directive.args, [](const Word& word) {
       return word.text.find("http_x_forwarded_proto") != std::string_view::npos ||

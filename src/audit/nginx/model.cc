@@ -128,7 +128,9 @@ class Builder {
     for (const Directive* directive : scope.own_all("listen")) {
       made.listens.push_back(parse_listen(*directive));
     }
-    const bool listens_unseen = scope.block == &model_.tree.root || scope.incomplete;
+    // A server whose ports stand in a folder that was not given is none that listens on *:80.
+    const bool listens_unseen = scope.block == &model_.tree.root || scope.incomplete ||
+                                (scope.block != nullptr && scope.block->lacks_folder);
     if (made.listens.empty() && !listens_unseen) made.listens.push_back(Listen{.address = "*"});
     const Directive* ssl = scope.effective("ssl");
     if (ssl != nullptr && ssl->arg(0) == "on") {

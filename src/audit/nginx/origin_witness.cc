@@ -90,9 +90,11 @@ Witness find_witness(std::string_view regex, bool ignore_case) {
       return {one.origin, one.why, false};
     }
   }
-  const std::string clear = "http://" + host;
   const bool https_meant = regex.find("https") != std::string_view::npos;
-  if (https_meant && matches(clear) && host != "localhost") return {clear, "", true};
+  if (!https_meant || host == "localhost") return {};
+  for (const std::string& clear : {"http://" + host, "http://www." + host}) {
+    if (matches(clear)) return {clear, "", true};
+  }
   return {};
 }
 

@@ -189,6 +189,25 @@ bool Pattern::group_starts_with(std::size_t number, char c) const {
   return found && starts_with(*found, c);
 }
 
+bool Pattern::group_starts_text(std::size_t number) const {
+  return ok_ && number != 0 && anchored_at_start() && leads_with(root_, number);
+}
+
+/// Whether the first thing of `index` that takes a byte is `group`.
+bool Pattern::leads_with(std::uint32_t index, std::size_t group) const {
+  const Node& node = nodes_[index];
+  if (node.op == Op::kGroup) {
+    return node.group == group || leads_with(node.parts.front(), group);
+  }
+  if (node.op != Op::kSequence) return false;
+  for (const std::uint32_t part : node.parts) {
+    const Op op = nodes_[part].op;
+    if (op == Op::kBegin || op == Op::kEmpty || op == Op::kLook) continue;
+    return leads_with(part, group);
+  }
+  return false;
+}
+
 std::size_t Pattern::group_named(std::string_view name) const {
   for (const auto& [known, number] : names_) {
     if (known == name) return number;

@@ -33,6 +33,8 @@ class Pattern {
   [[nodiscard]] bool group_is_finite(std::size_t number) const;
   /// True when whatever group `number` matches starts with `c`.
   [[nodiscard]] bool group_starts_with(std::size_t number, char c) const;
+  /// True when group `number` always starts where the text does, as in "^(.+)/$".
+  [[nodiscard]] bool group_starts_text(std::size_t number) const;
   /// The number of the group called `name`; 0 when there is none.
   [[nodiscard]] std::size_t group_named(std::string_view name) const;
   [[nodiscard]] std::size_t groups() const noexcept { return groups_; }
@@ -79,6 +81,7 @@ class Pattern {
   class Search;
 
   [[nodiscard]] bool anchored(std::uint32_t node, bool start) const;
+  [[nodiscard]] bool leads_with(std::uint32_t node, std::size_t group) const;
   void collect(std::uint32_t node, Chars& out) const;
   [[nodiscard]] bool starts_with(std::uint32_t node, char c) const;
   [[nodiscard]] bool finite(std::uint32_t node) const;

@@ -35,7 +35,7 @@ void check_if(Inspection& in) {
                                       "add_trailer", "expires", "charset"})) {
         continue;
       }
-      if (!directive->known) continue;
+      if (!directive->known || std::ranges::find(unsafe, name) != unsafe.end()) continue;
       unsafe.emplace_back(name);
     }
     if (unsafe.empty()) continue;
@@ -178,8 +178,9 @@ void check_basic_in_clear(Inspection& in) {
     const Server* server = in.model.server_of(*scope);
     if (server == nullptr || server->listens.empty() || server->is_local()) continue;
     if (server->scope->block == &in.model.tree.root) continue;
-    const bool exposed = std::ranges::any_of(
-        server->listens, [](const Listen& l) { return !l.ssl && !l.quic && !l.is_local(); });
+    const bool exposed = std::ranges::any_of(server->listens, [](const Listen& l) {
+      return !l.ssl && !l.quic && !l.is_local() && !l.proxy_protocol;
+    });
     if (!exposed || only_redirects(*server)) continue;
     const bool behind = terminates_elsewhere(in.model, *server);
     if (behind) continue;

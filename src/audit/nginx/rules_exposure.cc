@@ -218,11 +218,13 @@ void check_hidden_files(Inspection& in) {
     const Directive* tries = scope.own("try_files");
     if (tries != nullptr && tries->arg(0).find("$uri") == std::string_view::npos) continue;
     const std::string found = hidden_file_in(in, root->arg(0));
-    const bool project =
-        !is_output_folder(root->arg(0)) || (runs_scripts(server) && is_document_root(root->arg(0)));
-    const Level level = !found.empty() || (project && !is_of_package(root->arg(0))) ? Level::kHigh
-                        : is_of_package(root->arg(0))                               ? Level::kLow
-                                                      : Level::kMedium;
+    // A folder whose scripts run is where an application lives, with its .env and .git.
+    const bool application =
+        runs_scripts(server) && (!is_output_folder(root->arg(0)) || is_document_root(root->arg(0)));
+    const bool package = is_of_package(root->arg(0));
+    const Level level = !found.empty() || (application && !package) ? Level::kHigh
+                        : package                                   ? Level::kLow
+                                                                    : Level::kMedium;
     Finding& finding = in.report(
         "INF-07", level, *root,
         fmt::format("hidden files under {} are served: expected \"location ~ /\\.(?!well-known) "
@@ -419,10 +421,11 @@ void check_default_site(Inspection& in) {
 void check_version_wildcards(Inspection& in) {
   for (const Location& location : in.model.locations) {
     if (!location.is_regex() || pass_of(*location.scope) == nullptr) continue;
-    const bool wild = location.path.find("/v[0-9]") != std::string_view::npos ||
-                      location.path.find("/v\\d") != std::string_view::npos ||
-                      location.path.find("/v(\\d") != std::string_view::npos ||
-                      location.path.find("/v([0-9]") != std::string_view::npos;
+    constexpr std::array<std::string_view, 8> kAnyVersion = {
+        "/v[0-9]", "/v\\d", "/v(\\d", "/v([0-9]", "/(v[0-9]", "/(v\\d", "/(?:v[0-9]", "/(?:v\\d"};
+    const bool wild = std::ranges::any_of(kAnyVersion, [&](std::string_view form) {
+      return location.path.find(form) != std::string_view::npos;
+    });
     if (!wild) continue;
     in.report("EXP-06", Level::kLow, location.at(),
               "every API version is routed, retired and unborn ones too: expected the versions "

@@ -221,43 +221,59 @@ std::map<std::string, const Directive*> identity_headers(const Inspection& in, c
   return out;
 }
 
+/// A header that carries a verified identity to an upstream, and who says so.
+struct IdentityHeader {
+  std::string name;  ///< in lower case
+  const Directive* at = nullptr;
+  Target upstream;
+};
+
+std::vector<IdentityHeader> identity_headers(const Inspection& in, const Server& server) {
+  std::vector<IdentityHeader> out;
+  for (const Location* location : server.all_locations) {
+    const Directive* pass = location->scope->own("proxy_pass");
+    if (pass == nullptr || location->scope->has("internal")) continue;
+    const Target to = parse_target(pass->arg(0));
+    for (const auto& [name, header] : identity_headers(in, *location->scope)) {
+      const bool known = std::ranges::any_of(out, [&](const IdentityHeader& one) {
+        return one.name == name && one.upstream.host == to.host && one.upstream.port == to.port;
+      });
+      if (!known) out.push_back({name, header, to});
+    }
+  }
+  return out;
+}
+
+/// True when a client's own header of this name reaches the upstream from `location`.
+bool lets_through(const Location& location, const IdentityHeader& header) {
+  const Scope& scope = *location.scope;
+  const Directive* pass = scope.own("proxy_pass");
+  if (pass == nullptr || scope.has("internal") || scope.incomplete) return false;
+  if (return_status(scope) != 0 || is_denied_to_all(scope)) return false;
+  const Target to = parse_target(pass->arg(0));
+  if (to.host != header.upstream.host || to.port != header.upstream.port) return false;
+  return std::ranges::none_of(scope.effective_all("proxy_set_header"), [&](const Directive* d) {
+    return ascii::iequals(d->arg(0), header.name);
+  });
+}
+
 void check_identity_headers(Inspection& in) {
   for (const Server& server : in.model.servers) {
-    std::map<std::string, const Directive*> all;
-    std::map<std::string, std::string_view> upstream_of;
-    for (const Location* location : server.all_locations) {
-      const Directive* pass = location->scope->own("proxy_pass");
-      if (pass == nullptr || location->scope->has("internal")) continue;
-      for (const auto& [name, header] : identity_headers(in, *location->scope)) {
-        all.emplace(name, header);
-        upstream_of.emplace(name, pass->arg(0));
-      }
-    }
-    for (const Location* location : server.all_locations) {
-      const Scope& scope = *location->scope;
-      const Directive* pass = scope.own("proxy_pass");
-      if (pass == nullptr || scope.has("internal") || all.empty() || scope.incomplete) continue;
-      if (return_status(scope) != 0 || is_denied_to_all(scope)) continue;
-      std::vector<std::string> open;
-      const Directive* cause = nullptr;
-      for (const auto& [name, header] : all) {
-        const bool set = std::ranges::any_of(
-            scope.effective_all("proxy_set_header"),
-            [&](const Directive* d) { return ascii::iequals(d->arg(0), name); });
-        const bool same = parse_target(upstream_of[name]).host == parse_target(pass->arg(0)).host;
-        if (set || !same) continue;
-        open.emplace_back(header->arg(0));
-        cause = header;
+    for (const IdentityHeader& header : identity_headers(in, server)) {
+      std::vector<const Location*> open;
+      for (const Location* location : server.all_locations) {
+        if (lets_through(*location, header)) open.push_back(location);
       }
       if (open.empty()) continue;
+      const std::string_view name = header.at->arg(0);
       Finding& finding = in.report(
-          "XFF-04", Level::kHigh, *pass,
+          "XFF-04", Level::kHigh, *open.front()->scope->own("proxy_pass"),
           fmt::format("the upstream trusts {}, and here the client's own reaches it: expected "
-                      "\"proxy_set_header {} \\\"\\\"\"",
-                      join_some(open), open.front()));
-      finding.trail.push_back({cause->mark(), "elsewhere it carries the verified identity"});
-      finding.evidence = fmt::format("{}: admin, sent by a client, is believed", open.front());
-      finding.affected.push_back(location->label());
+                      "proxy_set_header {} \"\"",
+                      name, name));
+      finding.trail.push_back({header.at->mark(), "elsewhere it carries the verified identity"});
+      finding.evidence = fmt::format("{}: admin, sent by a client, is believed", name);
+      for (const Location* location : open) finding.affected.push_back(location->label());
     }
   }
 }

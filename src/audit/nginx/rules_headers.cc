@@ -164,6 +164,13 @@ void check_nosniff(Inspection& in) {
       Level::kLow, Level::kLow);
 }
 
+/// Browsers know DENY and SAMEORIGIN, and take any other value for none (RFC 7034, HTML 7.7).
+bool is_framing_value(std::string_view value) {
+  value = ascii::trim_ows(value);
+  return value.find('$') != std::string_view::npos || ascii::iequals(value, "DENY") ||
+         ascii::iequals(value, "SAMEORIGIN");
+}
+
 bool has_frame_ancestors(const Scope& scope) {
   if (sent_header(scope, "X-Frame-Options") != nullptr) return true;
   const Directive* csp = sent_header(scope, "Content-Security-Policy");
@@ -171,6 +178,22 @@ bool has_frame_ancestors(const Scope& scope) {
 }
 
 void check_framing(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* header : scope.own_all("add_header")) {
+      if (!ascii::iequals(header->arg(0), "X-Frame-Options")) continue;
+      if (header->arg(1).empty() || is_framing_value(header->arg(1))) continue;
+      const Directive* csp = sent_header(scope, "Content-Security-Policy");
+      if (csp != nullptr && header_value(*csp).find("frame-ancestors") != std::string_view::npos) {
+        continue;  // which browsers prefer
+      }
+      in.report(
+            "HDR-04", Level::kLow, *header,
+            fmt::format("X-Frame-Options \"{}\" is no value that browsers know: they ignore it; "
+                        "expected DENY or SAMEORIGIN",
+                        header->arg(1)))
+          .affected.push_back(in.model.route_of(scope));
+    }
+  }
   report_absent(in, "HDR-04",
                 "neither X-Frame-Options nor a frame-ancestors of Content-Security-Policy is set",
                 has_frame_ancestors, Level::kLow, Level::kInfo);
@@ -349,6 +372,8 @@ void check_cookies(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     for (const Directive* header : scope.own_all("add_header")) {
       if (!ascii::iequals(header->arg(0), "Set-Cookie")) continue;
+      // A cookie that another server made, or that a variable holds whole, brings its own flags.
+      if (header->arg(1).find('$') < header->arg(1).find('=')) continue;
       std::vector<std::string> missing;
       for (const std::string_view flag : {"Secure", "HttpOnly", "SameSite"}) {
         if (!contains_word(header->arg(1), flag)) missing.emplace_back(flag);

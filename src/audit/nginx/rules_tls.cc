@@ -155,14 +155,23 @@ void judge_weak(Inspection& in, const Applied& one, const std::vector<Suite>& su
     finding.evidence = join_some(names);
     finding.affected = one.routes;
   };
-  const auto open = names_of(suites, [](const Suite& s) { return s.null_cipher || s.anonymous; });
-  if (!open.empty())
-    return report(Level::kCritical, "suites without encryption or authentication", open);
+  const bool no_level = one.at->arg(0).find("@SECLEVEL=0") != std::string_view::npos;
+  const auto plain = names_of(suites, [](const Suite& s) { return s.null_cipher; });
+  if (!plain.empty()) return report(Level::kCritical, "suites without encryption", plain);
+  const auto open = names_of(suites, [](const Suite& s) { return s.anonymous; });
+  if (!open.empty() && no_level) {
+    return report(Level::kCritical, "suites without authentication", open);
+  }
   const auto broken =
       names_of(suites, [](const Suite& s) { return s.rc4 || s.triple_des || s.export_grade; });
   if (!broken.empty()) return report(Level::kHigh, "RC4, DES or export suites", broken);
-  if (one.at->arg(0).find("@SECLEVEL=0") != std::string_view::npos) {
+  if (no_level) {
     return report(Level::kHigh, "security level 0, at which OpenSSL takes anything", {});
+  }
+  // From security level 1 on, OpenSSL's default, they are listed and never chosen.
+  if (!open.empty()) {
+    return report(Level::kMedium, "suites without authentication, which only OpenSSL's level stops",
+                  open);
   }
   const auto cbc = names_of(suites, [](const Suite& s) { return s.cbc && !s.aead; });
   if (!cbc.empty()) report(Level::kLow, "CBC suites", cbc);
@@ -308,6 +317,14 @@ bool has_public_name(const Server& server) {
   });
 }
 
+/// Names by which only this host or its own network is meant.
+bool has_local_names_only(const Server& server) {
+  return !server.names.empty() && std::ranges::all_of(server.names, [](std::string_view name) {
+    return name == "localhost" || name.ends_with(".localhost") || name.ends_with(".test") ||
+           name.ends_with(".local") || name.ends_with(".lan");
+  });
+}
+
 bool is_only_status(const Server& server) {
   return !server.locations.empty() &&
          std::ranges::all_of(server.all_locations, [](const Location* location) {
@@ -327,7 +344,10 @@ void check_cleartext(Inspection& in) {
     if (has_network_acl(*server.scope)) continue;
     for (const Listen& listen : server.listens) {
       if (listen.ssl || listen.quic || listen.is_local() || listen.port == 443) continue;
-      const bool sure = (has_public_name(server) || tls_somewhere) && listen.port == 80;
+      if (listen.proxy_protocol) continue;
+      const bool meant =
+          has_public_name(server) || (tls_somewhere && !has_local_names_only(server));
+      const bool sure = meant && listen.port == 80;
       Finding& finding =
           listen.at != nullptr
               ? in.report("TLS-13", sure ? Level::kHigh : Level::kMedium, *listen.at, {})
@@ -347,6 +367,15 @@ void check_redirect(Inspection& in) {
     const Directive* redirect = scope->own("return");
     if (redirect == nullptr) continue;
     const std::string_view to = redirect->arg(redirect->args.size() - 1);
+    const Server* owner = in.model.server_of(*scope);
+    const bool goes_public =
+        to.starts_with("http://") && distance_of(parse_target(to).host) == Distance::kPublic;
+    if (goes_public && owner != nullptr && !owner->is_local() && return_status(*scope) / 100 == 3) {
+      in.report("TLS-14", Level::kLow, *redirect,
+                "the redirect leads to http:// and leaves clients without TLS: expected https://")
+          .affected.push_back(owner->label());
+      continue;
+    }
     if (!to.starts_with("https://")) continue;
     const Server* server = in.model.server_of(*scope);
     if (server == nullptr || server->has_tls()) continue;

@@ -193,6 +193,7 @@ void Parser::include(Directive& directive) {
   const Included found = includes_.find(pattern, *directive.file);
   for (const std::string& why : found.refusals) refuse(Problem::Kind::kInclude, why);
   if (found.files.empty() && found.refusals.empty()) {
+    parent.lacks_folder = parent.lacks_folder || found.folder_missing;
     return refuse(
         found.has_pattern ? Problem::Kind::kIncludeEmpty : Problem::Kind::kInclude,
         fmt::format("include \"{}\" {}", pattern,

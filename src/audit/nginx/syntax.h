@@ -55,9 +55,10 @@ struct Directive {
   std::uint32_t end_line = 0;       ///< of the closing brace or semicolon
   std::uint32_t inside = kNowhere;  ///< the context of its body
   bool is_block = false;
-  bool known = false;       ///< found in the table of directives for its context
-  bool refused = false;     ///< nginx would not take it as it is written: nothing follows from it
-  bool incomplete = false;  ///< something in its body could not be read
+  bool known = false;         ///< found in the table of directives for its context
+  bool refused = false;       ///< nginx would not take it as it is written: nothing follows from it
+  bool incomplete = false;    ///< something in its body could not be read
+  bool lacks_folder = false;  ///< a glob in its body names a folder that is not among the files
 
   [[nodiscard]] bool is(std::string_view directive) const noexcept {
     return name.text == directive;
@@ -83,6 +84,7 @@ struct Problem {
 struct Included {
   std::vector<std::shared_ptr<const Source>> files;
   bool has_pattern = false;           ///< a glob: matching nothing is no error
+  bool folder_missing = false;        ///< of a glob: not even its folder is among the files
   std::vector<std::string> refusals;  ///< files that were found and not read, and why
 };
 

@@ -32,8 +32,9 @@ Origin capture_of(const Pattern& pattern, std::size_t group, Origin subject) {
   if (!pattern.ok() || group > pattern.groups()) return subject;
   if (pattern.group_is_finite(group)) return {};
   const Pattern::Chars chars = pattern.group_chars(group);
+  const bool rooted = (subject.taint & kRooted) != 0 && pattern.group_starts_text(group);
   subject.taint &= ~std::uint32_t{kRooted};
-  if (pattern.group_starts_with(group, '/')) subject.taint |= kRooted;
+  if (rooted || pattern.group_starts_with(group, '/')) subject.taint |= kRooted;
   if (!chars['\n']) subject.taint &= ~std::uint32_t{kLineBreaks};
   if (!chars['.'] && !chars['/'] && !chars[':']) subject.taint |= kSlashFree;
   return subject;
@@ -353,7 +354,7 @@ Origin Variables::capture_origin(std::string_view name, const Context& context) 
   const bool numbered = name.size() == 1 && ascii::is_digit(name[0]) && name[0] != '0';
   const auto uri = [&](const Mark& at, std::string_view what) {
     Origin origin;
-    origin.taint = kClient | kLineBreaks;
+    origin.taint = kClient | kLineBreaks | kRooted;
     origin.source = fmt::format("${}", name);
     origin.trail.push_back(
         {at, fmt::format("${} is captured from the decoded path by {}", name, what)});
@@ -462,7 +463,10 @@ bool Variables::depends(std::string_view text, const std::function<bool(std::str
     const std::vector<SetAt>* sets = sets_of(use.name, scope);
     if (sets == nullptr) continue;
     for (const SetAt& one : *sets) {
-      if (one.set->arg(1).find(use.name) != std::string_view::npos) continue;
+      const std::vector<VariableUse> inner = variables_in(one.set->arg(1));
+      const bool of_itself = std::ranges::any_of(
+          inner, [&](const VariableUse& other) { return other.name == use.name; });
+      if (of_itself) continue;
       if (depends(one.set->arg(1), hit, scope, depth + 1)) return true;
     }
   }

@@ -104,7 +104,7 @@ footer{color:var(--soft);font-size:.86rem;margin-top:48px;padding-top:16px;paddi
 @media (max-width:720px){
 body{font-size:15.5px}main,header,footer,nav>ul{padding-inline:14px}header{padding-top:20px}
 .verdict{grid-template-columns:1fr;padding:18px;gap:14px}.letter{width:84px;height:84px;font-size:50px;border-radius:16px}
-.tiles{grid-template-columns:repeat(5,1fr);gap:6px}.tiles li{padding:7px 4px;text-align:center}.tiles b{font-size:1.25rem}.tiles span{font-size:.74rem}
+.tiles{grid-template-columns:repeat(5,1fr);gap:6px}.tiles li{padding:7px 4px;text-align:center}.tiles b{font-size:1.25rem}.tiles span{font-size:.74rem;overflow-wrap:normal}
 .card{padding:14px}.rule>.head .id{margin-left:0;width:100%}
 .facts{grid-template-columns:1fr;gap:0}.facts dd{margin-bottom:6px}
 .stack thead{display:none}.stack,.stack tbody,.stack tr,.stack td{display:block;width:100%}
@@ -123,7 +123,7 @@ body{font-size:15.5px}main,header,footer,nav>ul{padding-inline:14px}header{paddi
 @page{margin:16mm 14mm}
 body{font-size:10.5pt;-webkit-print-color-adjust:exact;print-color-adjust:exact}
 main,header,footer{max-width:none;padding:0}nav{display:none}
-.verdict,.place,.cert,.tiles,tr{break-inside:avoid}h2,h3,.rule>.head,.rule>p,.site>.head{break-after:avoid}
+.verdict,.place pre,.cert,.tiles,tr{break-inside:avoid}h2,h3,.rule>.head,.rule>p,.place .at,.place .what,.site>.head{break-after:avoid}
 h2{margin-top:26px}a{text-decoration:none}
 }
 )css";
