@@ -39,6 +39,8 @@ def test_exit_codes(merlon, tmp_path):
     bad = written(tmp_path, "alias.conf", OPEN_ALIAS)
     assert merlon(bad).returncode == 1
     assert merlon(bad, "--only", "INF-01").returncode == 0
+    assert merlon("--only", "INF-01,INF-02", bad).returncode == 0, "options may stand before the path"
+    assert merlon("--only", "INF-01", "--only", "PTH-01", bad).returncode == 1
     assert merlon().returncode == 2
     assert merlon(bad, "--format", "paper").returncode == 2
     assert merlon(bad, "--only", "NO-99").returncode == 2

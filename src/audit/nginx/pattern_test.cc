@@ -128,5 +128,14 @@ TEST_P(Origins, OfOthersAreFoundWhereTheyMatch) {
 INSTANTIATE_TEST_SUITE_P(Nginx, Origins, testing::ValuesIn(kOrigins),
                          [](const auto& test) { return test.param.name; });
 
+TEST(Pattern, KnowsWhichGroupStartsTheText) {
+  EXPECT_TRUE(Pattern("^(.+)/+$", false).group_starts_text(1));
+  EXPECT_TRUE(Pattern("^((?:a|b)+)x", false).group_starts_text(1));
+  EXPECT_FALSE(Pattern("(.+)/+$", false).group_starts_text(1));
+  EXPECT_FALSE(Pattern("^/old(.*)$", false).group_starts_text(1));
+  EXPECT_FALSE(Pattern("^(a)(b)", false).group_starts_text(2));
+  EXPECT_FALSE(Pattern("^(a)?(b)", false).group_starts_text(2));
+}
+
 }  // namespace
 }  // namespace merlon::audit::nginx
