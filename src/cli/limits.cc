@@ -107,8 +107,9 @@ int simulate(const Arguments& arguments) {
 }  // namespace
 
 void add_limits_command(CLI::App& app, int& exit_code) {
-  CLI::App* limits = app.add_subcommand("limits", "Tries out rate and concurrency limits");
+  CLI::App* limits = app.add_subcommand("limits", "Who is limited, and who would be");
   limits->require_subcommand(1);
+  add_limits_top_command(*limits, exit_code);
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = limits->add_subcommand(
       "simulate", "Replays access logs: whom would the limits of a configuration have refused?");
@@ -123,7 +124,7 @@ void add_limits_command(CLI::App& app, int& exit_code) {
       "Judges with the code of the gateway, at the times of the log; requests that the log says "
       "were\nrefused are replayed like all others. Limits in shadow mode count as refusing; limits "
       "per\n"
-      "identity are left out, since a log does not say who somebody was.\n"
+      "identity and quotas are left out, since a log does not say who somebody was.\n"
       "Exit codes: 0 replayed, 1 the configuration has errors, 2 wrong usage or an unreadable "
       "log.\n"
       "Example: merlon limits simulate -c new.yaml /var/log/merlon/access.log");

@@ -101,6 +101,7 @@ class Compiler {
       plan_->providers.push_back(provider);
       if (provider->is_closed()) plan_->closed.push_back(fmt::format("identity.{}", name));
     }
+    plan_->shared_state = compile_shared_state(config_, context_);
     judge_upstream_names();
     judge_certificates_asked(config_, names_, context_);
     compile_routes();
@@ -205,9 +206,13 @@ class Compiler {
   void compile_routes() {
     const Reader::Step step(reader(), "routes");
     RouterBuilder builder;
+    std::optional<policy::SharedSetup> shared;
+    if (const auto& state = config_.shared_state) {
+      shared = {.nodes = state->nodes, .leased = state->leased, .on_failure = *state->on_failure};
+    }
     for (const RouteConfig& from : config_.routes) {
       const Reader::Step here(reader(), from.name);
-      CompiledRoute compiled = compile_route(from, context_);
+      CompiledRoute compiled = compile_route(from, shared ? &*shared : nullptr, context_);
       compiled.route->index = plan_->routes.size();
       compile_auth(from, providers_, *compiled.route, context_);
       judge_tunnels(from);

@@ -65,7 +65,15 @@ struct CompiledRoute {
   std::unique_ptr<Route> route;
   PathPattern path;
 };
-[[nodiscard]] CompiledRoute compile_route(const RouteConfig& config, CompileContext& context);
+[[nodiscard]] CompiledRoute compile_route(const RouteConfig& config,
+                                          const policy::SharedSetup* shared,
+                                          CompileContext& context);
+
+// ---- compile_shared.cc: the reader stands at the root ----
+
+/// Null without `shared_state`, and after an error.
+[[nodiscard]] std::shared_ptr<const state::SharedSettings> compile_shared_state(
+    const Config& config, CompileContext& context);
 
 // ---- compile_identity.cc ----
 

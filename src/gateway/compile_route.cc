@@ -207,7 +207,8 @@ void compile_respond(const RouteConfig& config, Route& route) {
 
 }  // namespace
 
-CompiledRoute compile_route(const RouteConfig& config, CompileContext& context) {
+CompiledRoute compile_route(const RouteConfig& config, const policy::SharedSetup* shared,
+                            CompileContext& context) {
   CompiledRoute result{.route = std::make_unique<Route>(), .path = {}};
   Route& route = *result.route;
   if (auto path = parse_path_pattern(*config.match.path)) result.path = std::move(*path);
@@ -228,8 +229,10 @@ CompiledRoute compile_route(const RouteConfig& config, CompileContext& context) 
   if (config.rewrite.add_prefix.has_value()) route.add_prefix = **config.rewrite.add_prefix;
   compile_headers(config, route, context);
   compile_respond(config, route);
-  policy::CompileInput input{
-      .reader = context.reader, .broker = context.broker, .methods = route.methods};
+  policy::CompileInput input{.reader = context.reader,
+                             .broker = context.broker,
+                             .methods = route.methods,
+                             .shared = shared};
   policy::compile_policies(config, input, route.policies);
   if (config.auth.none) policy::check_public_route(config, context.reader);
   for (const auto& policy : route.policies) {

@@ -181,7 +181,9 @@ const Object<Config>& config_schema() {
                  "How the gateway is watched and steered.")
           .read_apart("waivers", config::waiver_list(),
                       "Exceptions: the only way to an insecure state.")
-          .later("shared_state", "limits that nodes share")
+          .field("shared_state", &Config::shared_state,
+                 config::object(state::shared_state_schema()),
+                 "Where nodes count together what limits and quotas let through.")
           .later("snmp", "SNMP")
           .later("firewall", "firewall rules")
           .later("user", "giving up root");

@@ -14,6 +14,7 @@
 #include "gateway/route_config.h"
 #include "gateway/upstream_config.h"
 #include "identity/provider_config.h"
+#include "state/shared_config.h"
 #include "tls/tls_config.h"
 
 /// Merlon's language: what a configuration file may say, as structs with their schemas. Reading
@@ -67,6 +68,7 @@ struct Config {
   std::map<std::string, identity::ProviderConfig, std::less<>> identity;
   std::map<std::string, UpstreamConfig, std::less<>> upstreams;
   std::vector<RouteConfig> routes;
+  std::optional<state::SharedStateConfig> shared_state;
   AdminConfig admin;
   LogConfig log;
 };

@@ -154,6 +154,9 @@ class Walk {
           out_.status = decision.refusal.status;
           say(by.name(), fmt::format("answers with {}", out_.status), &by.at());
           return false;
+        case policy::Decision::Kind::kAskShared:
+          // Only where there is shared state to ask, and nobody has it here.
+          break;
         case policy::Decision::Kind::kDelay:
           say(by.name(), fmt::format("delays it by {} ms", decision.delay.count()), &by.at());
           context_.now += decision.delay;

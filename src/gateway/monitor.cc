@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 namespace merlon::gateway {
 namespace {
@@ -145,10 +146,21 @@ void Monitor::judge_throttling() {
   if (since > before) shared_.events.warning("cpu_throttled", {num("times", since - before)});
 }
 
-void Monitor::flush() {
+void Monitor::collect() {
   std::vector<state::LimitedClients*> sources;
   for (Worker* const worker : workers_) sources.push_back(&worker->limited());
-  const state::LimitedWindow window = state::take_all(sources);
+  current_ = state::merge({std::move(current_), state::take_all(sources)});
+}
+
+state::LimitedWindow Monitor::limited() {
+  collect();
+  return state::merge({last_, current_});
+}
+
+void Monitor::flush() {
+  collect();
+  last_ = std::exchange(current_, {});
+  const state::LimitedWindow& window = last_;
   const auto window_s = static_cast<std::uint64_t>(kWindow.count());
   std::uint64_t rest = window.others;
   for (std::size_t i = 0; i < window.clients.size(); ++i) {
@@ -171,7 +183,10 @@ telemetry::LoadGauges Monitor::gauges() const noexcept {
   return {.headroom = headroom_.load(std::memory_order_relaxed),
           .shed = static_cast<unsigned>(shared_.shed.load(std::memory_order_relaxed)),
           .cpu_throttles = throttled_.load(std::memory_order_relaxed),
-          .limits_coarse = shared_.tables.limits.coarse_total()};
+          .limits_coarse = shared_.tables.limits.coarse_total(),
+          .shared_outages = shared_.tables.node.outages(),
+          .shared_recoveries = shared_.tables.node.recoveries(),
+          .shared_down = shared_.tables.node.servers_down()};
 }
 
 }  // namespace merlon::gateway

@@ -44,6 +44,8 @@ class Monitor {
   void tick(Instant now, const Limits& limits);
   /// Writes what of the current window is not told yet; at the end.
   void flush();
+  /// Whom limits refused in the window that is going on and in the last one.
+  [[nodiscard]] state::LimitedWindow limited();
   /// Any thread.
   [[nodiscard]] telemetry::LoadGauges gauges() const noexcept;
 
@@ -52,6 +54,7 @@ class Monitor {
   void judge_overload(const Limits& limits);
   void judge_headroom(Instant now);
   void judge_throttling();
+  void collect();
 
   Shared& shared_;
   std::vector<Worker*> workers_;
@@ -63,6 +66,8 @@ class Monitor {
   Instant sampled_at_;
   Instant window_end_;
   Instant trim_again_{};
+  state::LimitedWindow current_;  ///< what was collected of the current window
+  state::LimitedWindow last_;
   std::uint64_t resident_at_start_ = 0;
   std::uint64_t throttled_at_start_ = 0;
   std::atomic<double> headroom_{1.0};

@@ -15,6 +15,7 @@
 #include "http/message.h"
 #include "http/path.h"
 #include "policy/policy.h"
+#include "state/shared_limits.h"
 #include "upstream/upstream.h"
 
 namespace merlon::identity {
@@ -157,7 +158,8 @@ struct Plan {
   std::vector<std::unique_ptr<Route>> routes;
   std::unique_ptr<const Router> router;
   std::vector<Cidr> trusted_proxies;
-  std::vector<config::Waiver> waivers;  ///< by their index
+  std::shared_ptr<const state::SharedSettings> shared_state;  ///< null: none
+  std::vector<config::Waiver> waivers;                        ///< by their index
   Limits limits;
   Timeouts timeouts;
   http::HeadLimits head_limits;

@@ -70,6 +70,7 @@ io::Task<bool> RequestWay::pass_policies() {
                           .tables = worker_.shared().tables,
                           .holds = t_.holds,
                           .observations = t_.observations,
+                          .shared = t_.plan->shared.get(),
                           .identities = &worker_.identities(),
                           .may_ask = worker_.shared().agent != nullptr};
   for (std::size_t next = 0;;) {
@@ -87,6 +88,14 @@ io::Task<bool> RequestWay::pass_policies() {
         own_answer(decision.refusal.status, {});
         co_await send_own();
         co_return false;
+      case policy::Decision::Kind::kAskShared: {
+        const state::SharedAnswer answer =
+            co_await context.shared->take(*context.question.rule, context.question.party);
+        context.answer = answer;
+        context.now = worker_.loop().now();
+        --next;
+        break;
+      }
       case policy::Decision::Kind::kAsk: {
         const bool asked = co_await run_errand(context.errand);
         if (!asked) co_return false;

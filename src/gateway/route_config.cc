@@ -224,7 +224,6 @@ const Object<RouteConfig>& route_schema() {
             .field("upstream", &RouteConfig::upstream, config::name(), "Who answers.")
             .field("respond", &RouteConfig::respond, config::object(respond_schema()),
                    "A fixed answer in place of an upstream.")
-            .later("quota", "quotas")
             .mark(&RouteConfig::at)
             .check(check_target);
     policy::add_keys(keys);

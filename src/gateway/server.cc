@@ -404,7 +404,23 @@ void Server::on_signal() {
   }
 }
 
-/// One command a connection: "reload\n". Answered with "ok HASH" or "refused" and the reasons.
+/// Whom limits refuse, a line of JSON each, the most refused first; then what there was no room
+/// for.
+std::string Server::limited_report() {
+  const state::LimitedWindow window = monitor_->limited();
+  std::string out = "ok\n";
+  for (const state::LimitedClient& one : window.clients) {
+    out += fmt::format(R"({{"client":{},"route":{},"rule":{},"refused":{}}})",
+                       json_quoted(one.client.to_string()), json_quoted(one.route),
+                       json_quoted(one.rule), one.refused);
+    out += '\n';
+    if (out.size() > kAnswerBytesMax / 2) break;
+  }
+  return out + fmt::format(R"({{"others":{}}})", window.others) + '\n';
+}
+
+/// One command a connection. "reload\n" is answered with "ok HASH" or "refused" and the reasons,
+/// "limits\n" with "ok" and whom limits refuse.
 void Server::on_admin_socket() {
   const io::Fd peer(::accept4(admin_socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!peer) return;
@@ -422,6 +438,10 @@ void Server::on_admin_socket() {
   char command[32];
   const ssize_t n = ::recv(peer.get(), command, sizeof command, 0);
   const std::string_view asked(command, n > 0 ? static_cast<std::size_t>(n) : 0);
+  if (asked == "limits\n") {
+    send_text(peer.get(), limited_report());
+    return;
+  }
   if (asked != "reload\n") {
     send_text(peer.get(), "refused\nunknown command\n");
     return;

@@ -58,6 +58,7 @@ class Server {
   void watch_files(const Config& config);
   void on_signal();
   void on_admin_socket();
+  [[nodiscard]] std::string limited_report();
   void drain();
   [[nodiscard]] StatusPage status_page(std::string_view path);
 

@@ -56,7 +56,9 @@ void Worker::shut() noexcept {
     for (const auto& plan : plans_) {
       for (const auto& cluster : plan->clusters) cluster->close_idle();
     }
-    if (tasks_.empty()) break;
+    for (const auto& limits : shared_limits_) limits->close();
+    if (tasks_.empty() && std::ranges::all_of(shared_limits_, &state::SharedLimits::is_closed))
+      break;
     farewell_.cancel();
     loop_.turn(milliseconds{10});
   }
@@ -87,6 +89,7 @@ void Worker::take_plan(std::shared_ptr<const RunningPlan> running, std::vector<i
     }
     next->clusters.push_back(std::move(cluster));
   }
+  next->shared = shared_limits_of(*running->plan);
   next->running = std::move(running);
   for (const Listener& listener : next->plan().listeners) {
     const std::size_t door = door_of(listener.address);
@@ -134,6 +137,27 @@ void Worker::leave(Tunnel& tunnel) noexcept {
   (tunnel.previous_ == nullptr ? tunnels_ : tunnel.previous_->next_) = tunnel.next_;
   if (tunnel.next_ != nullptr) tunnel.next_->previous_ = tunnel.previous_;
   counters_.tunnels_active.down();
+}
+
+/// Connections to Redis outlive a reload that does not concern them. What no plan uses any more is
+/// closed, and goes once it has ended.
+std::shared_ptr<state::SharedLimits> Worker::shared_limits_of(const Plan& plan) {
+  std::shared_ptr<state::SharedLimits> found;
+  for (const auto& known : shared_limits_) {
+    const bool same =
+        plan.shared_state != nullptr && known->settings().identity == plan.shared_state->identity;
+    if (same && known.use_count() > 1) found = known;
+    if (known.use_count() == 1) known->close();
+  }
+  std::erase_if(shared_limits_,
+                [](const auto& known) { return known.use_count() == 1 && known->is_closed(); });
+  if (found != nullptr || plan.shared_state == nullptr) return found;
+  found = std::make_shared<state::SharedLimits>(loop_, shared_.broker, plan.shared_state,
+                                                shared_.tables.node, shared_.tables.limits,
+                                                shared_.events, counters_.shared);
+  shared_limits_.push_back(found);
+  found->start();
+  return found;
 }
 
 std::size_t Worker::door_of(const Endpoint& address) {

@@ -33,6 +33,7 @@ class Worker;
 struct WorkerPlan {
   std::shared_ptr<const RunningPlan> running;
   std::vector<std::shared_ptr<upstream::Cluster>> clusters;  ///< by Upstream::index
+  std::shared_ptr<state::SharedLimits> shared;               ///< null: no `shared_state`
   /// The listener behind each door (an address that this worker listens or listened on); SIZE_MAX
   /// for a door that this plan has not.
   std::vector<std::size_t> listener_of_door;
@@ -175,6 +176,7 @@ class Worker {
   [[nodiscard]] std::size_t spares_kept() noexcept;
   void drop_unused_plans() noexcept;
   void carry_tunnels_over();
+  [[nodiscard]] std::shared_ptr<state::SharedLimits> shared_limits_of(const Plan& plan);
   void shut() noexcept;
 
   const std::size_t index_;
@@ -187,6 +189,7 @@ class Worker {
   identity::ThreadState identities_;
   std::vector<std::unique_ptr<WorkerPlan>> plans_;                              ///< the newest last
   std::unordered_map<std::string, std::weak_ptr<upstream::Cluster>> clusters_;  ///< by identity
+  std::vector<std::shared_ptr<state::SharedLimits>> shared_limits_;  ///< in use, or being closed
   std::vector<Door> doors_;
   SparePool<Transaction> spare_{loop_};
   SparePool<http::H1Server> spare_h1_{loop_};

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -10,10 +11,18 @@
 #include "config/schema.h"
 #include "io/broker.h"
 #include "policy/policy.h"
+#include "state/shared_rule.h"
 
 namespace merlon::policy {
 
 using config::Located;
+
+/// What of `shared_state` limits are compiled with.
+struct SharedSetup {
+  std::uint32_t nodes = 1;
+  bool leased = true;
+  state::OnFailure on_failure = state::OnFailure::kClosed;
+};
 
 /// What a policy may look at when it is compiled: its route, the waivers, files. The reader stands
 /// at the policy's key; errors go to its diagnostics.
@@ -21,6 +30,7 @@ struct CompileInput {
   config::Reader& reader;
   io::Broker& broker;
   std::span<const std::string> methods;  ///< of the route, as listed; HEAD comes with GET
+  const SharedSetup* shared = nullptr;   ///< null: there is no `shared_state`
 };
 
 /// The judges of one route, in the order in which they are asked.

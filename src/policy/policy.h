@@ -17,6 +17,7 @@
 #include "identity/thread_state.h"
 #include "policy/reading.h"
 #include "policy/response_fields.h"
+#include "state/shared_limits.h"
 #include "state/tables.h"
 
 /// The judges of a request's way (docs/architecture.md), steps 5 to 11. A route holds a flat array
@@ -45,11 +46,12 @@ struct Refusal {
 /// What a policy says of a request.
 struct Decision {
   enum class Kind : std::uint8_t {
-    kNext,    ///< nothing against it
-    kRefuse,  ///< `refusal` is the answer
-    kAnswer,  ///< done: an empty response with `refusal.status` (a preflight's 204)
-    kDelay,   ///< goes on after `delay`
-    kAsk,     ///< to be judged again by the same once Context::errand is done
+    kNext,       ///< nothing against it
+    kRefuse,     ///< `refusal` is the answer
+    kAnswer,     ///< done: an empty response with `refusal.status` (a preflight's 204)
+    kDelay,      ///< goes on after `delay`
+    kAsk,        ///< to be judged again by the same once Context::errand is done
+    kAskShared,  ///< to be judged again by the same once Context::answer is there
   };
   Kind kind = Kind::kNext;
   milliseconds delay{0};
@@ -64,6 +66,10 @@ struct Decision {
             .delay = {},
             .refusal = {.status = status, .error = {}, .step = {}, .line = nullptr}};
   }
+  /// With `Context::question` set; the answer goes to `Context::answer`.
+  [[nodiscard]] static Decision ask_shared() noexcept {
+    return {.kind = Kind::kAskShared, .delay = {}, .refusal = {}};
+  }
   [[nodiscard]] static Decision ask() noexcept {
     return {.kind = Kind::kAsk, .delay = {}, .refusal = {}};
   }
@@ -75,7 +81,7 @@ struct Decision {
 /// Refusals that `policy-observed` let through: for the log and the metrics. One per request.
 class Observations {
  public:
-  static constexpr std::size_t kCapacity = 4;  ///< one for each policy that can be observed
+  static constexpr std::size_t kCapacity = 8;  ///< one for each policy that can be observed
   struct Entry {
     Refusal refusal;
     std::size_t waiver = 0;  ///< its index in the configuration
@@ -90,6 +96,12 @@ class Observations {
  private:
   std::size_t count_ = 0;
   std::array<Entry, kCapacity> entries_;
+};
+
+/// What a judge asks of the state that nodes share.
+struct SharedQuestion {
+  const state::SharedRule* rule = nullptr;
+  state::LimitedParty party;
 };
 
 /// A request before its judges. Everything outlives the judgement.
@@ -107,6 +119,10 @@ struct Context {
   Observations& observations;
   /// Somebody has shown who they are, if not by name: they may be told what exactly is wrong.
   bool authenticated = false;
+  /// To ask of limits that nodes share, the worker's own; null where there is nobody to ask.
+  state::SharedLimits* shared = nullptr;
+  SharedQuestion question{};                    ///< of a judge that said kAskShared
+  std::optional<state::SharedAnswer> answer{};  ///< to it
   /// For finding out who asks; the worker's own.
   identity::ThreadState* identities = nullptr;
   /// Who asks, from step 7 on; null on public routes.

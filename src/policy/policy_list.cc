@@ -29,6 +29,7 @@ void check_public_route(const Settings& settings, config::Reader& reader) {
     }
   };
   refuse(setting<RateLimits>(settings));
+  refuse(setting<Quotas>(settings));
   refuse(setting<Concurrencies>(settings));
 }
 

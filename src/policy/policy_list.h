@@ -7,6 +7,7 @@
 #include "policy/concurrency.h"
 #include "policy/cors.h"
 #include "policy/observed.h"
+#include "policy/quota.h"
 #include "policy/rate_limit.h"
 #include "policy/websocket.h"
 
@@ -27,7 +28,7 @@ namespace merlon::policy {
 template <class... P>
 struct List {};
 
-using Policies = List<RateLimits, Cors, WebSocket, Concurrencies, Body>;
+using Policies = List<RateLimits, Cors, WebSocket, Quotas, Concurrencies, Body>;
 
 /// Where a route's configuration holds what P says.
 template <class P>

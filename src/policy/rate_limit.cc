@@ -3,9 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 
+#include "policy/field_text.h"
+#include "policy/shared_limit.h"
 #include "state/entry_hash.h"
 
 namespace merlon::policy {
@@ -19,6 +20,8 @@ using state::Taken;
 constexpr std::size_t kLimitsMax = 8;
 // Intervals are counted in nanoseconds: above this rate rounding would exceed 0.1 %.
 constexpr std::uint64_t kPerSecondMax = 1'000'000;
+// Redis counts in sixteenths of a microsecond: to 0.6 % at this rate.
+constexpr std::uint64_t kSharedPerSecondMax = 100'000;
 constexpr std::uint32_t kBurstMax = 1'000'000;
 // A request that waits holds its memory and its connection.
 constexpr seconds kWaitMax{30};
@@ -43,8 +46,15 @@ void check_one(const RateLimitConfig& limit, Reader& reader) {
                  "lower `burst`, or use a higher rate");
     return;
   }
+  if (*limit.shared && !at_most(*limit.rate, {.events = kSharedPerSecondMax, .per = seconds{1}})) {
+    reader.error(limit.rate.at,
+                 fmt::format("a rate that nodes share is at most {}/s", kSharedPerSecondMax));
+  }
   if (!limit.delay) return;
-  if (*limit.burst < 2) {
+  if (*limit.shared) {
+    reader.error(limit.shared.at, "`delay` and `shared` do not go together",
+                 "requests wait for their turn on one node");
+  } else if (*limit.burst < 2) {
     reader.error(limit.at, "`delay` delays nothing: with a burst of 1 no request can wait",
                  "`burst` is how many requests may be on their way or wait");
   } else if (gcra.tolerance() - gcra.interval > kWaitMax) {
@@ -76,7 +86,10 @@ const Object<RateLimitConfig>& schema() {
           .field("delay", &RateLimitConfig::delay, config::boolean(),
                  "Requests of a burst wait for their turn, one at a time at the rate, in place of "
                  "going on at once; for at most 30 s. What is beyond the burst is refused.")
-          .later("shared", "limits that several nodes share")
+          .field("shared", &RateLimitConfig::shared, config::boolean(),
+                 "Whether all nodes count together, in `shared_state`; else each node enforces the "
+                 "limit by itself.")
+          .later("classes", "exceptions to a limit by network or identity")
           .mark(&RateLimitConfig::at)
           .check(check_one);
   return schema;
@@ -86,6 +99,8 @@ const Object<RateLimitConfig>& schema() {
 bool outdoes(const RateLimitConfig& strict, const RateLimitConfig& loose) {
   // What the route as a whole may do bounds each client; not the other way round.
   if (strict.per.value != loose.per.value && *strict.per != LimitPer::kRoute) return false;
+  // One counts over all nodes, the other for each: either may be the stricter.
+  if (*strict.shared != *loose.shared) return false;
   // A limit that delays spreads requests out, even those that a stricter one lets through.
   if (loose.delay && !strict.delay) return false;
   return at_most(*strict.rate, *loose.rate) && *strict.burst <= *loose.burst;
@@ -99,32 +114,6 @@ std::string describe(const RateLimitConfig& limit) {
 Step step_of(LimitPer per) {
   return per == LimitPer::kIdentity ? Step::kIdentityLimit : Step::kClientLimit;
 }
-
-/// Whole seconds, rounded up: a client that comes back then is not refused again.
-std::int64_t ceil_seconds(nanoseconds span) {
-  return std::chrono::ceil<seconds>(std::max(span, nanoseconds{0})).count();
-}
-
-/// `;r=12;t=3` behind a name, and numbers of other fields, without allocating.
-class FieldText {
- public:
-  FieldText& add(std::string_view text) noexcept {
-    const std::size_t n = std::min(text.size(), sizeof text_ - size_);
-    std::copy_n(text.data(), n, text_ + size_);
-    size_ += n;
-    return *this;
-  }
-  FieldText& add(std::uint64_t number) noexcept {
-    const auto end = std::to_chars(text_ + size_, text_ + sizeof text_, number);
-    if (end.ec == std::errc{}) size_ = static_cast<std::size_t>(end.ptr - text_);
-    return *this;
-  }
-  [[nodiscard]] std::string_view view() const noexcept { return {text_, size_}; }
-
- private:
-  char text_[96];
-  std::size_t size_ = 0;
-};
 
 Taken take(const RateLimitRule& rule, Context& context) noexcept {
   state::LimitTable& table = context.tables.limits;
@@ -159,7 +148,7 @@ void check_rate_limits(const std::vector<RateLimitConfig>& limits, Reader& reade
 RateLimit::RateLimit(const std::vector<RateLimitConfig>& limits, std::string_view place, Step step)
     : step_(step) {
   for (const RateLimitConfig& limit : limits) {
-    if (step_of(*limit.per) != step) continue;
+    if (step_of(*limit.per) != step || *limit.shared) continue;
     const std::string identity =
         fmt::format("{}/{}/{}/{}/{}/{}", place, limit_per_name(*limit.per), limit.rate->events,
                     limit.rate->per.count(), *limit.burst, limit.delay);
@@ -232,6 +221,42 @@ Decision RateLimit::check(Context& context) const noexcept {
   return Decision::next();
 }
 
+namespace {
+
+/// Those that nodes share: a judge for each, since each may have to wait for an answer.
+void compile_shared(const std::vector<RateLimitConfig>& limits, CompileInput& input, Judges& out) {
+  std::map<LimitPer, int> of_kind;
+  for (const RateLimitConfig& limit : limits) {
+    if (!*limit.shared) continue;
+    if (input.shared == nullptr) {
+      input.reader.error(limit.shared.at, "there is no `shared_state` to count it in",
+                         "say where Redis is");
+      continue;
+    }
+    const int nth = ++of_kind[*limit.per];
+    // The number of nodes and the mode are left out: counts stay when they change.
+    const std::string identity =
+        fmt::format("shared/{}/{}/{}/{}/{}", input.reader.place(), limit_per_name(*limit.per),
+                    limit.rate->events, limit.rate->per.count(), *limit.burst);
+    const SharedSetup& setup = *input.shared;
+    out.push_back(std::make_unique<SharedLimit>(SharedLimit::Setup{
+        .name = "rate_limit",
+        .label = fmt::format("{}-shared{}", limit_per_name(*limit.per),
+                             nth > 1 ? fmt::format("-{}", nth) : ""),
+        .per = *limit.per,
+        .rule = {.kind = state::SharedRule::Kind::kRate,
+                 .gcra = limit.gcra(),
+                 .quota = 0,
+                 .lease = setup.leased ? state::lease_of(*limit.burst, setup.nodes) : 1,
+                 .share = state::share_of(limit.gcra(), setup.nodes),
+                 .on_failure = setup.on_failure,
+                 .scope = state::scope_of(identity)},
+        .at = limit.at}));
+  }
+}
+
+}  // namespace
+
 void RateLimits::compile(const Member& config, CompileInput& input, Judges& out) {
   if (config.empty()) return;
   check_rate_limits(config, input.reader);
@@ -239,6 +264,7 @@ void RateLimits::compile(const Member& config, CompileInput& input, Judges& out)
     auto judge = std::make_unique<RateLimit>(config, input.reader.place(), step);
     if (!judge->rules().empty()) out.push_back(std::move(judge));
   }
+  compile_shared(config, input, out);
 }
 
 }  // namespace merlon::policy

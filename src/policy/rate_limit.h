@@ -21,6 +21,7 @@ struct RateLimitConfig {
   Located<std::uint32_t> burst{.value = 1, .at = {}};
   Located<LimitPer> per{.value = LimitPer::kClient, .at = {}};
   bool delay = false;
+  Located<bool> shared;
   Mark at;
 
   [[nodiscard]] state::Gcra gcra() const noexcept { return state::Gcra::of(*rate, *burst); }

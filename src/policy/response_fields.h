@@ -13,7 +13,7 @@ namespace merlon::policy {
 /// the fields of CORS. One per request; holds a fixed number and never allocates.
 class ResponseFields {
  public:
-  static constexpr std::size_t kCapacity = 16;
+  static constexpr std::size_t kCapacity = 32;
   static constexpr std::size_t kTextBytesMax = 2048;
 
   /// Appends a line whose value lives as long as the plan. False, and nothing changes, when full.

@@ -62,7 +62,9 @@ struct CompiledPolicies {
     const config::Reader::Step here(reader, "r");
     const config::Node& node = tree->root().find("routes")->items().front();
     if (test_route_schema().read(node, route, reader)) {
-      CompileInput input{.reader = reader, .broker = *broker, .methods = methods};
+      const SharedSetup shared{.nodes = 3};
+      CompileInput input{
+          .reader = reader, .broker = *broker, .methods = methods, .shared = &shared};
       compile_policies(route, input, judges);
       granted.report_unused(diagnostics);
     }

@@ -1,6 +1,7 @@
 #include "state/limited_clients.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -49,6 +50,17 @@ void LimitedClients::take(LimitedWindow& into) {
 LimitedWindow take_all(std::span<LimitedClients* const> workers) {
   LimitedWindow all;
   for (LimitedClients* const worker : workers) worker->take(all);
+  std::vector<LimitedWindow> one;
+  one.push_back(std::move(all));
+  return merge(std::move(one));
+}
+
+LimitedWindow merge(std::vector<LimitedWindow> windows) {
+  LimitedWindow all;
+  for (LimitedWindow& window : windows) {
+    std::ranges::move(window.clients, std::back_inserter(all.clients));
+    all.others += window.others;
+  }
   std::map<std::tuple<IpAddress, std::string, std::string_view>, std::uint64_t> merged;
   for (LimitedClient& one : all.clients)
     merged[{one.client, std::move(one.route), one.rule}] += one.refused;

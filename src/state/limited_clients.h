@@ -62,7 +62,9 @@ class LimitedClients {
   std::uint64_t others_ = 0;
 };
 
-/// The windows of all workers as one: a client that several of them refused is there once.
+/// Windows as one: a client that several of them have is there once. Those refused most come first.
+[[nodiscard]] LimitedWindow merge(std::vector<LimitedWindow> windows);
+/// The windows of all workers as one.
 [[nodiscard]] LimitedWindow take_all(std::span<LimitedClients* const> workers);
 
 }  // namespace merlon::state

@@ -4,6 +4,7 @@
 #include "state/concurrency_table.h"
 #include "state/limit_table.h"
 #include "state/replay_table.h"
+#include "state/shared_node.h"
 
 namespace merlon::state {
 
@@ -14,6 +15,7 @@ struct Tables {
   ConcurrencyTable in_progress;
   AuthBudget auth_failures{limits};
   ReplayTable proofs{};  ///< of possession, that were shown
+  SharedNode node;
 };
 
 }  // namespace merlon::state

@@ -145,6 +145,17 @@ struct UpstreamCounters {
   Counter retries;   ///< attempts after the first
 };
 
+/// Of limits that nodes share.
+struct SharedCounters {
+  Counter asked;          ///< questions to Redis, leases given back not among them
+  Counter leased;         ///< requests admitted out of a lease in hand
+  Counter returned;       ///< tokens of leases given back
+  CodeCounters failures;  ///< questions that Redis did not answer in time or at all, by reason
+  Counter local;          ///< judged by the node's own share in its place
+  Counter closed;         ///< refused, since `on_failure` is `closed`
+  Counter open;           ///< let through, since `on_failure` is `open`
+};
+
 /// Everything that one worker counts. Get it from Metrics::worker. About 20 KiB.
 struct alignas(64) WorkerCounters {
   // Connections of clients.
@@ -173,6 +184,7 @@ struct alignas(64) WorkerCounters {
   LatencyHistogram upstream_time;  ///< request sent to first byte of the answer
 
   SlotArray<Counter> waiver_uses;
+  SharedCounters shared;
 
   /// Counts an answer: in all, by route and by time.
   void count_request(std::uint32_t route_slot, std::uint16_t status, microseconds time) noexcept {

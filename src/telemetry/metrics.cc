@@ -144,6 +144,7 @@ std::vector<prometheus::MetricFamily> Metrics::Collect() const {
   collect_logs(out);
   collect_loops(out);
   collect_load(out);
+  collect_shared(out);
   collect_process(out);
   collect_config(out);
   for (const auto& source : sources_) source(out);
@@ -319,6 +320,47 @@ void Metrics::collect_load(Families& out) const {
          "Decisions of limits that counted a whole /24 or /48 for want of room.",
          MetricType::Counter)
       .add(load.limits_coarse);
+}
+
+/// Of limits that nodes share; all zero where there are none.
+void Metrics::collect_shared(Families& out) const {
+  const auto count = [&](Counter SharedCounters::* member) {
+    return sum(workers_, [&](const WorkerCounters& w) { return (w.shared.*member).get(); });
+  };
+  Family(out, "merlon_shared_state_requests_total", "Questions of limits to Redis.",
+         MetricType::Counter)
+      .add(count(&SharedCounters::asked));
+  Family(out, "merlon_shared_state_leased_total",
+         "Requests that a lease in hand let through, without a question to Redis.",
+         MetricType::Counter)
+      .add(count(&SharedCounters::leased));
+  Family(out, "merlon_shared_state_returned_total",
+         "Requests taken in advance and given back unused.", MetricType::Counter)
+      .add(count(&SharedCounters::returned));
+  Family failures(out, "merlon_shared_state_failures_total",
+                  "Questions that Redis did not answer in time or at all, by reason.",
+                  MetricType::Counter);
+  for (const auto& [code, rule] : kCodes) {
+    const auto n =
+        sum(workers_, [code](const WorkerCounters& w) { return w.shared.failures.get(code); });
+    if (n != 0) failures.add(n, {{"reason", rule}});
+  }
+  Family(out, "merlon_shared_state_fallbacks_total",
+         "Requests that `on_failure` decided, by what it says.", MetricType::Counter)
+      .add(count(&SharedCounters::local), {{"on_failure", "local"}})
+      .add(count(&SharedCounters::closed), {{"on_failure", "closed"}})
+      .add(count(&SharedCounters::open), {{"on_failure", "open"}});
+  if (!load_) return;
+  const LoadGauges load = load_();
+  Family(out, "merlon_shared_state_outages_total", "Times that a Redis server was lost.",
+         MetricType::Counter)
+      .add(load.shared_outages);
+  Family(out, "merlon_shared_state_recoveries_total",
+         "Times that a Redis server was reached again.", MetricType::Counter)
+      .add(load.shared_recoveries);
+  Family(out, "merlon_shared_state_servers_down", "Redis servers that are not reached now.",
+         MetricType::Gauge)
+      .add(load.shared_down);
 }
 
 void Metrics::collect_process(Families& out) const {

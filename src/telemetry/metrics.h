@@ -38,7 +38,10 @@ struct LoadGauges {
   double headroom = 1;  ///< free share of the workers' time
   unsigned shed = 0;    ///< 0 nothing, 1 new connections, 2 requests too
   std::uint64_t cpu_throttles = 0;
-  std::uint64_t limits_coarse = 0;  ///< decisions of limits that counted neighbours together
+  std::uint64_t limits_coarse = 0;      ///< decisions of limits that counted neighbours together
+  std::uint64_t shared_outages = 0;     ///< times that some server of the shared state was lost
+  std::uint64_t shared_recoveries = 0;  ///< times that one was reached again
+  std::uint64_t shared_down = 0;        ///< servers that are not reached now
 };
 
 /// All metrics of the process: one block of counters for each worker, summed when they are asked
@@ -106,6 +109,7 @@ class Metrics final : public prometheus::Collectable {
   void collect_logs(Families& out) const;
   void collect_loops(Families& out) const;
   void collect_load(Families& out) const;
+  void collect_shared(Families& out) const;
   void collect_process(Families& out) const;
   void collect_config(Families& out) const;
 

@@ -208,7 +208,7 @@ def test_requests_at_a_time(merlon, upstream):
     [
         ({"rate_limit": {"rate": "10/s", "burst": 0}}, "burst"),
         ({"rate_limit": [{"rate": "10/s"}, {"rate": "10/s"}]}, "limits nothing"),
-        ({"rate_limit": {"rate": "10/s", "shared": True}}, "not built into this version"),
+        ({"rate_limit": {"rate": "10/s", "shared": True}}, "there is no `shared_state`"),
         ({"rate_limit": {"rate": "10/s", "per": "identity"}}, "nobody has an identity"),
         ({"concurrency": {"limit": 9, "per": "identity"}}, "nobody has an identity"),
         ({"concurrency": {"limit": 0}}, "limit"),

@@ -178,6 +178,11 @@ class OwnReader {
     std::string out;
     const auto& rates = policy::setting<policy::RateLimits>(config);
     if (!rates.empty()) out = "rate " + policy::RateLimits::type().format(rates);
+    const auto& quotas = policy::setting<policy::Quotas>(config);
+    if (!quotas.empty()) {
+      out += (out.empty() ? "" : "; ") + std::string("quota ") +
+             policy::Quotas::type().format(quotas);
+    }
     const auto& places = policy::setting<policy::Concurrencies>(config);
     if (!places.empty()) {
       out += (out.empty() ? "" : "; ") + std::string("concurrency ") +

@@ -1,0 +1,121 @@
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cli/diagnostics_output.h"
+#include "cli/limits.h"
+#include "gateway/load.h"
+
+namespace merlon::cli {
+namespace {
+
+using nlohmann::json;
+
+struct Arguments {
+  std::string config;
+  std::string format = "text";
+  std::size_t top = 20;
+};
+
+/// What the gateway behind the socket answers; nullopt, after a message, when none does.
+std::optional<std::string> ask(const std::string& path, std::string_view command) {
+  const auto broker = io::make_local_broker();
+  const io::OsResult<io::Fd> socket = broker->connect_unix(path);
+  if (!socket) {
+    fmt::print(stderr, "merlon limits top: {}: {}; is the gateway running, and by whom?\n", path,
+               socket.error().text());
+    return std::nullopt;
+  }
+  std::string answer;
+  if (::send(socket->get(), command.data(), command.size(), MSG_NOSIGNAL) ==
+      static_cast<ssize_t>(command.size())) {
+    char block[4096];
+    for (ssize_t n = 0; (n = ::recv(socket->get(), block, sizeof block, 0)) > 0;)
+      answer.append(block, static_cast<std::size_t>(n));
+  }
+  if (answer.starts_with("ok\n")) return answer.substr(3);
+  fmt::print(stderr, "merlon limits top: the gateway does not answer it\n");
+  return std::nullopt;
+}
+
+/// The lines of the answer that are objects.
+std::vector<json> lines_of(std::string_view answer) {
+  std::vector<json> lines;
+  while (!answer.empty()) {
+    const std::size_t end = std::min(answer.find('\n'), answer.size());
+    json line = json::parse(answer.substr(0, end), nullptr, false);
+    if (line.is_object()) lines.push_back(std::move(line));
+    answer.remove_prefix(std::min(end + 1, answer.size()));
+  }
+  return lines;
+}
+
+std::string report(std::vector<json> lines, const Arguments& arguments) {
+  std::uint64_t others = 0;
+  if (!lines.empty() && lines.back().contains("others")) {
+    others = lines.back().value("others", std::uint64_t{0});
+    lines.pop_back();
+  }
+  const std::size_t all = lines.size();
+  lines.resize(std::min(all, arguments.top));
+  if (arguments.format == "json") {
+    json out{{"clients", lines}, {"clients_limited", all}, {"others_refused", others}};
+    return out.dump(2) + "\n";
+  }
+  if (all == 0 && others == 0) return "nobody was limited in the last 10 to 20 seconds\n";
+  std::string text;
+  for (const json& line : lines) {
+    text += fmt::format("{:>8}  {}  {}  {}\n", line.value("refused", std::uint64_t{0}),
+                        line.value("client", ""), line.value("route", ""), line.value("rule", ""));
+  }
+  if (all > lines.size()) text += fmt::format("and {} more clients\n", all - lines.size());
+  if (others > 0) text += fmt::format("{:>8}  of clients that there was no room for\n", others);
+  return text;
+}
+
+int top(const Arguments& arguments) {
+  const auto broker = io::make_local_broker();
+  const gateway::LoadResult loaded =
+      gateway::load_plan(arguments.config, *broker, SystemClock().wall_now(), gateway::kAtStart);
+  if (loaded.plan == nullptr) {
+    fmt::print(stderr, "{}", loaded.diagnostics.render(wants_color()));
+    return 1;
+  }
+  if (loaded.plan->admin_socket.empty()) {
+    fmt::print(stderr, "merlon limits top: {} has no `admin: {{ socket: … }}`\n", arguments.config);
+    return 2;
+  }
+  const std::optional<std::string> answer = ask(loaded.plan->admin_socket, "limits\n");
+  if (!answer) return 4;
+  print(report(lines_of(*answer), arguments));
+  return 0;
+}
+
+}  // namespace
+
+void add_limits_top_command(CLI::App& limits, int& exit_code) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = limits.add_subcommand("top", "Who is limited now, on this node");
+  command->add_option("-c,--config", arguments->config, "The configuration file")->required();
+  command->add_option("--format", arguments->format, "text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  command->add_option("--top", arguments->top, "How many clients are listed")
+      ->capture_default_str();
+  command->footer(
+      "Refusals of the last 10 to 20 seconds by client, route and rule, asked of the running "
+      "gateway\nover `admin.socket` of the file.\n"
+      "Exit codes: 0 told, 1 the configuration has errors, 2 wrong usage, 4 no gateway answers.\n"
+      "Example: merlon limits top -c /etc/merlon/merlon.yaml");
+  command->callback([arguments, &exit_code] { exit_code = top(*arguments); });
+}
+
+}  // namespace merlon::cli

@@ -1,0 +1,118 @@
+#include "policy/quota.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "policy/shared_limit.h"
+#include "state/entry_hash.h"
+
+namespace merlon::policy {
+namespace {
+
+using config::Object;
+using config::Reader;
+using state::SharedRule;
+using std::chrono::hours;
+
+// One for each window is all that can have an effect.
+constexpr std::size_t kQuotasMax = 3;
+constexpr std::uint64_t kQuotaMax = 1'000'000'000;
+
+struct Window {
+  SharedRule::Kind kind;
+  nanoseconds nominal;  ///< as the unit of the rate says it
+  std::string_view name;
+};
+constexpr Window kWindows[] = {
+    {.kind = SharedRule::Kind::kHour, .nominal = hours{1}, .name = "hour"},
+    {.kind = SharedRule::Kind::kDay, .nominal = hours{24}, .name = "day"},
+    {.kind = SharedRule::Kind::kMonth, .nominal = hours{24 * 30}, .name = "month"},
+};
+
+const Window* window_of(const Rate& limit) noexcept {
+  const auto* found = std::ranges::find(kWindows, limit.per, &Window::nominal);
+  return found == std::end(kWindows) ? nullptr : found;
+}
+
+void check_one(const QuotaConfig& quota, Reader& reader) {
+  if (window_of(*quota.limit) == nullptr) {
+    reader.error(quota.limit.at, "a quota is for an hour (`h`), a day or a month",
+                 "`rate_limit` is for shorter times");
+  }
+}
+
+const Object<QuotaConfig>& schema() {
+  static const auto schema =
+      Object<QuotaConfig>("quota",
+                          "How many requests an identity has in an hour, a day or a month of UTC; "
+                          "429 with Retry-After above it. Counted over all nodes in "
+                          "`shared_state`, by the clock of Redis.")
+          .required("limit", &QuotaConfig::limit, config::rate(kQuotaMax),
+                    "Such as `100000/day`; it begins anew with each hour, day or month.")
+          .field("per", &QuotaConfig::per,
+                 config::words<LimitPer>({{"identity", LimitPer::kIdentity}}),
+                 "Whose requests are counted together: those of an identity, wherever it comes "
+                 "from.")
+          .mark(&QuotaConfig::at)
+          .check(check_one);
+  return schema;
+}
+
+/// A longer window of which a shorter one lets no more through limits nothing, and the other way
+/// round.
+void check_quotas(const std::vector<QuotaConfig>& quotas, Reader& reader) {
+  for (std::size_t i = 0; i < quotas.size(); ++i) {
+    for (std::size_t j = 0; j < quotas.size(); ++j) {
+      if (i == j) continue;
+      const bool same_window = quotas[i].limit->per == quotas[j].limit->per;
+      const bool longer_is_smaller = quotas[j].limit->per > quotas[i].limit->per &&
+                                     quotas[j].limit->events <= quotas[i].limit->events;
+      if (!longer_is_smaller && !(same_window && j < i)) continue;
+      reader.error(quotas[i].at, "this quota limits nothing: another one lets no more through",
+                   fmt::format("the other is at {}", quotas[j].at.to_string()));
+      break;
+    }
+  }
+}
+
+}  // namespace
+
+config::Type<std::vector<QuotaConfig>> quota_type() {
+  return config::one_or_list(config::object(schema()), 1, kQuotasMax);
+}
+
+void Quotas::compile(const Member& config, CompileInput& input, Judges& out) {
+  if (config.empty()) return;
+  check_quotas(config, input.reader);
+  if (input.shared == nullptr) {
+    input.reader.error(config.front().at, "there is no `shared_state` to count quotas in",
+                       "say where Redis is");
+    return;
+  }
+  for (const QuotaConfig& quota : config) {
+    const Window* window = window_of(*quota.limit);
+    if (window == nullptr) continue;
+    const std::uint64_t limit = quota.limit->events;
+    const auto burst = static_cast<std::uint32_t>(limit);
+    const state::Gcra whole = state::Gcra::of({.events = limit, .per = window->nominal}, burst);
+    // Without the number: what was used under the old one is used under the new.
+    const std::string identity = fmt::format("quota/{}/{}", input.reader.place(), window->name);
+    out.push_back(std::make_unique<SharedLimit>(SharedLimit::Setup{
+        .name = "quota",
+        .label = fmt::format("quota-{}", window->name),
+        .per = *quota.per,
+        .rule = {.kind = window->kind,
+                 .gcra = whole,
+                 .quota = limit,
+                 .lease = input.shared->leased ? state::lease_of(limit, input.shared->nodes) : 1,
+                 .share = state::share_of(whole, input.shared->nodes),
+                 .on_failure = input.shared->on_failure,
+                 .scope = state::scope_of(identity)},
+        .at = quota.at}));
+  }
+}
+
+}  // namespace merlon::policy

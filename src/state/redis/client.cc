@@ -1,0 +1,186 @@
+#include "state/redis/client.h"
+
+#include <algorithm>
+#include <ranges>
+#include <set>
+#include <utility>
+
+namespace merlon::state::redis {
+namespace {
+
+constexpr int kRedirectionsMax = 2;
+// The map of a cluster is asked for again so often, and no more often than this.
+constexpr seconds kMapInterval{10};
+constexpr milliseconds kMapPause{200};
+constexpr std::size_t kWordsMax = 16;
+constexpr std::string_view kAsking[] = {"ASKING"};
+
+/// What Redis says when a server as a whole cannot be used, rather than this one call.
+bool is_of_server(const Reply& reply) noexcept {
+  constexpr std::string_view kWords[] = {"READONLY", "LOADING", "OOM",    "MASTERDOWN",
+                                         "MISCONF",  "NOAUTH",  "NOPERM", "NOREPLICAS"};
+  return std::ranges::any_of(kWords, [&](std::string_view word) { return reply.is_error(word); });
+}
+
+std::string run_command(std::string_view verb, std::string_view script, std::string_view key,
+                        std::span<const std::string_view> arguments) {
+  std::array<std::string_view, kWordsMax> words{verb, script, "1", key};
+  const std::size_t count = std::min(arguments.size(), kWordsMax - 4);
+  std::ranges::copy(arguments.first(count), words.begin() + 4);
+  return command({words.data(), 4 + count});
+}
+
+}  // namespace
+
+Client::Client(io::Loop& loop, io::Broker& broker, std::shared_ptr<const Settings> settings,
+               std::span<const Script> scripts, LinkWatcher& watcher)
+    : loop_(loop),
+      broker_(broker),
+      settings_(std::move(settings)),
+      scripts_(scripts),
+      watcher_(watcher),
+      map_is_old_(loop) {}
+
+void Client::start() {
+  if (settings_->topology != Topology::kCluster) {
+    static_cast<void>(link_to(settings_->endpoints.front()));
+    return;
+  }
+  by_slot_.assign(kSlots, nullptr);
+  for (const Endpoint& seed : settings_->endpoints) static_cast<void>(link_to(seed));
+  tasks_.spawn(keep_map());
+}
+
+void Client::close() noexcept {
+  closed_ = true;
+  for (const auto& [node, link] : links_) link->close();
+  for (const auto& link : leaving_) link->close();
+  map_is_old_.cancel();
+}
+
+std::size_t Client::links_up() const noexcept {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(links_, [](const auto& entry) { return entry.second->is_up(); }));
+}
+
+/// The link to a node, begun where there is none; nullptr when there are too many.
+Link* Client::link_to(const Endpoint& node) {
+  if (const auto known = links_.find(node); known != links_.end()) return known->second.get();
+  if (links_.size() >= kNodesMax || closed_) return nullptr;
+  auto link = std::make_unique<Link>(loop_, broker_, settings_, scripts_, node, watcher_);
+  Link* const made = link.get();
+  links_.emplace(node, std::move(link));
+  tasks_.spawn(made->run());
+  return made;
+}
+
+Link* Client::link_for(std::string_view key) noexcept {
+  if (links_.empty()) return nullptr;
+  if (settings_->topology != Topology::kCluster) return links_.begin()->second.get();
+  if (Link* const owner = by_slot_[slot_of(key)]; owner != nullptr) return owner;
+  // Any node tells where the slot is.
+  for (const auto& [node, link] : links_) {
+    if (link->is_up()) return link.get();
+  }
+  return links_.begin()->second.get();
+}
+
+io::Task<Result<Reply>> Client::run(std::size_t script, std::string_view key,
+                                    std::span<const std::string_view> arguments) {
+  Link* link = link_for(key);
+  bool asking = false;
+  for (int hop = 0; link != nullptr && !closed_; ++hop) {
+    Result<Reply> reply = co_await run_once(*link, script, key, asking, arguments);
+    if (!reply) {
+      map_is_old_.notify_one();
+      co_return reply;
+    }
+    if (!reply->is_error()) co_return reply;
+    const auto redirection = parse_redirection(reply->text());
+    if (!redirection || hop == kRedirectionsMax || settings_->topology != Topology::kCluster) break;
+    asking = redirection->ask;
+    link = link_to(redirection->node);
+    if (asking) continue;
+    by_slot_[redirection->slot] = link;
+    map_is_old_.notify_one();
+  }
+  map_is_old_.notify_one();
+  co_return fail(code::kStateAnswer, Blame::kUpstream, "Redis answers with an error");
+}
+
+/// One server: the script by its digest, or whole where the server does not know it.
+io::Task<Result<Reply>> Client::run_once(Link& link, std::size_t script, std::string_view key,
+                                         bool asking, std::span<const std::string_view> arguments) {
+  // ASKING holds for the next command only, so the two go out together.
+  const std::string before = asking ? command(kAsking) : std::string();
+  const std::uint32_t skip = asking ? 1 : 0;
+  Result<Reply> reply = co_await link.ask(
+      before + run_command("EVALSHA", scripts_[script].sha1, key, arguments), skip);
+  if (reply && reply->is_error("NOSCRIPT")) {
+    reply = co_await link.ask(before + run_command("EVAL", scripts_[script].text, key, arguments),
+                              skip);
+  }
+  if (!reply) co_return reply;
+  if (!reply->is_error()) {
+    link.worked();
+  } else if (is_of_server(*reply)) {
+    link.failed({.code = code::kStateAnswer,
+                 .blame = Blame::kUpstream,
+                 .what = "Redis answers with an error"});
+  }
+  co_return reply;
+}
+
+// ---- The map of a cluster. ----
+
+io::Task<void> Client::keep_map() {
+  while (!closed_) {
+    const bool read = co_await read_map();
+    if (closed_) break;
+    const Instant again = loop_.now() + (read ? milliseconds{kMapInterval} : kMapPause);
+    [[maybe_unused]] const Result<void> asked = co_await map_is_old_.wait(again);
+    if (closed_) break;
+    // Redirections come in crowds: one answer is enough for them.
+    co_await loop_.sleep_until(loop_.now() + kMapPause);
+  }
+}
+
+io::Task<bool> Client::read_map() {
+  constexpr std::string_view kAsk[] = {"CLUSTER", "SLOTS"};
+  std::vector<Link*> candidates;
+  for (const auto& [node, link] : links_) {
+    if (link->is_up()) candidates.push_back(link.get());
+  }
+  for (Link* const link : candidates) {
+    const Result<Reply> reply = co_await link->ask(command(kAsk));
+    if (closed_) co_return false;
+    if (!reply) continue;
+    const auto ranges = parse_slots(*reply);
+    if (!ranges || ranges->empty()) continue;
+    take_map(*ranges);
+    co_return true;
+  }
+  co_return false;
+}
+
+void Client::take_map(const std::vector<SlotRange>& ranges) {
+  std::set<Endpoint> wanted(settings_->endpoints.begin(), settings_->endpoints.end());
+  std::ranges::fill(by_slot_, nullptr);
+  for (const SlotRange& range : ranges) {
+    Link* const link = link_to(range.node);
+    wanted.insert(range.node);
+    std::fill(by_slot_.begin() + range.first, by_slot_.begin() + range.last + 1, link);
+  }
+  std::erase_if(leaving_, [](const auto& link) { return link->has_ended(); });
+  for (auto it = links_.begin(); it != links_.end();) {
+    if (wanted.contains(it->first)) {
+      ++it;
+      continue;
+    }
+    it->second->close();
+    leaving_.push_back(std::move(it->second));
+    it = links_.erase(it);
+  }
+}
+
+}  // namespace merlon::state::redis

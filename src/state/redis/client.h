@@ -1,0 +1,66 @@
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "io/task.h"
+#include "state/redis/link.h"
+#include "state/redis/slots.h"
+
+namespace merlon::state::redis {
+
+/// Redis as one worker sees it: a server, the master that sentinels name, or a cluster. Runs
+/// scripts, each on one key, wherever that key is.
+class Client {
+ public:
+  /// Nodes of a cluster that are spoken to at a time.
+  static constexpr std::size_t kNodesMax = 64;
+
+  /// `scripts` and the references outlive it.
+  Client(io::Loop& loop, io::Broker& broker, std::shared_ptr<const Settings> settings,
+         std::span<const Script> scripts, LinkWatcher& watcher);
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  /// Begins to connect.
+  void start();
+  /// Ends everything; what waits is failed. Destroy it once `is_closed`.
+  void close() noexcept;
+  [[nodiscard]] bool is_closed() const noexcept { return tasks_.empty(); }
+
+  /// Runs a script with `key` and `arguments`. What it answers, or the error: kStateAnswer when
+  /// Redis answered one. Waits for `timeout` at most, with redirections in a cluster for thrice
+  /// that.
+  [[nodiscard]] io::Task<Result<Reply>> run(std::size_t script, std::string_view key,
+                                            std::span<const std::string_view> arguments);
+  /// Links that are up.
+  [[nodiscard]] std::size_t links_up() const noexcept;
+
+ private:
+  [[nodiscard]] io::Task<Result<Reply>> run_once(Link& link, std::size_t script,
+                                                 std::string_view key, bool asking,
+                                                 std::span<const std::string_view> arguments);
+  [[nodiscard]] io::Task<void> keep_map();
+  [[nodiscard]] io::Task<bool> read_map();
+  [[nodiscard]] Link* link_for(std::string_view key) noexcept;
+  Link* link_to(const Endpoint& node);
+  void take_map(const std::vector<SlotRange>& ranges);
+
+  io::Loop& loop_;
+  io::Broker& broker_;
+  const std::shared_ptr<const Settings> settings_;
+  const std::span<const Script> scripts_;
+  LinkWatcher& watcher_;
+  std::map<Endpoint, std::unique_ptr<Link>> links_;
+  std::vector<std::unique_ptr<Link>> leaving_;  ///< of nodes that left, until they have ended
+  std::vector<Link*> by_slot_;                  ///< of a cluster; null: not known
+  io::Signal map_is_old_;
+  io::TaskSet tasks_;
+  bool closed_ = false;
+};
+
+}  // namespace merlon::state::redis

@@ -1,0 +1,254 @@
+#include "state/redis/link.h"
+
+#include <algorithm>
+#include <charconv>
+#include <initializer_list>
+#include <optional>
+#include <utility>
+
+namespace merlon::state::redis {
+namespace {
+
+// How often an idle connection is asked for a sign of life, and sentinels for the master.
+constexpr milliseconds kHeartbeat{1'000};
+constexpr std::string_view kProbeKey = "merlon:probe";
+constexpr milliseconds kPauseFirst{50};
+constexpr std::uint32_t kPauseDoublings = 5;  // 1.6 s, and up to a quarter more
+
+std::string words(std::initializer_list<std::string_view> list) {
+  return command({list.begin(), list.size()});
+}
+
+std::unexpected<Error> wrong(std::uint16_t code, const char* what) noexcept {
+  return fail(code, Blame::kUpstream, what);
+}
+
+/// What SENTINEL get-master-addr-by-name answers: an address and a port.
+std::optional<Endpoint> master_of(const Reply& reply) {
+  if (reply.values().size() != 3 || reply.top().kind != Value::Kind::kArray) return std::nullopt;
+  const auto address = IpAddress::parse(reply.text(reply.values()[1]));
+  const std::string_view digits = reply.text(reply.values()[2]);
+  std::uint16_t port = 0;
+  const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  if (!address || read.ec != std::errc{} || port == 0) return std::nullopt;
+  return Endpoint{.address = *address, .port = port};
+}
+
+/// Logs in, where there is a password.
+io::Task<Result<void>> authenticate(Connection& connection, const Settings& settings) {
+  if (settings.password.empty()) co_return Result<void>{};
+  const std::string_view user =
+      settings.username.empty() ? std::string_view("default") : std::string_view(settings.username);
+  const Result<Reply> reply =
+      co_await connection.ask(words({"AUTH", user, settings.password.reveal()}));
+  if (!reply) co_return std::unexpected(reply.error());
+  if (reply->is_error())
+    co_return wrong(code::kStateAnswer, "Redis refuses the user or the password");
+  co_return Result<void>{};
+}
+
+/// Whether the server is one that may be written to.
+io::Task<Result<void>> check_role(Connection& connection) {
+  const Result<Reply> reply = co_await connection.ask(words({"ROLE"}));
+  if (!reply) co_return std::unexpected(reply.error());
+  if (reply->is_error()) co_return wrong(code::kStateAnswer, "Redis refuses ROLE");
+  const bool master = reply->values().size() > 1 && reply->text(reply->values()[1]) == "master";
+  if (!master) co_return wrong(code::kStateRole, "this Redis is no master");
+  co_return Result<void>{};
+}
+
+}  // namespace
+
+std::string command(std::span<const std::string_view> words) {
+  std::string out;
+  write_command(out, words);
+  return out;
+}
+
+Link::Link(io::Loop& loop, io::Broker& broker, std::shared_ptr<const Settings> settings,
+           std::span<const Script> scripts, Endpoint endpoint, LinkWatcher& watcher)
+    : loop_(loop),
+      broker_(broker),
+      settings_(std::move(settings)),
+      scripts_(scripts),
+      endpoint_(endpoint),
+      watcher_(watcher),
+      changed_(loop),
+      ready_(loop) {}
+
+void Link::close() noexcept {
+  closed_ = true;
+  if (std::exchange(down_told_, false)) watcher_.on_gone(endpoint_);
+  if (connection_ != nullptr) connection_->close({.code = code::kStateLost, .what = "closed"});
+  changed_.cancel();
+  ready_.cancel();
+}
+
+void Link::failed(Error why) noexcept {
+  if (connection_ == nullptr) return;
+  connection_->close(why);
+  note_failure(why);
+}
+
+void Link::note_failure(const Error& why) noexcept {
+  up_ = false;
+  why_ = why;
+  ++failures_;
+  ready_.notify_all();
+  if (closed_ || std::exchange(down_told_, true)) return;
+  watcher_.on_down(endpoint_, why);
+}
+
+io::Task<Result<Reply>> Link::ask(std::string commands, std::uint32_t skip) {
+  if (!up_ && failures_ == 0 && !closed_) {
+    [[maybe_unused]] const Result<void> waited =
+        co_await ready_.wait(loop_.now() + settings_->timeout);
+  }
+  if (!up_)
+    co_return std::unexpected(failures_ == 0 ? Error{.code = code::kStateTimeout,
+                                                     .blame = Blame::kUpstream,
+                                                     .what = "there is no connection to Redis yet"}
+                                             : why_);
+  co_return co_await connection_->ask(std::move(commands), skip);
+}
+
+io::Task<void> Link::run() {
+  while (!closed_) {
+    Result<Endpoint> found = co_await locate();
+    if (found) {
+      endpoint_ = *found;
+      Result<std::unique_ptr<io::SocketStream>> stream =
+          co_await connect(loop_, broker_, endpoint_, settings_, loop_.now() + settings_->timeout);
+      if (stream && !closed_) {
+        connection_ =
+            std::make_unique<Connection>(loop_, std::move(*stream), settings_->timeout, changed_);
+        co_await serve();
+      } else if (!stream) {
+        note_failure({.code = code::kStateLost,
+                      .blame = Blame::kUpstream,
+                      .what = "Redis cannot be connected to"});
+      }
+    } else {
+      note_failure(found.error());
+    }
+    if (closed_ || failures_ == 0) continue;
+    [[maybe_unused]] const Result<void> rested = co_await changed_.wait(loop_.now() + pause());
+  }
+  ended_ = true;
+}
+
+/// The life of one connection, from its first command on.
+io::Task<void> Link::serve() {
+  io::Fork moving(connection_->run());
+  const Result<void> greeted = co_await greet();
+  if (greeted) {
+    up_ = true;
+    why_ = {};
+    ready_.notify_all();
+    if (std::exchange(down_told_, false)) watcher_.on_up(endpoint_);
+    bool good = true;
+    while (good && !closed_ && !connection_->is_over()) {
+      const Result<void> ended = co_await changed_.wait(loop_.now() + kHeartbeat);
+      if (ended || closed_ || connection_->is_over()) break;
+      good = co_await still_good();
+    }
+  }
+  up_ = false;
+  const Error why = greeted ? connection_->why() : greeted.error();
+  connection_->close(why);
+  co_await moving.join();
+  // Those whose answers failed go on first: they stand on the connection.
+  co_await loop_.yield();
+  if (closed_) co_return;
+  // A connection that worked and ended is made again at once; one that did not is a failure.
+  const bool silent = why.code == code::kStateTimeout || why.code == code::kStateProtocol;
+  if (!greeted || silent) note_failure(why);
+}
+
+/// What a new connection must answer before it is used.
+io::Task<Result<void>> Link::greet() {
+  const Result<void> known = co_await authenticate(*connection_, *settings_);
+  if (!known) co_return known;
+  if (settings_->topology != Topology::kCluster) {
+    const Result<void> role = co_await check_role(*connection_);
+    if (!role) co_return role;
+  }
+  for (const Script& script : scripts_) {
+    const Result<Reply> loaded = co_await connection_->ask(words({"SCRIPT", "LOAD", script.text}));
+    if (!loaded) co_return std::unexpected(loaded.error());
+    // While it reads its files it says so (LOADING) to whoever asks for anything.
+    if (loaded->is_error()) co_return wrong(code::kStateAnswer, "Redis does not take the scripts");
+  }
+  // A server whose memory is full, or that may not write for another reason, is of no use.
+  const Result<Reply> written =
+      co_await connection_->ask(words({"SET", kProbeKey, "1", "PX", "1000"}));
+  if (!written) co_return std::unexpected(written.error());
+  if (written->is_error() && !written->is_error("MOVED") && !written->is_error("ASK"))
+    co_return wrong(code::kStateAnswer, "Redis does not take writes");
+  co_return Result<void>{};
+}
+
+/// Between heartbeats: the server answers, and the sentinels still name it.
+io::Task<bool> Link::still_good() {
+  if (settings_->topology == Topology::kSentinel) {
+    const Result<Endpoint> master = co_await locate();
+    if (master && *master != endpoint_) {
+      connection_->close(
+          {.code = code::kStateRole, .blame = Blame::kUpstream, .what = "the master has moved"});
+      co_return false;
+    }
+  }
+  if (connection_->waiting() != 0 || loop_.now() - connection_->last_answer() < kHeartbeat)
+    co_return true;
+  const Result<Reply> alive = co_await connection_->ask(words({"PING"}));
+  co_return alive.has_value();
+}
+
+/// The master that the first sentinel to answer names.
+io::Task<Result<Endpoint>> Link::locate() {
+  if (settings_->topology != Topology::kSentinel) co_return endpoint_;
+  const std::vector<Endpoint>& sentinels = settings_->endpoints;
+  for (std::size_t i = 0; i < sentinels.size() && !closed_; ++i) {
+    const std::size_t index = (first_sentinel_ + i) % sentinels.size();
+    const Result<Reply> reply = co_await ask_sentinel(sentinels[index]);
+    if (!reply) continue;
+    if (const std::optional<Endpoint> master = master_of(*reply)) {
+      first_sentinel_ = index;
+      co_return *master;
+    }
+  }
+  co_return wrong(code::kStateLost, "no sentinel names the master");
+}
+
+io::Task<Result<Reply>> Link::ask_sentinel(Endpoint sentinel) {
+  Result<std::unique_ptr<io::SocketStream>> stream =
+      co_await connect(loop_, broker_, sentinel, settings_, loop_.now() + settings_->timeout);
+  if (!stream) co_return std::unexpected(stream.error());
+  io::Signal ended(loop_);
+  const auto connection =
+      std::make_unique<Connection>(loop_, std::move(*stream), settings_->timeout, ended);
+  io::Fork moving(connection->run());
+  Result<Reply> reply =
+      co_await connection->ask(words({"SENTINEL", "get-master-addr-by-name", settings_->master}));
+  if (reply && reply->is_error("NOAUTH")) {
+    const Result<void> known = co_await authenticate(*connection, *settings_);
+    if (known) {
+      reply = co_await connection->ask(
+          words({"SENTINEL", "get-master-addr-by-name", settings_->master}));
+    }
+  }
+  connection->close({.code = code::kStateLost, .what = "closed"});
+  co_await moving.join();
+  co_return reply;
+}
+
+/// Longer with each failure, and not the same for all workers and nodes.
+milliseconds Link::pause() noexcept {
+  const std::uint32_t doublings = std::min(failures_ - 1, kPauseDoublings);
+  const milliseconds base = kPauseFirst * (1U << doublings);
+  const auto spread = static_cast<std::uint64_t>(loop_.clock().now().time_since_epoch().count()) /
+                      1'000 % static_cast<std::uint64_t>(base.count() / 4 + 1);
+  return base + milliseconds{static_cast<std::int64_t>(spread)};
+}
+
+}  // namespace merlon::state::redis

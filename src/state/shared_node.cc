@@ -1,0 +1,49 @@
+#include "state/shared_node.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace merlon::state {
+
+using telemetry::num;
+using telemetry::str;
+
+// The key of a fresh hash is from the kernel: so is what it makes of an empty text.
+SharedNode::SharedNode() : name_(fmt::format("{:016x}", KeyedHash()(""))) {}
+
+void SharedNode::note_down(const Endpoint& server, const Error& why, Instant now,
+                           telemetry::EventLog& events) {
+  const std::lock_guard lock(mutex_);
+  Down& down = down_[server];
+  if (down.workers++ != 0) return;
+  down.since = now;
+  down_count_.store(down_.size());
+  outages_.fetch_add(1);
+  events.error("shared_state_down", {str("server", server.to_string()), str("reason", why.what),
+                                     str("rule", rule_name(why.code))});
+}
+
+void SharedNode::note_up(const Endpoint& server, Instant now, telemetry::EventLog& events) {
+  const std::lock_guard lock(mutex_);
+  const auto found = down_.find(server);
+  if (found == down_.end() || --found->second.workers != 0) return;
+  const auto lasted = std::chrono::duration_cast<milliseconds>(now - found->second.since);
+  down_.erase(found);
+  down_count_.store(down_.size());
+  recoveries_.fetch_add(1);
+  events.info(
+      "shared_state_up",
+      {str("server", server.to_string()),
+       num("after_ms", static_cast<std::uint64_t>(std::max<std::int64_t>(lasted.count(), 0)))});
+}
+
+void SharedNode::note_gone(const Endpoint& server) {
+  const std::lock_guard lock(mutex_);
+  const auto found = down_.find(server);
+  if (found == down_.end() || --found->second.workers != 0) return;
+  down_.erase(found);
+  down_count_.store(down_.size());
+}
+
+}  // namespace merlon::state

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "base/error.h"
+#include "base/ip.h"
+#include "base/time.h"
+#include "state/keyed_hash.h"
+#include "state/lease_table.h"
+#include "telemetry/events.h"
+
+namespace merlon::state {
+
+/// This process as Redis and the other nodes know it: its name, its leases, and whether it reaches
+/// Redis. One for the process, used by all workers.
+class SharedNode {
+ public:
+  SharedNode();
+
+  /// 16 hexadecimal digits, different for each start of a process.
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  /// Rises with each call: tells older messages about leases from newer ones.
+  [[nodiscard]] std::uint64_t next_generation() noexcept {
+    return generation_.fetch_add(1, std::memory_order_relaxed) + 1;
+  }
+  [[nodiscard]] LeaseTable& leases() noexcept { return leases_; }
+  /// What leases are found by, the same for all workers.
+  [[nodiscard]] const KeyedHash& hash() const noexcept { return hash_; }
+
+  // A worker lost a server, or reaches it again. The first loss and the last return are told.
+  void note_down(const Endpoint& server, const Error& why, Instant now,
+                 telemetry::EventLog& events);
+  void note_up(const Endpoint& server, Instant now, telemetry::EventLog& events);
+  /// A worker that had lost it needs it no more.
+  void note_gone(const Endpoint& server);
+
+  [[nodiscard]] std::uint64_t outages() const noexcept { return outages_.load(); }
+  [[nodiscard]] std::uint64_t recoveries() const noexcept { return recoveries_.load(); }
+  /// Servers that some worker cannot reach now.
+  [[nodiscard]] std::size_t servers_down() const noexcept { return down_count_.load(); }
+
+ private:
+  struct Down {
+    std::uint32_t workers = 0;
+    Instant since;
+  };
+
+  const KeyedHash hash_;
+  std::string name_;
+  std::atomic<std::uint64_t> generation_{0};
+  LeaseTable leases_;
+  std::mutex mutex_;  ///< of what follows
+  std::map<Endpoint, Down> down_;
+  std::atomic<std::size_t> down_count_{0};
+  std::atomic<std::uint64_t> outages_{0};
+  std::atomic<std::uint64_t> recoveries_{0};
+};
+
+}  // namespace merlon::state
