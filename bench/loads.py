@@ -82,8 +82,11 @@ def wrk(url, connections, seconds, script=None):
     return parse_wrk(output_of(start(wrk_command(url, connections, seconds, script))))
 
 
-def h2load(url, connections, streams, seconds):
-    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", "-D", str(seconds), url]
+GRPC_FIELDS = ("-H", "content-type: application/grpc", "-H", "te: trailers")
+
+
+def h2load(url, connections, streams, seconds, *more):
+    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", "-D", str(seconds), *more, url]
     return parse_h2load(output_of(start(command)))
 
 

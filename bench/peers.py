@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 import tokens
 import websocket
-from setting import HEADERS, METHODS, unprivileged
+from setting import GRPC_SERVICE, HEADERS, METHODS, unprivileged
 
 CONNECTIONS_MAX = 25_000
 NEVER = 1_000_000_000  # requests on one connection, before it would be closed
@@ -44,6 +44,7 @@ http {{
   map $request_method $refused {{ default 1; {allowed} }}
   {zone}
   upstream up {{ server 127.0.0.1:{site.upstream_port}; keepalive 1024; keepalive_requests {NEVER}; }}
+  upstream calls {{ server 127.0.0.1:{site.grpc_port}; keepalive 1024; keepalive_requests {NEVER}; }}
   server {{
     listen 127.0.0.1:{site.plain_port} backlog=4096;
     listen 127.0.0.1:{site.tls_port} ssl http2 backlog=4096;
@@ -54,6 +55,7 @@ http {{
     {fields}
     {use}
     if ($refused) {{ return 405; }}
+    location {GRPC_SERVICE}/ {{ grpc_pass grpc://calls; }}
     location / {{
       proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection "";
       proxy_set_header Host $host; proxy_set_header X-Forwarded-For $remote_addr;
@@ -114,11 +116,14 @@ frontend clients
 {fields}
   http-response del-header Server
   use_backend echo if {{ path {websocket.PATH} }}
+  use_backend calls if {{ path_beg {GRPC_SERVICE}/ }}
   default_backend up
 backend up
   server up 127.0.0.1:{site.upstream_port}
 backend echo
   server echo 127.0.0.1:{site.echo_port}
+backend calls
+  server calls 127.0.0.1:{site.grpc_port} proto h2
 """)
     return [program, "-db", "-f", site.folder / "haproxy.cfg"]
 
@@ -146,6 +151,13 @@ def merlon(site, program):
     }  # fmt: skip
     issuer = {"issuer": tokens.ISSUER, "audience": tokens.AUDIENCE, "jwks_file": str(site.issuer.jwks)}
     echo = {"endpoints": [f"127.0.0.1:{site.echo_port}"]}
+    grpc = {"endpoints": [f"127.0.0.1:{site.grpc_port}"], "protocol": "h2"}
+    calls = {
+        "name": "calls", "match": {"host": "*", "path": f"{GRPC_SERVICE}/**"}, "methods": ["POST"], "auth": "none",
+        "upstream": "grpc",
+    }  # fmt: skip
+    if site.rate is not None:
+        calls["rate_limit"] = route["rate_limit"]
     off = {
         "rule": "access-log-off", "on": "log.access", "reason": "none of the compared programs logs",
         "owner": "bench@example.com", "expires": str(date.today() + timedelta(days=30)),
@@ -164,9 +176,9 @@ def merlon(site, program):
             "requests_in_flight": CONNECTIONS_MAX, "memory": "4GiB",
         },
         "timeouts": {"idle": "10min"},
-        "upstreams": {"up": upstream, "echo": echo},
+        "upstreams": {"up": upstream, "echo": echo, "grpc": grpc},
         "identity": {"issuer": issuer},
-        "routes": [route, guarded, tunnels],
+        "routes": [route, guarded, tunnels, calls],
         "waivers": [off],
         "log": {"access": "off"},
     }  # fmt: skip

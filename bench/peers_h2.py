@@ -4,7 +4,7 @@ They have no list of methods and no rate limit without a script, so they do a li
 """
 
 from peers import CONNECTIONS_MAX, NEVER
-from setting import HEADERS, unprivileged
+from setting import GRPC_SERVICE, HEADERS, unprivileged
 
 
 def h2o(site, program):
@@ -40,7 +40,8 @@ def nghttpx(site, program):
     return [
         program, f"--conf={site.folder}/nghttpx.conf", f"--errorlog-file={site.folder}/errors",
         f"-f127.0.0.1,{site.plain_port};no-tls", f"-f127.0.0.1,{site.tls_port}",
-        f"-b127.0.0.1,{site.upstream_port};;proto=http/1.1", "--workers=1", "--backlog=4096", "--no-ocsp",
+        f"-b127.0.0.1,{site.upstream_port};;proto=http/1.1", f"-b127.0.0.1,{site.grpc_port};{GRPC_SERVICE}/;proto=h2",
+        "--workers=1", "--backlog=4096", "--no-ocsp",
         "--no-via", "--server-name=-", "--frontend-keep-alive-timeout=600s", f"--frontend-max-requests={NEVER}",
         "--frontend-http2-max-concurrent-streams=128", "--add-x-forwarded-for",
         *[f"--add-response-header={name}: {value}" for name, value in HEADERS],

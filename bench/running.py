@@ -11,6 +11,10 @@ from setting import RATE_NEVER, RATE_TIGHT, Site, make_certificate
 from upstream import ANSWER, Upstream
 
 
+# A prefix and 128 bytes: what a small call carries.
+GRPC_MESSAGE = bytes([0, 0, 0, 0, 128]) + b"x" * 128
+
+
 @dataclass(frozen=True)
 class Running:
     """A started proxy."""
@@ -38,7 +42,10 @@ class Run:
         self._issuer, self._tokens = tokens.make_issuer(folder), None
         self._upstream_port = self._ports.take()
         self._echo_port, self._echo = self._ports.take(), None
-        self.upstream = Upstream(folder / "upstream", self._upstream_port, self._ports.take())
+        self._grpc_port = self._ports.take()
+        self.upstream = Upstream(folder / "upstream", self._upstream_port, self._ports.take(), self._grpc_port)
+        self.grpc_message = folder / "message"
+        self.grpc_message.write_bytes(GRPC_MESSAGE)
 
     def __enter__(self):
         return self
@@ -92,7 +99,8 @@ class Run:
         folder.mkdir()
         rate = (RATE_TIGHT if tight else RATE_NEVER) if self._rated else None
         plain, tls = self._ports.take(), self._ports.take()
-        site = Site(folder, plain, tls, self._upstream_port, self._echo_port, self._certificate, rate, self._issuer)
+        upstreams = (self._upstream_port, self._echo_port, self._grpc_port)
+        site = Site(folder, plain, tls, *upstreams, self._certificate, rate, self._issuer)
         running = Running(Child(peer.name, peer.configure(site, peer.program), folder / "log"), site)
         self._started.append(running)
         running.child.wait_for(plain)

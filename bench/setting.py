@@ -19,6 +19,7 @@ HEADERS = (
     ("Strict-Transport-Security", "max-age=31536000; includeSubDomains"),
     ("Referrer-Policy", "no-referrer"),
 )
+GRPC_SERVICE = "/suites.v1.Echo"
 # A rate that no load here comes near, and one that nearly every request is over.
 RATE_NEVER, RATE_TIGHT = 1_000_000, 1
 OPEN_FILES_WANTED = 65536
@@ -42,6 +43,7 @@ class Site:
     tls_port: int
     upstream_port: int
     echo_port: int  # of the server that speaks WebSocket
+    grpc_port: int  # of the gRPC service: HTTP/2 in clear
     certificate: Certificate
     rate: int | None
     issuer: tokens.Issuer  # whose tokens tokens.PATH asks for

@@ -7,19 +7,21 @@ from client import ask_once
 from peers import CONNECTIONS_MAX, NEVER, nginx_preamble
 
 _ITEMS = ",".join('{"n":%d,"s":"abcdefghijklmnop"}' % n for n in range(100, 130))
+# The answer to a small call, as long as the call: a server that really echoed would be slower than any proxy.
+GRPC_ANSWER = "x" * 133
 ANSWER = '{"id":42,"items":[' + _ITEMS + "]}"  # 1 KiB of JSON
 FILES = {"64k": 64 * 1024, "1m": 1024 * 1024}
 
 
 class Upstream:
-    def __init__(self, folder, port, status_port):
+    def __init__(self, folder, port, status_port, grpc_port):
         folder.mkdir()
         www = folder / "www"
         www.mkdir()
         for name, size in FILES.items():
             (www / name).write_bytes(b"x" * size)
         self._status_port = status_port
-        (folder / "nginx.conf").write_text(_config(folder, www, port, status_port))
+        (folder / "nginx.conf").write_text(_config(folder, www, port, status_port, grpc_port))
         command = ["nginx", "-e", folder / "errors", "-c", folder / "nginx.conf"]
         self._child = Child("the upstream", command, folder / "log")
         try:
@@ -39,13 +41,17 @@ class Upstream:
         self._child.stop()
 
 
-def _config(folder, www, port, status_port):
+def _config(folder, www, port, status_port, grpc_port):
     head, places = nginx_preamble(folder, CONNECTIONS_MAX)
     return f"""{head}
 http {{
   {places}
   access_log off; keepalive_timeout 600s; keepalive_requests {NEVER}; default_type application/json;
   sendfile on; open_file_cache max=10; client_body_buffer_size 64k; client_max_body_size 4m;
+  server {{
+    listen 127.0.0.1:{grpc_port} http2 backlog=4096; default_type application/grpc;
+    location / {{ add_trailer grpc-status 0; return 200 '{GRPC_ANSWER}'; }}
+  }}
   server {{ listen 127.0.0.1:{status_port}; location = /status {{ stub_status; }} }}
   server {{
     listen 127.0.0.1:{port} backlog=4096; root {www};

@@ -15,7 +15,7 @@ import loads
 import tokens
 from children import BenchError
 from client import Held, HeldH2, speaks_h2, tls_context
-from setting import need_files, need_source_ports, open_files
+from setting import GRPC_SERVICE, need_files, need_source_ports, open_files
 from targets import AtMost, AtMostMoreThan, AtMostOf, AtMostOfBest
 from upstream import ANSWER
 from websocket import Tunnels
@@ -126,6 +126,20 @@ def idle_h2(run, peer):
             if held.still_open() < count:
                 raise BenchError(f"only {held.still_open()} of {count} idle connections were kept")
     return (after - before) / count
+
+
+def grpc(run, peer):
+    """Unary calls over TLS to a service of HTTP/2, 16 connections of 32 calls each, by h2load."""
+    running = run.instance(peer)
+    url = f"{running.url(True)}{GRPC_SERVICE}/Unary"
+    post = ("-d", str(run.grpc_message), *loads.GRPC_FIELDS)
+    return _cpu_per_request(running, lambda: loads.h2load(url, 16, 32, run.seconds, *post))
+
+
+def h2_large(run, peer):
+    """Responses of 1 MiB over HTTP/2 and TLS."""
+    running = run.instance(peer)
+    return _cpu_per_request(running, lambda: loads.h2load(running.url(True) + "/1m", 8, 4, run.seconds))
 
 
 def refusals(run, peer):
@@ -248,6 +262,10 @@ WORKS = (
     Work("h2", "HTTP/2 over TLS, 16 connections of 32 streams, 1 KiB", h2, targets=(AtMostOfBest(0.85),),
          needs=frozenset({"h2"}), peers=(*PROXIES, "h2o", "nghttpx")),
     Work("websocket", "WebSocket, a message of 1 KiB echoed", echo, targets=(AtMostOfBest(0.85),), peers=PROXIES),
+    Work("h2_1m", "response of 1 MiB over HTTP/2 and TLS, 8 connections of 4 streams", h2_large,
+         targets=(AtMostOfBest(1.10),), needs=frozenset({"h2"}), peers=(*PROXIES, "h2o", "nghttpx")),
+    Work("grpc", "gRPC unary calls, HTTP/2 over TLS to HTTP/2, 16 connections of 32 calls", grpc,
+         targets=(AtMostOfBest(0.85),), needs=frozenset({"h2"}), peers=(*PROXIES, "nghttpx")),
     Work("flood", "refusal by rate limit (429) under flood", refusals, targets=(AtMostOfBest(0.80),),
          needs=frozenset({"rate"}), peers=PROXIES),
     Work("idle", "idle keep-alive connection, resident", idle(False), unit="KiB",

@@ -258,8 +258,9 @@ http::ClientExchange& RequestWay::attach(upstream::Lease& lease, const Upstream&
     t_.h2_client->attach(*h2, upstream.idle_timeout);
     upstream_ = t_.h2_client.get();
   } else {
-    t_.client.attach(lease.stream());
-    upstream_ = &t_.client;
+    if (t_.h1_client == nullptr) t_.h1_client = std::make_unique_for_overwrite<http::H1Client>();
+    t_.h1_client->attach(lease.stream());
+    upstream_ = t_.h1_client.get();
   }
   return *upstream_;
 }

@@ -27,7 +27,8 @@ constexpr milliseconds kShedInterval{1'000};
 
 /// Everything a request holds is in these two, so memory bounds their number.
 std::uint64_t requests_by_memory(const Limits& limits) noexcept {
-  return limits.memory_bytes / (sizeof(Transaction) + sizeof(http::H1Server));
+  return limits.memory_bytes /
+         (sizeof(Transaction) + sizeof(http::H1Client) + sizeof(http::H1Server));
 }
 
 }  // namespace

@@ -71,8 +71,10 @@ class PlanPin {
 /// All that one request needs while it is served. Large, so workers pool them; an idle connection
 /// has none.
 struct Transaction {
-  http::H1Client client;
-  std::unique_ptr<http::H2ClientStream> h2_client;  ///< once there was an HTTP/2 upstream
+  // By what upstreams speak, once there was such a one. Apart, since the first is large: requests
+  // that have no use for it lie close together in memory.
+  std::unique_ptr<http::H1Client> h1_client;
+  std::unique_ptr<http::H2ClientStream> h2_client;
   ReadingScratch scratch;
   Reading reading;
   const Route* route = nullptr;   ///< null: refused before one was found, or a page of our own

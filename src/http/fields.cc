@@ -36,8 +36,8 @@ template <class Predicate>
 std::size_t Fields::drop_if(Predicate&& predicate) noexcept {
   std::size_t dropped = 0;
   for (std::size_t i = 0; i < count_; ++i) {
-    if (items_[i].dropped || !predicate(items_[i])) continue;
-    items_[i].dropped = true;
+    if (items()[i].dropped || !predicate(items()[i])) continue;
+    items()[i].dropped = true;
     ++dropped;
   }
   return dropped;

@@ -4,7 +4,9 @@
 #include <bitset>
 #include <cstddef>
 #include <iterator>
+#include <memory>
 #include <string_view>
+#include <type_traits>
 
 #include "http/field_id.h"
 
@@ -58,10 +60,8 @@ class Fields {
     const Field* end_ = nullptr;
   };
 
-  [[nodiscard]] Iterator begin() const noexcept { return {items_.data(), items_.data() + count_}; }
-  [[nodiscard]] Iterator end() const noexcept {
-    return {items_.data() + count_, items_.data() + count_};
-  }
+  [[nodiscard]] Iterator begin() const noexcept { return {items(), items() + count_}; }
+  [[nodiscard]] Iterator end() const noexcept { return {items() + count_, items() + count_}; }
 
   /// Appends a line. False, and nothing changes, when it is full.
   bool add(std::string_view name, std::string_view value) noexcept {
@@ -70,7 +70,8 @@ class Fields {
   /// The same when the id of `name` is known already.
   bool add(std::string_view name, std::string_view value, FieldId id) noexcept {
     if (count_ == kCapacity) return false;
-    items_[count_++] = Field{.name = name, .value = value, .id = id, .dropped = false};
+    std::construct_at(items() + count_++,
+                      Field{.name = name, .value = value, .id = id, .dropped = false});
     seen_.set(static_cast<std::size_t>(id));
     return true;
   }
@@ -99,19 +100,25 @@ class Fields {
 
   /// All lines, dropped ones too: what was received.
   [[nodiscard]] std::size_t size() const noexcept { return count_; }
-  [[nodiscard]] const Field& operator[](std::size_t i) const noexcept { return items_[i]; }
+  [[nodiscard]] const Field& operator[](std::size_t i) const noexcept { return items()[i]; }
   void clear() noexcept {
     count_ = 0;
     seen_.reset();
   }
 
  private:
+  static_assert(std::is_trivially_copyable_v<Field> && std::is_trivially_destructible_v<Field>);
+  [[nodiscard]] Field* items() noexcept { return reinterpret_cast<Field*>(storage_.data()); }
+  [[nodiscard]] const Field* items() const noexcept {
+    return reinterpret_cast<const Field*>(storage_.data());
+  }
   template <class Predicate>
   std::size_t drop_if(Predicate&& predicate) noexcept;
 
   std::size_t count_ = 0;
   std::bitset<kFieldIdCount> seen_;
-  std::array<Field, kCapacity> items_;
+  // Left as it is until a line is added: writing 5 KiB for each head would cost more than the rest.
+  alignas(Field) std::array<std::byte, kCapacity * sizeof(Field)> storage_;
 };
 
 }  // namespace merlon::http

@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <new>
+
+#include "io/frame_pool.h"
 
 namespace merlon::http {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 constexpr std::size_t kPageBytes = 4096;
 constexpr std::size_t kSlotBytes = 5 * kPageBytes;  // a frame of 16 KiB with its header and padding
 constexpr std::size_t kSlotsPerRegion = 64;
-// Where a slot's memory begins. malloc's is aligned to 16 bytes, so this tells the two apart.
+// Where a slot's memory begins. The pool's is aligned to 16 bytes, so this tells the two apart.
 constexpr std::size_t kOffset = 8;
 static_assert(alignof(std::max_align_t) == 16);
 // Slots that are free and keep their first page: connections come and go.
@@ -79,32 +80,58 @@ bool fits_slot(std::size_t bytes) noexcept {
   return bytes > 4 * kPageBytes && bytes <= kSlotBytes - kOffset;
 }
 
+// Whatever is no slot comes from the thread's pool, with its size in front: nghttp2 takes and gives
+// back some ten pieces for each stream.
+constexpr std::size_t kAheadBytes = alignof(std::max_align_t);
+
+void* take_piece(std::size_t bytes) noexcept {
+  if (bytes > PTRDIFF_MAX) return nullptr;
+  auto* const block = static_cast<std::byte*>(io::FramePool::allocate_block(bytes + kAheadBytes));
+  std::memcpy(block, &bytes, sizeof bytes);
+  return block + kAheadBytes;
+}
+
+std::size_t size_of(const void* piece) noexcept {
+  std::size_t bytes = 0;
+  std::memcpy(&bytes, static_cast<const std::byte*>(piece) - kAheadBytes, sizeof bytes);
+  return bytes;
+}
+
+void give_back_piece(void* piece) noexcept {
+  const std::size_t bytes = size_of(piece);
+  io::FramePool::release(static_cast<std::byte*>(piece) - kAheadBytes, bytes + kAheadBytes);
+}
+
 }  // namespace
 
 /// What nghttp2 calls.
 struct H2MemoryCalls {
   static void* allocate(std::size_t bytes, void* user) {
-    if (!fits_slot(bytes)) return std::malloc(bytes);
+    if (!fits_slot(bytes)) return take_piece(bytes);
     return static_cast<H2Memory*>(user)->frame_buffer_ = slots().take();
   }
 
   static void release(void* memory, void* user) {
-    if (memory == nullptr || !is_slot(memory)) return std::free(memory);
+    if (memory == nullptr) return;
+    if (!is_slot(memory)) return give_back_piece(memory);
     auto& of = *static_cast<H2Memory*>(user);
     if (of.frame_buffer_ == memory) of.frame_buffer_ = nullptr;
     slots().give_back(memory);
   }
 
   static void* allocate_zeroed(std::size_t count, std::size_t bytes, void*) {
-    return std::calloc(count, bytes);
+    std::size_t all = 0;
+    if (__builtin_mul_overflow(count, bytes, &all)) return nullptr;
+    void* const piece = take_piece(all);
+    return piece == nullptr ? nullptr : std::memset(piece, 0, all);
   }
 
   static void* reallocate(void* memory, std::size_t bytes, void* user) {
     if (memory == nullptr) return allocate(bytes, user);  // how frame buffers are asked for
-    if (!is_slot(memory)) return std::realloc(memory, bytes);
+    const std::size_t held = is_slot(memory) ? kSlotBytes - kOffset : size_of(memory);
     void* const moved = allocate(bytes, user);
     if (moved == nullptr) return nullptr;
-    std::memcpy(moved, memory, std::min(bytes, kSlotBytes - kOffset));
+    std::memcpy(moved, memory, std::min(bytes, held));
     release(memory, user);
     return moved;
   }

@@ -6,8 +6,8 @@ namespace merlon::http {
 
 /// Memory for one session of nghttp2. It keeps a buffer for a frame of the largest size, 16 KiB, of
 /// which it seldom uses more than the first bytes: that one comes from pages that the kernel backs
-/// when they are touched, and can be given back while the session is idle. All else is malloc's.
-/// Made and destroyed on one thread; outlives the session.
+/// when they are touched, and can be given back while the session is idle. All else is of the
+/// thread's pool. Made and destroyed on one thread; outlives the session.
 class H2Memory {
  public:
   H2Memory() = default;

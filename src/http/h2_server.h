@@ -16,10 +16,6 @@ class H2Server;
 class H2ServerStream final : public ServerExchange, public H2Stream, private TunnelEnd {
  public:
   H2ServerStream(H2Server& connection, const HeadLimits& limits, bool extended_connect);
-  /// A thread keeps the memory of some hundred streams that have ended. Under a sanitizer it keeps
-  /// none, so that a use after the end is seen.
-  static void* operator new(std::size_t bytes);
-  static void operator delete(void* memory, std::size_t bytes) noexcept;
 
   [[nodiscard]] RequestHead& request() noexcept override { return head_; }
   [[nodiscard]] const RequestHead& request() const noexcept override { return head_; }

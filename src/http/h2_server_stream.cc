@@ -1,56 +1,8 @@
-#include <new>
 #include <utility>
 
 #include "http/h2_server.h"
 
 namespace merlon::http {
-namespace {
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define MERLON_KEEPS_STREAMS false
-#endif
-#endif
-#if !defined(MERLON_KEEPS_STREAMS)
-#define MERLON_KEEPS_STREAMS true
-#endif
-
-// 2 MiB; a burst beyond it goes back.
-constexpr std::size_t kKeptStreams = MERLON_KEEPS_STREAMS ? 256 : 0;
-
-struct KeptStream {
-  KeptStream* next;
-};
-
-struct KeptStreams {
-  KeptStream* first = nullptr;
-  std::size_t count = 0;
-  ~KeptStreams() {
-    while (first != nullptr) ::operator delete(std::exchange(first, first->next));
-  }
-};
-
-KeptStreams& kept_streams() noexcept {
-  thread_local KeptStreams kept;
-  return kept;
-}
-
-}  // namespace
-
-void* H2ServerStream::operator new(std::size_t bytes) {
-  KeptStreams& kept = kept_streams();
-  if (kept.first == nullptr) return ::operator new(bytes);
-  --kept.count;
-  return std::exchange(kept.first, kept.first->next);
-}
-
-void H2ServerStream::operator delete(void* memory, std::size_t) noexcept {
-  KeptStreams& kept = kept_streams();
-  if (kept.count >= kKeptStreams) return ::operator delete(memory);
-  kept.first = ::new (memory) KeptStream{.next = kept.first};
-  ++kept.count;
-}
-
 H2ServerStream::H2ServerStream(H2Server& connection, const HeadLimits& limits,
                                bool extended_connect)
     : H2Stream(limits, Blame::kClient),

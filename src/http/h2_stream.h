@@ -10,6 +10,7 @@
 #include "base/time.h"
 #include "http/fields.h"
 #include "http/h2_head.h"
+#include "io/frame_pool.h"
 
 namespace merlon::http {
 
@@ -18,10 +19,13 @@ class H2Session;
 /// Of trailers: gRPC's default for metadata is 8 KiB.
 inline constexpr HeadLimits kTrailerLimits{.head_bytes_max = 8 * 1024, .fields_max = 32};
 
+/// Of the memory for data that have arrived: what a stream keeps for the next one.
+inline constexpr std::size_t kInboxKeptMax = 16 * 1024;
+
 /// One stream as its session sees it: what has arrived and was not read yet, and what waits to go
 /// out. Whoever owns it (a server or a client exchange) keeps it until the session has forgotten
 /// it. The callbacks come from inside H2Session::receive and produce, which they must not call.
-class H2Stream {
+class H2Stream : public io::Pooled {
  public:
   H2Stream(const HeadLimits& limits, Blame peer) noexcept : reader_(limits, peer), peer_(peer) {}
   H2Stream(const H2Stream&) = delete;
@@ -64,7 +68,7 @@ class H2Stream {
   std::uint64_t received_ = 0;
   std::optional<std::uint64_t> length_;
   /// Made when trailers come, which is seldom.
-  struct Trailers {
+  struct Trailers : io::Pooled {
     explicit Trailers(Blame peer) noexcept : reader(kTrailerLimits, peer) {}
     [[nodiscard]] std::span<const Field> lines() const noexcept {
       return fields.size() == 0 ? std::span<const Field>{}
@@ -96,6 +100,8 @@ class H2Stream {
 inline void H2Stream::renew() noexcept {
   broken_ = {};
   inbox_.clear();
+  // A burst's memory goes back.
+  if (inbox_.capacity() > kInboxKeptMax) inbox_.shrink_to_fit();
   received_ = 0;
   length_.reset();
   trailers_.reset();

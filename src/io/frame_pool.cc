@@ -20,9 +20,10 @@ constexpr bool kPooled = true;
 constexpr bool kPooled = true;
 #endif
 
-constexpr std::size_t kStep = 64;            // a cache line: classes are not worth less
-constexpr std::size_t kPooledMax = 2048;     // frames stay under 1 KiB; twice that for debug builds
-constexpr std::size_t kKeptPerClass = 4096;  // beyond a burst, memory goes back
+constexpr std::size_t kStep = 64;              // a cache line: classes are not worth less
+constexpr std::size_t kPooledMax = 12 * 1024;  // frames stay under 1 KiB; streams of HTTP/2 take 9
+constexpr std::size_t kKeptPerClass = 4096;    // beyond a burst, memory goes back …
+constexpr std::size_t kKeptBytesPerClass = 4 * 1024 * 1024;  // … sooner that of large blocks
 
 struct FreeFrame {
   FreeFrame* next;
@@ -58,6 +59,11 @@ ThreadPool& thread_pool() {
 void* FramePool::allocate(std::size_t bytes) {
   ThreadPool& pool = thread_pool();
   pool.largest = std::max(pool.largest, bytes);
+  return allocate_block(bytes);
+}
+
+void* FramePool::allocate_block(std::size_t bytes) {
+  ThreadPool& pool = thread_pool();
   if (!kPooled || bytes > kPooledMax || bytes == 0) return ::operator new(bytes);
   const std::size_t index = (bytes - 1) / kStep;
   SizeClass& c = pool.classes[index];
@@ -74,7 +80,7 @@ void FramePool::release(void* frame, std::size_t bytes) noexcept {
     return;
   }
   SizeClass& c = thread_pool().classes[(bytes - 1) / kStep];
-  if (c.kept >= kKeptPerClass) {
+  if (c.kept >= kKeptPerClass || c.kept * bytes >= kKeptBytesPerClass) {
     ::operator delete(frame);
     return;
   }

@@ -11,8 +11,23 @@ class FramePool {
  public:
   static void* allocate(std::size_t bytes);
   static void release(void* frame, std::size_t bytes) noexcept;
+  /// The same for other memory that comes and goes with a request: objects, buffers. Such a block
+  /// is given back with release().
+  static void* allocate_block(std::size_t bytes);
   /// The largest frame this thread has asked for, in bytes. For the test that keeps frames small.
   [[nodiscard]] static std::size_t largest_frame() noexcept;
+};
+
+/// A class that inherits this takes its objects from the pool.
+class Pooled {
+ public:
+  static void* operator new(std::size_t bytes) { return FramePool::allocate_block(bytes); }
+  static void operator delete(void* object, std::size_t bytes) noexcept {
+    FramePool::release(object, bytes);
+  }
+
+ protected:
+  ~Pooled() = default;
 };
 
 }  // namespace merlon::io
