@@ -3,6 +3,7 @@
 #include "http/h2_server.h"
 
 namespace merlon::http {
+
 H2ServerStream::H2ServerStream(H2Server& connection, const HeadLimits& limits,
                                bool extended_connect)
     : H2Stream(limits, Blame::kClient),
