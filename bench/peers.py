@@ -6,7 +6,7 @@ Each function writes what a Site asks for into its folder and returns the comman
 import json
 from datetime import date, timedelta
 
-import tokens
+import access_tokens
 import websocket
 from setting import GRPC_SERVICE, HEADERS, METHODS, unprivileged
 
@@ -99,7 +99,7 @@ frontend clients
   bind 127.0.0.1:{site.plain_port} backlog 4096
   bind 127.0.0.1:{site.tls_port} backlog 4096 ssl crt {site.certificate.pem} alpn h2,http/1.1
   http-request deny deny_status 405 unless {{ method {" ".join(METHODS)} }}
-  acl guarded path {tokens.PATH}
+  acl guarded path {access_tokens.PATH}
   http-request set-var(txn.token) http_auth_bearer if guarded
   http-request set-var(txn.alg) http_auth_bearer,jwt_header_query('$.alg') if guarded
   http-request set-var(txn.iss) http_auth_bearer,jwt_payload_query('$.iss') if guarded
@@ -107,8 +107,8 @@ frontend clients
   http-request set-var(txn.exp) http_auth_bearer,jwt_payload_query('$.exp','int') if guarded
   http-request set-var(txn.now) date() if guarded
   http-request deny deny_status 401 if guarded !{{ var(txn.alg) -m str ES256 }}
-  http-request deny deny_status 401 if guarded !{{ var(txn.iss) -m str {tokens.ISSUER} }}
-  http-request deny deny_status 401 if guarded !{{ var(txn.aud) -m str {tokens.AUDIENCE} }}
+  http-request deny deny_status 401 if guarded !{{ var(txn.iss) -m str {access_tokens.ISSUER} }}
+  http-request deny deny_status 401 if guarded !{{ var(txn.aud) -m str {access_tokens.AUDIENCE} }}
   http-request deny deny_status 401 if guarded {{ var(txn.exp),sub(txn.now) -m int lt 0 }}
   http-request deny deny_status 401 if guarded !{{ var(txn.token),jwt_verify(txn.alg,"{site.issuer.public}") 1 }}
 {limit}  http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
@@ -146,10 +146,10 @@ def merlon(site, program):
         "websocket": {"tunnels_per_client": 10_000}, "upstream": "echo",
     }  # fmt: skip
     guarded = {
-        "name": "guarded", "match": {"host": "*", "path": tokens.PATH}, "methods": list(METHODS),
+        "name": "guarded", "match": {"host": "*", "path": access_tokens.PATH}, "methods": list(METHODS),
         "auth": {"jwt": "issuer"}, "upstream": "up",
     }  # fmt: skip
-    issuer = {"issuer": tokens.ISSUER, "audience": tokens.AUDIENCE, "jwks_file": str(site.issuer.jwks)}
+    issuer = {"issuer": access_tokens.ISSUER, "audience": access_tokens.AUDIENCE, "jwks_file": str(site.issuer.jwks)}
     echo = {"endpoints": [f"127.0.0.1:{site.echo_port}"]}
     grpc = {"endpoints": [f"127.0.0.1:{site.grpc_port}"], "protocol": "h2"}
     calls = {

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import client
-import tokens
+import access_tokens
 import websocket
 from children import Child, Ports
 from setting import RATE_NEVER, RATE_TIGHT, Site, make_certificate
@@ -39,7 +39,7 @@ class Run:
         self._ports, self._instances, self._started, self._count = Ports(), {}, [], 0
         folder.chmod(0o755)  # servers that dropped root read their files in it
         self._certificate = make_certificate(folder)
-        self._issuer, self._tokens = tokens.make_issuer(folder), None
+        self._issuer, self._tokens = access_tokens.make_issuer(folder), None
         self._upstream_port = self._ports.take()
         self._echo_port, self._echo = self._ports.take(), None
         self._grpc_port = self._ports.take()
@@ -67,8 +67,8 @@ class Run:
         """For wrk: each request with another of a thousand tokens."""
         if self._tokens is None:
             self._tokens = self._folder / "tokens"
-            tokens.write_tokens(self._issuer, self._tokens)
-        return self.script(tokens.SCRIPT % self._tokens)
+            access_tokens.write_tokens(self._issuer, self._tokens)
+        return self.script(access_tokens.SCRIPT % self._tokens)
 
     def script(self, text):
         """A file with `text`, for wrk."""

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import tokens
+import access_tokens
 from children import BenchError
 
 METHODS = ("GET", "POST")
@@ -46,7 +46,7 @@ class Site:
     grpc_port: int  # of the gRPC service: HTTP/2 in clear
     certificate: Certificate
     rate: int | None
-    issuer: tokens.Issuer  # whose tokens tokens.PATH asks for
+    issuer: access_tokens.Issuer  # whose tokens access_tokens.PATH asks for
 
 
 def make_certificate(folder):

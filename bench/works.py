@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 import loads
-import tokens
+import access_tokens
 from children import BenchError
 from client import Held, HeldH2, speaks_h2, tls_context
 from setting import GRPC_SERVICE, need_files, need_source_ports, open_files
@@ -85,10 +85,10 @@ def known_tokens(run, peer):
     running = run.instance(peer)
     script = run.token_script()
     cost = {}
-    for path in ("/", tokens.PATH, tokens.PATH):  # the second time every one is known
+    for path in ("/", access_tokens.PATH, access_tokens.PATH):  # the second time every one is known
         load = lambda: loads.wrk(running.url(False) + path, CONNECTIONS, run.seconds, script)  # noqa: B023, E731
         cost[path] = _cpu_per_request(running, load)
-    return cost[tokens.PATH] - cost["/"]
+    return cost[access_tokens.PATH] - cost["/"]
 
 
 def h2(run, peer):

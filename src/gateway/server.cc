@@ -235,6 +235,7 @@ bool Server::bind_one(const Listener& listener, std::size_t index,
     return s.listening && s.local == listener.address;
   });
   if (given != activated_.end()) {
+    io::set_for_connections(given->fd.get());
     for (auto& of_worker : sockets)
       of_worker[index] = io::Fd(::fcntl(given->fd.get(), F_DUPFD_CLOEXEC, 3));
     return true;

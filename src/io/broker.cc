@@ -50,6 +50,7 @@ class LocalBroker final : public Broker {
     if (!fd) return last_error();
     set_flag(fd.get(), SOL_SOCKET, SO_REUSEADDR);
     if (options.reuse_port) set_flag(fd.get(), SOL_SOCKET, SO_REUSEPORT);
+    set_for_connections(fd.get());
     if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0)
       return last_error();
     if (::listen(fd.get(), options.backlog) != 0) return last_error();
@@ -145,6 +146,15 @@ class LocalBroker final : public Broker {
 };
 
 }  // namespace
+
+void set_for_connections(int listener) noexcept {
+  // What the kernel holds for a client that does not read, beyond what is on its way to it: without
+  // a bound that is tcp_wmem's 4 MiB a connection.
+  constexpr int kUnsentBytesMax = 128 * 1024;
+  set_flag(listener, IPPROTO_TCP, TCP_NODELAY);
+  static_cast<void>(::setsockopt(listener, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentBytesMax,
+                                 sizeof kUnsentBytesMax));
+}
 
 std::string OsError::text() const { return std::system_category().message(number); }
 

@@ -60,6 +60,11 @@ class Broker {
   virtual OsResult<Fd> open_append(const std::string& path) = 0;
 };
 
+/// What the connections that a listening socket accepts inherit from it, so that none needs a call
+/// of its own. Before `listen`, or at once for a socket that was handed over: connections that the
+/// kernel accepted earlier go without.
+void set_for_connections(int listener) noexcept;
+
 /// Opens `name` below /proc/self for reading, a directory too. Not of the broker: what a process
 /// learns about itself nobody else can open for it.
 OsResult<Fd> open_proc_self(const std::string& name);

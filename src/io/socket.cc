@@ -197,18 +197,6 @@ constexpr int kAcceptsPerTurn = 64;
 // The queue may hold more and tells no second time: looked at again soon, after other work.
 constexpr milliseconds kRetryAfter{1};
 
-// What the kernel holds for a client that does not read, beyond what is on its way to it: without a
-// bound that is tcp_wmem's 4 MiB a connection.
-constexpr int kUnsentBytesMax = 128 * 1024;
-
-/// Inherited by accepted sockets, so that no connection needs a call of its own.
-void set_for_connections(int listener) noexcept {
-  const int on = 1;
-  static_cast<void>(::setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on));
-  static_cast<void>(::setsockopt(listener, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentBytesMax,
-                                 sizeof kUnsentBytesMax));
-}
-
 void detach_filter(int fd) noexcept {
   const int unused = 0;
   static_cast<void>(::setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused));
@@ -226,7 +214,6 @@ Acceptor::Acceptor(Loop& loop, Fd listener, Handler handler, std::function<void(
       retry_(*this) {
   // A socket that was handed over may carry the filter of a process that died while it drained.
   detach_filter(listener_.get());
-  set_for_connections(listener_.get());
   attached_ = loop_.poller().add(listener_.get(), *this);
 }
 
