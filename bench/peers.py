@@ -7,7 +7,7 @@ import json
 from datetime import date, timedelta
 
 import access_tokens
-import websocket
+import tunnelled
 from setting import GRPC_SERVICE, HEADERS, METHODS, unprivileged
 
 CONNECTIONS_MAX = 25_000
@@ -62,7 +62,7 @@ http {{
       proxy_set_header X-Forwarded-Proto $scheme;
       proxy_buffer_size 16k; proxy_buffers 16 64k; proxy_busy_buffers_size 128k; proxy_max_temp_file_size 0;
     }}
-    location = {websocket.PATH} {{
+    location = {tunnelled.PATH} {{
       proxy_pass http://127.0.0.1:{site.echo_port}; proxy_http_version 1.1; proxy_read_timeout 600s;
       proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; proxy_set_header Host $host;
     }}
@@ -115,7 +115,7 @@ frontend clients
   option forwardfor
 {fields}
   http-response del-header Server
-  use_backend echo if {{ path {websocket.PATH} }}
+  use_backend echo if {{ path {tunnelled.PATH} }}
   use_backend calls if {{ path_beg {GRPC_SERVICE}/ }}
   default_backend up
 backend up
@@ -142,7 +142,7 @@ def merlon(site, program):
         "timeouts": {"connect": "30s"},  # as long as the others wait when thousands connect at once
     }
     tunnels = {
-        "name": "tunnels", "match": {"host": "*", "path": websocket.PATH}, "methods": ["GET"], "auth": "none",
+        "name": "tunnels", "match": {"host": "*", "path": tunnelled.PATH}, "methods": ["GET"], "auth": "none",
         "websocket": {"tunnels_per_client": 10_000}, "upstream": "echo",
     }  # fmt: skip
     guarded = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import client
 import access_tokens
-import websocket
+import tunnelled
 from children import Child, Ports
 from setting import RATE_NEVER, RATE_TIGHT, Site, make_certificate
 from upstream import ANSWER, Upstream
@@ -61,7 +61,7 @@ class Run:
     def need_echo(self):
         """The WebSocket server behind the proxies runs from its first work on."""
         if self._echo is None:
-            self._echo = websocket.start_echo(self._folder, self._echo_port)
+            self._echo = tunnelled.start_echo(self._folder, self._echo_port)
 
     def token_script(self):
         """For wrk: each request with another of a thousand tokens."""

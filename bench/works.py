@@ -18,7 +18,7 @@ from client import Held, HeldH2, speaks_h2, tls_context
 from setting import GRPC_SERVICE, need_files, need_source_ports, open_files
 from targets import AtMost, AtMostMoreThan, AtMostOf, AtMostOfBest
 from upstream import ANSWER
-from websocket import Tunnels
+from tunnelled import Tunnels
 
 CONNECTIONS = 64
 FEW, MANY = 64, 10_000

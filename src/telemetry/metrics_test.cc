@@ -149,6 +149,7 @@ TEST_F(MetricsTest, AreTheOnesThatTheReferenceLists) {
   metrics_.worker(0).count_request(metrics_.route_slot("r"), 200, milliseconds{1});
   static_cast<void>(metrics_.waiver_slot("rule", "on"));
   metrics_.worker(0).observed.count(code::kNoRoute);
+  metrics_.worker(0).shared.failures.count(code::kTimedOut);
   static_cast<void>(metrics_.upstream_slot("u"));
   metrics_.set_config("h", {});
   metrics_.set_certificates({{.name = "c"}});

@@ -70,6 +70,7 @@ constexpr Category kNist[] = {
     {"SI-4", "System Monitoring"},
     {"SI-10", "Information Input Validation"},
     {"SI-11", "Error Handling"},
+    {"SI-17", "Fail-Safe Procedures"},
 };
 
 constexpr std::array<Taxonomy, 3> kTaxonomies = {{
