@@ -140,8 +140,8 @@ def test_requests_beyond_what_may_wait_are_shed(merlon):
             upstream.wait_for(1)
             waiting = [client.open() for _ in range(3)]
             assert client.wait(waiting[2]).status == 503
+            upstream.answer = type(upstream.calls[0]).reply  # before the next call can arrive
             upstream.calls[0].reply()
-            upstream.answer = type(upstream.calls[0]).reply
             assert [client.wait(n).status for n in waiting[:2]] == [200, 200]
 
 
