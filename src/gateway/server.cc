@@ -125,8 +125,8 @@ bool Server::start() {
   start_monitor();
   start_agent();
   start_admin(plan);
+  ready_ = true;  // before the first request can ask; what comes earlier waits at the sockets
   apply(std::move(loaded), std::move(sockets));
-  ready_ = true;
   notifier_.ready();
   events_->info("started", {str("version", MERLON_VERSION), str("config_hash", plan_->hash),
                             num("workers", workers), num("listeners", plan_->listeners.size()),

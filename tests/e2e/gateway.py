@@ -191,8 +191,10 @@ class Gateway:
 
 
 def answers(port):
+    """Whether it is served; the gateway is then done with the connection that asked."""
     try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-        return True
+        with socket.create_connection(("127.0.0.1", port), 1) as sock:
+            sock.shutdown(socket.SHUT_WR)
+            return sock.recv(1) == b""
     except OSError:
         return False
