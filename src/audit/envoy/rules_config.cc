@@ -96,6 +96,14 @@ void check_orphans(Inspection& in) {
   for (const Node& layer : in.model.bootstrap().path("layered_runtime").list("layers")) {
     const Message fixed = Message(layer).message("static_layer");
     if (!fixed) continue;
+    // Without its first word the key is one that Envoy never asks for.
+    for (const config::Member& member : fixed.node()->members()) {
+      const bool bare = member.key.text() == "resource_limits" ||
+                        member.key.text().starts_with("resource_limits.listener.");
+      if (!bare) continue;
+      in.report("CFG-05", Level::kMedium, member.key.at(),
+                "the limit limits nothing: Envoy reads envoy.resource_limits.listener");
+    }
     for (const config::Member& member : fixed.node()->members()) {
       const std::string_view key = member.key.text();
       if (!key.starts_with(kDotted)) continue;

@@ -171,11 +171,57 @@ void check_width(Inspection& in) {
   }
 }
 
-constexpr RuleEntry kRules[] = {{"COR-01", check_origins},
-                                {"COR-02", nullptr},
-                                {"COR-03", nullptr},
-                                {"COR-04", nullptr},
-                                {"COR-06", check_width}};
+bool says_vary(const Message& holder) {
+  return std::ranges::any_of(holder.list("response_headers_to_add"), [](const Node& one) {
+    return ascii::iequals(Message(one).message("header").text("key"), "vary");
+  });
+}
+
+/// Envoy answers with the origin that asked, whatever lets it in, and never writes Vary.
+void check_vary(Inspection& in) {
+  std::set<const Node*> varied;
+  const auto note = [&](const Message& policy, bool varies) {
+    if (varies && policy) varied.insert(policy.node());
+  };
+  const auto policies_of = [&](const Message& holder, bool varies) {
+    note(holder.message("cors"), varies);
+    const Message all = holder.message("typed_per_filter_config");
+    if (!all) return;
+    for (const config::Member& member : all.node()->members()) {
+      note(typed(Message(member.value)).config, varies);
+    }
+  };
+  for (const RouteConfig& config : in.model.route_configs) {
+    const bool table = says_vary(config.at);
+    policies_of(config.at, table);
+    for (const VirtualHost* host : config.hosts) {
+      const bool all = table || says_vary(host->at);
+      policies_of(host->at, all);
+      for (const Route* route : host->routes) {
+        policies_of(route->at, all || says_vary(route->at));
+        note(route->action.message("cors"), all || says_vary(route->at));
+      }
+    }
+  }
+  for (const Policy& policy : policies(in)) {
+    const auto origins = policy.at.list("allow_origin_string_match");
+    const bool public_to_all =
+        !policy.at.is_true("allow_credentials") &&
+        std::ranges::any_of(origins, [](const Node& one) { return is_star(Message(one)); });
+    if (origins.empty() || public_to_all || varied.contains(policy.at.node())) continue;
+    Finding& finding = in.report(
+        "COR-05", Level::kLow, policy.at.at("allow_origin_string_match"),
+        "answers name the origin that asked, and Envoy adds no Vary: expected "
+        "response_headers_to_add with \"vary: origin\", or a cache gives one site's answer to "
+        "another");
+    finding.confidence = Confidence::kLikely;
+    finding.affected = policy.affected;
+  }
+}
+
+constexpr RuleEntry kRules[] = {{"COR-01", check_origins}, {"COR-02", nullptr},
+                                {"COR-03", nullptr},       {"COR-04", nullptr},
+                                {"COR-05", check_vary},    {"COR-06", check_width}};
 
 }  // namespace
 

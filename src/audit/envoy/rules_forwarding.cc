@@ -63,6 +63,60 @@ void check_append(Inspection& in) {
   }
 }
 
+/// A header of the client's own choice in place of the connection's address.
+void check_detection(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    if (!is_edge(hcm)) continue;
+    for (const Node& one : hcm.at.list("original_ip_detection_extensions")) {
+      const Typed extension = typed_config(Message(one));
+      if (!extension.is("CustomHeaderConfig")) continue;
+      const bool trusted = extension.config.is_true("allow_extension_to_set_address_as_trusted");
+      Finding& finding = in.report(
+          "XFF-01", trusted ? Level::kHigh : Level::kMedium, extension.config.at("header_name"),
+          fmt::format("{} says who the client is, and nothing here takes a client's own away{}",
+                      extension.config.text("header_name"),
+                      trusted ? ": internal addresses in it are trusted" : ""));
+      finding.confidence = Confidence::kLikely;
+      finding.evidence = fmt::format("{}: 10.0.0.1", extension.config.text("header_name"));
+      finding.affected = labels(hcm);
+    }
+  }
+}
+
+bool is_address_field(std::string_view name) {
+  constexpr std::string_view kFields[] = {"x-forwarded-for", "x-real-ip", "true-client-ip",
+                                          "x-client-ip"};
+  return std::ranges::any_of(kFields,
+                             [&](std::string_view one) { return ascii::iequals(one, name); });
+}
+
+/// Address fields for the upstream that are made of what a client wrote.
+void check_rewritten_address(Inspection& in) {
+  const auto judge = [&](const Message& holder, std::string label) {
+    for (const Node& one : holder.list("request_headers_to_add")) {
+      const Message header = Message(one).message("header");
+      const std::string_view value = header.text("value");
+      const bool copied = value.starts_with("%REQ(") && value.find(')') + 2 == value.size();
+      if (!copied || !is_address_field(header.text("key"))) continue;
+      // Envoy writes that one itself, from the connection.
+      const std::string_view from = value.substr(5, value.find_first_of("?:)", 6) - 5);
+      if (ascii::iequals(from, "x-envoy-external-address")) continue;
+      in.report("XFF-02", Level::kMedium, header.at("value"),
+                fmt::format("the upstream is told the address that the client wrote in {}: "
+                            "expected %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+                            from))
+          .affected = {std::move(label)};
+    }
+  };
+  for (const RouteConfig& config : in.model.route_configs) {
+    judge(config.at, std::string(config.name));
+  }
+  for (const VirtualHost& host : in.model.hosts) {
+    judge(host.at, std::string(host.domains.empty() ? "" : host.domains.front()));
+  }
+  for (const Route& route : in.model.routes) judge(route.at, route.label());
+}
+
 void check_proxy_protocol(Inspection& in) {
   for (const Listener& listener : in.model.listeners) {
     for (const Filter& filter : listener.listener_filters) {
@@ -174,6 +228,7 @@ void check_unknown_hosts(Inspection& in) {
 
 constexpr RuleEntry kRules[] = {
     {"XFF-01", check_client_address},   {"XFF-02", check_append},
+    {"XFF-01", check_detection},        {"XFF-02", check_rewritten_address},
     {"XFF-03", check_proxy_protocol},   {"XFF-04", check_client_certificate_header},
     {"XFF-04", check_identity_headers}, {"HST-01", check_host_rewrite},
     {"HST-02", check_unknown_hosts},    {"HST-03", check_forwarded_host},

@@ -200,6 +200,47 @@ void check_cookies(Inspection& in) {
   }
 }
 
+std::string lacking(std::string_view attributes) {
+  std::string low(attributes);
+  std::ranges::transform(low, low.begin(), ascii::lower);
+  std::vector<std::string> missing;
+  for (const char* want : {"secure", "httponly", "samesite"}) {
+    if (low.find(want) == std::string::npos) missing.emplace_back(want);
+  }
+  return missing.empty() ? std::string{} : join_some(missing);
+}
+
+void check_written_cookies(Inspection& in) {
+  for (const RouteConfig& config : in.model.route_configs) {
+    each_added(config, [&](const Message& header) {
+      if (!ascii::iequals(header.text("key"), "set-cookie")) return;
+      const std::string_view value = header.text("value");
+      const std::size_t attributes = value.find(';');
+      const std::string missing =
+          lacking(attributes == std::string_view::npos ? "" : value.substr(attributes));
+      if (missing.empty()) return;
+      in.report("HDR-10", Level::kMedium, header.at("value"),
+                fmt::format("the cookie lacks {}", missing));
+    });
+  }
+}
+
+void check_oauth_cookies(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    for (const Filter& filter : hcm.filters) {
+      if (!filter.is("oauth2")) continue;
+      const Message cookies = filter.config.path("config.cookie_configs");
+      if (!cookies) continue;
+      for (const config::Member& member : cookies.node()->members()) {
+        if (Message(member.value).word("same_site") != "NONE") continue;
+        in.report("HDR-10", Level::kMedium, Message(member.value).at("same_site"),
+                  "the cookie that signs users in goes with requests of other sites: expected "
+                  "LAX or STRICT");
+      }
+    }
+  }
+}
+
 void check_server(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     if (hcm.at.word("server_header_transformation") != "PASS_THROUGH") continue;
@@ -257,6 +298,8 @@ constexpr RuleEntry kRules[] = {{"HDR-01", check_lost},
                                 {"HDR-08", nullptr},
                                 {"HDR-11", nullptr},
                                 {"HDR-10", check_cookies},
+                                {"HDR-10", check_written_cookies},
+                                {"HDR-10", check_oauth_cookies},
                                 {"INF-01", check_server},
                                 {"INF-02", check_banners},
                                 {"INF-03", check_error_pages},

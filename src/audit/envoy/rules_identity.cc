@@ -197,6 +197,27 @@ void check_fail_open(Inspection& in) {
   });
 }
 
+/// A matcher that every request meets.
+bool matches_all(const Message& matcher) {
+  if (matcher.is_true("invert_match")) return false;
+  if (matcher.is_true("present_match")) return matcher.text("name").starts_with(':');
+  const Message text = matcher.message("string_match");
+  const std::string_view prefix =
+      text.has("prefix") ? text.text("prefix") : matcher.text("prefix_match");
+  return ascii::iequals(matcher.text("name"), ":path") && prefix == "/";
+}
+
+void check_passed_through(Inspection& in) {
+  each_filter(in, "oauth2", [&](const Hcm& hcm, std::size_t, const Message& config) {
+    for (const Node& one : config.message("config").list("pass_through_matcher")) {
+      if (!matches_all(Message(one))) continue;
+      in.report("JWT-02", Level::kHigh, one.at(),
+                "every request passes without signing in: pass_through_matcher takes them all")
+          .affected = labels(hcm);
+    }
+  });
+}
+
 void check_clear_passwords(Inspection& in) {
   each_filter(in, "basic_auth", [&](const Hcm& hcm, std::size_t place, const Message&) {
     if (hcm.chain->tls != nullptr || hcm.chain->transport_unknown) return;
@@ -207,9 +228,10 @@ void check_clear_passwords(Inspection& in) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"JWT-01", check_absent}, {"JWT-02", check_optional},  {"JWT-03", check_claims},
-    {"JWT-04", check_keys},   {"JWT-05", check_key_fetch}, {"JWT-06", check_query},
-    {"JWT-07", check_expiry}, {"JWT-08", check_fail_open}, {"LOC-06", check_clear_passwords}};
+    {"JWT-01", check_absent},        {"JWT-02", check_optional},  {"JWT-03", check_claims},
+    {"JWT-04", check_keys},          {"JWT-05", check_key_fetch}, {"JWT-06", check_query},
+    {"JWT-07", check_expiry},        {"JWT-08", check_fail_open}, {"LOC-06", check_clear_passwords},
+    {"JWT-02", check_passed_through}};
 
 }  // namespace
 

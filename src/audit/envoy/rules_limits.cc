@@ -291,6 +291,14 @@ void check_upstream_timeouts(Inspection& in) {
               "an answer of the upstream is waited for without end: timeout is 0s")
         .affected = {route.label()};
   }
+  for (const Route& route : in.model.routes) {
+    const auto whole = route.action.duration_ms("timeout");
+    if (whole.value_or(0) <= 300 * kSecond || is_streaming(route)) continue;
+    in.report("LIM-10", Level::kMedium, route.action.at("timeout"),
+              fmt::format("an answer of the upstream is waited for {} s: expected 60 s or less",
+                          *whole / kSecond))
+        .affected = {route.label()};
+  }
   for (const Cluster& cluster : in.model.clusters) {
     const auto connect = cluster.at.duration_ms("connect_timeout");
     if (connect.value_or(0) <= 10 * kSecond) continue;

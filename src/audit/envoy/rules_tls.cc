@@ -151,13 +151,37 @@ void check_tickets(Inspection& in) {
 void check_stapling(Inspection& in) {
   each_context(in, [&](const FilterChain&, const Tls& tls) {
     if (tls.at.word("ocsp_staple_policy") != "MUST_STAPLE") return;
-    for (const Node& one : tls.common.list("tls_certificates")) {
-      if (Message(one).has("ocsp_staple")) continue;
-      in.report("TLS-11", Level::kInfo, tls.at.at("ocsp_staple_policy"),
-                "MUST_STAPLE is set, and a certificate has no ocsp_staple");
-      return;
+    std::vector<Message> certificates;
+    for (const Node& one : tls.common.list("tls_certificates")) certificates.emplace_back(one);
+    for (const Node& one : tls.common.list("tls_certificate_sds_secret_configs")) {
+      for (const Message& secret : in.model.secrets) {
+        if (secret.text("name") != Message(one).text("name")) continue;
+        if (secret.has("tls_certificate"))
+          certificates.push_back(secret.message("tls_certificate"));
+      }
     }
+    const bool stapled = std::ranges::all_of(
+        certificates, [](const Message& one) { return one.has("ocsp_staple"); });
+    if (stapled) return;
+    in.report("TLS-11", Level::kInfo, tls.at.at("ocsp_staple_policy"),
+              "MUST_STAPLE is set, and a certificate has no ocsp_staple: its handshakes fail");
   });
+}
+
+/// QUIC takes early data unless it is told not to: what a client sent may be sent again by others.
+void check_early_data(Inspection& in) {
+  for (const FilterChain& chain : in.model.chains) {
+    if (chain.tls == nullptr || !chain.tls->quic || chain.listener->is_local()) continue;
+    const Message transport = typed_config(chain.at.message("transport_socket")).config;
+    if (transport.flag("enable_early_data") == false) continue;
+    Finding& finding = in.report(
+        "TLS-12", Level::kLow,
+        transport.has("enable_early_data") ? transport.at("enable_early_data") : transport.at(),
+        "early data is taken on QUIC, and whoever recorded it may send it again: expected "
+        "enable_early_data: false, unless every GET may be repeated");
+    finding.confidence = Confidence::kLikely;
+    finding.affected = {affected(chain)};
+  }
 }
 
 bool is_acme(const Route& route) { return route.path.starts_with("/.well-known/acme-challenge"); }
@@ -298,6 +322,7 @@ constexpr RuleEntry kRules[] = {
     {"TLS-07", check_renegotiation},
     {"TLS-10", check_tickets},
     {"TLS-11", check_stapling},
+    {"TLS-12", check_early_data},
     {"TLS-13", check_cleartext},
     {"TLS-15", nullptr},
     {"TLS-14", check_redirects},

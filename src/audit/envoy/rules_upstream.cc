@@ -140,8 +140,8 @@ void check_versions(Inspection& in) {
 }
 
 void check_resolvers(Inspection& in) {
-  const auto judge = [&](const Message& holder) {
-    for (const Node& one : holder.list("resolvers")) {
+  const auto judge = [&](const Message& holder, std::string_view field = "resolvers") {
+    for (const Node& one : holder.list(field)) {
       const Message socket = Message(one).message("socket_address");
       const std::string_view host = socket.text("address");
       const auto ip = IpAddress::parse(host);
@@ -154,7 +154,10 @@ void check_resolvers(Inspection& in) {
     judge(at.message("dns_resolution_config"));
     judge(at.path("typed_dns_resolver_config.typed_config"));
   };
-  for (const Cluster& cluster : in.model.clusters) holders(cluster.at);
+  for (const Cluster& cluster : in.model.clusters) {
+    holders(cluster.at);
+    judge(cluster.at, "dns_resolvers");
+  }
   holders(in.model.bootstrap());
 }
 

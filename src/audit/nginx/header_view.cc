@@ -77,7 +77,7 @@ bool trusts_named_proxies(const Scope& scope) {
   const std::vector<const Directive*> from = scope.effective_all("set_real_ip_from");
   return !from.empty() && std::ranges::none_of(from, [](const Directive* directive) {
     const auto block = Cidr::parse(directive->arg(0));
-    return block && block->prefix_bits == 0;
+    return block && block->prefix_bits <= 4;  // everyone, said in halves or quarters
   });
 }
 

@@ -11,11 +11,11 @@ namespace {
 
 using Family = std::span<const RuleEntry> (*)();
 
-constexpr std::array<Family, 18> kFamilies = {
-    config_rules,      header_rules, method_rules,   exposure_rules,  tls_rules,
-    cors_rules,        limit_rules,  path_rules,     injection_rules, forwarding_rules,
-    upstream_rules,    access_rules, identity_rules, logging_rules,   system_rules,
-    certificate_rules, reach_rules,  secret_rules};
+constexpr std::array<Family, 21> kFamilies = {
+    config_rules,      header_rules,   method_rules, exposure_rules, tls_rules,     stream_rules,
+    cors_rules,        limit_rules,    path_rules,   order_rules,    belief_rules,  injection_rules,
+    forwarding_rules,  upstream_rules, access_rules, identity_rules, logging_rules, system_rules,
+    certificate_rules, reach_rules,    secret_rules};
 
 void add_include_trail(const Directive& at, std::vector<TrailStep>& trail) {
   std::vector<TrailStep> steps;
@@ -177,6 +177,23 @@ bool is_denied_to_all(const Scope& scope) {
   const Scope* allow = scope.level_of("allow");
   const Scope* deny = scope.level_of("deny");
   return deny != nullptr && (allow == nullptr || (allow != deny && deny->is_below(*allow)));
+}
+
+bool guards(const Inspection& inspection, const Scope& scope) {
+  return is_denied_to_all(scope) || has_network_acl(scope) ||
+         has_authentication(inspection.model, scope);
+}
+
+bool accepts_any_host(const Model& model, const Server& server) {
+  for (const Socket& socket : model.sockets) {
+    if (!socket.servers.empty() && socket.servers.front().first == &server && model.framed) {
+      return true;
+    }
+  }
+  return std::ranges::any_of(server.names, [](std::string_view name) {
+    return name == "_" || name == "*" || name == "~.*" || name == "~.+" || name == "~^.*$" ||
+           name == "~^(.*)$" || name == "~^(.+)$";
+  });
 }
 
 std::string statement(const Directive& directive) {

@@ -46,6 +46,9 @@ using RuleEntry = Rule<Inspection>;
 [[nodiscard]] std::span<const RuleEntry> cors_rules();
 [[nodiscard]] std::span<const RuleEntry> limit_rules();
 [[nodiscard]] std::span<const RuleEntry> path_rules();
+[[nodiscard]] std::span<const RuleEntry> order_rules();
+[[nodiscard]] std::span<const RuleEntry> belief_rules();
+[[nodiscard]] std::span<const RuleEntry> stream_rules();
 [[nodiscard]] std::span<const RuleEntry> injection_rules();
 [[nodiscard]] std::span<const RuleEntry> forwarding_rules();
 [[nodiscard]] std::span<const RuleEntry> upstream_rules();
@@ -74,6 +77,10 @@ void run_rules(Inspection& inspection);
 /// auth_jwt, or a verified client certificate.
 [[nodiscard]] bool has_authentication(const Model& model, const Scope& scope);
 [[nodiscard]] bool has_network_acl(const Scope& scope);
+/// True when something in force asks who the client is, or where it comes from.
+[[nodiscard]] bool guards(const Inspection& inspection, const Scope& scope);
+/// A server that answers to any Host: the default one of a socket, or one with a wildcard name.
+[[nodiscard]] bool accepts_any_host(const Model& model, const Server& server);
 /// True when no outside client gets an answer but a refusal.
 [[nodiscard]] bool is_denied_to_all(const Scope& scope);
 /// The statement as written, in one line, without its semicolon.

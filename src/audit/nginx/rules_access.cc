@@ -281,12 +281,52 @@ void check_lost_request_headers(Inspection& in) {
   }
 }
 
+/// The location around which a request for `path` would be protected, were there no `location` for
+/// it: nginx takes the longest prefix and nothing of shorter ones.
+const Location* protected_prefix(const Location& location, Name name) {
+  const Location* found = nullptr;
+  for (const Location* other : location.server->locations) {
+    const bool prefix =
+        other->match == Location::Match::kPrefix || other->match == Location::Match::kPrefixFirst;
+    if (!prefix || other == &location || !location.path.starts_with(other->path)) continue;
+    const Directive* on = other->scope->own(name);
+    if (on == nullptr || on->arg(0) == "off") continue;
+    if (found == nullptr || other->path.size() > found->path.size()) found = other;
+  }
+  return found;
+}
+
+/// `off` beside a location whose prefix is shorter: as much an exception as one inside of it.
+void check_auth_off_beside(Inspection& in) {
+  for (const Location& location : in.model.locations) {
+    const Scope& scope = *location.scope;
+    if (location.is_regex() || location.match == Location::Match::kNamed) continue;
+    if (return_status(scope) != 0 || location.internal || is_open_on_purpose(location.path))
+      continue;
+    if (is_denied_to_all(scope) || has_network_acl(scope)) continue;
+    if (has_authentication(in.model, scope)) continue;
+    for (const Name name : {Name("auth_basic"), Name("auth_request")}) {
+      const Directive* off = scope.own(name);
+      if (off == nullptr || off->arg(0) != "off" || scope.parent->effective(name) != nullptr)
+        continue;
+      const Location* outer = protected_prefix(location, name);
+      if (outer == nullptr) continue;
+      Finding& finding = in.report("LOC-05", Level::kMedium, *off,
+                                   fmt::format("{} is switched off for {}, which lies below {}",
+                                               name.text, in.model.route_of(scope), outer->path));
+      finding.trail.push_back({outer->scope->own(name)->mark(), "it is on here"});
+      finding.affected.push_back(in.model.route_of(scope));
+    }
+  }
+}
+
 constexpr RuleEntry kRules[] = {
     {"LOC-01", check_if},
     {"LOC-02", check_return},
     {"LOC-03", check_allow_without_deny},
     {"LOC-04", check_satisfy},
     {"LOC-05", check_auth_off},
+    {"LOC-05", check_auth_off_beside},
     {"LOC-06", check_basic_in_clear},
     {"LOC-06", check_password_files},
     {"LOC-07", check_lost_request_headers},

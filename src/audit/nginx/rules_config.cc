@@ -105,11 +105,38 @@ void check_orphan_limits(Inspection& in) {
   }
 }
 
+/// A TLS server without a certificate: nginx does not start when it is the default one, and shows
+/// the default one's certificate when it is not.
+void check_missing_certificates(Inspection& in) {
+  if (!in.model.framed) return;
+  const auto bare = [](const Server& server) {
+    const Directive* reject = server.scope->effective("ssl_reject_handshake");
+    return server.scope->effective("ssl_certificate") == nullptr &&
+           (reject == nullptr || reject->arg(0) != "on") && !server.scope->may_inherit_unseen();
+  };
+  std::set<const Server*> seen;
+  for (const Socket& socket : in.model.sockets) {
+    const Server& fallback = *socket.servers.front().first;
+    const bool tls = std::ranges::any_of(
+        socket.servers, [](const auto& pair) { return pair.second->ssl || pair.second->quic; });
+    if (!tls) continue;
+    for (const auto& [server, listen] : socket.servers) {
+      if (listen->at == nullptr || !bare(*server) || !seen.insert(server).second) continue;
+      const bool starts = server != &fallback && !bare(fallback);
+      Finding& finding = in.report(
+          starts ? "CRT-02" : "CFG-01", starts ? Level::kMedium : Level::kHigh, *listen->at,
+          starts ? fmt::format("{} has no ssl_certificate: its clients are shown the one of {}",
+                               server->label(), fallback.label())
+                 : fmt::format("{} speaks TLS and has no ssl_certificate: nginx does not start",
+                               server->label()));
+      finding.affected.push_back(server->label());
+    }
+  }
+}
+
 constexpr RuleEntry kRules[] = {
-    {"CFG-01", nullptr},
-    {"CFG-02", nullptr},
-    {"CFG-03", check_duplicate_names},
-    {"CFG-04", check_deprecated},
+    {"CFG-01", check_missing_certificates}, {"CFG-02", nullptr},
+    {"CFG-03", check_duplicate_names},      {"CFG-04", check_deprecated},
     {"CFG-05", check_orphan_limits},
 };
 

@@ -370,7 +370,7 @@ void check_management(Inspection& in) {
     std::string_view path;
     Level level;
   };
-  constexpr std::array<Endpoint, 16> kEndpoints = {{{"/metrics", Level::kHigh},
+  constexpr std::array<Endpoint, 18> kEndpoints = {{{"/metrics", Level::kHigh},
                                                     {"/actuator", Level::kHigh},
                                                     {"/debug/pprof", Level::kHigh},
                                                     {"/debug/vars", Level::kHigh},
@@ -385,10 +385,13 @@ void check_management(Inspection& in) {
                                                     {"/graphiql", Level::kMedium},
                                                     {"/phpmyadmin", Level::kHigh},
                                                     {"/adminer", Level::kHigh},
-                                                    {"/h2-console", Level::kHigh}}};
+                                                    {"/h2-console", Level::kHigh},
+                                                    {"/elasticsearch", Level::kHigh},
+                                                    {"/prometheus", Level::kMedium}}};
   for (const Location& location : in.model.locations) {
     const Scope& scope = *location.scope;
     if (pass_of(scope) == nullptr || location.internal) continue;
+    if (location.path.find("/health") != std::string_view::npos) continue;  // /actuator/health
     if (is_guarded(in, scope) || tests_address(in, scope) || location.server->is_local()) continue;
     if (return_status(scope) != 0 || scope.incomplete) continue;
     for (const Endpoint& endpoint : kEndpoints) {

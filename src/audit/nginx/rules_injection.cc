@@ -79,20 +79,47 @@ Origin host_origin(const Inspection& in, std::string_view url, const Scope& scop
   return chooses_host(origin, host) ? origin : Origin{};
 }
 
-/// A server that answers to any Host: the default one of a socket, or one with a wildcard name.
-bool accepts_any_host(const Model& model, const Server& server) {
-  for (const Socket& socket : model.sockets) {
-    if (!socket.servers.empty() && socket.servers.front().first == &server && model.framed) {
-      return true;
-    }
+/// The variable of the query, a cookie or a header from which the path at the upstream is made;
+/// what nginx took from the request's own path was normalised before.
+Origin path_origin(const Inspection& in, std::string_view url, const Scope& scope,
+                   const Directive& user) {
+  const std::string text = in.variables.expanded(url, scope);
+  const std::string_view host = host_part(text, in.variables, scope, user);
+  std::string_view path = std::string_view(text).substr(host.size());
+  path = path.substr(0, path.find_first_of("?#"));
+  if (const std::size_t args = path.find("$is_args"); args != std::string_view::npos) {
+    path = path.substr(0, args);
   }
-  return std::ranges::any_of(server.names, [](std::string_view name) {
-    return name == "_" || name == "*" || name == "~.*" || name == "~.+" || name == "~^.*$" ||
-           name == "~^(.*)$" || name == "~^(.+)$";
-  });
+  for (const VariableUse& use : variables_in(path)) {
+    const Origin origin = in.variables.origin_of_variable(use.name, scope, user);
+    if (!origin.client() || (origin.taint & (kSlashFree | kHostOnly)) != 0) continue;
+    if (is_written_by_client(origin.source) && origin.source != "$http_host") return origin;
+  }
+  return {};
+}
+
+void check_upstream_path(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    const Directive* pass = scope->own("proxy_pass");
+    if (pass == nullptr || pass->arg(0).find('$') == std::string_view::npos) continue;
+    if (host_origin(in, pass->arg(0), *scope, *pass, 0).client()) continue;  // worse, and said
+    const Origin origin = path_origin(in, pass->arg(0), *scope, *pass);
+    if (!origin.client()) continue;
+    Finding& finding = in.report(
+        "SSR-01", Level::kMedium, *pass,
+        fmt::format("{} becomes part of the path at the upstream, and nginx does not normalise it: "
+                    "with \"../\" the client asks for any path there; expected a map, or "
+                    "a parameter behind \"?\"",
+                    origin.source));
+    finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
+    finding.evidence =
+        fmt::format("\"../admin\" in {} leads out of the path that is written here", origin.source);
+    finding.affected.push_back(in.model.route_of(*scope));
+  }
 }
 
 void check_ssrf(Inspection& in) {
+  check_upstream_path(in);
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* pass = pass_of(*scope);
     if (pass == nullptr || pass->is("passenger_enabled")) continue;
@@ -135,6 +162,17 @@ std::string_view redirect_target(const Directive& directive) {
   return redirects ? to : std::string_view{};
 }
 
+/// A redirect to the Host that was asked for leads nobody astray but through a cache, and only
+/// where any Host is taken. Of servers in clear TLS-14 speaks.
+void check_host_redirect(Inspection& in, const Scope& scope, const Directive& redirect) {
+  const Server* server = in.model.server_of(scope);
+  if (server == nullptr || !server->has_tls() || !accepts_any_host(in.model, *server)) return;
+  in.report("SSR-03", Level::kLow, redirect,
+            "the redirect goes to whatever host the request names, its port included, and this "
+            "server takes requests for any: expected the canonical name")
+      .affected.push_back(in.model.route_of(scope));
+}
+
 void check_open_redirect(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     for (const Directive* directive : scope->settings) {
@@ -143,7 +181,10 @@ void check_open_redirect(Inspection& in) {
       if (to.find('$') == std::string_view::npos) continue;
       const Origin origin = host_origin(in, to, *scope, *directive, 0);
       if (!origin.client() || (origin.taint & kHostOnly) != 0) continue;
-      if (origin.source == "$http_host") continue;  // the client's own host; TLS-14 speaks of it
+      if (origin.source == "$http_host") {
+        check_host_redirect(in, *scope, *directive);
+        continue;
+      }
       Finding& finding = in.report(
           "SSR-03", Level::kMedium, *directive,
           fmt::format("{} decides where the redirect leads, and whoever makes the link chooses it",

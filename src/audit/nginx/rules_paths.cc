@@ -68,10 +68,6 @@ void check_alias(Inspection& in) {
   }
 }
 
-bool guards(const Inspection& in, const Scope& scope) {
-  return is_denied_to_all(scope) || has_network_acl(scope) || has_authentication(in.model, scope);
-}
-
 void check_merge_slashes(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     const Directive* merge = scope.own("merge_slashes");
@@ -241,75 +237,9 @@ void check_php(Inspection& in) {
   }
 }
 
-/// Paths under a prefix that a regular expression at its level might take.
-std::vector<std::string> candidates(const Location& guarded) {
-  std::string base(guarded.path);
-  if (!base.ends_with('/')) base += '/';
-  std::vector<std::string> out;
-  for (const std::string_view leaf : {"index.php", "a.php", "a.js", "a.css", "a.jpg", "a.png",
-                                      "a.html", "a.json", "a.txt", "a", "a.jsp", "a.cgi"}) {
-    out.push_back(base + std::string(leaf));
-  }
-  return out;
-}
-
-/// Matching every guarded prefix against every regular expression is bounded: beyond it a server of
-/// thousands of locations would take minutes.
-constexpr std::size_t kMatchesMax = 100'000;
-
-void check_shadowed(Inspection& in) {
-  std::size_t matches = 0;
-  for (const Location& guarded : in.model.locations) {
-    if (guarded.match != Location::Match::kPrefix || guarded.path == "/") continue;
-    const Scope& scope = *guarded.scope;
-    const bool own = scope.has("auth_basic") || scope.has("auth_request") || scope.has("deny") ||
-                     scope.has("auth_jwt");
-    if (!own || !guards(in, scope) || return_status(scope) != 0) continue;
-    const bool any_regex = std::ranges::any_of(
-        guarded.server->locations, [](const Location* location) { return location->is_regex(); });
-    if (!any_regex) continue;
-    if (matches > kMatchesMax) {
-      in.not_checked("PTH-10", "there are too many locations to match them all with each other");
-      break;
-    }
-    for (const std::string& path : candidates(guarded)) {
-      matches += guarded.server->locations.size();
-      const Location* winner = in.model.match(*guarded.server, path);
-      if (winner == nullptr || !winner->is_regex() || winner->scope->is_below(scope)) continue;
-      if (guards(in, *winner->scope) || winner->scope->has("internal")) continue;
-      const bool runs = pass_of(*winner->scope) != nullptr;
-      Finding& finding = in.report(
-          "PTH-10", runs ? Level::kHigh : Level::kLow, guarded.at(),
-          fmt::format("the protection of {} is passed by: regular expressions win over prefixes, "
-                      "and location {} has none of it; expected \"^~\"",
-                      guarded.path, winner->path));
-      finding.evidence = fmt::format("GET {} is answered by location {}", path, winner->path);
-      finding.trail.push_back({winner->at().mark(), "this location takes the request"});
-      finding.affected.push_back(guarded.label());
-      if (runs) break;
-    }
-  }
-  for (const Server& server : in.model.servers) {
-    for (std::size_t i = 0; i < server.locations.size(); ++i) {
-      for (std::size_t j = 0; j < i; ++j) {
-        const Location& later = *server.locations[i];
-        const Location& first = *server.locations[j];
-        if (!later.is_regex() || later.match != first.match || later.path != first.path) continue;
-        Finding& finding = in.report(
-            "PTH-10", Level::kLow, later.at(),
-            fmt::format("never reached: location {} stands before it with the same pattern",
-                        first.path));
-        finding.trail.push_back({first.at().mark(), "this one takes every request"});
-        finding.affected.push_back(later.label());
-      }
-    }
-  }
-}
-
 constexpr RuleEntry kRules[] = {
     {"PTH-01", check_alias},       {"PTH-02", check_merge_slashes}, {"PTH-05", check_case},
     {"PTH-07", check_loose_regex}, {"PTH-08", check_redos},         {"PTH-09", check_php},
-    {"PTH-10", check_shadowed},
 };
 
 }  // namespace

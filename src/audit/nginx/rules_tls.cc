@@ -25,16 +25,20 @@ std::vector<std::string> legacy_versions(const Directive& protocols) {
   return out;
 }
 
-/// The directive called `name` that really applies to a TLS socket, with the servers it decides
-/// for: nginx takes the one of the socket's default server, whatever the others say. In fragments,
-/// where the default server may not be in the files, each one counts.
+/// Whose setting is in force on a socket: protocols and curves are decided before the name is
+/// known, by the default server; ciphers and Diffie-Hellman groups change with the name.
+enum class Decides : std::uint8_t { kDefaultServer, kEachServer };
+
+/// The directive called `name` that really applies to a TLS socket, with the sockets or servers it
+/// decides for. In fragments, where the default server may not be in the files, each one counts.
 struct Applied {
   const Directive* at = nullptr;
   std::vector<std::string> routes;
   bool settled = false;  ///< the whole http block was read
 };
 
-std::vector<Applied> applied(const Model& model, Name name) {
+std::vector<Applied> applied(const Model& model, Name name,
+                             Decides decides = Decides::kDefaultServer) {
   std::vector<Applied> out;
   const auto add = [&](const Directive* at, std::string route) {
     const auto found = std::ranges::find(out, at, &Applied::at);
@@ -57,6 +61,11 @@ std::vector<Applied> applied(const Model& model, Name name) {
         socket.servers, [](const auto& pair) { return pair.second->ssl || pair.second->quic; });
     const Directive* at = server.scope->effective(name);
     if (tls && at != nullptr) add(at, socket.name);
+    if (!tls || decides == Decides::kDefaultServer) continue;
+    for (const auto& [other, listen] : socket.servers) {
+      const Directive* own = other->scope->effective(name);
+      if (own != nullptr && own != at) add(own, other->label());
+    }
   }
   return out;
 }
@@ -116,7 +125,7 @@ std::vector<std::string> names_of(const std::vector<Suite>& suites, bool (*pick)
 /// Cipher lists that apply, expanded; those that only TLS 1.3 would make use of are left out.
 void for_cipher_lists(Inspection& in,
                       void (*judge)(Inspection&, const Applied&, const std::vector<Suite>&)) {
-  for (const Applied& one : applied(in.model, "ssl_ciphers")) {
+  for (const Applied& one : applied(in.model, "ssl_ciphers", Decides::kEachServer)) {
     const auto scope = in.model.scope_of_block.find(one.at->parent);
     const Directive* protocols = scope == in.model.scope_of_block.end()
                                      ? nullptr
@@ -228,7 +237,7 @@ void check_curves(Inspection& in) {
       rest.remove_prefix(std::min(end + 1, rest.size()));
     }
   }
-  for (const Applied& one : applied(in.model, "ssl_dhparam")) {
+  for (const Applied& one : applied(in.model, "ssl_dhparam", Decides::kEachServer)) {
     if (!in.on_disk) continue;
     std::string path(one.at->arg(0));
     if (!path.starts_with('/')) {

@@ -125,6 +125,11 @@ std::vector<VariableUse> variables_in(std::string_view text) {
   return out;
 }
 
+bool is_written_by_client(std::string_view source) noexcept {
+  return source.starts_with("$arg_") || source.starts_with("$cookie_") ||
+         source.starts_with("$http_");
+}
+
 std::uint32_t builtin_taint(std::string_view name) {
   if (is_one_of(name, {"uri", "document_uri", "request_filename", "fastcgi_script_name",
                        "fastcgi_path_info"})) {

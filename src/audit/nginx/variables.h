@@ -106,6 +106,10 @@ class Variables {
   std::map<std::string_view, bool> used_;
 };
 
+/// True for "$arg_…", "$cookie_…" and "$http_…": values that a client writes byte for byte, apart
+/// from the path that nginx normalised.
+[[nodiscard]] bool is_written_by_client(std::string_view source) noexcept;
+
 /// The taint of a variable that nginx itself defines; kUnseen for a name it does not.
 [[nodiscard]] std::uint32_t builtin_taint(std::string_view name);
 

@@ -1,0 +1,152 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "audit/nginx/header_view.h"
+#include "audit/nginx/rules.h"
+
+// Locations that take requests from each other.
+namespace merlon::audit::nginx {
+namespace {
+
+/// Paths under a prefix that a regular expression at its level might take.
+std::vector<std::string> paths_under(std::string base) {
+  if (!base.ends_with('/')) base += '/';
+  std::vector<std::string> out;
+  for (const std::string_view leaf : {"index.php", "a.php", "a.js", "a.css", "a.jpg", "a.png",
+                                      "a.html", "a.json", "a.txt", "a", "a.jsp", "a.cgi"}) {
+    out.push_back(base + std::string(leaf));
+  }
+  return out;
+}
+
+/// Paths that the pattern of a location matches, as far as its own literals show.
+std::vector<std::string> paths_matching(const Location& location) {
+  std::vector<std::string> out;
+  for (const bool swap : {false, true}) {
+    std::string sample = location.pattern->sample(swap);
+    if (sample.empty() || !sample.starts_with('/')) continue;
+    // What a pattern of hidden files matches has no scripts below it that anyone would run.
+    const bool folder = sample.find("/.") == std::string::npos;
+    out.push_back(sample);
+    for (std::string& path : folder ? paths_under(sample) : std::vector<std::string>{}) {
+      out.push_back(std::move(path));
+    }
+    const std::size_t slash = sample.rfind('/');
+    out.push_back(sample.insert(slash + 1, "a"));
+  }
+  std::erase_if(out, [&](const std::string& path) {
+    return !location.pattern->search(path).value_or(false);
+  });
+  return out;
+}
+
+/// True when `winner` answers with what `guarded` protects: the same upstream, the same files, or
+/// scripts that lie among them. Other backends have nothing of it.
+bool gives_the_same(const Scope& guarded, const Scope& winner) {
+  const Directive* mine = pass_of(guarded);
+  const Directive* other = pass_of(winner);
+  const bool proxied = mine != nullptr && mine->is("proxy_pass");
+  if (other != nullptr && other->is("proxy_pass")) {
+    if (!proxied) return false;
+    const Target to = parse_target(mine->arg(0));
+    const Target there = parse_target(other->arg(0));
+    return to.host == there.host && to.port == there.port;
+  }
+  if (proxied || guarded.has("alias") || winner.has("alias")) return false;
+  const Directive* root = guarded.effective("root");
+  const Directive* there = winner.effective("root");
+  return root == there || (root != nullptr && there != nullptr && root->arg(0) == there->arg(0));
+}
+
+/// Matching every guarded location against every regular expression is bounded: beyond it a server
+/// of thousands of locations would take minutes.
+constexpr std::size_t kMatchesMax = 100'000;
+
+bool guards_by_itself(const Inspection& in, const Scope& scope) {
+  const bool own = scope.has("auth_basic") || scope.has("auth_request") || scope.has("deny") ||
+                   scope.has("auth_jwt") || return_status(scope) == 403 ||
+                   return_status(scope) == 404;
+  return own && guards(in, scope);
+}
+
+/// The location that takes `path` although `guarded` matches it too; nullptr when none does, or
+/// when nothing is lost by it.
+const Location* taker_of(const Inspection& in, const Location& guarded, const std::string& path) {
+  const Location* winner = in.model.match(*guarded.server, path);
+  if (winner == nullptr || winner == &guarded || !winner->is_regex()) return nullptr;
+  if (winner->scope->is_below(*guarded.scope) || winner->scope->has("internal")) return nullptr;
+  if (guards(in, *winner->scope) || return_status(*winner->scope) != 0) return nullptr;
+  return gives_the_same(*guarded.scope, *winner->scope) ? winner : nullptr;
+}
+
+void report_passed(Inspection& in, const Location& guarded, const Location& winner,
+                   const std::string& path) {
+  const bool runs = pass_of(*winner.scope) != nullptr;
+  Finding& finding = in.report(
+      "PTH-10", runs ? Level::kHigh : Level::kLow, guarded.at(),
+      guarded.is_regex()
+          ? fmt::format("the protection of {} is passed by: of regular expressions the first wins, "
+                        "and {} stands before it without any; expected this one first",
+                        guarded.path, winner.path)
+          : fmt::format("the protection of {} is passed by: regular expressions win over prefixes, "
+                        "and location {} has none of it; expected \"^~\"",
+                        guarded.path, winner.path));
+  finding.evidence = fmt::format("GET {} is answered by location {}", path, winner.path);
+  finding.trail.push_back({winner.at().mark(), "this location takes the request"});
+  finding.affected.push_back(guarded.label());
+}
+
+void check_passed_by(Inspection& in) {
+  std::size_t matches = 0;
+  for (const Location& guarded : in.model.locations) {
+    const bool prefix = guarded.match == Location::Match::kPrefix && guarded.path != "/";
+    const bool regex = guarded.is_regex() && guarded.pattern->ok();
+    if ((!prefix && !regex) || !guards_by_itself(in, *guarded.scope)) continue;
+    if (prefix && return_status(*guarded.scope) != 0) continue;
+    const bool any_regex = std::ranges::any_of(
+        guarded.server->locations,
+        [&](const Location* location) { return location != &guarded && location->is_regex(); });
+    if (!any_regex) continue;
+    if (matches > kMatchesMax) {
+      in.not_checked("PTH-10", "there are too many locations to match them all with each other");
+      break;
+    }
+    const auto paths = prefix ? paths_under(std::string(guarded.path)) : paths_matching(guarded);
+    const Location* last = nullptr;
+    for (const std::string& path : paths) {
+      matches += guarded.server->locations.size();
+      const Location* winner = taker_of(in, guarded, path);
+      if (winner == nullptr || winner == last) continue;
+      report_passed(in, guarded, *winner, path);
+      if (pass_of(*winner->scope) != nullptr) break;
+      last = winner;
+    }
+  }
+}
+
+void check_twins(Inspection& in) {
+  for (const Server& server : in.model.servers) {
+    for (std::size_t i = 0; i < server.locations.size(); ++i) {
+      for (std::size_t j = 0; j < i; ++j) {
+        const Location& later = *server.locations[i];
+        const Location& first = *server.locations[j];
+        if (!later.is_regex() || later.match != first.match || later.path != first.path) continue;
+        Finding& finding = in.report(
+            "PTH-10", Level::kLow, later.at(),
+            fmt::format("never reached: location {} stands before it with the same pattern",
+                        first.path));
+        finding.trail.push_back({first.at().mark(), "this one takes every request"});
+        finding.affected.push_back(later.label());
+      }
+    }
+  }
+}
+
+constexpr RuleEntry kRules[] = {{"PTH-10", check_passed_by}, {"PTH-10", check_twins}};
+
+}  // namespace
+
+std::span<const RuleEntry> order_rules() { return kRules; }
+
+}  // namespace merlon::audit::nginx
