@@ -220,6 +220,15 @@ const Waiver* Waivers::find(std::string_view rule, std::string_view place) const
   return nullptr;
 }
 
+std::optional<std::size_t> Waivers::counter(std::string_view rule, std::string_view place) {
+  for (Waiver& waiver : waivers_) {
+    if (waiver.rule != rule || waiver.on != place) continue;
+    waiver.counted = true;
+    return waiver.index;
+  }
+  return std::nullopt;
+}
+
 std::vector<const Waiver*> Waivers::expired(Date today) const {
   std::vector<const Waiver*> out;
   for (const Waiver& waiver : waivers_) {

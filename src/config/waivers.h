@@ -33,6 +33,9 @@ struct Waiver {
   Mark at;
   std::size_t index = 0;  ///< position in the list: the slot of its run-time counter
   bool used = false;      ///< some check was let through because of it
+  /// A counter tells how often it was needed. Otherwise what it waives is of the configuration, not
+  /// of requests: it is needed for as long as the configuration stays as it is.
+  bool counted = false;
 
   [[nodiscard]] bool expired(Date today) const noexcept { return today > expires; }
 };
@@ -65,11 +68,14 @@ class Waivers {
   [[nodiscard]] bool allows(std::string_view rule, std::string_view place) {
     return use(rule, place) != nullptr;
   }
-  /// As `allows`, with the waiver: its `index` is what run-time counters count by. Valid as long as
-  /// this object is not assigned to.
+  /// As `allows`, with the waiver. Valid as long as this object is not assigned to.
   [[nodiscard]] const Waiver* use(std::string_view rule, std::string_view place);
   /// The same without counting as used: for reports.
   [[nodiscard]] const Waiver* find(std::string_view rule, std::string_view place) const;
+
+  /// The index of the waiver of this rule and place, for whoever counts at run time how often it
+  /// is needed: it is `counted` from here on. It does not count as used.
+  [[nodiscard]] std::optional<std::size_t> counter(std::string_view rule, std::string_view place);
 
   [[nodiscard]] const std::vector<Waiver>& all() const noexcept { return waivers_; }
   [[nodiscard]] std::vector<const Waiver*> expired(Date today) const;

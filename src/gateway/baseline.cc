@@ -160,9 +160,14 @@ bool granted(CompileContext& context, std::string_view slug, const Mark& at, std
 
 std::uint32_t waiver_index(CompileContext& context, std::string_view slug) {
   config::Waivers* waivers = context.reader.waivers();
-  const config::Waiver* waiver =
-      waivers == nullptr ? nullptr : waivers->find(slug, context.reader.place());
-  return waiver == nullptr ? kNoWaiver : static_cast<std::uint32_t>(waiver->index);
+  if (waivers == nullptr) return kNoWaiver;
+  const auto index = waivers->counter(slug, context.reader.place());
+  return index.has_value() ? static_cast<std::uint32_t>(*index) : kNoWaiver;
+}
+
+std::uint32_t waiver_index(CompileContext& context, std::string_view slug, std::string_view below) {
+  const Reader::Step step(context.reader, below);
+  return waiver_index(context, slug);
 }
 
 void refuse_always(CompileContext& context, std::string_view slug, const Mark& at,

@@ -126,6 +126,9 @@ class Compiler {
     plan_->access_log = log_target(*config_.log.access);
     plan_->process_log = log_target(config_.log.process);
     plan_->log_level = level_name(config_.log.level);
+    plan_->process_waivers = {
+        .handshake_time = waiver_index(context_, "slow-client-timeouts", "timeouts.handshake"),
+        .access_log = waiver_index(context_, "access-log-off", "log.access")};
   }
 
   void compile_listeners() {
@@ -139,7 +142,9 @@ class Compiler {
                         .tls = nullptr,
                         .redirect_to_port = {},
                         .proxy_protocol = *from.proxy_protocol,
-                        .cleartext_waiver = waiver_index(context_, "cleartext-listener"),
+                        .waivers = {.cleartext = waiver_index(context_, "cleartext-listener"),
+                                    .status_page = waiver_index(context_, "status-page-exposed"),
+                                    .aes128 = waiver_index(context_, "tls-aes128")},
                         .allow_from = {},
                         .serve = {.api = from.serves(Served::kApi),
                                   .health = from.serves(Served::kHealth),
@@ -199,8 +204,25 @@ class Compiler {
       upstream->closed = from.tls.has_value() && upstream->tls == nullptr;
       if (upstream->closed) plan_->closed.push_back(fmt::format("upstreams.{}", name));
       plan_->upstreams.push_back(std::move(upstream));
-      cleartext_waivers_.push_back(waiver_index(context_, "upstream-cleartext"));
+      upstream_waivers_.push_back(waivers_of_upstream());
     }
+  }
+
+  [[nodiscard]] std::optional<std::size_t> fail_open_waiver() {
+    config::Waivers* const waivers = reader().waivers();
+    if (waivers == nullptr) return std::nullopt;
+    return waivers->counter("limit-fail-open", "shared_state.on_failure");
+  }
+
+  /// The reader stands at the upstream.
+  [[nodiscard]] UpstreamWaivers waivers_of_upstream() {
+    UpstreamWaivers waivers;
+    waivers.cleartext = waiver_index(context_, "upstream-cleartext");
+    waivers.aes128 = waiver_index(context_, "tls-aes128");
+    const Reader::Step step(reader(), "timeouts");
+    waivers.connect_time = waiver_index(context_, "upstream-timeout-infinite", "connect");
+    waivers.response_time = waiver_index(context_, "upstream-timeout-infinite", "response");
+    return waivers;
   }
 
   void compile_routes() {
@@ -208,7 +230,10 @@ class Compiler {
     RouterBuilder builder;
     std::optional<policy::SharedSetup> shared;
     if (const auto& state = config_.shared_state) {
-      shared = {.nodes = state->nodes, .leased = state->leased, .on_failure = *state->on_failure};
+      shared = {.nodes = state->nodes,
+                .leased = state->leased,
+                .on_failure = *state->on_failure,
+                .open_waiver = fail_open_waiver()};
     }
     for (const RouteConfig& from : config_.routes) {
       const Reader::Step here(reader(), from.name);
@@ -279,7 +304,8 @@ class Compiler {
     if (!known) return;
     route.upstream = found->get();
     route.grpc_service &= route.upstream->protocol == Protocol::kHttp2;
-    route.cleartext_waiver = cleartext_waivers_[route.upstream->index];
+    route.waivers.upstream = upstream_waivers_[route.upstream->index];
+    route.has_waivers = route.waivers != RouteWaivers();
     if (route.websocket_idle.has_value() &&
         route.upstream->protocol == upstream::Protocol::kHttp2) {
       reader().error(from.upstream->at,
@@ -345,7 +371,7 @@ class Compiler {
   std::shared_ptr<Plan> plan_;
   std::vector<ListenerCertificates> certificates_;  ///< of listeners that serve the API
   Providers providers_;
-  std::vector<std::uint32_t> cleartext_waivers_;  ///< by Upstream::index
+  std::vector<UpstreamWaivers> upstream_waivers_;  ///< by Upstream::index
   bool api_in_clear_ = false;
 };
 

@@ -22,8 +22,11 @@ namespace merlon::gateway {
 /// only when it is waived; violations go through Reader::require_waived.
 [[nodiscard]] bool granted(CompileContext& context, std::string_view slug, const Mark& at,
                            std::string message);
-/// The index of the waiver of this rule and the place being read, or kNoWaiver.
+/// The index of the waiver of this rule and the place being read, or the place `below` it, for
+/// counting how often it is needed; or kNoWaiver.
 [[nodiscard]] std::uint32_t waiver_index(CompileContext& context, std::string_view slug);
+[[nodiscard]] std::uint32_t waiver_index(CompileContext& context, std::string_view slug,
+                                         std::string_view below);
 /// Reports a violated rule that no waiver lets pass.
 void refuse_always(CompileContext& context, std::string_view slug, const Mark& at,
                    std::string message);

@@ -243,12 +243,14 @@ CompiledRoute compile_route(const RouteConfig& config, const policy::SharedSetup
   judge_websocket(config, route, context);
   route.opens_to_origins = policy::setting<policy::Cors>(config).has_value();
   for (std::size_t i = 0; i < http::kPathOddities.size(); ++i) {
-    route.oddity_waivers[i] = waiver_index(context, http::oddity_slug(http::kPathOddities[i]));
+    route.waivers.oddities[i] = waiver_index(context, http::oddity_slug(http::kPathOddities[i]));
   }
+  route.waivers.time = waiver_index(context, "upstream-timeout-infinite", "timeout");
+  route.waivers.body_size = waiver_index(context, "body-size-unlimited", "body.max");
   route.waived_oddities = waived_oddities(config, result.path, context);
   if (config.upstream.has_value()) {
-    route.csp_waiver = waiver_index(context, "csp-html");
-    route.error_bodies_waiver = waiver_index(context, "upstream-error-bodies");
+    route.waivers.csp = waiver_index(context, "csp-html");
+    route.waivers.error_bodies = waiver_index(context, "upstream-error-bodies");
     route.html_csp_waived =
         granted(context, "csp-html", config.at, "the upstream's own policy stays on HTML");
     route.upstream_error_bodies = granted(context, "upstream-error-bodies", config.at,

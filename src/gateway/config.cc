@@ -76,7 +76,8 @@ Type<milliseconds> client_time(milliseconds min, milliseconds max) {
 const Object<Timeouts>& timeouts_schema() {
   static const auto schema =
       Object<Timeouts>("timeouts", "How long clients are waited for.")
-          .field("handshake", &Timeouts::handshake, client_time(milliseconds{100}, seconds{30}),
+          .field("handshake", &Timeouts::handshake,
+                 client_time(milliseconds{100}, kHandshakeTimeMax),
                  "For a TLS handshake, a PROXY line included.")
           .field("head", &Timeouts::head, client_time(milliseconds{100}, minutes{1}),
                  "From the first byte of a request to the end of its head; 408 after it.")

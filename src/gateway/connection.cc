@@ -156,6 +156,8 @@ io::Task<bool> ClientConnection::open() {
     co_return false;
   }
   worker_.counters().handshakes.add();
+  if (worker_.loop().now() + plan.timeouts.handshake - deadline > kHandshakeTimeMax)
+    worker_.count_waiver(*worker_.plan().running, plan.process_waivers.handshake_time);
   if (tls_->resumed()) worker_.counters().handshakes_resumed.add();
   co_return true;
 }

@@ -59,6 +59,42 @@ struct IdentityField {
 /// In place of the index of a waiver: there is none.
 inline constexpr std::uint32_t kNoWaiver = UINT32_MAX;
 
+/// Of an upstream: the waivers whose uses are counted, by index.
+struct UpstreamWaivers {
+  std::uint32_t cleartext = kNoWaiver;
+  std::uint32_t aes128 = kNoWaiver;
+  std::uint32_t connect_time = kNoWaiver;
+  std::uint32_t response_time = kNoWaiver;
+
+  [[nodiscard]] bool operator==(const UpstreamWaivers&) const = default;
+};
+
+/// The same of a route.
+struct RouteWaivers {
+  std::array<std::uint32_t, http::kPathOddities.size()> oddities;  ///< as kPathOddities has them
+  std::uint32_t csp = kNoWaiver;
+  std::uint32_t error_bodies = kNoWaiver;
+  std::uint32_t time = kNoWaiver;
+  std::uint32_t body_size = kNoWaiver;
+  UpstreamWaivers upstream;
+
+  RouteWaivers() { oddities.fill(kNoWaiver); }
+  [[nodiscard]] bool operator==(const RouteWaivers&) const = default;
+};
+
+/// The same of a listener.
+struct ListenerWaivers {
+  std::uint32_t cleartext = kNoWaiver;
+  std::uint32_t status_page = kNoWaiver;
+  std::uint32_t aes128 = kNoWaiver;
+};
+
+/// The same of what is the process's.
+struct ProcessWaivers {
+  std::uint32_t handshake_time = kNoWaiver;
+  std::uint32_t access_log = kNoWaiver;
+};
+
 /// Where requests of one kind go and what they must be.
 struct Route {
   std::string name;
@@ -85,12 +121,8 @@ struct Route {
   std::string credential_field;  ///< that API keys come in; not forwarded. Empty: none
   std::string provider;          ///< under `identity`, for the log; empty: a public route
   http::PathOddities waived_oddities;
-  /// Of those that let something pass at run time, by index: one for each path oddity, in the order
-  /// of kPathOddities.
-  std::array<std::uint32_t, http::kPathOddities.size()> oddity_waivers;
-  std::uint32_t csp_waiver = kNoWaiver;
-  std::uint32_t error_bodies_waiver = kNoWaiver;
-  std::uint32_t cleartext_waiver = kNoWaiver;  ///< of the upstream
+  RouteWaivers waivers;
+  bool has_waivers = false;            ///< `waivers` names any
   bool html_csp_waived = false;        ///< `csp-html`: the upstream's own policy stays on HTML
   bool upstream_error_bodies = false;  ///< `upstream-error-bodies`: 5xx bodies pass
   bool grpc_service = false;           ///< its path names one, and it goes to an h2 upstream
@@ -117,12 +149,18 @@ struct Listener {
   /// Set for the listener that `redirect_from` stands for: answers 308 to https on this port.
   std::optional<std::uint16_t> redirect_to_port;
   bool proxy_protocol = false;
-  std::uint32_t cleartext_waiver = kNoWaiver;
+  ListenerWaivers waivers{};
   std::vector<Cidr> allow_from;  ///< empty: everyone
   Serve serve;
 
   [[nodiscard]] bool serves_status() const noexcept { return serve.health || serve.metrics; }
 };
+
+// Longer than these takes a waiver.
+inline constexpr milliseconds kHandshakeTimeMax = std::chrono::seconds{30};
+inline constexpr milliseconds kRouteTimeMax = std::chrono::minutes{15};
+inline constexpr milliseconds kConnectTimeMax = std::chrono::seconds{30};
+inline constexpr milliseconds kResponseTimeMax = std::chrono::minutes{5};
 
 struct Limits {
   std::uint32_t workers = 0;  ///< 0: one per core
@@ -160,6 +198,7 @@ struct Plan {
   std::vector<Cidr> trusted_proxies;
   std::shared_ptr<const state::SharedSettings> shared_state;  ///< null: none
   std::vector<config::Waiver> waivers;                        ///< by their index
+  ProcessWaivers process_waivers{};
   Limits limits;
   Timeouts timeouts;
   http::HeadLimits head_limits;

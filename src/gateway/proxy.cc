@@ -311,6 +311,7 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
       t_.record.upstream_first_byte =
           std::chrono::duration_cast<microseconds>(worker_.loop().now() - sent_at);
       worker_.counters().upstream_time.observe(t_.record.upstream_first_byte);
+      if (t_.route->has_waivers) count_upstream_waivers(lease);
       co_await relay_response(cluster, **head);
     } else {
       failed = true;
@@ -351,7 +352,7 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
     co_await send_own();
     co_return;
   }
-  if (head.status >= 500) worker_.count_waiver(*t_.plan->running, route.error_bodies_waiver);
+  if (head.status >= 500) worker_.count_waiver(*t_.plan->running, route.waivers.error_bodies);
   const std::string_view location = head.fields.value(FieldId::kLocation);
   if (!location.empty()) {
     const std::string_view host = route.upstream->host.empty()

@@ -123,6 +123,7 @@ io::Task<void> RequestWay::handle() {
       return redirect(*listener().redirect_to_port);
     case Destination::kStatusPage: {
       if (t_.grpc.active) return serve_grpc_health();
+      worker_.count_waiver(*t_.plan->running, listener().waivers.status_page);
       StatusPage page = worker_.shared().status_page(t_.reading.path);
       t_.body = std::move(page.body);
       own_answer(page.status, page.content_type);
@@ -263,34 +264,7 @@ void RequestWay::dress_response(http::ResponseHead& head) noexcept {
                                  .request_id = t_.id.view(),
                                  .date = worker_.date(),
                                  .policy_fields = t_.fields.lines()});
-  if (kept) worker_.count_waiver(*t_.plan->running, t_.route->csp_waiver);
-}
-
-/// What policies that only observe would have refused goes to the metrics and the log line.
-void RequestWay::note_observations() {
-  const auto observed = t_.observations.all();
-  if (observed.empty()) return;
-  for (const auto& [refusal, waiver] : observed) {
-    worker_.counters().observed.count(refusal.error.code);
-    worker_.count_waiver(*t_.plan->running, waiver);
-  }
-  const Refusal& first = observed.front().refusal;
-  t_.observed_line = first.line == nullptr ? std::string() : first.line->file_line();
-  t_.record.observed = {
-      .step = first.step, .rule = rule_name(first.error.code), .line = t_.observed_line};
-}
-
-/// What passed because of a waiver, so that waivers which are not needed can be seen.
-void RequestWay::count_waivers() noexcept {
-  const RunningPlan& plan = *t_.plan->running;
-  worker_.count_waiver(plan, listener().cleartext_waiver);
-  const Route* route = t_.route;
-  if (route == nullptr) return;
-  if (!t_.record.upstream.empty()) worker_.count_waiver(plan, route->cleartext_waiver);
-  for (std::size_t i = 0; i < http::kPathOddities.size(); ++i) {
-    if (t_.reading.oddities.contains(http::kPathOddities[i]))
-      worker_.count_waiver(plan, route->oddity_waivers[i]);
-  }
+  if (kept) worker_.count_waiver(*t_.plan->running, t_.route->waivers.csp);
 }
 
 void RequestWay::finish_record() {

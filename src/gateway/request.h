@@ -55,6 +55,7 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<void> deliver();
   void note_observations();
   void count_waivers() noexcept;
+  void count_upstream_waivers(const upstream::Lease& lease) noexcept;
   [[nodiscard]] io::Task<void> refuse(Refusal refusal);
   [[nodiscard]] io::Task<void> refuse_body(const Error& error);
   [[nodiscard]] io::Task<void> redirect(std::uint16_t port);

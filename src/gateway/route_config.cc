@@ -217,7 +217,7 @@ const Object<RouteConfig>& route_schema() {
             .field("forward", &RouteConfig::forward, config::object(forward_schema()),
                    "What the upstream learns of the client.")
             .field("timeout", &RouteConfig::timeout,
-                   config::waivable(config::duration(milliseconds{10}, minutes{15}),
+                   config::waivable(config::duration(milliseconds{10}, kRouteTimeMax),
                                     config::duration(milliseconds{10}, hours{24}),
                                     "upstream-timeout-infinite"),
                    "For the whole exchange; 504 after it.")

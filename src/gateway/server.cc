@@ -282,8 +282,17 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
     running->route_slots.push_back(metrics_->route_slot(route->name));
   for (const auto& upstream : loaded.plan->upstreams)
     running->upstream_slots.push_back(metrics_->upstream_slot(upstream->name));
-  for (const config::Waiver& waiver : loaded.plan->waivers)
-    running->waiver_slots.push_back(metrics_->waiver_slot(waiver.rule, waiver.on));
+  std::vector<telemetry::WaiverExpiry> waivers;
+  for (const config::Waiver& waiver : loaded.plan->waivers) {
+    running->waiver_slots.push_back(waiver.counted ? metrics_->waiver_slot(waiver.rule, waiver.on)
+                                                   : telemetry::Metrics::kOther);
+    // A waiver holds on its last day, too.
+    waivers.push_back({.rule = waiver.rule,
+                       .on = waiver.on,
+                       .counted = waiver.counted,
+                       .ends = waiver.expires + std::chrono::days{1}});
+  }
+  metrics_->set_waivers(std::move(waivers));
   agent_->adopt(loaded.plan->providers);  // before any request could have an errand for it
   for (std::size_t i = 0; i < sockets.size(); ++i)
     workers_[i]->adopt(running, std::move(sockets[i]));

@@ -82,10 +82,10 @@ const Object<UpstreamTimeoutsConfig>& timeouts_schema() {
   static const auto schema =
       Object<UpstreamTimeoutsConfig>("upstream timeouts", "How long an upstream is waited for.")
           .field("connect", &UpstreamTimeoutsConfig::connect,
-                 upstream_time(milliseconds{10}, seconds{30}),
+                 upstream_time(milliseconds{10}, kConnectTimeMax),
                  "For a connection, TLS included; 504 after it.")
           .field("response", &UpstreamTimeoutsConfig::response,
-                 upstream_time(milliseconds{10}, minutes{5}),
+                 upstream_time(milliseconds{10}, kResponseTimeMax),
                  "From the request to the first byte of its response; 504 after it.")
           .field("idle", &UpstreamTimeoutsConfig::idle,
                  upstream_time(milliseconds{100}, minutes{10}),

@@ -110,7 +110,7 @@ const config::Object<BodyConfig>& schema() {
   static const auto schema =
       config::Object<BodyConfig>("body", "What the body of a request must be.")
           .field("max", &BodyConfig::max,
-                 config::waivable(config::bytes(0, 1024 * kMiB),
+                 config::waivable(config::bytes(0, kBodyBytesMax),
                                   config::bytes(0, 1024 * 1024 * kMiB), "body-size-unlimited"),
                  "Its largest size; 413 above it. Bodies stream, and cost no memory, unless their "
                  "content is judged. On the route of a gRPC service it is the size of one message.")

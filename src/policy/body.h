@@ -11,6 +11,9 @@
 
 namespace merlon::policy {
 
+/// Larger bodies take a waiver of `body-size-unlimited`.
+inline constexpr std::uint64_t kBodyBytesMax = 1024ULL * 1024 * 1024;
+
 /// `body` of a route: what the body of a request must be.
 struct BodyConfig {
   Located<std::uint64_t> max{.value = 1024 * 1024, .at = {}};

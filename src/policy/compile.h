@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,6 +23,7 @@ struct SharedSetup {
   std::uint32_t nodes = 1;
   bool leased = true;
   state::OnFailure on_failure = state::OnFailure::kClosed;
+  std::optional<std::size_t> open_waiver{};  ///< of `limit-fail-open`, by index
 };
 
 /// What a policy may look at when it is compiled: its route, the waivers, files. The reader stands

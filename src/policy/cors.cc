@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <optional>
 #include <set>
 #include <span>
 
@@ -36,12 +37,14 @@ bool lists(std::span<const std::string> sorted, std::string_view text) noexcept 
 
 class CorsJudge final : public Policy {
  public:
-  explicit CorsJudge(const CorsConfig& config, std::span<const std::string> route_methods)
+  CorsJudge(const CorsConfig& config, std::span<const std::string> route_methods,
+            std::optional<std::size_t> wildcard_waiver)
       : at_(config.at),
         origins_at_(config.origins.at),
         methods_at_(config.methods.is_default() ? config.at : config.methods.at),
         headers_at_(config.headers.is_default() ? config.at : config.headers.at),
-        credentials_(*config.credentials) {
+        credentials_(*config.credentials),
+        wildcard_waiver_(wildcard_waiver) {
     for (const auto& origin : *config.origins) origins_.push_back(*origin);
     any_ = std::ranges::find(origins_, kWildcard) != origins_.end();
     std::ranges::sort(origins_);
@@ -110,6 +113,7 @@ class CorsJudge final : public Policy {
 
   void add_origin(Context& context, std::string_view origin) const noexcept {
     ResponseFields& fields = context.fields;
+    if (wildcard_waiver_) context.observations.used(*wildcard_waiver_);
     static_cast<void>(fields.add_copy("Access-Control-Allow-Origin", any_ ? kWildcard : origin,
                                       FieldId::kAccessControlAllowOrigin));
     if (credentials_) {
@@ -160,6 +164,7 @@ class CorsJudge final : public Policy {
   const Mark methods_at_;
   const Mark headers_at_;
   const bool credentials_;
+  const std::optional<std::size_t> wildcard_waiver_;  ///< by index
   bool any_ = false;
   std::vector<std::string> origins_;  ///< sorted
   std::vector<std::string> methods_;
@@ -263,6 +268,14 @@ void judge_names(const CorsConfig& config, CompileInput& input) {
   }
 }
 
+/// The reader stands at `cors`.
+std::optional<std::size_t> wildcard_waiver(CompileInput& input) {
+  config::Waivers* const waivers = input.reader.waivers();
+  if (waivers == nullptr) return std::nullopt;
+  const config::Reader::Step step(input.reader, "origins");
+  return waivers->counter("cors-wildcard-credentials", input.reader.place());
+}
+
 }  // namespace
 
 std::string problem_of_origin(std::string_view text) {
@@ -294,7 +307,7 @@ void Cors::compile(const Member& config, CompileInput& input, Judges& out) {
   if (!config.has_value()) return;
   judge_origins(*config, input);
   judge_names(*config, input);
-  out.push_back(std::make_unique<CorsJudge>(*config, input.methods));
+  out.push_back(std::make_unique<CorsJudge>(*config, input.methods, wildcard_waiver(input)));
 }
 
 }  // namespace merlon::policy

@@ -227,10 +227,27 @@ TEST(Cors, ObservedLetsRequestsThroughButOpensNothing) {
   AskedRequest asked(request("GET", "https://evil.test"));
   EXPECT_EQ(asked.judge(observed).kind, Kind::kNext);
   EXPECT_EQ(asked.response("Access-Control-Allow-Origin"), std::nullopt);
+  // The same answer to an origin that is listed would carry more: caches must tell them apart.
+  EXPECT_EQ(asked.response("Vary"), "Origin");
   ASSERT_EQ(asked.observations().all().size(), 1U);
   EXPECT_EQ(asked.observations().all()[0].refusal.error.code, code::kForeignOrigin);
   AskedRequest before(preflight("https://evil.test", "GET", ""), true);
   EXPECT_EQ(before.judge(observed).refusal.status, 403U);
+}
+
+TEST(Cors, TheWildcardsWaiverIsCountedWhenItLetsSomebodyIn) {
+  const CompiledPolicies open(
+      "cors: { origins: [\"*\"] }",
+      "waivers:\n  - { rule: cors-wildcard-credentials, on: routes.r.cors.origins, reason: public "
+      "data for all, owner: web@x.example, expires: 2027-01-20 }\n");
+  ASSERT_TRUE(open.ok()) << open.diagnostics.render();
+  AskedRequest page(request("GET", "https://any.test"));
+  EXPECT_EQ(page.judge(open).kind, Kind::kNext);
+  ASSERT_EQ(page.observations().waivers().size(), 1U);
+  EXPECT_EQ(page.observations().waivers()[0], 0U);
+  AskedRequest no_page(request("GET", ""));
+  EXPECT_EQ(no_page.judge(open).kind, Kind::kNext);
+  EXPECT_TRUE(no_page.observations().waivers().empty());
 }
 
 }  // namespace

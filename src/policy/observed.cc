@@ -28,7 +28,9 @@ class Observed final : public Policy {
     if (context.preflight) return decision;
     if (decision.kind == Decision::Kind::kDelay) return Decision::next();
     if (decision.kind != Decision::Kind::kRefuse) return decision;
-    context.fields.truncate(fields);
+    // Answers differ by what was judged all the same: caches must know. Nothing else is true of
+    // them.
+    context.fields.truncate(fields, http::FieldId::kVary);
     context.observations.add(decision.refusal, waiver_);
     return Decision::next();
   }
@@ -45,6 +47,7 @@ void observe_if_waived(CompileInput& input, Judges& judges) {
   const std::string place = input.reader.place();
   if (waivers == nullptr || waivers->find(kSlug, place) == nullptr) return;
   const config::Waiver* waiver = waivers->use(kSlug, place);
+  static_cast<void>(waivers->counter(kSlug, place));
   input.reader.diagnostics().add(
       {.severity = Severity::kNote,
        .at = judges.front()->at(),

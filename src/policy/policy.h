@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -78,7 +79,8 @@ struct Decision {
   }
 };
 
-/// Refusals that `policy-observed` let through: for the log and the metrics. One per request.
+/// What waivers let through: for the log and the metrics. Of `policy-observed` with the refusal.
+/// One per request.
 class Observations {
  public:
   static constexpr std::size_t kCapacity = 8;  ///< one for each policy that can be observed
@@ -91,10 +93,21 @@ class Observations {
     if (count_ < kCapacity) entries_[count_++] = {.refusal = refusal, .waiver = waiver};
   }
   [[nodiscard]] std::span<const Entry> all() const noexcept { return {entries_.data(), count_}; }
-  void clear() noexcept { count_ = 0; }
+  /// A waiver of another kind was needed. Once for a request, however often it was.
+  void used(std::size_t waiver) noexcept {
+    const auto known = std::ranges::find(waivers(), waiver);
+    if (known == waivers().end() && used_count_ < kUsedMax) used_[used_count_++] = waiver;
+  }
+  [[nodiscard]] std::span<const std::size_t> waivers() const noexcept {
+    return {used_.data(), used_count_};
+  }
+  void clear() noexcept { count_ = used_count_ = 0; }
 
  private:
+  static constexpr std::size_t kUsedMax = 4;  ///< one of CORS, one of limits that fail open
   std::size_t count_ = 0;
+  std::size_t used_count_ = 0;
+  std::array<std::size_t, kUsedMax> used_;
   std::array<Entry, kCapacity> entries_;
 };
 

@@ -251,7 +251,8 @@ void compile_shared(const std::vector<RateLimitConfig>& limits, CompileInput& in
                  .share = state::share_of(limit.gcra(), setup.nodes),
                  .on_failure = setup.on_failure,
                  .scope = state::scope_of(identity)},
-        .at = limit.at}));
+        .at = limit.at,
+        .open_waiver = setup.open_waiver}));
   }
 }
 

@@ -20,6 +20,14 @@ bool ResponseFields::add_copy(std::string_view name, std::string_view value,
   return add(name, {at, value.size()}, id);
 }
 
+void ResponseFields::truncate(std::size_t count, http::FieldId kept) noexcept {
+  std::size_t end = std::min(count, count_);
+  for (std::size_t i = end; i < count_; ++i) {
+    if (lines_[i].id == kept) lines_[end++] = lines_[i];
+  }
+  count_ = end;
+}
+
 bool ResponseFields::contains(http::FieldId id) const noexcept {
   return std::ranges::any_of(lines(), [id](const http::Field& line) { return line.id == id; });
 }

@@ -26,10 +26,8 @@ class ResponseFields {
   }
   [[nodiscard]] bool contains(http::FieldId id) const noexcept;
   void clear() noexcept { count_ = text_size_ = 0; }
-  /// Takes back the lines behind the first `count`.
-  void truncate(std::size_t count) noexcept {
-    if (count < count_) count_ = count;
-  }
+  /// Takes back the lines behind the first `count`, but for those of `kept`.
+  void truncate(std::size_t count, http::FieldId kept) noexcept;
 
  private:
   std::size_t count_ = 0;

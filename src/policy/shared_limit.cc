@@ -63,7 +63,10 @@ SharedAnswer SharedLimit::count_here(const state::LimitedParty& who,
 
 Decision SharedLimit::judge(const SharedAnswer& answer, Context& context) const noexcept {
   if (answer.by == SharedAnswer::By::kNobody) {
-    if (answer.admitted) return Decision::next();
+    if (answer.admitted) {
+      if (setup_.open_waiver) context.observations.used(*setup_.open_waiver);
+      return Decision::next();
+    }
     return Decision::refuse({.status = 503,
                              .error = {.code = code::kStateUnavailable,
                                        .blame = Blame::kInternal,

@@ -21,6 +21,7 @@ class SharedLimit final : public Policy {
     LimitPer per = LimitPer::kClient;
     state::SharedRule rule;
     Mark at;
+    std::optional<std::size_t> open_waiver{};  ///< that lets requests through when Redis fails
   };
   explicit SharedLimit(Setup setup);
 

@@ -105,6 +105,10 @@ void Metrics::set_certificates(std::vector<CertificateExpiry> certificates) {
   const std::lock_guard lock(mutex_);
   certificates_ = std::move(certificates);
 }
+void Metrics::set_waivers(std::vector<WaiverExpiry> waivers) {
+  const std::lock_guard lock(mutex_);
+  waiver_ends_ = std::move(waivers);
+}
 void Metrics::set_endpoint_source(std::function<std::vector<EndpointHealth>()> source) {
   const std::lock_guard lock(mutex_);
   endpoints_ = std::move(source);
@@ -230,7 +234,8 @@ void Metrics::collect_requests(Families& out) const {
       .add(sum(workers_, [](const WorkerCounters& w) { return w.received_bytes.get(); }));
   Family(out, "merlon_sent_bytes_total", "Body bytes sent to clients.", MetricType::Counter)
       .add(sum(workers_, [](const WorkerCounters& w) { return w.sent_bytes.get(); }));
-  Family waivers(out, "merlon_waiver_uses_total", "Requests that a waiver let pass.",
+  Family waivers(out, "merlon_waiver_uses_total",
+                 "How often a waiver was needed; of those that requests need.",
                  MetricType::Counter);
   for (std::uint32_t slot = 1; slot < waivers_.list.size(); ++slot) {
     const auto& [rule, on] = waivers_.list[slot];
@@ -405,6 +410,12 @@ void Metrics::collect_config(Families& out) const {
   for (const CertificateExpiry& one : certificates_)
     expiry.add(to_seconds(one.not_after) - to_seconds(clock_.wall_now()),
                {{"certificate", one.name}});
+  Family waivers(out, "merlon_waiver_expiry_seconds",
+                 "Time until a waiver ends; negative when it has.", MetricType::Gauge);
+  for (const WaiverExpiry& one : waiver_ends_)
+    waivers.add(
+        to_seconds(one.ends) - to_seconds(clock_.wall_now()),
+        {{"rule", one.rule}, {"on", one.on}, {"of", one.counted ? "requests" : "configuration"}});
 }
 
 }  // namespace merlon::telemetry

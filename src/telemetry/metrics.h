@@ -26,6 +26,14 @@ struct CertificateExpiry {
   WallTime not_after{};
 };
 
+/// An exception in force.
+struct WaiverExpiry {
+  std::string rule;
+  std::string on;
+  bool counted = false;  ///< its uses are counted; otherwise it is of the configuration
+  WallTime ends{};
+};
+
 /// Whether an endpoint of an upstream is used.
 struct EndpointHealth {
   std::string upstream;
@@ -73,6 +81,7 @@ class Metrics final : public prometheus::Collectable {
   /// After one was refused.
   void count_reload_failure();
   void set_certificates(std::vector<CertificateExpiry> certificates);
+  void set_waivers(std::vector<WaiverExpiry> waivers);
   /// Asked at each scrape, on the scraping thread.
   void set_endpoint_source(std::function<std::vector<EndpointHealth>()> source);
   /// Access log lines dropped so far: asked at each scrape.
@@ -128,6 +137,7 @@ class Metrics final : public prometheus::Collectable {
   std::uint64_t reload_failures_ = 0;
   std::size_t closed_parts_ = 0;
   std::vector<CertificateExpiry> certificates_;
+  std::vector<WaiverExpiry> waiver_ends_;
   std::function<std::vector<EndpointHealth>()> endpoints_;
   std::function<std::uint64_t()> access_log_drops_;
   std::function<std::uint64_t()> event_drops_;

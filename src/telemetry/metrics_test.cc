@@ -83,6 +83,10 @@ TEST_F(MetricsTest, ShowsTheStateOfTheProcess) {
   metrics_.set_config("abc123", WallTime{seconds{1'700'000'001}});
   metrics_.count_reload_failure();
   metrics_.set_certificates({{.name = "api", .not_after = WallTime{seconds{1'700'000'060}}}});
+  metrics_.set_waivers({{.rule = "cert-expired",
+                         .on = "listeners.api",
+                         .counted = false,
+                         .ends = WallTime{seconds{1'700'000'090}}}});
   metrics_.set_endpoint_source([] {
     return std::vector<EndpointHealth>{{.upstream = "orders", .endpoint = "10.0.0.1:80"}};
   });
@@ -96,6 +100,9 @@ TEST_F(MetricsTest, ShowsTheStateOfTheProcess) {
   EXPECT_TRUE(says("merlon_config_info{hash=\"abc123\"} 1"));
   EXPECT_TRUE(says("merlon_config_reload_failures_total 1"));
   EXPECT_TRUE(says("merlon_certificate_expiry_seconds{certificate=\"api\"} 60"));
+  EXPECT_TRUE(
+      says("merlon_waiver_expiry_seconds{rule=\"cert-expired\",on=\"listeners.api\","
+           "of=\"configuration\"} 90"));
   EXPECT_TRUE(
       says("merlon_upstream_endpoint_healthy{upstream=\"orders\",endpoint=\"10.0.0.1:80\"} 0"));
   EXPECT_TRUE(says("merlon_access_log_dropped_lines_total 7"));
@@ -153,6 +160,7 @@ TEST_F(MetricsTest, AreTheOnesThatTheReferenceLists) {
   static_cast<void>(metrics_.upstream_slot("u"));
   metrics_.set_config("h", {});
   metrics_.set_certificates({{.name = "c"}});
+  metrics_.set_waivers({{.rule = "r", .on = "o"}});
   metrics_.set_endpoint_source([] { return std::vector<EndpointHealth>(1); });
   metrics_.set_access_log_drops([] { return std::uint64_t{0}; });
   metrics_.set_event_drops([] { return std::uint64_t{0}; });

@@ -119,6 +119,10 @@ class TlsStream final : public io::SocketStream {
   [[nodiscard]] const char* version() const noexcept;
   /// OpenSSL's name of the suite. Static.
   [[nodiscard]] const char* cipher() const noexcept;
+  /// The suite's cipher has keys of 128 bits.
+  [[nodiscard]] bool aes128() const noexcept {
+    return std::string_view(cipher()).find("128") != std::string_view::npos;
+  }
   /// The agreed protocol, "http/1.1" or "h2"; "" when none was. Lives with the stream.
   [[nodiscard]] std::string_view alpn() const noexcept;
   /// Server side: whether the presented certificate is good for `host` (see

@@ -68,6 +68,12 @@ std::string_view Lease::endpoint_text() const noexcept {
   return cluster_->endpoints_[endpoint_index()].text;
 }
 
+bool Lease::aes128() const noexcept {
+  if (cluster_->upstream_->tls == nullptr) return false;
+  const io::SocketStream& stream = shared_ == nullptr ? connection_->stream() : *shared_->stream_;
+  return static_cast<const tls::TlsStream&>(stream).aes128();
+}
+
 void Lease::keep() noexcept {
   if (shared_ != nullptr) {
     cluster_->endpoints_[shared_->endpoint()].failures = 0;

@@ -81,6 +81,8 @@ class Lease {
   [[nodiscard]] bool reused() const noexcept {
     return (shared_ == nullptr ? connection_->uses() : shared_->uses()) > 1;
   }
+  /// Its TLS agreed on a cipher with keys of 128 bits.
+  [[nodiscard]] bool aes128() const noexcept;
   /// Gives the connection back for the next request: the exchange on it was completed.
   void keep() noexcept;
   void close() noexcept;

@@ -112,8 +112,10 @@ class OwnReader {
       waiver.at = from.at;
       waiver.rule = from.rule;
       const auto left = (from.expires - today).count();
-      waiver.reason = fmt::format("{} (on {}; {})", from.reason, from.on,
-                                  left < 0 ? "expired" : fmt::format("{} days left", left));
+      waiver.reason = fmt::format(
+          "{} (on {}; {}; {})", from.reason, from.on,
+          left < 0 ? "expired" : fmt::format("{} days left", left),
+          from.counted ? "uses are counted" : "of the configuration, its uses are not counted");
       waiver.owner = from.owner;
       waiver.expires = config::format_date(from.expires);
       waiver.expired = left < 0;
@@ -180,8 +182,8 @@ class OwnReader {
     if (!rates.empty()) out = "rate " + policy::RateLimits::type().format(rates);
     const auto& quotas = policy::setting<policy::Quotas>(config);
     if (!quotas.empty()) {
-      out += (out.empty() ? "" : "; ") + std::string("quota ") +
-             policy::Quotas::type().format(quotas);
+      out +=
+          (out.empty() ? "" : "; ") + std::string("quota ") + policy::Quotas::type().format(quotas);
     }
     const auto& places = policy::setting<policy::Concurrencies>(config);
     if (!places.empty()) {

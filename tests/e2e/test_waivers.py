@@ -1,0 +1,129 @@
+"""How often each waiver was needed: those that requests need are counted, the others are told apart."""
+
+import ssl
+from datetime import date, timedelta
+
+import pytest
+from gateway import STATUS, configuration, reserve
+from wire import eventually, request
+
+
+def waiver(rule, on, days=20):
+    return {
+        "rule": rule, "on": on, "reason": "until the tests have ended", "owner": "api@example.com",
+        "expires": str(date.today() + timedelta(days=days)),
+    }  # fmt: skip
+
+
+def route(**more):
+    return {
+        "name": "all", "match": {"host": "*", "path": "/**"}, "methods": ["GET"], "auth": "none",
+        "upstream": "api", **more,
+    }  # fmt: skip
+
+
+def uses(gateway, rule, on):
+    return gateway.metric("merlon_waiver_uses_total", rule=rule, on=on)
+
+
+@pytest.fixture
+def everywhere():
+    """An address that is not loopback, and its port."""
+    sock = reserve()
+    yield "0.0.0.0:%d" % sock.getsockname()[1]
+    sock.close()
+
+
+def test_each_request_that_needs_a_waiver_counts(merlon, upstream, everywhere):
+    waivers = [
+        waiver("cleartext-listener", "listeners.public"),
+        waiver("cors-wildcard-credentials", "routes.all.cors.origins"),
+        waiver("path-semicolon", "routes.all"),
+        waiver("access-log-off", "log.access"),
+    ]
+    config = configuration(
+        upstream, routes=[route(cors={"origins": ["*"]})], waivers=waivers, log={"access": "off"}
+    )
+    config["listeners"] = [{"name": "public", "address": everywhere}, dict(STATUS)]
+    gateway = merlon(config)
+    places = [(each["rule"], each["on"]) for each in waivers]
+    # Looking at the metrics is a request without a log line, too.
+    assert [uses(gateway, *place) for place in places[:3]] == [0, 0, 0]
+    assert gateway.ask(request("GET", "/a")).status == 200
+    assert gateway.ask(request("GET", "/a;b")).status == 200
+    assert gateway.ask(request("GET", "/", fields=[("Origin", "https://any.test")])).status == 200
+    assert eventually(lambda: uses(gateway, *places[0]) == 3)
+    assert uses(gateway, *places[1]) == 1
+    assert uses(gateway, *places[2]) == 1
+    assert uses(gateway, *places[3]) > 3
+
+
+def test_status_pages_for_everybody_count(merlon, upstream, everywhere):
+    place = ("status-page-exposed", "listeners.status")
+    config = configuration(upstream, waivers=[waiver(*place)])
+    config["listeners"].append({**STATUS, "address": everywhere})
+    gateway = merlon(config)
+    assert uses(gateway, *place) == 1  # the page that shows it
+    assert gateway.ask(request("GET", "/nothing"), listener="status").status == 404
+    assert uses(gateway, *place) == 2
+
+
+def test_only_connections_with_aes128_need_its_waiver(merlon, upstream, pki):
+    cert, key = pki.issue("a.test")
+    place = ("tls-aes128", "listeners.public")
+    config = configuration(upstream, waivers=[waiver(*place)])
+    config["listeners"] = [
+        {"name": "public", "tls": {"certificates": [{"cert": str(cert), "key": str(key)}]}},
+        dict(STATUS),
+    ]
+    gateway = merlon(config)
+    for suite, count in (("ECDHE-ECDSA-AES256-GCM-SHA384", 0), ("ECDHE-ECDSA-AES128-GCM-SHA256", 1)):
+        context = pki.client(maximum_version=ssl.TLSVersion.TLSv1_2)
+        context.set_ciphers(suite)
+        assert gateway.ask(request("GET", "/", host="a.test"), tls=context, name="a.test").status == 200
+        assert eventually(lambda: uses(gateway, *place) == count)  # noqa: B023
+
+
+def test_limits_that_fail_open_count(merlon, upstream):
+    place = ("limit-fail-open", "shared_state.on_failure")
+    dead = reserve()
+    config = configuration(
+        upstream,
+        routes=[route(rate_limit={"rate": "1/s", "burst": 1, "shared": True})],
+        shared_state={
+            "redis": {"address": "127.0.0.1:%d" % dead.getsockname()[1]},
+            "nodes": 1, "on_failure": "open",
+        },
+        waivers=[waiver(*place)],
+    )  # fmt: skip
+    config["listeners"].append(dict(STATUS))
+    gateway = merlon(config)
+    for _ in range(3):
+        assert gateway.ask(request("GET", "/")).status == 200
+    assert eventually(lambda: uses(gateway, *place) == 3)
+    dead.close()
+
+
+def test_what_is_of_the_configuration_has_no_counter(merlon, upstream):
+    place = {"rule": "slow-client-timeouts", "on": "timeouts.idle"}
+    config = configuration(
+        upstream, waivers=[waiver(**place)], timeouts={"idle": "20min"}
+    )
+    config["listeners"].append(dict(STATUS))
+    gateway = merlon(config)
+    assert uses(gateway, **place) is None
+    left = gateway.metric("merlon_waiver_expiry_seconds", **place, of="configuration")
+    assert 19 * 86_400 < left <= 21 * 86_400
+
+
+def test_an_observed_cors_still_says_that_answers_vary(merlon, upstream):
+    config = configuration(
+        upstream,
+        routes=[route(cors={"origins": ["https://good.test"]})],
+        waivers=[waiver("policy-observed", "routes.all.cors")],
+    )
+    gateway = merlon(config)
+    for origin in ("https://evil.test", "https://good.test"):
+        answer = gateway.ask(request("GET", "/", fields=[("Origin", origin)]))
+        assert answer.status == 200
+        assert answer.get("Vary") == "Origin", origin
