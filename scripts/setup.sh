@@ -47,7 +47,7 @@ install_node_parts() {
   local folder
   folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/../tests/node" && pwd)
   cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed-lock.json" && return 0
-  echo "setup: installing with npm: oidc-provider and jose, for tests only"
+  echo "setup: installing with npm what tests need: oidc-provider, jose, the schema of SARIF and ajv"
   npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --loglevel=error
   cp "$folder/package-lock.json" "$folder/node_modules/.installed-lock.json"
 }

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import xml.etree.ElementTree
 
@@ -68,6 +69,43 @@ def test_formats_are_what_they_claim(merlon, tmp_path):
     page = merlon(path, "--format", "html").stdout
     assert page.lstrip().lower().startswith("<!doctype html>")
     assert not re.search(r"(src|href)=\"https?:", page), "the page must need nothing else"
+
+
+FIXTURES = [ROOT / "tests" / "audit" / name for name in (
+    "nginx/shop.conf", "nginx/saas.conf", "nginx/certificates.conf", "nginx/refused.conf", "envoy/payments.yaml",
+    "envoy/shop.yaml", "envoy/unfollowed.yaml")]
+WAIVED = ("server {\n    listen 127.0.0.1:8080;\n    # merlon: waive PTH-01 until 2099-01-01 reason only pictures\n"
+          "    location /s { alias /srv/s/; }\n}\n")
+
+
+def test_sarif_follows_the_standard(merlon, tmp_path):
+    if shutil.which("node") is None or not (ROOT / "tests/node/node_modules/ajv").is_dir():
+        pytest.skip("scripts/setup.sh test installs the schema of SARIF")
+    files = []
+    for fixture in [*FIXTURES, written(tmp_path, "waived.conf", WAIVED), written(tmp_path, "clean.conf", CLEAN)]:
+        text = merlon(fixture, "--format", "sarif").stdout
+        files.append(written(tmp_path, f"{len(files)}.sarif", text))
+    wrong = written(tmp_path, "wrong.sarif", '{"version": "2.1.0", "runs": [{"tool": {}}]}')
+    check = ["node", str(ROOT / "tests/node/validate.mjs"), "sarif"]
+    assert subprocess.run([*check, wrong], capture_output=True, timeout=60).returncode == 1, "the check itself"
+    checked = subprocess.run([*check, *files], capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize("fixture", FIXTURES, ids=lambda path: path.name)
+def test_junit_counts_what_it_lists(merlon, fixture):
+    """The numbers by which pipelines decide, the attributes that they read, and no element of our own."""
+    suites = xml.etree.ElementTree.fromstring(merlon(fixture, "--format", "junit").stdout)
+    assert suites.tag == "testsuites"
+    for scope in [suites, *suites]:
+        cases = list(scope.iter("testcase"))
+        assert int(scope.get("tests")) == len(cases)
+        assert int(scope.get("failures")) == len(list(scope.iter("failure")))
+        assert int(scope.get("errors")) == len(list(scope.iter("error")))
+    for case in suites.iter("testcase"):
+        assert case.get("name") and case.get("classname")
+        assert {child.tag for child in case} <= {"failure", "error", "skipped", "system-out"}
+    assert {suite.tag for suite in suites} == {"testsuite"}
 
 
 @pytest.mark.parametrize("name, text, rules", [("nginx.conf", OLD_TLS, "TLS-01,INF-01"), ("envoy.yaml", OPEN_ADMIN, "EXP-01")])

@@ -152,6 +152,37 @@ void check_origins(Inspection& in) {
   }
 }
 
+/// The header written by hand, with the origin that asked in it.
+void check_written_origins(Inspection& in) {
+  const auto judge = [&](const Message& holder, std::string label) {
+    Message origin;
+    bool credentials = false;
+    for (const Node& one : holder.list("response_headers_to_add")) {
+      const Message header = Message(one).message("header");
+      const std::string_view key = header.text("key");
+      credentials = credentials || (ascii::iequals(key, "access-control-allow-credentials") &&
+                                    ascii::iequals(header.text("value"), "true"));
+      if (ascii::iequals(key, "access-control-allow-origin")) origin = header;
+    }
+    if (!ascii::iequals(origin.text("value"), "%REQ(origin)%")) return;
+    Finding& finding = in.report(
+        credentials ? "COR-01" : "COR-02", credentials ? Level::kHigh : Level::kMedium,
+        origin.at("value"),
+        credentials ? "whatever origin asks is let in, with credentials: expected the cors filter "
+                      "with a list"
+                    : "whatever origin asks is let in: expected the cors filter with a list");
+    finding.evidence = "Origin: https://attacker.test";
+    finding.affected = {std::move(label)};
+  };
+  for (const RouteConfig& config : in.model.route_configs) {
+    judge(config.at, std::string(config.name));
+  }
+  for (const VirtualHost& host : in.model.hosts) {
+    judge(host.at, std::string(host.domains.empty() ? "" : host.domains.front()));
+  }
+  for (const Route& route : in.model.routes) judge(route.at, route.label());
+}
+
 void check_width(Inspection& in) {
   constexpr std::uint64_t kSecondsMax = 86'400;
   for (const Policy& policy : policies(in)) {
@@ -219,9 +250,10 @@ void check_vary(Inspection& in) {
   }
 }
 
-constexpr RuleEntry kRules[] = {{"COR-01", check_origins}, {"COR-02", nullptr},
-                                {"COR-03", nullptr},       {"COR-04", nullptr},
-                                {"COR-05", check_vary},    {"COR-06", check_width}};
+constexpr RuleEntry kRules[] = {{"COR-01", check_origins}, {"COR-01", check_written_origins},
+                                {"COR-02", nullptr},       {"COR-03", nullptr},
+                                {"COR-04", nullptr},       {"COR-05", check_vary},
+                                {"COR-06", check_width}};
 
 }  // namespace
 

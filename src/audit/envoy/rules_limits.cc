@@ -265,6 +265,10 @@ void check_idle(Inspection& in) {
 
 bool is_streaming(const Route& route) {
   if (route.match.has("grpc") || route.action.has("upgrade_configs")) return true;
+  const bool upgrades = std::ranges::any_of(route.match.list("headers"), [](const Node& one) {
+    return ascii::iequals(Message(one).text("name"), "upgrade");
+  });
+  if (upgrades) return true;
   constexpr std::string_view kWords[] = {"ws",  "websocket", "stream", "events",
                                          "sse", "watch",     "grpc"};
   return std::ranges::any_of(

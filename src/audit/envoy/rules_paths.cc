@@ -251,10 +251,16 @@ void check_chosen_upstreams(Inspection& in) {
     const bool guarded = has_access_control(hcm);
     for (const Route* route : hcm.all_routes()) {
       if (route->action.has("cluster_header")) {
-        in.report("SSR-01", Level::kHigh, route->action.at("cluster_header"),
-                  fmt::format("the client chooses the cluster in the header {}",
-                              route->action.text("cluster_header")))
-            .affected = {route->label()};
+        // A filter that runs code may be the one that writes it.
+        const bool written = std::ranges::any_of(hcm.filters, [](const Filter& f) {
+          return f.is("lua") || f.is("wasm") || f.is("ext_proc") || f.is("golang");
+        });
+        Finding& finding = in.report("SSR-01", written ? Level::kMedium : Level::kHigh,
+                                     route->action.at("cluster_header"),
+                                     fmt::format("the client chooses the cluster in the header {}",
+                                                 route->action.text("cluster_header")));
+        finding.confidence = written ? Confidence::kPossible : Confidence::kCertain;
+        finding.affected = {route->label()};
       }
       for (const std::string_view name : clusters_of(*route)) {
         const Cluster* cluster = in.model.cluster(name);
