@@ -126,6 +126,28 @@ def test_a_baseline_lets_old_findings_pass(merlon, tmp_path):
     assert merlon(path, "--baseline", baseline).returncode == 1
 
 
+OWN = """version: 1
+listeners:
+  - name: public
+    address: 127.0.0.1:8443
+    tls: {{ certificates: [{{ cert: {0}/a.pem, key: {0}/a.key }}] }}
+upstreams: {{ orders: {{ endpoints: ["127.0.0.1:9000"] }} }}
+routes:
+  - {{ name: orders, match: {{ host: api.example.com, path: /v1/** }}, methods: [GET], auth: none, upstream: orders }}
+"""
+
+
+def test_a_short_lived_certificate_is_judged_by_the_share_that_is_left(merlon, tmp_path):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
+                    tmp_path / "a.key", "-out", tmp_path / "a.pem", "-days", "20", "-subj", "/CN=api.example.com",
+                    "-addext", "subjectAltName=DNS:api.example.com"], check=True, capture_output=True)
+    (tmp_path / "a.key").chmod(0o600)
+    path = written(tmp_path, "merlon.yaml", OWN.format(tmp_path))
+    report = json.loads(merlon(path, "--kind", "merlon", "--format", "json").stdout)
+    assert report["findings"] == []
+    assert len(report["certificates"]) == 1
+
+
 def test_every_rule_explains_itself(merlon):
     ids = re.findall(r"^([A-Z]{3}-\d\d) ", merlon("--rules").stdout, re.M)
     assert len(ids) > 150

@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <optional>
 #include <set>
+#include <vector>
 
 #include "audit/certificate.h"
+#include "audit/certificate_verdict.h"
 #include "audit/merlon/measures.h"
 #include "config/catalogue.h"
 #include "gateway/load.h"
@@ -21,10 +24,6 @@ using gateway::Plan;
 using gateway::Route;
 
 constexpr std::size_t kCertificateBytesMax = 256UL * 1024;
-
-Level level_of(const config::Rule* rule) {
-  return rule == nullptr ? Level::kHigh : static_cast<Level>(rule->severity);
-}
 
 WallTime today_of(const Options& options) {
   if (options.now == 0) return SystemClock().wall_now();
@@ -83,14 +82,52 @@ class OwnReader {
         out_.gaps.push_back({.at = said.at, .path = source.path, .what = said.message});
       return;
     }
+    const std::optional<Level> level = level_of(said, *rule);
+    if (!level.has_value()) return;
     Finding finding;
     finding.rule = rule->id;
-    finding.level = level_of(rule);
+    finding.level = *level;
     finding.at = said.at;
     finding.message = said.message;
     finding.remediation = rule->remediation;
     if (said.severity == Severity::kNote) finding.waived = reason_for(said);
     out_.findings.push_back(std::move(finding));
+  }
+
+  /// How bad it is that a rule is violated. A certificate that is still valid is judged by the
+  /// share of its life that is left, as those of other servers are; nullopt when that is enough.
+  [[nodiscard]] std::optional<Level> level_of(const Diagnostic& said,
+                                              const config::Rule& rule) const {
+    const auto usual = static_cast<Level>(rule.severity);
+    if (rule.id != "CRT-01" || said.severity != Severity::kWarning) return usual;
+    for (const gateway::ListenerConfig& listener : loaded_.config.listeners) {
+      if (!listener.tls.has_value()) continue;
+      for (const tls::CertificateFiles& files : listener.tls->certificates) {
+        const Mark& at = files.cert.at;
+        if (at.line != said.at.line || at.column != said.at.column) continue;
+        std::optional<Level> worst;
+        for (const Certificate& one : chain_of(files)) {
+          const std::optional<Level> level = level_of_dates(one);
+          if (level.has_value() && (!worst.has_value() || *level > *worst)) worst = level;
+        }
+        return worst;
+      }
+    }
+    return usual;
+  }
+
+  [[nodiscard]] std::optional<Level> level_of_dates(const Certificate& certificate) const {
+    const auto seconds =
+        std::chrono::duration_cast<std::chrono::seconds>(now_.time_since_epoch()).count();
+    for (const CertificateVerdict& verdict : judge_certificate({}, {&certificate, 1}, seconds)) {
+      if (verdict.rule == "CRT-01") return verdict.level;
+    }
+    return std::nullopt;
+  }
+
+  static std::vector<Certificate> chain_of(const tls::CertificateFiles& files) {
+    const auto text = io::make_local_broker()->read_file(files.cert->path, kCertificateBytesMax);
+    return text.has_value() ? parse_certificates(*text) : std::vector<Certificate>{};
   }
 
   /// The reason of the waiver that the note says is in use: the one of its rule whose owner and
@@ -125,16 +162,13 @@ class OwnReader {
   }
 
   void add_certificates() {
-    const auto broker = io::make_local_broker();
     std::set<std::string> seen;
     for (const gateway::ListenerConfig& listener : loaded_.config.listeners) {
       if (!listener.tls.has_value()) continue;
       for (const tls::CertificateFiles& files : listener.tls->certificates) {
         if (!seen.insert(files.cert->path).second) continue;
-        const auto text = broker->read_file(files.cert->path, kCertificateBytesMax);
-        if (!text.has_value()) continue;  // the loader has said so
-        const auto chain = parse_certificates(*text);
-        if (chain.empty()) continue;
+        const auto chain = chain_of(files);
+        if (chain.empty()) continue;  // the loader has said so
         const Certificate& leaf = chain.front();
         out_.certificates.push_back({.at = files.at,
                                      .path = files.cert->written,

@@ -294,8 +294,9 @@ void check_roots(Inspection& in) {
                             scope.location->match == Location::Match::kExact;
       if ((!system || one_file) && secret.empty()) continue;
       if (!serves_files_from(in.model, *root)) continue;
+      // What is internal is reached by what an upstream says, not by what a client asks for.
       Finding& finding = in.report(
-          "INF-08", Level::kCritical, *root,
+          "INF-08", scope.has("internal") ? Level::kMedium : Level::kCritical, *root,
           secret.empty() ? fmt::format("{} {} serves the system's own files: expected a folder "
                                        "that holds nothing else",
                                        name.text, path)

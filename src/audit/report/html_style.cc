@@ -121,10 +121,15 @@ body{font-size:15.5px}main,header,footer,nav>ul{padding-inline:14px}header{paddi
 :root{color-scheme:light;--bg:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#bbb;--code:#f5f5f5;--accent:#000;--critical:#8c0d3e;
 --high:#a82a08;--medium:#7a4e06;--low:#174f8a;--info:#444;--good:#14613a;--warn:#7a4e06;--bad:#a82a08;--mark:#ffe9b8;--add:#eaf7ee;--del:#fdeeec}
 @page{margin:16mm 14mm}
-body{font-size:10.5pt;-webkit-print-color-adjust:exact;print-color-adjust:exact}
-main,header,footer{max-width:none;padding:0}nav{display:none}
-.verdict,.place pre,.cert,.tiles,tr{break-inside:avoid}h2,h3,.rule>.head,.rule>p,.place .at,.place .what,.site>.head{break-after:avoid}
-h2{margin-top:26px}a{text-decoration:none}
+html{font-size:9.5pt}body{font-size:1rem;line-height:1.4;-webkit-print-color-adjust:exact;print-color-adjust:exact}
+main,header,footer{max-width:none;padding:0}header{padding-top:0}nav{display:none}
+.verdict{padding:14px;gap:16px}.letter{width:74px;height:74px;font-size:44px;border-radius:12px}
+.card{padding:8px 12px;margin:8px 0;border-radius:6px}.place{margin-top:7px;padding-top:6px}
+.rule>.head{display:block}.rule>.head h3{display:inline;margin-left:7px}.rule>.head .id{margin-left:8px}
+pre{padding:3px 8px;margin:.3em 0}td,th{padding:3px 8px}.chip{padding:0 4px;margin-bottom:2px}.facts{gap:1px 12px}
+.verdict,.place,.rule>.head,.cert,.tiles,.counts,tr{break-inside:avoid}
+h2,h3,.lead,.rule>.head,.rule>p,.chips,.place .at,.place .what,.site>.head{break-after:avoid}thead{display:table-header-group}
+h2{margin-top:20px}a{text-decoration:none}footer{margin-top:12px;padding:6px 0 0}
 }
 )css";
 }
