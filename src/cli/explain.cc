@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/escape.h"
@@ -30,6 +31,7 @@ using gateway::Plan;
 constexpr int kRefused = 1;
 constexpr int kUsage = 2;
 constexpr int kBadConfiguration = 3;
+constexpr int kUndecided = 4;
 
 struct Arguments {
   std::string config;
@@ -105,22 +107,36 @@ std::string text_report(const Explanation& found) {
                        found.rule, found.line.empty() ? "" : " at " + found.line);
   } else if (found.status != 0) {
     out += fmt::format("answered by the gateway with {}\n", found.status);
+  } else if (found.undecided) {
+    out += fmt::format("cannot be told without a running gateway: {}\n", found.what);
   } else {
-    out += "let through to the upstream\n";
+    out += fmt::format("let through to the upstream {}\n", found.upstream);
   }
+  out += "not simulated:\n";
+  for (const std::string& what : found.not_simulated) out += fmt::format("  {}\n", what);
   return out;
+}
+
+std::string_view verdict_of(const Explanation& found) {
+  if (found.refused) return "refused";
+  if (found.undecided) return "undecided";
+  return found.status != 0 ? "answered" : "forwarded";
+}
+
+int exit_code_of(const Explanation& found) {
+  if (found.undecided) return kUndecided;
+  return found.refused ? kRefused : 0;
 }
 
 /// One line, so that a batch gives a line for each request.
 std::string json_report(const Explanation& found) {
-  std::string out =
-      fmt::format(R"({{"verdict": "{}", "status": {})",
-                  found.refused ? "refused" : (found.status != 0 ? "answered" : "forwarded"),
-                  found.status == 0 ? "null" : fmt::format("{}", found.status));
+  std::string out = fmt::format(R"({{"verdict": "{}", "status": {})", verdict_of(found),
+                                found.status == 0 ? "null" : fmt::format("{}", found.status));
   const auto add = [&](std::string_view key, const std::string& value) {
     if (!value.empty()) out += fmt::format(R"(, "{}": {})", key, json_quoted(value));
   };
   add("route", found.route);
+  add("upstream", found.upstream);
   add("step", found.step);
   add("rule", found.rule);
   add("line", found.line);
@@ -132,7 +148,23 @@ std::string json_report(const Explanation& found) {
                        json_quoted(step.step), json_quoted(step.decision),
                        step.line.empty() ? "null" : json_quoted(step.line));
   }
+  out += R"(], "not_simulated": [)";
+  const char* before = "";
+  for (const std::string& what : found.not_simulated)
+    out += std::exchange(before, ", ") + json_quoted(what);
   return out + "]}\n";
+}
+
+/// Why parts of the configuration are closed: a 503 without that would be a riddle.
+void tell_what_is_closed(const gateway::LoadResult& loaded) {
+  if (loaded.plan->closed.empty()) return;
+  fmt::print(stderr, "closed, since files cannot be used: {}\n",
+             fmt::join(loaded.plan->closed, ", "));
+  Diagnostics warnings;
+  for (const Diagnostic& said : loaded.diagnostics.all()) {
+    if (said.severity == Severity::kWarning) warnings.add(said);
+  }
+  fmt::print(stderr, "{}", warnings.render());
 }
 
 Explanation explain_now(const Plan& plan, const MadeUpRequest& request) {
@@ -164,7 +196,7 @@ int explain_one(const Arguments& arguments, const Plan& plan) {
                                                .client = *client,
                                                .listener = listener});
   print(arguments.format == "json" ? json_report(found) : text_report(found));
-  return found.refused ? kRefused : 0;
+  return exit_code_of(found);
 }
 
 /// Requests as JSON lines from standard input: `head` (the bytes of one, with its empty line), and
@@ -190,7 +222,7 @@ int explain_batch(const Arguments& arguments, const Plan& plan) {
     const Explanation found = explain_now(
         plan, {.head = head, .body = value("body", ""), .client = *client, .listener = listener});
     print(json_report(found));
-    if (found.refused) code = kRefused;
+    code = std::max(code, exit_code_of(found));
   }
   return code;
 }
@@ -206,6 +238,7 @@ int run(const Arguments& arguments) {
     fmt::print(stderr, "{}", loaded.diagnostics.render());
     return kBadConfiguration;
   }
+  tell_what_is_closed(loaded);
   return arguments.batch ? explain_batch(arguments, *loaded.plan)
                          : explain_one(arguments, *loaded.plan);
 }
@@ -232,9 +265,11 @@ void add_explain_command(CLI::App& app, int& exit_code) {
                     "Read requests from standard input, one JSON object a line: head, and "
                     "optionally body, client, listener; answers are JSON lines");
   command->footer(
-      "No request is sent and no limit is spent: limits are asked as if it were the first.\n"
+      "No request is sent and no limit is spent. What the answer does not take into account (load, "
+      "counts of limits, Redis, the upstream) stands at its end.\n"
       "Exit codes: 0 let through or answered, 1 refused, 2 wrong usage, 3 the configuration has "
-      "errors.\n"
+      "errors, 4 only a running gateway could tell, since it has to ask for keys or about a "
+      "token.\n"
       "Example: merlon explain -c merlon.yaml 'GET https://api.example.com/orders' -H "
       "'Origin: https://app.example.com'");
   command->callback([arguments, &exit_code] { exit_code = run(*arguments); });

@@ -63,6 +63,15 @@ void judge_allow_from(const ListenerConfig& listener, CompileContext& context) {
   judge_overlaps(listener.allow_from, context);
 }
 
+/// Nobody gets in without a certificate, whatever name they ask for.
+bool demands_certificates(const ListenerConfig& listener) {
+  return listener.tls.has_value() && listener.tls->client_auth.has_value() &&
+         listener.tls->client_auth->required &&
+         std::ranges::none_of(listener.tls->certificates, [](const tls::CertificateFiles& files) {
+           return files.client_auth.has_value() && !files.client_auth->required;
+         });
+}
+
 void judge_exposure(const ListenerConfig& listener, CompileContext& context) {
   const bool loopback = listener.address->address.is_loopback();
   if (listener.serves(Served::kApi) && !listener.tls.has_value() && !loopback) {
@@ -72,11 +81,36 @@ void judge_exposure(const ListenerConfig& listener, CompileContext& context) {
                     shown(listener.name))));
   }
   const bool status = listener.serves(Served::kHealth) || listener.serves(Served::kMetrics);
-  if (status && !loopback && listener.allow_from.empty()) {
+  if (status && !loopback && listener.allow_from.empty() && !demands_certificates(listener)) {
     static_cast<void>(context.reader.require_waived(
         "status-page-exposed", listener.serve.at,
-        "`health` and `metrics` need `allow_from` or a loopback address"));
+        "`health` and `metrics` need `allow_from`, client certificates or a loopback address"));
   }
+}
+
+/// Some route looks at client certificates: by their names, for the upstream, or because tokens may
+/// be bound to them (RFC 8705).
+bool looks_at_certificates(const RouteConfig& route) {
+  return route.auth.client_cert.has_value() || route.auth.jwt.has_value() ||
+         route.auth.introspect.has_value() || route.forward.client_cert;
+}
+
+void judge_optional_certificates(const ListenerConfig& listener, bool somebody_looks,
+                                 CompileContext& context) {
+  if (!listener.tls.has_value() || somebody_looks) return;
+  const auto judge = [&](const std::optional<tls::ClientAuthFiles>& asked) {
+    if (!asked.has_value() || asked->required) return;
+    static_cast<void>(context.reader.require_waived(
+        "mtls-optional", asked->at,
+        "client certificates are asked for, need not be shown, and no route looks at them"));
+  };
+  const Reader::Step step(context.reader, "tls");
+  {
+    const Reader::Step here(context.reader, "client_auth");
+    judge(listener.tls->client_auth);
+  }
+  const Reader::Step certificates(context.reader, "certificates");
+  for (const tls::CertificateFiles& files : listener.tls->certificates) judge(files.client_auth);
 }
 
 /// One address that the gateway binds, with its place.
@@ -190,9 +224,15 @@ void judge_trust(const Config& config, CompileContext& context) {
 
 void judge_listeners(const Config& config, CompileContext& context) {
   const Reader::Step step(context.reader, "listeners");
+  // Of routes that could not be read nothing is known.
+  const config::Node* const routes = context.root.find("routes");
+  const bool all_read = routes != nullptr && config.routes.size() == routes->items().size();
+  const bool somebody_looks =
+      !all_read || std::ranges::any_of(config.routes, looks_at_certificates);
   for (const ListenerConfig& listener : config.listeners) {
     const Reader::Step name(context.reader, listener.name);
     judge_exposure(listener, context);
+    judge_optional_certificates(listener, somebody_looks, context);
     judge_allow_from(listener, context);
   }
   judge_collisions(config, context);

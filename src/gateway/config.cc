@@ -141,8 +141,8 @@ const Object<ListenerConfig>& listener_schema() {
                                                         {"health", Served::kHealth},
                                                         {"metrics", Served::kMetrics}}),
                                  1, 3),
-                 "What it answers with. `health` and `metrics` need `allow_from` or a loopback "
-                 "address.")
+                 "What it answers with. `health` and `metrics` need `allow_from`, "
+                 "`client_auth` that is required, or a loopback address.")
           .field("tls", &ListenerConfig::tls, config::object(tls::listener_tls_schema()),
                  "Certificates; may be absent on loopback addresses only, or with a waiver of "
                  "`cleartext-listener`.")

@@ -10,6 +10,7 @@
 #include "gateway/door.h"
 #include "http/h1_request_parser.h"
 #include "identity/thread_state.h"
+#include "policy/authenticate.h"
 #include "policy/content.h"
 #include "tls/server_context.h"
 
@@ -49,6 +50,7 @@ class Walk {
 
   Explanation run() {
     if (connect() && read_head()) judge();
+    list_not_simulated();
     return std::move(out_);
   }
 
@@ -67,6 +69,40 @@ class Walk {
     out_.what = refusal.error.what;
     say(refusal.step, fmt::format("refuses with {}: {}", refusal.status, refusal.error.what),
         refusal.line);
+  }
+
+  /// A judge that would have to ask somebody: neither yes nor no.
+  void leave_open(const Refusal& refusal) {
+    out_.undecided = true;
+    out_.step = refusal.step;
+    out_.line = line_of(refusal.line);
+    out_.what = refusal.error.what;
+    say(refusal.step, fmt::format("cannot be told here: {}", refusal.error.what), refusal.line);
+  }
+
+  [[nodiscard]] bool has_policy(std::string_view name) const {
+    return std::ranges::any_of(route_->policies,
+                               [&](const auto& policy) { return policy->name() == name; });
+  }
+
+  void list_not_simulated() {
+    const auto add = [&](std::string what) { out_.not_simulated.push_back(std::move(what)); };
+    add("load: a gateway at the bounds of `limits`, or that is draining, closes or answers 503");
+    if (at_.tls != nullptr)
+      add("TLS: the handshake is taken as done, and no client certificate is shown");
+    if (route_ == nullptr) return;
+    if (has_policy("rate_limit") || has_policy("quota") || has_policy("concurrency")) {
+      add(plan_.shared_state == nullptr
+              ? "what limits have counted: each is asked as if this were the first request"
+              : "what limits have counted, here and in Redis: each is asked as if this were the "
+                "first request");
+    }
+    const bool authenticates = std::ranges::any_of(route_->policies, [](const auto& policy) {
+      return policy->step() == policy::Step::kAuthenticate;
+    });
+    if (authenticates) add("failed authentications of this client before, which may answer 429");
+    if (!out_.refused && !out_.undecided && route_->upstream != nullptr)
+      add("the upstream: whether it is reached, in time, and what it answers");
   }
 
   bool connect() {
@@ -148,7 +184,11 @@ class Walk {
         case policy::Decision::Kind::kAsk:  // not of a context that may not ask
           break;
         case policy::Decision::Kind::kRefuse:
-          refuse(decision.refusal);
+          if (policy::needs_others(decision.refusal.error)) {
+            leave_open(decision.refusal);
+          } else {
+            refuse(decision.refusal);
+          }
           return false;
         case policy::Decision::Kind::kAnswer:
           out_.status = decision.refusal.status;
@@ -210,6 +250,7 @@ class Walk {
     Refusal refusal;
     if (!check_upstream(*route_, refusal)) return refuse(refusal);
     std::string rewritten;
+    out_.upstream = route_->upstream->name;
     say("forward",
         fmt::format("to the upstream {} as {}", shown(route_->upstream->name),
                     shown(upstream_path(*route_, reading_.path, rewritten))),

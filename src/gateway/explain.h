@@ -33,12 +33,16 @@ struct Explanation {
   /// Of the answer, when the gateway gives it itself; 0 when an upstream does.
   unsigned status = 0;
   bool refused = false;
+  bool undecided = false;  ///< only a running gateway could tell: it asks others; `what` says whom
   /// As in the access log; of the refusal.
   std::string step;
   std::string rule;
   std::string line;
   std::string what;  ///< why, in one sentence
   std::string route;
+  std::string upstream;  ///< that it is let through to
+  /// What the answer does not take into account, a sentence each.
+  std::vector<std::string> not_simulated;
 };
 
 /// Explains with fresh counts of limits: as if the request were the first.

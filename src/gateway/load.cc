@@ -7,6 +7,7 @@
 #include <set>
 
 #include "gateway/digest.h"
+#include "gateway/policy_files.h"
 
 namespace merlon::gateway {
 namespace {
@@ -86,9 +87,11 @@ class Recovery {
   std::set<std::string, std::less<>> unread_;
 };
 
-std::string hash_of(const config::Tree& tree) {
+/// Text of the configuration, then the files that say what is let through, as they were read.
+std::string hash_of(const config::Tree& tree, const ReadWitness& files) {
   Digest digest;
   for (const auto& source : tree.sources()) digest.add(source->text);
+  files.add_to(digest);
   return digest.hex();
 }
 
@@ -127,16 +130,17 @@ void judge(LoadResult& result, const std::string& path, const Environment& envir
     recovery.routes(result.config);
     recovery.excuse(waivers);
   }
+  ReadWitness witness(environment.broker, policy_files(result.config));
   CompileContext context{.reader = reader,
                          .root = root,
-                         .broker = environment.broker,
+                         .broker = witness,
                          .now = environment.today,
                          .bad_certificate = environment.mode.bad_certificate};
   std::shared_ptr<Plan> plan = compile(result.config, context);
   waivers.report_unused(out);
   if (!out.ok()) return;
   if (environment.from_file) plan->path = path;
-  plan->hash = hash_of(*result.tree);
+  plan->hash = hash_of(*result.tree, witness);
   plan->waivers = waivers.all();
   result.plan = std::move(plan);
 }

@@ -3,6 +3,8 @@
 #include <set>
 
 #include "base/ascii.h"
+#include "config/shown.h"
+#include "config/waivers.h"
 #include "http/field_id.h"
 
 namespace merlon::identity {
@@ -45,6 +47,46 @@ std::expected<std::string, std::string> parse_header(std::string_view text) {
   return std::string(text);
 }
 
+/// `type`, of which what `rule` recognises is refused by the name of that rule: never waived.
+template <class T>
+Type<T> refusing(Type<T> type, std::string_view (*rule)(std::string_view written),
+                 const char* why) {
+  Type<T> out = type;
+  out.read = [type, rule, why](const config::Node& node, T& into, Reader& reader) {
+    const std::string_view slug = node.is_scalar() ? rule(node.text()) : std::string_view();
+    if (slug.empty()) return type.read(node, into, reader);
+    config::refuse_always(reader.diagnostics(), slug, node.at(), config::shown(node.text()) + why);
+    return false;
+  };
+  return out;
+}
+
+/// Whoever stands between the gateway and this address could say who callers are.
+template <class T>
+Type<T> never_in_clear(Type<T> type) {
+  return refusing(
+      std::move(type),
+      [](std::string_view written) -> std::string_view {
+        constexpr std::string_view kClear = "http://";
+        const bool clear = written.size() >= kClear.size() &&
+                           ascii::iequals(written.substr(0, kClear.size()), kClear);
+        return clear ? "jwks-over-http" : "";
+      },
+      " is not https: whoever stands in between could say who callers are");
+}
+
+/// Algorithms that no public key verifies have no words here; who writes one learns why.
+Type<Algorithm> never_without_key(Type<Algorithm> type) {
+  return refusing(
+      std::move(type),
+      [](std::string_view written) -> std::string_view {
+        if (ascii::iequals(written, "none")) return "jwt-allow-missing";
+        const bool hmac = written.size() > 2 && ascii::iequals(written.substr(0, 2), "HS");
+        return hmac ? "jwt-weak-alg" : "";
+      },
+      " is no signature by a key that only the issuer has");
+}
+
 Type<std::string> plain(
     std::string name, std::string example,
     std::function<std::expected<std::string, std::string>(std::string_view)> parse) {
@@ -68,7 +110,7 @@ const Object<ApiKeysConfig>& api_keys_schema() {
 }
 
 Type<upstream::HttpsUrl> url(std::string example) {
-  return config::custom<upstream::HttpsUrl>(
+  return never_in_clear(config::custom<upstream::HttpsUrl>(
       {.name = "an https URL",
        .example = std::move(example),
        .parse = [](std::string_view text) { return upstream::parse_https_url(text); },
@@ -76,7 +118,7 @@ Type<upstream::HttpsUrl> url(std::string example) {
            [](const upstream::HttpsUrl& v) {
              const std::string query = v.has_query ? "?" + v.query : "";
              return config::detail::yaml_scalar("https://" + v.authority() + v.path + query);
-           }});
+           }}));
 }
 
 /// A host as URLs have it, without port.
@@ -238,14 +280,21 @@ void check_provider(const ProviderConfig& config, Reader& reader) {
     check_twice(config, reader);
     return;
   }
+  if (!config.issuer.has_value() && (config.jwks_file.has_value() || config.jwks_uri.has_value())) {
+    config::refuse_always(
+        reader.diagnostics(), "jwt-no-audience-issuer", config.at,
+        "keys need an `issuer`: without one whatever they sign would be accepted");
+    return;
+  }
   if (!config.issuer.has_value()) {
     reader.error(config.at, "it names nobody to believe",
                  "name `issuer`, `introspection` or `api_keys`");
     return;
   }
   if (config.audiences.empty()) {
-    reader.error(config.at, "an issuer needs an `audience`",
-                 "its tokens for others would be accepted without");
+    config::refuse_always(reader.diagnostics(), "jwt-no-audience-issuer", config.at,
+                          "an issuer needs an `audience`: without one its tokens for others would "
+                          "be accepted");
   }
   check_key_source(config, reader);
   check_twice(config, reader);
@@ -262,7 +311,7 @@ const Object<ProviderConfig>& provider_schema() {
           "in `auth`. Of an issuer without `jwks_file` and `jwks_uri` the keys are found by its "
           "metadata (OpenID Connect Discovery, RFC 8414).")
           .field("issuer", &ProviderConfig::issuer,
-                 plain("an https URL", "https://id.example.com/", parse_issuer),
+                 never_in_clear(plain("an https URL", "https://id.example.com/", parse_issuer)),
                  "Who signs the tokens; `iss` must equal it byte by byte.")
           .field("audience", &ProviderConfig::audiences,
                  config::one_or_list(config::located(config::text(1, 512)), 1, kAudiencesMax),
@@ -283,10 +332,12 @@ const Object<ProviderConfig>& provider_schema() {
                  config::duration(seconds{0}, hours{24 * 7}),
                  "How long keys stay in use that could not be renewed; 1h without it. Afterwards "
                  "503.")
-          .field("algorithms", &ProviderConfig::algorithms,
-                 config::list_of(config::located(config::words<Algorithm>(algorithm_words())), 1,
-                                 kAlgorithmCount),
-                 "How tokens may be signed; RS256 and ES256 without it.")
+          .field(
+              "algorithms", &ProviderConfig::algorithms,
+              config::list_of(
+                  config::located(never_without_key(config::words<Algorithm>(algorithm_words()))),
+                  1, kAlgorithmCount),
+              "How tokens may be signed; RS256 and ES256 without it.")
           .field(
               "leeway", &ProviderConfig::leeway, config::duration(milliseconds{0}, seconds{60}),
               "For clocks that differ, on `exp`, `nbf` and `iat`; 10s without it. Whole seconds.")

@@ -18,6 +18,10 @@ constexpr std::string_view kDpop = "DPoP";
 // Longer ones, with a long URL in them, are allocated.
 constexpr std::size_t kChallengeBytes = 512;
 
+// Where nobody may be asked. Told from others by their address.
+constexpr const char kAskedAtRunTime[] = "the authorisation server is asked at run time only";
+constexpr const char kFetchedAtRunTime[] = "the issuer's keys are fetched at run time only";
+
 /// Failures that speak against the client. Sending nothing, keys that are not there, and being told
 /// a nonce for the first time do not.
 bool counts_as_failure(std::uint16_t code) noexcept {
@@ -91,6 +95,10 @@ void add_retry_after(ResponseFields& fields, nanoseconds wait) noexcept {
 }
 
 }  // namespace
+
+bool needs_others(const Error& error) noexcept {
+  return error.what == kAskedAtRunTime || error.what == kFetchedAtRunTime;
+}
 
 Result<Credentials> shown_token(const http::RequestHead& head) noexcept {
   const std::string_view value = head.fields.value(http::FieldId::kAuthorization);
@@ -167,8 +175,7 @@ Authenticate::Who Authenticate::find_bearer(Context& context, std::string_view t
     Who who = provider_->recall_token(token, *context.identities, now, context.errand);
     if (context.errand == nullptr || context.may_ask) return who;
     context.errand = nullptr;
-    return fail(code::kIntrospectionFailed, Blame::kInternal,
-                "the authorisation server is asked at run time only");
+    return fail(code::kIntrospectionFailed, Blame::kInternal, kAskedAtRunTime);
   }
   Who who = provider_->authenticate_token(token, *context.identities, now);
   if (who) return who;
@@ -182,8 +189,7 @@ Authenticate::Who Authenticate::find_bearer(Context& context, std::string_view t
   }
   const auto& source = provider_->key_source();
   if (!context.may_ask && source != nullptr && who.error().code == code::kKeysUnavailable) {
-    return fail(code::kKeysUnavailable, Blame::kInternal,
-                "the issuer's keys are fetched at run time only");
+    return fail(code::kKeysUnavailable, Blame::kInternal, kFetchedAtRunTime);
   }
   if (who.error().code == code::kTokenKeyUnknown && source != nullptr && source->live->failing()) {
     return fail(code::kKeysUnavailable, Blame::kInternal,

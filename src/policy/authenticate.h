@@ -44,6 +44,10 @@ struct Credentials {
   std::string_view token;
   bool dpop = false;
 };
+/// The error stands for a question that nobody may ask here: whether the credentials are good is
+/// open.
+[[nodiscard]] bool needs_others(const Error& error) noexcept;
+
 /// kCredentialsMissing without the field or with another scheme, kTokenMalformed for anything but
 /// one space and one token behind the scheme.
 [[nodiscard]] Result<Credentials> shown_token(const http::RequestHead& head) noexcept;

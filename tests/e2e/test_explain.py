@@ -112,7 +112,8 @@ def test_explain_for_people(merlon, merlon_bin, upstream):
     assert f"{gateway.file}:" in text
     code, text = ask("GET http://a.test/open/1")
     assert code == 0
-    assert text.endswith("let through to the upstream\n")
+    assert "\nlet through to the upstream api\n" in text
+    assert "not simulated:\n  load: " in text
     code, text = ask("GET http://c.test/fixed", "--format", "json")
     assert (code, json.loads(text)["verdict"], json.loads(text)["status"]) == (0, "answered", 200)
     assert ask("GET https://a.test/fixed")[0] == 2  # nothing speaks https

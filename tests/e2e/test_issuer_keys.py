@@ -302,4 +302,6 @@ def test_explain_says_that_keys_are_not_known_to_it(start, issuer, keys, merlon_
     url = "GET http://api.example.com:%d/guarded" % gateway.ports["public"]
     done = subprocess.run([merlon_bin, "explain", "-c", str(gateway.file), url, *fields],
                           capture_output=True, text=True, timeout=60)  # fmt: skip
-    assert "fetched at run time only" in done.stdout + done.stderr
+    assert "fetched at run time only" in done.stdout
+    assert "cannot be told without a running gateway" in done.stdout
+    assert done.returncode == 4

@@ -106,7 +106,9 @@ void add_measures(const gateway::LoadResult& loaded, AuditResult& out) {
   add_by_route(out, plan,
                measure("TLS towards upstreams", "verified, with a name of its own", "API8,API10",
                        "SC-8,SC-13"),
-               [](const Route& r) { return r.upstream == nullptr || r.upstream->tls != nullptr; });
+               [](const Route& r) {
+                 return r.upstream == nullptr || r.upstream->closed || r.upstream->tls != nullptr;
+               });
   add_by_route(out, plan,
                measure("Authentication", "who asks is known before anything else is done", "API2",
                        "IA-2,IA-5,AC-3"),

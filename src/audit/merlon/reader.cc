@@ -43,6 +43,11 @@ class OwnReader {
     }
     for (const Diagnostic& said : loaded_.diagnostics.all()) add_said(said, source);
     if (loaded_.plan == nullptr) return;
+    for (const std::string& place : loaded_.plan->closed) {
+      out_.gaps.push_back({.at = {},
+                           .path = source.path,
+                           .what = fmt::format("`{}` is closed: its files cannot be used", place)});
+    }
     add_waivers();
     add_certificates();
     for (std::size_t i = 0; i < loaded_.plan->routes.size(); ++i) add_route(i);
@@ -190,12 +195,13 @@ class OwnReader {
     for (const auto& host : config.match.hosts) row.host += (row.host.empty() ? "" : " ") + *host;
     row.route =
         fmt::format("{} {} ({})", fmt::join(route.methods, ","), *config.match.path, route.name);
-    row.auth = auth_of(route);
+    row.auth = auth_of(config);
     row.limit = limits_of(config);
     if (route.upstream != nullptr) {
-      row.upstream = fmt::format("{}://{}", route.upstream->tls != nullptr ? "https" : "http",
-                                 route.upstream->name);
-      row.upstream_tls = route.upstream->tls != nullptr ? "verified" : "-";
+      const bool secure = route.upstream->tls != nullptr || route.upstream->closed;
+      row.upstream = fmt::format("{}://{}", secure ? "https" : "http", route.upstream->name);
+      row.upstream_tls = secure ? "verified" : "-";
+      if (route.upstream->closed) row.upstream_tls = "closed, its files cannot be used";
     } else {
       row.upstream = fmt::format("return {}", route.respond->status);
       row.upstream_tls = "";
@@ -203,11 +209,45 @@ class OwnReader {
     add_at_listeners(row);
   }
 
-  static std::string auth_of(const Route& route) {
-    for (const auto& policy : route.policies) {
-      if (policy->step() == policy::Step::kAuthenticate) return std::string(policy->name());
+  /// "jwt staff (DPoP where the token is bound); scopes orders.read; claims tenant in t1, t2".
+  [[nodiscard]] std::string auth_of(const gateway::RouteConfig& config) const {
+    const policy::AuthConfig& auth = config.auth;
+    std::vector<std::string> parts;
+    if (auth.jwt.has_value()) parts.push_back(provider_of("jwt", **auth.jwt));
+    if (auth.introspect.has_value())
+      parts.push_back(provider_of("introspection", **auth.introspect));
+    if (auth.api_key.has_value()) parts.push_back(provider_of("api key", **auth.api_key));
+    if (auth.client_cert.has_value())
+      parts.push_back("client certificate " + one_of(auth.client_cert->names));
+    if (parts.empty()) return "public";
+    if (!auth.scopes.empty()) {
+      std::string scopes = "scopes";
+      for (const auto& scope : auth.scopes) scopes += " " + *scope;
+      parts.push_back(std::move(scopes));
     }
-    return "public";
+    for (const auto& [name, values] : auth.claims)
+      parts.push_back(fmt::format("claim {} {}", name, one_of(values)));
+    return fmt::format("{}", fmt::join(parts, "; "));
+  }
+
+  static std::string one_of(const std::vector<config::Located<std::string>>& values) {
+    std::string text;
+    for (const auto& value : values) text += (text.empty() ? "" : " or ") + *value;
+    return text;
+  }
+
+  /// An entry of `identity` in the words of the route that names it, with what it asks of tokens.
+  [[nodiscard]] std::string provider_of(std::string_view kind, const std::string& name) const {
+    const auto found = loaded_.config.identity.find(name);
+    if (found == loaded_.config.identity.end()) return fmt::format("{} {}", kind, name);
+    const identity::ProviderConfig& provider = found->second;
+    if (provider.api_keys.has_value())
+      return fmt::format("{} {} (in {})", kind, name, *provider.api_keys->header);
+    const bool required = provider.dpop.has_value() && provider.dpop->required;
+    const bool nonce = provider.dpop.has_value() && provider.dpop->nonce;
+    return fmt::format("{} {} (DPoP {}{})", kind, name,
+                       required ? "required" : "where the token is bound",
+                       nonce ? ", with a nonce" : "");
   }
 
   static std::string limits_of(const gateway::RouteConfig& config) {
@@ -227,6 +267,25 @@ class OwnReader {
     return out.empty() ? "-" : out;
   }
 
+  /// The position in the configuration of a listener of the plan, which has those of
+  /// `redirect_from` besides.
+  [[nodiscard]] std::size_t asked_by(const gateway::Listener& listener) const {
+    const auto found =
+        std::ranges::find(loaded_.config.listeners, listener.name, &gateway::ListenerConfig::name);
+    return static_cast<std::size_t>(found - loaded_.config.listeners.begin());
+  }
+
+  static std::string certificates_asked(const gateway::ListenerConfig& listener) {
+    if (!listener.tls.has_value()) return {};
+    const auto& all = listener.tls->client_auth;
+    const bool some = std::ranges::any_of(
+        listener.tls->certificates,
+        [](const tls::CertificateFiles& files) { return files.client_auth.has_value(); });
+    if (some) return ", client certificates by name";
+    if (!all.has_value()) return {};
+    return all->required ? ", client certificate required" : ", client certificate optional";
+  }
+
   void add_at_listeners(ExposureRow row) {
     for (const gateway::Listener& listener : loaded_.plan->listeners) {
       if (!listener.serve.api) continue;
@@ -236,6 +295,7 @@ class OwnReader {
         row.tls = listener.tls->settings().min_version == tls::MinVersion::kTls13
                       ? "TLSv1.3"
                       : "TLSv1.2 TLSv1.3";
+        row.tls += certificates_asked(loaded_.config.listeners[asked_by(listener)]);
       }
       out_.exposure.push_back(row);
     }

@@ -1,0 +1,100 @@
+"""What `merlon audit` says of the gateway's own configuration: who may use what, and how it is known."""
+
+import json
+import subprocess
+from datetime import date, timedelta
+
+import pytest
+
+CONFIG = """version: 1
+listeners:
+  - { name: public, address: 127.0.0.1:8080 }
+identity:
+  staff: { issuer: https://id.example.com/, audience: orders, dpop: { required: true, nonce: true } }
+  plain: { issuer: https://id.example.org/, audience: orders }
+  opaque: { introspection: { url: https://id.example.com/i, client_id: gw, client_secret_file: secret } }
+  machines: { api_keys: { file: keys.yaml, header: X-Machine } }
+upstreams:
+  api: { endpoints: [127.0.0.1:9000] }
+routes:
+  - name: bound
+    match: { host: a.example, path: /bound/** }
+    methods: [GET]
+    auth: { jwt: staff, scopes: [orders.read, orders.write], claims: { tenant: [t1, t2] } }
+    upstream: api
+  - { name: plain, match: { host: a.example, path: /plain }, methods: [GET], auth: { jwt: plain }, upstream: api }
+  - { name: asked, match: { host: a.example, path: /asked }, methods: [GET], auth: { introspect: opaque }, upstream: api }
+  - { name: keys, match: { host: a.example, path: /keys }, methods: [GET], auth: { api_key: machines }, upstream: api }
+  - { name: open, match: { host: a.example, path: /open }, methods: [GET], auth: none, upstream: api }
+"""
+
+AUTH = {
+    "bound": "jwt staff (DPoP required, with a nonce); scopes orders.read orders.write; claim tenant t1 or t2",
+    "plain": "jwt plain (DPoP where the token is bound)",
+    "asked": "introspection opaque (DPoP where the token is bound)",
+    "keys": "api key machines (in X-Machine)",
+    "open": "public",
+}
+
+
+@pytest.fixture
+def audit(merlon_bin, tmp_path):
+    secrets = {"secret": "s3cret\n", "keys.yaml": f'keys:\n  - {{ id: a1b2c3d4e5f6, owner: x, hash: "sha256:{"a" * 64}" }}\n'}
+    for name, text in secrets.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o600)
+
+    def run(config, *arguments):
+        file = tmp_path / "merlon.yaml"
+        file.write_text(config)
+        file.chmod(0o640)
+        done = subprocess.run([merlon_bin, "audit", "--kind", "merlon", str(file), *arguments],
+                              capture_output=True, text=True, timeout=60)  # fmt: skip
+        return done.returncode, done.stdout
+
+    return run
+
+
+@pytest.mark.parametrize("form", ["text", "json", "html"])
+def test_each_route_says_how_callers_are_known(audit, form):
+    code, said = audit(CONFIG, "--format", form)
+    assert code == 0, said
+    for name, auth in AUTH.items():
+        assert f"({name})" in said
+        assert auth in said
+    if form == "json":
+        rows = {row["route"].rpartition("(")[2][:-1]: row["auth"] for row in json.loads(said)["exposure"]}
+        assert rows == AUTH
+
+
+def test_a_waiver_says_whether_its_uses_are_counted(audit):
+    end = date.today() + timedelta(days=20)
+    entry = "  - {{ rule: {}, on: {}, reason: until the test is over, owner: a@b.example, expires: {} }}\n"
+    waivers = [("path-semicolon", "routes.bound"), ("slow-client-timeouts", "timeouts.idle")]
+    text = "".join(entry.format(rule, on, end) for rule, on in waivers)
+    _, said = audit(CONFIG + "timeouts: { idle: 20min }\nwaivers:\n" + text)
+    assert "(on routes.bound; 20 days left; uses are counted)" in said
+    assert "(on timeouts.idle; 20 days left; of the configuration, its uses are not counted)" in said
+
+
+@pytest.mark.parametrize("identity,rule", [
+    ("{ issuer: https://id.example/, audience: a, algorithms: [none] }", "JWT-02"),
+    ("{ issuer: https://id.example/ }", "JWT-03"),
+    ("{ issuer: https://id.example/, audience: a, algorithms: [HS256] }", "JWT-04"),
+    ("{ issuer: http://id.example/, audience: a }", "JWT-05"),
+])  # fmt: skip
+def test_what_the_gateway_refuses_has_the_rules_name(audit, identity, rule):
+    start, end = CONFIG.index("  plain: {"), CONFIG.index("  opaque:")
+    code, said = audit(CONFIG[:start] + f"  plain: {identity}\n" + CONFIG[end:], "--format", "json")
+    report = json.loads(said)
+    assert code == 1
+    assert [finding["rule"] for finding in report["findings"]] == [rule]
+    assert not report["gaps"]
+
+
+def test_what_bad_files_close_is_told_and_not_called_open(audit):
+    tls = "endpoints: [127.0.0.1:9000], tls: { ca: nothere.pem } }"
+    code, said = audit(CONFIG.replace("endpoints: [127.0.0.1:9000] }", tls))
+    assert code == 3
+    assert "`upstreams.api` is closed: its files cannot be used" in said
+    assert "to https://api, TLS closed, its files cannot be used" in said
