@@ -62,6 +62,8 @@ std::string closed_names(std::string_view listener, const tls::FailedPair& pair)
                                             : fmt::format("{}", fmt::join(pair.names.dns, ", ")));
 }
 
+// One thread checks them all: at the shortest interval that is some ten thousand checks a second.
+constexpr std::size_t kCheckedEndpointsMax = 1024;
 constexpr std::size_t kSuggestionsMax = 100;  // each compares with every upstream
 
 std::string_view nearest_upstream(const RawNames& names, std::string_view word) {
@@ -200,7 +202,9 @@ class Compiler {
       upstream->connections_max = from.limits.connections;
       upstream->pending_max = from.limits.pending;
       upstream->tls = compile_tls(from, context_);
-      upstream->identity = identity_of(name, from, context_.broker);
+      const std::string terms = terms_of(name, from, context_.broker);
+      upstream->identity = identity_of(terms, from);
+      if (from.health.has_value()) compile_checks(from, terms, *upstream);
       upstream->closed = from.tls.has_value() && upstream->tls == nullptr;
       if (upstream->closed) plan_->closed.push_back(fmt::format("upstreams.{}", name));
       plan_->upstreams.push_back(std::move(upstream));
@@ -223,6 +227,17 @@ class Compiler {
     waivers.connect_time = waiver_index(context_, "upstream-timeout-infinite", "connect");
     waivers.response_time = waiver_index(context_, "upstream-timeout-infinite", "response");
     return waivers;
+  }
+
+  void compile_checks(const UpstreamConfig& from, const std::string& terms, Upstream& upstream) {
+    upstream.health = compile_health(*from.health, terms + upstream.host);
+    const std::size_t before = checked_endpoints_;
+    checked_endpoints_ += from.endpoints.size();
+    if (before > kCheckedEndpointsMax || checked_endpoints_ <= kCheckedEndpointsMax) return;
+    reader().error(from.health->at,
+                   fmt::format("more than {} endpoints would be checked, over all upstreams",
+                               kCheckedEndpointsMax),
+                   "leave `health` out where failures of requests tell enough");
   }
 
   void compile_routes() {
@@ -372,6 +387,7 @@ class Compiler {
   std::vector<ListenerCertificates> certificates_;  ///< of listeners that serve the API
   Providers providers_;
   std::vector<UpstreamWaivers> upstream_waivers_;  ///< by Upstream::index
+  std::size_t checked_endpoints_ = 0;
   bool api_in_clear_ = false;
 };
 

@@ -57,9 +57,11 @@ struct ListenerCertificates {
 /// error or, at a start, a warning.
 [[nodiscard]] std::shared_ptr<tls::ClientContext> compile_tls(const UpstreamConfig& upstream,
                                                               CompileContext& context);
+/// How an upstream is reached and secured, wherever its endpoints are: a digest.
+[[nodiscard]] std::string terms_of(std::string_view name, const UpstreamConfig& upstream,
+                                   io::Broker& broker);
 /// See Upstream::identity.
-[[nodiscard]] std::string identity_of(std::string_view name, const UpstreamConfig& upstream,
-                                      io::Broker& broker);
+[[nodiscard]] std::string identity_of(const std::string& terms, const UpstreamConfig& upstream);
 
 // ---- compile_route.cc ----
 

@@ -133,19 +133,25 @@ std::shared_ptr<tls::ClientContext> compile_tls(const UpstreamConfig& upstream,
   return client;
 }
 
-std::string identity_of(std::string_view name, const UpstreamConfig& upstream, io::Broker& broker) {
+std::string terms_of(std::string_view name, const UpstreamConfig& upstream, io::Broker& broker) {
   Digest digest;
   // Two upstreams may reach the same servers on different terms.
   digest.add(name);
-  for (const EndpointConfig& endpoint : upstream.endpoints) {
-    digest.add(endpoint.address->to_string());
-  }
   digest.add(upstream.tls.has_value() ? "tls" : "cleartext");
   digest.add(upstream.protocol == Protocol::kHttp2 ? "h2" : "http1");
   if (upstream.tls.has_value()) {
     add_file(digest, upstream.tls->ca, broker);
     add_file(digest, upstream.tls->cert, broker);
     digest.add(upstream.tls->server_name.has_value() ? upstream.tls->server_name->value : "");
+  }
+  return digest.hex();
+}
+
+std::string identity_of(const std::string& terms, const UpstreamConfig& upstream) {
+  Digest digest;
+  digest.add(terms);
+  for (const EndpointConfig& endpoint : upstream.endpoints) {
+    digest.add(endpoint.address->to_string());
   }
   return digest.hex();
 }

@@ -8,6 +8,7 @@
 
 #include "config/shown.h"
 #include "gateway/door.h"
+#include "gateway/health_config.h"
 #include "http/h1_request_parser.h"
 #include "identity/thread_state.h"
 #include "policy/authenticate.h"
@@ -103,6 +104,10 @@ class Walk {
     if (authenticates) add("failed authentications of this client before, which may answer 429");
     if (!out_.refused && !out_.undecided && route_->upstream != nullptr)
       add("the upstream: whether it is reached, in time, and what it answers");
+    if (!out_.refused && !out_.undecided && route_->upstream != nullptr &&
+        route_->upstream->health.has_value())
+      add("health checks: nobody is asked here; where every endpoint fails them, the answer is "
+          "503");
   }
 
   bool connect() {
@@ -249,6 +254,9 @@ class Walk {
     }
     Refusal refusal;
     if (!check_upstream(*route_, refusal)) return refuse(refusal);
+    if (const auto& health = route_->upstream->health; health.has_value())
+      say("health", fmt::format("goes to endpoints that {} finds well", shown(describe(*health))),
+          &health->at);
     std::string rewritten;
     out_.upstream = route_->upstream->name;
     say("forward",

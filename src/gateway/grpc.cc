@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <charconv>
 
 #include "gateway/request.h"
@@ -9,23 +8,6 @@ namespace merlon::gateway {
 
 using http::BodyPart;
 using http::FieldId;
-
-namespace {
-
-// A health check names a service of which nothing is known here but the empty name.
-constexpr std::size_t kHealthRequestBytesMax = 1024;
-// HealthCheckResponse (grpc.health.v1): a prefix, and field 1 with the value 1 or 2.
-constexpr std::string_view kServing("\0\0\0\0\2\x08\1", 7);
-constexpr std::string_view kNotServing("\0\0\0\0\2\x08\2", 7);
-
-/// HealthCheckRequest without a service is an empty message, or one with an empty field 1.
-bool asks_for_everything(std::string_view request) noexcept {
-  constexpr std::string_view kEmpty("\0\0\0\0\0", 5);
-  constexpr std::string_view kEmptyField("\0\0\0\0\2\x0a\0", 7);
-  return request == kEmpty || request == kEmptyField;
-}
-
-}  // namespace
 
 /// The size of a body is that of its messages, one by one, where all of the route is gRPC.
 Result<void> RequestWay::check_body_size(std::string_view part) noexcept {
@@ -59,46 +41,6 @@ io::Task<void> RequestWay::end_call(Error failure) {
   const BodyPart end{.data = {}, .last = true, .trailers = t_.grpc.fail(http::status_for(failure))};
   // Whoever is gone by now is not told.
   [[maybe_unused]] const Result<void> told = co_await client_.send_body(end);
-}
-
-/// grpc.health.v1.Health/Check, as /readyz has it. Other methods, Watch among them, are not
-/// implemented: clients then ask again.
-io::Task<void> RequestWay::serve_grpc_health() {
-  if (t_.reading.path.substr(kGrpcHealthService.size()) != "Check") {
-    co_await refuse({.status = 404,
-                     .error = {.code = code::kNoRoute,
-                               .blame = Blame::kClient,
-                               .what = "of health, only Check is served"},
-                     .step = "route",
-                     .line = &listener().at});
-    co_return;
-  }
-  std::string asked;
-  const Result<void> read = co_await read_health_request(asked);
-  if (!read) {
-    co_await refuse(framing_refusal(read.error()));
-    co_return;
-  }
-  if (!asks_for_everything(asked)) {
-    t_.body.clear();
-    t_.grpc.refuse(t_.reply, 404, http::GrpcStatus::kNotFound);
-    co_await send_own();
-    co_return;
-  }
-  t_.body = worker_.shared().status_page("/readyz").status == 200 ? kServing : kNotServing;
-  own_answer(200, "application/grpc");
-  co_await send_own(t_.grpc.succeed());
-}
-
-io::Task<Result<void>> RequestWay::read_health_request(std::string& asked) {
-  for (;;) {
-    const Result<BodyPart> part = co_await client_.read_body();
-    if (!part) co_return std::unexpected(part.error());
-    if (asked.size() + part->data.size() > kHealthRequestBytesMax)
-      co_return fail(code::kBadGrpcMessage, Blame::kClient, "no request of the health protocol");
-    asked += part->data;
-    if (part->last) co_return Result<void>{};
-  }
 }
 
 }  // namespace merlon::gateway

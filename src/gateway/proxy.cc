@@ -45,13 +45,26 @@ constexpr Error kCallExpired{.code = code::kUpstreamTimeout,
 
 /// An answer that says where it failed: 502, 503 or 504.
 Refusal upstream_refusal(const Error& error, const Route& route) {
+  const auto& health = route.upstream->health;
+  const bool unhealthy = error.code == code::kUpstreamUnhealthy && health.has_value();
   return {.status = http::status_for(error),
           .error = error,
           .step = "forward",
-          .line = &route.upstream->at};
+          .line = unhealthy ? &health->at : &route.upstream->at};
 }
 
 }  // namespace
+
+/// Step 12 for what is known before a body is waited for: 503 where health checks found every
+/// endpoint unhealthy.
+bool RequestWay::check_endpoints(Refusal& refusal) noexcept {
+  const Route& route = *t_.route;
+  if (route.upstream == nullptr || !t_.plan->clusters[route.upstream->index]->none_healthy())
+    return true;
+  t_.record.upstream = route.upstream->name;
+  refusal = upstream_refusal(upstream::kNoHealthyEndpoint, route);
+  return false;
+}
 
 /// Changes the client's head into the upstream's: what belongs to the connection or only a gateway
 /// may say goes out, then the gateway's own goes in, so that no client can take it away again.

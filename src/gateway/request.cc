@@ -154,7 +154,7 @@ io::Task<void> RequestWay::serve_when_passed() {
 io::Task<void> RequestWay::serve_route() {
   Refusal refusal;
   if (!check_declared_size(client_.request(), *t_.route, refusal) ||
-      !check_upstream(*t_.route, refusal))
+      !check_upstream(*t_.route, refusal) || !check_endpoints(refusal))
     return refuse(refusal);
   return t_.route->content != nullptr && client_.body_unread() ? deliver_when_judged() : deliver();
 }

@@ -63,9 +63,14 @@ class RequestWay : private Tunnel::Owner {
   void own_answer(unsigned status, std::string_view content_type);
   void make_refusal(unsigned status, std::string_view pointer);
 
-  // grpc.cc
+  // grpc_health.cc
   [[nodiscard]] io::Task<void> serve_grpc_health();
+  [[nodiscard]] io::Task<void> watch_health(bool known);
+  [[nodiscard]] std::string_view health_now(bool known) const;
+  [[nodiscard]] bool follow_plan();
   [[nodiscard]] io::Task<Result<void>> read_health_request(std::string& asked);
+
+  // grpc.cc
   [[nodiscard]] io::Task<void> end_call(Error failure);
   void note_grpc_response(const http::Fields& head, const http::BodyPart& first) noexcept;
   void note_grpc_status(std::span<const http::Field> fields) noexcept;
@@ -78,6 +83,7 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] bool observe(const Refusal& refusal) noexcept;
 
   // proxy.cc
+  [[nodiscard]] bool check_endpoints(Refusal& refusal) noexcept;
   [[nodiscard]] io::Task<void> proxy();
   [[nodiscard]] io::Task<Result<void>> exchange(upstream::Cluster& cluster, upstream::Lease& lease,
                                                 http::BodyPart first, Instant deadline);

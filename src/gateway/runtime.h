@@ -27,12 +27,15 @@ class Agent;
 /// What all workers share: the plan, process-wide counts, and where telemetry goes.
 namespace merlon::gateway {
 
-/// A plan with the slots that metrics gave its routes and upstreams.
+/// A plan with the slots that metrics gave its routes and upstreams, and where stands which of
+/// their endpoints are healthy.
 struct RunningPlan {
   std::shared_ptr<const Plan> plan;
   std::vector<std::uint32_t> route_slots;
   std::vector<std::uint32_t> upstream_slots;
   std::vector<std::uint32_t> waiver_slots;  ///< by config::Waiver::index
+  /// By Upstream::index; null: not checked.
+  std::vector<std::shared_ptr<const upstream::UpstreamHealth>> health;
 };
 
 /// Open connections by client (IPv4 address or IPv6 /64), exact over all workers. Only touched when
@@ -73,6 +76,7 @@ struct Shared {
   HeldBytes held_bytes;              ///< of bodies that are held until they are judged
   std::atomic<std::uint32_t> connections{0};
   std::atomic<std::uint32_t> requests_in_flight{0};
+  std::atomic<std::uint32_t> health_watches{0};  ///< of the health protocol of gRPC
   std::atomic<Shed> shed{Shed::kNothing};  ///< the monitor decides it
 };
 

@@ -73,6 +73,7 @@ Server::~Server() {
   for (const auto& worker : workers_) worker->stop();
   for (std::thread& thread : threads_) thread.join();
   agent_.reset();
+  health_.reset();
   workers_.clear();
   if (admin_socket_) ::unlink(admin_socket_path_.c_str());
 }
@@ -124,6 +125,7 @@ bool Server::start() {
   start_workers(workers);
   start_monitor();
   start_agent();
+  start_health_checks();
   start_admin(plan);
   ready_ = true;  // before the first request can ask; what comes earlier waits at the sockets
   apply(std::move(loaded), std::move(sockets));
@@ -193,6 +195,13 @@ void Server::start_agent() {
   shared_->agent = agent_.get();
   metrics_->add_source(
       [this](auto& families) { telemetry::add_identity_families(agent_->status(), families); });
+}
+
+void Server::start_health_checks() {
+  health_ = std::make_unique<upstream::HealthChecks>(broker_, clock_, *events_);
+  metrics_->set_endpoint_source([this] { return health_->endpoints(); });
+  metrics_->add_source(
+      [this](auto& families) { telemetry::add_health_families(health_->figures(), families); });
 }
 
 /// The admin address is a worker of its own with one listener and no route: it answers while all
@@ -293,6 +302,10 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
                        .ends = waiver.expires + std::chrono::days{1}});
   }
   metrics_->set_waivers(std::move(waivers));
+  std::vector<std::shared_ptr<const Upstream>> upstreams;
+  for (const auto& upstream : loaded.plan->upstreams)
+    upstreams.emplace_back(loaded.plan, upstream.get());  // the plan owns it
+  running->health = health_->adopt(upstreams);
   agent_->adopt(loaded.plan->providers);  // before any request could have an errand for it
   for (std::size_t i = 0; i < sockets.size(); ++i)
     workers_[i]->adopt(running, std::move(sockets[i]));
@@ -488,6 +501,7 @@ void Server::drain() {
   shared_->agent = nullptr;
   metrics_->clear_sources();
   agent_.reset();
+  health_.reset();
   workers_.clear();
   events_->info("stopped", {telemetry::yes_no("drained", clean)});
 }
@@ -502,12 +516,14 @@ StatusPage Server::status_page(std::string_view path) {
   const bool ready = ready_;
   const std::lock_guard lock(status_mutex_);
   std::string closed;
-  for (const std::string& part : closed_)
+  const auto add = [&closed](const std::string& part) {
     closed += fmt::format("{}{}", closed.empty() ? "" : ",", json_quoted(part));
+  };
+  for (const std::string& part : closed_) add(part);
   for (const telemetry::IdentityFigures& one : agent_->status()) {
-    if (!one.introspects && one.keys == 0)
-      closed += fmt::format("{}{}", closed.empty() ? "" : ",", json_quoted("identity." + one.name));
+    if (!one.introspects && one.keys == 0) add("identity." + one.name);
   }
+  for (const std::string& name : health_->without_endpoint()) add("upstreams." + name);
   // What is closed is closed on this node alone or on all of them: it is told, and the rest served.
   return {.status = static_cast<std::uint16_t>(ready ? 200 : 503),
           .content_type = "application/json",

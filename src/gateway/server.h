@@ -14,6 +14,7 @@
 #include "telemetry/metrics.h"
 #include "telemetry/notify.h"
 #include "tls/certificates.h"
+#include "upstream/health_checks.h"
 
 namespace merlon::gateway {
 
@@ -46,6 +47,7 @@ class Server {
   void start_admin(const Plan& plan);
   void start_monitor();
   void start_agent();
+  void start_health_checks();
   /// Sockets for the listeners of `plan` that are not open yet: [worker][listener]. False, with
   /// `problem`, when one cannot be had; then nothing stays open.
   [[nodiscard]] bool bind_new(const Plan& plan, std::vector<std::vector<io::Fd>>& sockets,
@@ -74,6 +76,7 @@ class Server {
   std::shared_ptr<const Plan> plan_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<identity::Agent> agent_;  ///< goes before the workers that it answers
+  std::unique_ptr<upstream::HealthChecks> health_;
   std::unique_ptr<Monitor> monitor_;
   std::vector<std::thread> threads_;
   std::vector<telemetry::ActivatedSocket> activated_;

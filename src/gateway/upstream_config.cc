@@ -93,6 +93,13 @@ const Object<UpstreamTimeoutsConfig>& timeouts_schema() {
   return schema;
 }
 
+void check_health(const UpstreamConfig& upstream, config::Reader& reader) {
+  if (!upstream.health.has_value() || !upstream.health->grpc) return;
+  if (upstream.protocol == Protocol::kHttp2) return;
+  reader.error(upstream.health->at, "gRPC needs HTTP/2, and this upstream is spoken to by HTTP/1.1",
+               "write `protocol: h2`, or ask for a `path`");
+}
+
 }  // namespace
 
 const Object<UpstreamConfig>& upstream_schema() {
@@ -122,10 +129,12 @@ const Object<UpstreamConfig>& upstream_schema() {
                  "What it is spared of.")
           .field("timeouts", &UpstreamConfig::timeouts, config::object(timeouts_schema()),
                  "How long it is waited for.")
-          .later("health", "health checks")
+          .field("health", &UpstreamConfig::health, config::object(health_schema()),
+                 "How the endpoints are asked whether they are well; without it nobody asks.")
           .later("outlier", "outlier detection")
           .later("retry", "retries")
-          .mark(&UpstreamConfig::at);
+          .mark(&UpstreamConfig::at)
+          .check(&check_health);
   return schema;
 }
 

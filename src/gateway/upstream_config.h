@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "gateway/health_config.h"
 #include "gateway/plan.h"
 #include "tls/tls_config.h"
 
@@ -39,6 +40,7 @@ struct UpstreamConfig {
   UpstreamLimitsConfig limits;
   UpstreamTimeoutsConfig timeouts;
   std::optional<tls::UpstreamTls> tls;
+  std::optional<HealthConfig> health;
   Mark at;
 };
 

@@ -81,12 +81,13 @@ void Worker::take_plan(std::shared_ptr<const RunningPlan> running, std::vector<i
     std::shared_ptr<upstream::Cluster> cluster = known.lock();
     // The plan owns the upstream; the cluster keeps the plan alive through it.
     const std::shared_ptr<const Upstream> shared(running->plan, upstream.get());
+    const auto& health = running->health[upstream->index];
     if (cluster == nullptr) {
       cluster = std::make_shared<upstream::Cluster>(loop_, shared_.broker, tasks_, &shared_.events,
-                                                    shared);
+                                                    shared, health);
       known = cluster;
     } else {
-      cluster->update(shared);
+      cluster->update(shared, health);
     }
     next->clusters.push_back(std::move(cluster));
   }

@@ -192,6 +192,7 @@ unsigned status_for(const Error& error) noexcept {
           return 504;
         case code::kUpstreamUnavailable:
         case code::kUpstreamLimit:
+        case code::kUpstreamUnhealthy:
           return 503;
         default:
           return 502;

@@ -137,6 +137,7 @@ void Metrics::add_source(std::function<void(Families&)> source) {
 void Metrics::clear_sources() {
   const std::lock_guard lock(mutex_);
   sources_.clear();
+  endpoints_ = nullptr;
 }
 
 std::vector<prometheus::MetricFamily> Metrics::Collect() const {

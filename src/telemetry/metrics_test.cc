@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "telemetry/families.h"
+#include "telemetry/health_families.h"
 #include "telemetry/identity_families.h"
 #include "telemetry/testing.h"
 
@@ -170,6 +171,7 @@ TEST_F(MetricsTest, AreTheOnesThatTheReferenceLists) {
   metrics_.add_source([](auto& families) {
     add_identity_families(
         {{.name = "issuer", .fetched = 1}, {.name = "asked", .introspects = true}}, families);
+    add_health_families({{.upstream = "u", .results = {{"passed", 1}}}}, families);
   });
   std::set<std::string> shown;
   for (const auto& family : metrics_.Collect())

@@ -101,13 +101,16 @@ void Lease::close() noexcept {
 }
 
 Cluster::Cluster(io::Loop& loop, io::Broker& broker, io::TaskSet& tasks,
-                 telemetry::EventLog* events, std::shared_ptr<const Upstream> upstream)
+                 telemetry::EventLog* events, std::shared_ptr<const Upstream> upstream,
+                 std::shared_ptr<const UpstreamHealth> health)
     : loop_(loop), broker_(broker), tasks_(tasks), events_(events), place_(loop) {
-  update(std::move(upstream));
+  update(std::move(upstream), std::move(health));
 }
 
-void Cluster::update(std::shared_ptr<const Upstream> upstream) {
+void Cluster::update(std::shared_ptr<const Upstream> upstream,
+                     std::shared_ptr<const UpstreamHealth> health) {
   upstream_ = std::move(upstream);
+  health_ = std::move(health);
   turns_.clear();
   next_turn_ = 0;
   for (const Endpoint& address : upstream_->endpoints) {
@@ -118,6 +121,12 @@ void Cluster::update(std::shared_ptr<const Upstream> upstream) {
       endpoints_.back().address = address;
       endpoints_.back().text = address.to_string();
     }
+  }
+  for (EndpointState& endpoint : endpoints_) {
+    const CheckedEndpoint* const checked =
+        health_ == nullptr ? nullptr : health_->find(endpoint.address);
+    if (std::exchange(endpoint.checked, checked) != checked)
+      endpoint.recoveries = checked == nullptr ? 0 : checked->recoveries();
   }
 }
 
@@ -138,29 +147,45 @@ std::size_t Cluster::idle_connections() const noexcept {
   return n;
 }
 
+/// What failed a short while ago is passed over, unless a check has found it well since.
+bool Cluster::passed_over(EndpointState& endpoint) noexcept {
+  if (endpoint.passed_over_until <= loop_.now()) return false;
+  if (endpoint.checked == nullptr || endpoint.checked->recoveries() == endpoint.recoveries)
+    return true;
+  endpoint.passed_over_until = {};
+  endpoint.failures = 0;
+  return false;
+}
+
 std::size_t Cluster::choose() noexcept {
-  if (turns_.size() == 1) return 0;
-  const Instant now = loop_.now();
-  std::size_t best = SIZE_MAX;
+  if (turns_.size() == 1) return endpoints_.front().healthy() ? 0 : kNobody;
+  std::size_t best = kNobody;
+  std::size_t failing = kNobody;
   for (std::size_t i = 0; i < turns_.size(); ++i) {
     const std::size_t candidate = turns_[(next_turn_ + i) % turns_.size()];
-    if (endpoints_[candidate].passed_over_until > now) continue;
+    EndpointState& endpoint = endpoints_[candidate];
+    if (!endpoint.healthy()) continue;
+    if (passed_over(endpoint)) {
+      if (failing == kNobody) failing = candidate;
+      continue;
+    }
     if (upstream_->balance == Balance::kRoundRobin) {
       best = candidate;
       break;
     }
-    if (best == SIZE_MAX || endpoints_[candidate].active < endpoints_[best].active)
-      best = candidate;
+    if (best == kNobody || endpoint.active < endpoints_[best].active) best = candidate;
   }
-  const std::size_t turn = next_turn_;
   next_turn_ = (next_turn_ + 1) % turns_.size();
-  // When all fail, one is tried all the same: refusing everything would prolong the outage.
-  return best == SIZE_MAX ? turns_[turn] : best;
+  // When all fail, one is tried all the same: refusing everything would prolong the outage. Not so
+  // when checks found them unhealthy: that is no guess.
+  return best == kNobody ? failing : best;
 }
 
 Lease Cluster::reuse() noexcept {
   const std::size_t turn = next_turn_;
-  EndpointState& endpoint = endpoints_[choose()];
+  const std::size_t index = choose();
+  if (index == kNobody) return {};
+  EndpointState& endpoint = endpoints_[index];
   if (upstream_->protocol == Protocol::kHttp2) {
     Lease lease = share(endpoint);
     if (!lease) next_turn_ = turn;
@@ -232,6 +257,7 @@ bool Cluster::note_connect_failure(std::size_t index, Error& error) noexcept {
 }
 
 io::Task<Result<Lease>> Cluster::open(Instant deadline) {
+  if (none_healthy()) return io::Task<Result<Lease>>::ready(std::unexpected(kNoHealthyEndpoint));
   if (upstream_->protocol == Protocol::kHttp2) return open_shared(deadline);
   return open_own(deadline);
 }
@@ -246,6 +272,10 @@ io::Task<Result<Lease>> Cluster::open_own(Instant deadline) {
   const std::size_t attempts = std::min<std::size_t>(endpoints_.size(), kAttemptsMax);
   for (std::size_t attempt = 0; attempt < attempts && loop_.now() < deadline; ++attempt) {
     const std::size_t index = choose();
+    if (index == kNobody) {
+      last = kNoHealthyEndpoint;
+      break;
+    }
     const Instant until = std::min(deadline, loop_.now() + upstream_->connect_timeout);
     Result<std::unique_ptr<io::SocketStream>> stream = co_await connect_to(index, until);
     EndpointState& endpoint = endpoints_[index];
@@ -266,6 +296,7 @@ io::Task<Result<Lease>> Cluster::open_own(Instant deadline) {
 void Cluster::failed(EndpointState& endpoint) noexcept {
   const unsigned doublings = std::min(endpoint.failures, kPassedOverDoublings);
   ++endpoint.failures;
+  if (endpoint.checked != nullptr) endpoint.recoveries = endpoint.checked->recoveries();
   endpoint.passed_over_until = loop_.now() + kPassedOverFirst * (1U << doublings);
 }
 

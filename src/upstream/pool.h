@@ -12,6 +12,7 @@
 #include "io/socket.h"
 #include "io/task.h"
 #include "telemetry/events.h"
+#include "upstream/health.h"
 #include "upstream/shared_connection.h"
 #include "upstream/upstream.h"
 
@@ -101,13 +102,16 @@ class Cluster {
   /// `tasks` runs HTTP/2 connections. It outlives the cluster, and is drained before `loop` goes.
   /// `events` may be null.
   Cluster(io::Loop& loop, io::Broker& broker, io::TaskSet& tasks, telemetry::EventLog* events,
-          std::shared_ptr<const Upstream> upstream);
+          std::shared_ptr<const Upstream> upstream,
+          std::shared_ptr<const UpstreamHealth> health = nullptr);
   Cluster(const Cluster&) = delete;
   Cluster& operator=(const Cluster&) = delete;
   ~Cluster();
 
-  /// Takes over new timeouts, bounds and weights; the identity is the same.
-  void update(std::shared_ptr<const Upstream> upstream);
+  /// Takes over new timeouts, bounds and weights; the identity is the same. `health` says which
+  /// endpoints may have requests; null: all of them.
+  void update(std::shared_ptr<const Upstream> upstream,
+              std::shared_ptr<const UpstreamHealth> health = nullptr);
   [[nodiscard]] const Upstream& upstream() const noexcept { return *upstream_; }
 
   /// A connection of the endpoint whose turn it is, idle or with room for another stream, or an
@@ -115,10 +119,14 @@ class Cluster {
   [[nodiscard]] Lease reuse() noexcept;
   /// A new connection, to the next endpoint when one fails, within the connect timeout and
   /// `deadline`. Waits for a place when `connections_max` are open. Errors: kUpstreamConnect,
-  /// kUpstreamConnectTimeout, kUpstreamTls, kUpstreamNotH2, kUpstreamLimit (blame upstream,
-  /// retryable), kResources (the gateway's own want), kCancelled.
+  /// kUpstreamConnectTimeout, kUpstreamTls, kUpstreamNotH2, kUpstreamLimit, kUpstreamUnhealthy at
+  /// once (blame upstream, retryable), kResources (the gateway's own want), kCancelled.
   [[nodiscard]] io::Task<Result<Lease>> open(Instant deadline);
 
+  /// Checks found every endpoint unhealthy.
+  [[nodiscard]] bool none_healthy() const noexcept {
+    return health_ != nullptr && health_->none_in_use();
+  }
   [[nodiscard]] std::size_t open_connections() const noexcept { return open_; }
   [[nodiscard]] std::size_t idle_connections() const noexcept;
   /// Closes idle connections and all shared ones, and ends waits: the worker stops.
@@ -140,9 +148,16 @@ class Cluster {
     std::uint32_t active = 0;      ///< leases out
     std::uint32_t failures = 0;    ///< in a row
     Instant passed_over_until{};
-  };
+    const CheckedEndpoint* checked = nullptr;  ///< null: nobody checks it
+    std::uint32_t recoveries = 0;              ///< of it, when it was passed over
 
+    [[nodiscard]] bool healthy() const noexcept { return checked == nullptr || checked->in_use(); }
+  };
+  static constexpr std::size_t kNobody = SIZE_MAX;
+
+  /// The endpoint whose turn it is; kNobody when no endpoint is healthy.
   [[nodiscard]] std::size_t choose() noexcept;
+  [[nodiscard]] bool passed_over(EndpointState& endpoint) noexcept;
   [[nodiscard]] io::Task<Result<Lease>> open_own(Instant deadline);
   [[nodiscard]] io::Task<Result<void>> take_place(Instant deadline);
   [[nodiscard]] io::Task<Result<std::unique_ptr<io::SocketStream>>> connect_to(std::size_t endpoint,
@@ -172,6 +187,7 @@ class Cluster {
   io::TaskSet& tasks_;
   telemetry::EventLog* events_;
   std::shared_ptr<const Upstream> upstream_;
+  std::shared_ptr<const UpstreamHealth> health_;  ///< null: nobody checks the endpoints
   std::vector<EndpointState> endpoints_;
   std::vector<std::size_t> turns_;  ///< endpoint of each unit of weight
   std::size_t next_turn_ = 0;

@@ -34,6 +34,7 @@ Lease Cluster::share(const EndpointState& endpoint) noexcept {
 
 Lease Cluster::share_any() noexcept {
   for (const EndpointState& endpoint : endpoints_) {
+    if (!endpoint.healthy()) continue;
     Lease lease = share(endpoint);
     if (lease) return lease;
   }
@@ -122,6 +123,7 @@ io::Task<Result<Lease>> Cluster::open_shared(Instant deadline) {
   const std::size_t attempts = std::min<std::size_t>(endpoints_.size(), kAttemptsMax);
   for (std::size_t attempt = 0; loop_.now() < deadline;) {
     const std::size_t index = choose();
+    if (index == kNobody) co_return std::unexpected(kNoHealthyEndpoint);
     Lease lease = share(endpoints_[index]);
     if (lease) co_return lease;
     const EndpointState& endpoint = endpoints_[index];

@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/diagnostics.h"
 #include "base/ip.h"
 #include "base/time.h"
+#include "upstream/health.h"
 
 namespace merlon::tls {
 class ClientContext;
@@ -37,6 +39,7 @@ struct Upstream {
   milliseconds idle_timeout{60'000};      ///< of a pooled connection, and between body bytes
   std::uint32_t connections_max = 512;    ///< per worker
   std::uint32_t pending_max = 256;        ///< requests waiting for a connection, per worker
+  std::optional<HealthCheck> health;      ///< absent: nobody asks the endpoints how they are
   /// Two upstreams with the same identity share pooled connections over a reload: a digest of
   /// everything that decides whom a connection reaches and how it is secured.
   std::string identity;

@@ -10,7 +10,8 @@ BASE = {
     "listeners": [{"name": "public", "address": "127.0.0.1:8443"}],
     "trusted_proxies": ["192.0.2.0/24"],
     "limits": {}, "timeouts": {}, "admin": {}, "log": {},
-    "upstreams": {"api": {"endpoints": [{"address": "127.0.0.1:9000"}], "limits": {}, "timeouts": {}}},
+    "upstreams": {"api": {"endpoints": [{"address": "127.0.0.1:9000"}], "limits": {}, "timeouts": {},
+                          "health": {"path": "/healthz"}}},
     "routes": [
         {"name": "r", "match": {"host": "a.example", "path": "/v1/**"}, "methods": ["GET", "POST"], "auth": "none",
          "upstream": "api", "body": {}, "headers": {}, "forward": {},

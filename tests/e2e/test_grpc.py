@@ -1,5 +1,6 @@
 """gRPC through the gateway: all kinds of call, metadata, deadlines, cancellation, refusals and health."""
 
+import signal
 import time
 
 import grpc
@@ -197,6 +198,36 @@ def test_a_call_that_is_cancelled_before_its_answer_is_cancelled_upstream(channe
     assert server.begun.wait(20)
     call.cancel()
     assert server.cancelled.wait(20)
+
+
+@pytest.mark.parametrize("answered_so_far", [False, True], ids=["before_the_head", "inside_the_body"])
+@pytest.mark.parametrize("request_ended", [False, True], ids=["while_sending", "all_sent"])
+@pytest.mark.parametrize("how", ["reset", "gone"])
+def test_a_cancellation_reaches_the_upstream_as_a_reset(merlon, upstream, how, request_ended, answered_so_far):
+    """A96: RST_STREAM with CANCEL, seen on the wire; other calls on the same connection go on."""
+    gateway = merlon(config(upstream))
+
+    def begin(call):
+        if answered_so_far:
+            call.head([(":status", "200"), ("content-type", "application/grpc")])
+            call.send(DATA, 0, message(b"begun"))
+
+    upstream.on_head = begin
+    with RawCalls(gateway.ports["public"]) as other, RawCalls(gateway.ports["public"]) as raw:
+        other.call(end=False)
+        upstream.wait_for(1)
+        number = raw.call(end=request_ended)
+        kept, call = upstream.wait_for(2)
+        assert kept.connection is call.connection
+        if answered_so_far:
+            raw.until(lambda: raw.stream(number).body)
+        assert eventually(lambda: call.body == message(b"hi"))
+        if how == "reset":
+            raw.send(rst(number, CANCEL))
+        else:
+            raw.sock.close()
+        assert eventually(lambda: call.reset == CANCEL)
+        assert kept.reset is None and not call.connection.closed
 
 
 def test_a_deadline_of_a_client_is_kept_for_calls_of_grpcio(channel, server):
@@ -402,9 +433,45 @@ def test_the_health_of_the_gateway(merlon, upstream):
         assert outcome(got)[0] == "0" and messages(got.body) == [b"\x08\x01"]
         unknown = raw.wait(raw.call(check, body=message(b"\x0a\x01x")))
         assert outcome(unknown)[0] == "5" and unknown.body == b""
-        assert outcome(raw.wait(raw.call("/grpc.health.v1.Health/Watch")))[0] == "12"
+        assert outcome(raw.wait(raw.call("/grpc.health.v1.Health/List", body=message(b""))))[0] == "12"
         assert outcome(raw.wait(raw.call(check, body=b"x" * 5_000)))[0] == "3"
     with RawCalls(gateway.ports["public"]) as raw:
         assert outcome(raw.wait(raw.call(check, body=message(b""))))[0] == "12", "not for clients"
     with grpc.insecure_channel(f"127.0.0.1:{gateway.ports['status']}") as channel:
         assert stub(channel, "Check", service="grpc.health.v1.Health")(b"", timeout=20) == b"\x08\x01"
+
+
+def test_whoever_watches_is_told_of_each_change(merlon, upstream):
+    made = config(upstream, listeners=[{"name": "public"}, dict(STATUS)])
+    gateway = merlon(made)
+    with grpc.insecure_channel(f"127.0.0.1:{gateway.ports['status']}") as channel:
+        watch = stub(channel, "Watch", "unary_stream", "grpc.health.v1.Health")
+        told = watch(b"", timeout=60)
+        assert next(told) == b"\x08\x01"
+        unknown = watch(b"\x0a\x01x", timeout=60)
+        assert next(unknown) == b"\x08\x03"
+        gateway.reload({**made, "timeouts": {"idle": "50s"}})
+        assert gateway.told("reloaded")
+        gateway.process.send_signal(signal.SIGTERM)
+        assert next(told) == b"\x08\x02"
+        for stream in told, unknown:
+            with pytest.raises(grpc.RpcError) as ended:
+                next(stream)
+            assert ended.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert gateway.wait() == 0, gateway.errors
+
+
+def test_the_number_of_watches_is_bounded(merlon, upstream):
+    gateway = merlon(config(upstream, listeners=[{"name": "public"}, dict(STATUS)]))
+    path = "/grpc.health.v1.Health/Watch"
+    with RawCalls(gateway.ports["status"]) as raw:
+        watches = [raw.call(path, body=message(b"")) for _ in range(32)]
+        for stream in watches:
+            raw.until(lambda stream=stream: raw.stream(stream).body)
+        assert outcome(raw.wait(raw.call(path, body=message(b""))))[0] == "8"
+        raw.send(rst(watches[0], CANCEL))
+        assert eventually(lambda: gateway.metric("merlon_requests_in_flight") <= 32), "a place is free again"
+        again = raw.call(path, body=message(b""))
+        raw.until(lambda: raw.stream(again).body)
+        assert messages(raw.stream(again).body) == [b"\x08\x01"]
+    assert eventually(lambda: gateway.metric("merlon_requests_in_flight") == 1), "those that went are forgotten"

@@ -1,0 +1,190 @@
+#include "upstream/pool.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace merlon::upstream {
+namespace {
+
+Endpoint endpoint(std::uint16_t port) {
+  return {.address = *IpAddress::parse("192.0.2.1"), .port = port};
+}
+
+/// Connects to nobody: each connection is one end of a pair whose other end stays open. Endpoints
+/// in `refusing` refuse.
+class PairBroker final : public io::Broker {
+ public:
+  io::OsResult<io::Fd> connect_tcp(const Endpoint& to) override {
+    asked.push_back(to.port);
+    if (std::ranges::find(refusing, to.port) != refusing.end())
+      return std::unexpected(io::OsError{.number = ECONNREFUSED});
+    int pair[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
+      return std::unexpected(io::OsError{.number = errno});
+    far.emplace_back(pair[1]);
+    return io::Fd(pair[0]);
+  }
+  io::OsResult<io::Fd> listen_tcp(const Endpoint&, const io::ListenOptions&) override {
+    return none();
+  }
+  io::OsResult<io::Fd> listen_unix(const std::string&) override { return none(); }
+  io::OsResult<io::Fd> connect_unix(const std::string&) override { return none(); }
+  io::OsResult<io::Fd> connect_unix_datagram(const std::string&) override { return none(); }
+  io::OsResult<std::string> read_file(const std::string&, std::size_t) override {
+    return std::unexpected(io::OsError{.number = ENOENT});
+  }
+  io::OsResult<io::FileStatus> status(const std::string&) override {
+    return std::unexpected(io::OsError{.number = ENOENT});
+  }
+  io::OsResult<io::Fd> open_append(const std::string&) override { return none(); }
+
+  std::vector<std::uint16_t> asked;
+  std::vector<std::uint16_t> refusing;
+  std::vector<io::Fd> far;
+
+ private:
+  static io::OsResult<io::Fd> none() { return std::unexpected(io::OsError{.number = ENOENT}); }
+};
+
+/// A cluster of three endpoints, ports 1 to 3, of which a test says which are healthy.
+class Choosing : public testing::Test {
+ protected:
+  void make(Balance balance, std::size_t endpoints = 3) {
+    auto upstream = std::make_shared<Upstream>();
+    upstream->name = "orders";
+    upstream->balance = balance;
+    std::vector<std::shared_ptr<const CheckedEndpoint>> all;
+    for (std::uint16_t port = 1; port <= endpoints; ++port) {
+      upstream->endpoints.push_back(endpoint(port));
+      checked.push_back(std::make_shared<CheckedEndpoint>(endpoint(port)));
+      all.push_back(checked.back());
+    }
+    cluster = std::make_unique<Cluster>(loop, broker, tasks, nullptr, std::move(upstream),
+                                        std::make_shared<const UpstreamHealth>(std::move(all)));
+  }
+  static io::Task<void> open(Cluster& cluster, Instant deadline,
+                             std::optional<Result<Lease>>& out) {
+    Result<Lease> lease = co_await cluster.open(deadline);
+    out.emplace(std::move(lease));
+  }
+  /// A request: the port that it goes to, 0 for kUpstreamUnhealthy. The lease stays out with
+  /// `held`.
+  std::uint16_t ask(std::vector<Lease>* held = nullptr) {
+    Lease lease = cluster->reuse();
+    if (!lease) {
+      std::optional<Result<Lease>> opened;
+      tasks.spawn(open(*cluster, loop.now() + seconds{10}, opened));
+      while (!opened.has_value()) loop.turn(milliseconds{10});
+      if (!opened->has_value()) {
+        EXPECT_EQ(opened->error().code, code::kUpstreamUnhealthy);
+        return 0;
+      }
+      lease = std::move(**opened);
+    }
+    const std::uint16_t port = lease.endpoint().port;
+    if (held != nullptr) {
+      held->push_back(std::move(lease));
+    } else {
+      lease.keep();
+    }
+    return port;
+  }
+  std::vector<std::uint16_t> ask_times(int n) {
+    std::vector<std::uint16_t> ports;
+    while (n-- > 0) ports.push_back(ask());
+    return ports;
+  }
+
+  SystemClock clock;
+  io::Loop loop{clock};
+  PairBroker broker;
+  io::TaskSet tasks;
+  std::vector<std::shared_ptr<CheckedEndpoint>> checked;
+  std::unique_ptr<Cluster> cluster;
+};
+using Ports = std::vector<std::uint16_t>;
+
+TEST_F(Choosing, RoundRobinLeavesOutWhatIsUnhealthy) {
+  make(Balance::kRoundRobin);
+  EXPECT_EQ(ask_times(4), (Ports{1, 2, 3, 1}));
+  checked[1]->set_in_use(false);
+  const Ports ports = ask_times(6);
+  EXPECT_EQ(std::ranges::count(ports, 2), 0);
+  EXPECT_GE(std::ranges::count(ports, 1), 2);
+  EXPECT_GE(std::ranges::count(ports, 3), 2);
+  checked[1]->set_in_use(true);
+  EXPECT_EQ(std::ranges::count(ask_times(6), 2), 2);
+}
+
+TEST_F(Choosing, LeastRequestsLeavesItOutHoweverIdleItIs) {
+  make(Balance::kLeastRequests);
+  checked[2]->set_in_use(false);
+  std::vector<Lease> held;
+  Ports ports;
+  for (int i = 0; i < 6; ++i) ports.push_back(ask(&held));
+  EXPECT_EQ(std::ranges::count(ports, 1), 3);
+  EXPECT_EQ(std::ranges::count(ports, 2), 3);
+  checked[2]->set_in_use(true);
+  EXPECT_EQ(ask(&held), 3) << "it is the least busy one";
+}
+
+TEST_F(Choosing, WhereAllAreUnhealthyNobodyIsAsked) {
+  for (const Balance balance : {Balance::kRoundRobin, Balance::kLeastRequests}) {
+    checked.clear();
+    make(balance);
+    EXPECT_FALSE(cluster->none_healthy());
+    EXPECT_NE(ask(), 0) << "and a connection is idle now";
+    for (const auto& one : checked) one->set_in_use(false);
+    EXPECT_TRUE(cluster->none_healthy());
+    broker.asked.clear();
+    EXPECT_EQ(ask_times(4), (Ports{0, 0, 0, 0}));
+    EXPECT_TRUE(broker.asked.empty());
+    checked[2]->set_in_use(true);
+    EXPECT_EQ(ask_times(3), (Ports{3, 3, 3}));
+    cluster.reset();
+  }
+}
+
+TEST_F(Choosing, TheOnlyEndpointIsNoException) {
+  make(Balance::kRoundRobin, 1);
+  EXPECT_EQ(ask(), 1);
+  checked[0]->set_in_use(false);
+  EXPECT_EQ(ask(), 0);
+  checked[0]->set_in_use(true);
+  EXPECT_EQ(ask(), 1);
+}
+
+TEST_F(Choosing, OneThatFailsIsTriedWhenTheOthersAreUnhealthy) {
+  make(Balance::kRoundRobin);
+  checked[0]->set_in_use(false);
+  checked[1]->set_in_use(false);
+  cluster->note_failure(endpoint(3));
+  EXPECT_EQ(ask_times(3), (Ports{3, 3, 3})) << "never one of the unhealthy ones in its place";
+}
+
+TEST_F(Choosing, ACheckThatFindsItWellEndsThePassingOver) {
+  make(Balance::kRoundRobin);
+  for (int i = 0; i < 7; ++i) cluster->note_failure(endpoint(2));  // for 32 s
+  EXPECT_EQ(std::ranges::count(ask_times(6), 2), 0);
+  checked[1]->set_in_use(false);
+  checked[1]->set_in_use(true);
+  EXPECT_EQ(std::ranges::count(ask_times(6), 2), 2);
+  cluster->note_failure(endpoint(2));
+  EXPECT_EQ(std::ranges::count(ask_times(6), 2), 0) << "a failure after that counts";
+}
+
+TEST_F(Choosing, ARefusedConnectionGoesToAnotherHealthyEndpoint) {
+  make(Balance::kRoundRobin);
+  checked[1]->set_in_use(false);
+  broker.refusing = {1};
+  EXPECT_EQ(ask(), 3);
+  EXPECT_EQ(broker.asked, (Ports{1, 3}));
+}
+
+}  // namespace
+}  // namespace merlon::upstream
