@@ -10,6 +10,7 @@
 #include "http/h1_client.h"
 #include "http/h2_client.h"
 #include "io/signal.h"
+#include "tls/client_context.h"
 #include "tls/tls_stream.h"
 
 namespace merlon::upstream {
@@ -55,53 +56,6 @@ class H2Probe final : private http::H2Client::Owner {
   bool over_ = false;
 };
 
-io::Task<Result<ProbeAnswer>> ask_h1(io::SocketStream& stream,
-                                     std::shared_ptr<const Upstream> upstream, std::string host,
-                                     Instant deadline) {
-  const auto client = std::make_unique_for_overwrite<http::H1Client>();
-  client->attach(stream);
-  Result<ProbeAnswer> answer =
-      co_await ask_health(*client, stream.loop(), std::move(upstream), std::move(host), deadline);
-  if (answer) stream.finish_writing();
-  co_return answer;
-}
-
-io::Task<Result<ProbeAnswer>> ask_h2(io::SocketStream& stream,
-                                     std::shared_ptr<const Upstream> upstream, std::string host,
-                                     Instant deadline) {
-  const bool secure = upstream->tls != nullptr;
-  if (secure && static_cast<tls::TlsStream&>(stream).alpn() != "h2")
-    co_return fail(code::kUpstreamNotH2, Blame::kUpstream, "the upstream did not agree to h2");
-  const auto h2 = std::make_unique<H2Probe>(stream, *upstream);
-  io::Fork life(h2->live());
-  Result<ProbeAnswer> answer = std::unexpected(Error{});
-  const Result<void> greeted = co_await h2->greeting(deadline);
-  if (greeted) {
-    h2->exchange.attach(h2->client, upstream->health->timeout);
-    answer = co_await ask_health(h2->exchange, stream.loop(), upstream, std::move(host), deadline);
-    h2->exchange.detach();
-  } else {
-    answer = std::unexpected(greeted.error());
-  }
-  // A peer that answered hears a farewell; one that did not would only keep us waiting.
-  if (answer) {
-    h2->client.retire();
-  } else {
-    h2->client.abort();
-  }
-  co_await life.join();
-  if (answer) stream.finish_writing();
-  co_return answer;
-}
-
-io::Task<Result<ProbeAnswer>> ask(io::SocketStream& stream,
-                                  const std::shared_ptr<const Upstream>& upstream, std::string host,
-                                  Instant deadline) {
-  if (upstream->protocol == Protocol::kHttp2)
-    return ask_h2(stream, upstream, std::move(host), deadline);
-  return ask_h1(stream, upstream, std::move(host), deadline);
-}
-
 /// Reads the body while it fits. What came of it in time counts, whole or cut.
 io::Task<Result<void>> read_body(http::ClientExchange& exchange, io::Loop& loop, Instant deadline,
                                  ProbeAnswer& answer) {
@@ -122,6 +76,16 @@ io::Task<Result<void>> read_body(http::ClientExchange& exchange, io::Loop& loop,
     }
   }
   co_return Result<void>{};
+}
+
+/// There is no client whose Host could be passed on. A name that the certificate is verified
+/// against is one that the server answers to.
+std::string host_to_ask(const Upstream& upstream, const Endpoint& endpoint) {
+  if (!upstream.host.empty()) return upstream.host;
+  if (upstream.tls == nullptr || IpAddress::parse(upstream.tls->server_name()).has_value())
+    return endpoint.to_string();
+  const std::string& name = upstream.tls->server_name();
+  return endpoint.port == 443 ? name : fmt::format("{}:{}", name, endpoint.port);
 }
 
 void write_head(const Upstream& upstream, std::string_view grpc_timeout, std::size_t body_bytes,
@@ -332,15 +296,57 @@ io::Task<Result<void>> NetworkProber::connect(std::shared_ptr<const Upstream> up
   co_return co_await static_cast<tls::TlsStream&>(*stream_).handshake(deadline);
 }
 
+io::Task<Result<ProbeAnswer>> NetworkProber::ask_h1(std::shared_ptr<const Upstream> upstream,
+                                                    std::string host, Instant deadline) {
+  const auto client = std::make_unique_for_overwrite<http::H1Client>();
+  client->attach(*stream_);
+  Result<ProbeAnswer> answer =
+      co_await ask_health(*client, loop_, std::move(upstream), std::move(host), deadline);
+  if (answer) stream_->finish_writing();
+  co_return answer;
+}
+
+io::Task<Result<ProbeAnswer>> NetworkProber::ask_h2(std::shared_ptr<const Upstream> upstream,
+                                                    std::string host, Instant deadline) {
+  const bool secure = upstream->tls != nullptr;
+  if (secure && static_cast<tls::TlsStream&>(*stream_).alpn() != "h2")
+    co_return fail(code::kUpstreamNotH2, Blame::kUpstream, "the upstream did not agree to h2");
+  const auto h2 = std::make_unique<H2Probe>(*stream_, *upstream);
+  h2_ = &h2->client;
+  io::Fork life(h2->live());
+  Result<ProbeAnswer> answer = std::unexpected(Error{});
+  const Result<void> greeted = co_await h2->greeting(deadline);
+  if (greeted) {
+    h2->exchange.attach(h2->client, upstream->health->timeout);
+    answer = co_await ask_health(h2->exchange, loop_, upstream, std::move(host), deadline);
+    h2->exchange.detach();
+  } else {
+    answer = std::unexpected(greeted.error());
+  }
+  // A peer that answered hears a farewell; one that did not would only keep us waiting.
+  if (answer) {
+    h2->client.retire();
+  } else {
+    h2->client.abort();
+  }
+  co_await life.join();
+  h2_ = nullptr;
+  if (answer) stream_->finish_writing();
+  co_return answer;
+}
+
 io::Task<ProbeResult> NetworkProber::probe(std::shared_ptr<const Upstream> upstream,
                                            Endpoint endpoint, Instant deadline) {
   if (cancelled_) co_return ProbeResult{.outcome = Outcome::kNotMade, .reason = {}};
   const Result<void> connected = co_await connect(upstream, endpoint, deadline);
   Result<ProbeAnswer> answer = std::unexpected(connected ? Error{} : connected.error());
   if (connected) {
-    // There is no client whose Host could be passed on.
-    std::string host = upstream->host.empty() ? endpoint.to_string() : upstream->host;
-    answer = co_await ask(*stream_, upstream, std::move(host), deadline);
+    std::string host = host_to_ask(*upstream, endpoint);
+    if (upstream->protocol == Protocol::kHttp2) {
+      answer = co_await ask_h2(upstream, std::move(host), deadline);
+    } else {
+      answer = co_await ask_h1(upstream, std::move(host), deadline);
+    }
   }
   stream_.reset();
   if (cancelled_) co_return ProbeResult{.outcome = Outcome::kNotMade, .reason = {}};
@@ -350,7 +356,11 @@ io::Task<ProbeResult> NetworkProber::probe(std::shared_ptr<const Upstream> upstr
 
 void NetworkProber::cancel() noexcept {
   cancelled_ = true;
-  if (stream_ != nullptr) stream_->cancel();
+  if (h2_ != nullptr) {
+    h2_->abort();
+  } else if (stream_ != nullptr) {
+    stream_->cancel();
+  }
 }
 
 }  // namespace merlon::upstream

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/ip.h"
 #include "http/exchange.h"
+#include "http/h2_client.h"
 #include "io/broker.h"
 #include "io/loop.h"
 #include "io/socket.h"
@@ -33,6 +34,18 @@ struct ProbeResult {
 /// "passed", "bad_answer" … Static.
 [[nodiscard]] std::string_view outcome_name(ProbeResult::Outcome outcome) noexcept;
 
+/// More of an answer's body is not read: whoever sends more may be well, but not as gRPC.
+inline constexpr std::size_t kProbeBodyBytesMax = 16UL * 1024;
+
+/// What came for an answer.
+struct ProbeAnswer {
+  unsigned status = 0;
+  bool grpc = false;      ///< the Content-Type is that of gRPC
+  int grpc_status = -1;   ///< -1: there is none
+  std::string body;       ///< at most kProbeBodyBytesMax
+  bool body_cut = false;  ///< there is more
+};
+
 /// Makes checks, one at a time.
 class Prober {
  public:
@@ -57,26 +70,19 @@ class NetworkProber final : public Prober {
  private:
   [[nodiscard]] io::Task<Result<void>> connect(std::shared_ptr<const Upstream> upstream,
                                                Endpoint endpoint, Instant deadline);
+  [[nodiscard]] io::Task<Result<ProbeAnswer>> ask_h1(std::shared_ptr<const Upstream> upstream,
+                                                     std::string host, Instant deadline);
+  [[nodiscard]] io::Task<Result<ProbeAnswer>> ask_h2(std::shared_ptr<const Upstream> upstream,
+                                                     std::string host, Instant deadline);
 
   io::Loop& loop_;
   io::Broker& broker_;
   std::unique_ptr<io::SocketStream> stream_;  ///< of the check in progress
+  http::H2Client* h2_ = nullptr;              ///< on it, while there is one
   bool cancelled_ = false;
 };
 
 // ---- The parts of a check, for it and its tests. ----
-
-/// More of an answer's body is not read: whoever sends more may be well, but not as gRPC.
-inline constexpr std::size_t kProbeBodyBytesMax = 16UL * 1024;
-
-/// What came for an answer.
-struct ProbeAnswer {
-  unsigned status = 0;
-  bool grpc = false;      ///< the Content-Type is that of gRPC
-  int grpc_status = -1;   ///< -1: there is none
-  std::string body;       ///< at most kProbeBodyBytesMax
-  bool body_cut = false;  ///< there is more
-};
 
 /// Sends the request of the check over HTTP/1.1, or on a stream of HTTP/2, and reads the answer.
 [[nodiscard]] io::Task<Result<ProbeAnswer>> ask_health(http::ClientExchange& exchange,

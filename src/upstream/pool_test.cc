@@ -1,12 +1,13 @@
 #include "upstream/pool.h"
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "upstream/test_pair_broker.h"
 
 namespace merlon::upstream {
 namespace {
@@ -14,42 +15,6 @@ namespace {
 Endpoint endpoint(std::uint16_t port) {
   return {.address = *IpAddress::parse("192.0.2.1"), .port = port};
 }
-
-/// Connects to nobody: each connection is one end of a pair whose other end stays open. Endpoints
-/// in `refusing` refuse.
-class PairBroker final : public io::Broker {
- public:
-  io::OsResult<io::Fd> connect_tcp(const Endpoint& to) override {
-    asked.push_back(to.port);
-    if (std::ranges::find(refusing, to.port) != refusing.end())
-      return std::unexpected(io::OsError{.number = ECONNREFUSED});
-    int pair[2];
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
-      return std::unexpected(io::OsError{.number = errno});
-    far.emplace_back(pair[1]);
-    return io::Fd(pair[0]);
-  }
-  io::OsResult<io::Fd> listen_tcp(const Endpoint&, const io::ListenOptions&) override {
-    return none();
-  }
-  io::OsResult<io::Fd> listen_unix(const std::string&) override { return none(); }
-  io::OsResult<io::Fd> connect_unix(const std::string&) override { return none(); }
-  io::OsResult<io::Fd> connect_unix_datagram(const std::string&) override { return none(); }
-  io::OsResult<std::string> read_file(const std::string&, std::size_t) override {
-    return std::unexpected(io::OsError{.number = ENOENT});
-  }
-  io::OsResult<io::FileStatus> status(const std::string&) override {
-    return std::unexpected(io::OsError{.number = ENOENT});
-  }
-  io::OsResult<io::Fd> open_append(const std::string&) override { return none(); }
-
-  std::vector<std::uint16_t> asked;
-  std::vector<std::uint16_t> refusing;
-  std::vector<io::Fd> far;
-
- private:
-  static io::OsResult<io::Fd> none() { return std::unexpected(io::OsError{.number = ENOENT}); }
-};
 
 /// A cluster of three endpoints, ports 1 to 3, of which a test says which are healthy.
 class Choosing : public testing::Test {
@@ -141,9 +106,9 @@ TEST_F(Choosing, WhereAllAreUnhealthyNobodyIsAsked) {
     EXPECT_NE(ask(), 0) << "and a connection is idle now";
     for (const auto& one : checked) one->set_in_use(false);
     EXPECT_TRUE(cluster->none_healthy());
-    broker.asked.clear();
+    broker.forget();
     EXPECT_EQ(ask_times(4), (Ports{0, 0, 0, 0}));
-    EXPECT_TRUE(broker.asked.empty());
+    EXPECT_TRUE(broker.asked().empty());
     checked[2]->set_in_use(true);
     EXPECT_EQ(ask_times(3), (Ports{3, 3, 3}));
     cluster.reset();
@@ -181,9 +146,9 @@ TEST_F(Choosing, ACheckThatFindsItWellEndsThePassingOver) {
 TEST_F(Choosing, ARefusedConnectionGoesToAnotherHealthyEndpoint) {
   make(Balance::kRoundRobin);
   checked[1]->set_in_use(false);
-  broker.refusing = {1};
+  broker.refuse(1);
   EXPECT_EQ(ask(), 3);
-  EXPECT_EQ(broker.asked, (Ports{1, 3}));
+  EXPECT_EQ(broker.asked(), (Ports{1, 3}));
 }
 
 }  // namespace

@@ -461,6 +461,19 @@ def test_whoever_watches_is_told_of_each_change(merlon, upstream):
     assert gateway.wait() == 0, gateway.errors
 
 
+def test_a_watch_ends_with_the_health_of_its_listener(merlon, upstream):
+    made = config(upstream, listeners=[{"name": "public"}, dict(STATUS)])
+    gateway = merlon(made)
+    with grpc.insecure_channel(f"127.0.0.1:{gateway.ports['status']}") as channel:
+        told = stub(channel, "Watch", "unary_stream", "grpc.health.v1.Health")(b"", timeout=60)
+        assert next(told) == b"\x08\x01"
+        public, status = made["listeners"]
+        gateway.reload({**made, "listeners": [public, {**status, "serve": ["metrics"]}]})
+        with pytest.raises(grpc.RpcError) as ended:
+            next(told)
+        assert ended.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
 def test_the_number_of_watches_is_bounded(merlon, upstream):
     gateway = merlon(config(upstream, listeners=[{"name": "public"}, dict(STATUS)]))
     path = "/grpc.health.v1.Health/Watch"

@@ -1,6 +1,7 @@
 """Active health checks of upstreams: what they ask, what takes endpoints out of use, and what brings them back."""
 
 import json
+import signal
 import ssl
 import subprocess
 import threading
@@ -274,6 +275,40 @@ def test_a_check_in_progress_ends_with_the_gateway(merlon, apis):
     assert gateway.events[-1]["event"] == "stopped"
 
 
+@pytest.mark.parametrize("greets", [False, True], ids=["before_the_greeting", "before_the_answer"])
+@pytest.mark.parametrize("how", ["stop", "reload"])
+def test_a_check_over_http2_in_progress_ends_at_once(merlon, how, greets):
+    with Http2Upstream(greeting=None if greets else b"") as upstream:
+        upstream.answer = lambda _call: None
+        long = {**HTTP, "interval": "1min", "timeout": "1min"}
+        gateway = merlon(config(upstream, protocol="h2", health=long))
+        assert eventually(lambda: upstream.connections and (upstream.calls or not greets))
+        if how == "reload":
+            made = config(upstream, protocol="h2")
+            del made["upstreams"]["api"]["health"]
+            reload(gateway, made)
+            assert eventually(lambda: upstream.connections[0].closed), "long before the check would have timed out"
+        gateway.stop()
+        assert gateway.events[-1]["event"] == "stopped"
+
+
+@pytest.mark.parametrize("protocol", ["http1", "h2"])
+def test_checks_leave_nothing_open(merlon, apis, protocol):
+    one = apis("one") if protocol == "http1" else None
+    with Http2Upstream() as other:
+        quick = {**HTTP, "interval": "100ms", "timeout": "100ms"}
+        gateway = merlon(config(one or other, protocol=protocol, health=quick))
+
+        def made():
+            results = [checks(gateway, result) for result in ("passed", "timed_out")]
+            return sum(results)
+
+        assert eventually(lambda: made() >= 3)
+        before = gateway.descriptors()
+        assert eventually(lambda: made() >= 20)
+        assert eventually(lambda: gateway.descriptors() <= before)
+
+
 # ---- reload ----
 
 
@@ -332,6 +367,7 @@ def test_tls_upstreams_are_verified_and_shown_the_client_certificate(merlon, api
     tls = {"ca": str(pki.ca), "server_name": "orders.internal", "cert": cert, "key": key}
     gateway = merlon(config(one, health={**HTTP, "interval": "1s", "timeout": "1s"}, tls=tls))
     assert eventually(lambda: checks(gateway, "passed") >= 1), gateway.errors
+    assert one.checks[0].get("Host") == f"orders.internal:{one.port}"
     assert names_served(gateway) == {"one"}
 
 
@@ -462,6 +498,68 @@ def test_what_does_not_speak_http2_fails(merlon, apis):
     assert becomes(gateway, one, False)
     with RawCalls(gateway.ports["public"]) as raw:
         assert outcome(raw.wait(raw.call(body=message(b"x"))))[0] == "14"
+
+
+# ---- nginx ----
+
+
+class Nginx:
+    """A real one on loopback that answers `/healthz` with a status, over HTTP/1.1 or HTTP/2 in clear."""
+
+    def __init__(self, folder, h2):
+        self.folder, self.h2 = folder, " http2" if h2 else ""
+        folder.mkdir()
+        self.reserved = reserve()
+        self.address = "127.0.0.1:%d" % self.reserved.getsockname()[1]
+        self.write(200)
+        self.process = subprocess.Popen(["nginx", "-p", folder, "-c", folder / "nginx.conf", "-g", "daemon off;"],
+                                        stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+
+    def write(self, status):
+        paths = " ".join(f"{kind}_temp_path {self.folder}/{kind};" for kind in
+                         ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))  # fmt: skip
+        (self.folder / "nginx.conf").write_text(f"""
+worker_processes 1; pid {self.folder}/pid; error_log {self.folder}/error.log;
+events {{ }}
+http {{
+  access_log off; {paths}
+  server {{
+    listen {self.address}{self.h2} reuseport;
+    location = /healthz {{ return {status} "status {status}\\n"; }}
+    location / {{ return 200 "nginx\\n"; }}
+  }}
+}}
+""")
+
+    def answer(self, status):
+        self.write(status)
+        self.process.send_signal(signal.SIGHUP)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(20)
+        self.reserved.close()
+
+
+@pytest.mark.parametrize("h2", [False, True], ids=["http1", "h2"])
+def test_nginx_goes_out_of_use_and_comes_back(merlon, tmp_path, h2):
+    with Nginx(tmp_path / "nginx", h2) as nginx:
+        gateway = merlon(config(nginx, protocol="h2" if h2 else "http1"))
+        assert becomes(gateway, nginx, True) and eventually(lambda: checks(gateway, "passed") >= 1)
+        assert names_served(gateway, 2) == {"nginx\n"}
+        nginx.answer(503)
+        assert becomes(gateway, nginx, False)
+        assert gateway.told("endpoint_unhealthy", reason="answered 503"), gateway.errors
+        assert gateway.ask(request()).status == 503
+        nginx.answer(200)
+        assert becomes(gateway, nginx, True)
+        assert names_served(gateway, 2) == {"nginx\n"}
+        nginx.process.terminate()
+        nginx.process.wait(20)
+        assert becomes(gateway, nginx, False)
 
 
 # ---- explain ----
