@@ -80,10 +80,9 @@ std::string hosts(const VirtualHost& host) {
 
 void map_exposure(Inspection& inspection) {
   for (const Hcm& hcm : inspection.model.hcms) {
-    const std::string listener =
-        hcm.listener->address.empty()
-            ? fmt::format("({})", hcm.listener->name)
-            : fmt::format("{}:{}", hcm.listener->address, hcm.listener->port);
+    const std::string listener = hcm.listener->address.empty()
+                                     ? fmt::format("({})", hcm.listener->name)
+                                     : hcm.listener->socket();
     for (const Route* route : hcm.all_routes()) {
       if (inspection.out.exposure.size() >= kRowsMax) return;
       ExposureRow row;

@@ -1,5 +1,7 @@
 #include "audit/envoy/model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -406,6 +408,11 @@ std::vector<const Route*> Hcm::all_routes() const {
     out.insert(out.end(), host->routes.begin(), host->routes.end());
   }
   return out;
+}
+
+std::string Listener::socket() const {
+  const bool v6 = address.find(':') != std::string_view::npos;
+  return v6 ? fmt::format("[{}]:{}", address, port) : fmt::format("{}:{}", address, port);
 }
 
 bool Listener::is_local() const {

@@ -96,6 +96,7 @@ struct Listener {
   bool is_default = false;  ///< default_filter_chain is among the chains
   std::vector<Filter> listener_filters;
   std::vector<const FilterChain*> chains;
+  [[nodiscard]] std::string socket() const;  ///< "0.0.0.0:443", "[::]:443"
   /// True when only this host can connect: loopback, pipe, internal, not bound.
   [[nodiscard]] bool is_local() const;
   /// True when it takes this host's or this pod's own traffic out, by what it says of itself.

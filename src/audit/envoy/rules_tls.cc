@@ -233,8 +233,8 @@ void check_cleartext(Inspection& in) {
     const std::uint16_t port = hcm.listener->port;
     if (port == 443) {
       in.report("TLS-15", Level::kHigh, chain.at.at(),
-                fmt::format("{}:443 speaks HTTP in clear: the filter chain has no transport_socket",
-                            hcm.listener->address))
+                fmt::format("{} speaks HTTP in clear: the filter chain has no transport_socket",
+                            hcm.listener->socket()))
           .affected = labels(hcm);
       continue;
     }
@@ -243,8 +243,8 @@ void check_cleartext(Inspection& in) {
     const bool sure = port == 80 || tls_somewhere || has_public_name(hcm);
     Finding& finding =
         in.report("TLS-13", sure ? Level::kHigh : Level::kMedium, chain.at.at(),
-                  fmt::format("{}:{} serves in clear: the filter chain has no transport_socket",
-                              hcm.listener->address, port));
+                  fmt::format("{} serves in clear: the filter chain has no transport_socket",
+                              hcm.listener->socket()));
     finding.affected = labels(hcm);
     finding.confidence = sure ? Confidence::kLikely : Confidence::kPossible;
   }
