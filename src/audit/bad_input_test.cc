@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -113,6 +114,18 @@ TEST_F(BadInput, OfTooManyIncludesIsNamed) {
   std::ofstream(root_ / "one.inc") << "# nothing\n";
   std::ofstream(root_ / "nginx.conf") << text << "}\n";
   expect_refused(root_ / "nginx.conf", "includes");
+}
+
+TEST_F(BadInput, OfTooManyPatternsIsNamed) {
+  // Each of these can be shown to explode only by a search that does.
+  std::string text = "events {}\nhttp { server { listen 80;\n";
+  for (int i = 0; i < 200; ++i) text += fmt::format("location ~ ^/(a+)+{}$ {{ return 404; }}\n", i);
+  std::ofstream(root_ / "nginx.conf") << text << "} }\n";
+  const AuditResult result = audit({(root_ / "nginx.conf").string()});
+  const auto found = std::ranges::count(result.findings, "PTH-08", &Finding::rule);
+  EXPECT_GT(found, 0);
+  EXPECT_LT(found, 200);
+  EXPECT_EQ(std::ranges::count(result.not_checked, "PTH-08", &NotChecked::rule), 1);
 }
 
 TEST_F(BadInput, OfTooManyFilesIsNamed) {

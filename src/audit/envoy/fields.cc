@@ -86,8 +86,13 @@ const MessageInfo& FieldTable::at(std::uint32_t number) {
 std::string_view FieldTable::nearest_type(std::string_view type) {
   std::vector<std::string_view> names;
   constexpr std::size_t kDistanceMax = 3;  // of names of fifty letters
-  names.reserve(merlon_envoy_fields.size());
-  for (const std::string_view line : merlon_envoy_fields) names.push_back(name_of(line));
+  for (const std::string_view line : merlon_envoy_fields) {
+    const std::string_view name = name_of(line);
+    // Names of other lengths are farther away than that.
+    const std::size_t apart =
+        name.size() > type.size() ? name.size() - type.size() : type.size() - name.size();
+    if (apart <= kDistanceMax) names.push_back(name);
+  }
   return nearest(type, names, kDistanceMax);
 }
 

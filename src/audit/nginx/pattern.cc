@@ -296,20 +296,31 @@ std::string Pattern::sample(bool swap_wild) const {
   return matches.value_or(false) ? out : std::string{};
 }
 
+// (x+)+ and (x*)*: the body of a repeat is nothing but a repeat of the same bytes.
+const Pattern::Node* Pattern::repeated_inside(const Node& outer) const {
+  if (outer.op != Op::kRepeat || outer.max != kNoBound) return nullptr;
+  std::uint32_t body = outer.parts.front();
+  while (nodes_[body].op == Op::kGroup ||
+         (nodes_[body].op == Op::kSequence && nodes_[body].parts.size() == 1)) {
+    body = nodes_[body].parts.front();
+  }
+  const Node& inner = nodes_[body];
+  if (inner.op != Op::kRepeat || inner.max != kNoBound) return nullptr;
+  const Node& what = nodes_[inner.parts.front()];
+  return what.op == Op::kChars ? &what : nullptr;
+}
+
+bool Pattern::nests_repeats() const {
+  return ok_ && std::ranges::any_of(
+                    nodes_, [this](const Node& node) { return repeated_inside(node) != nullptr; });
+}
+
 std::string Pattern::explosive() const {
   if (!ok_) return {};
   for (const Node& outer : nodes_) {
-    if (outer.op != Op::kRepeat || outer.max != kNoBound) continue;
-    // (x+)+ and (x*)*: the body of a repeat is nothing but a repeat of the same bytes.
-    std::uint32_t body = outer.parts.front();
-    while (nodes_[body].op == Op::kGroup ||
-           (nodes_[body].op == Op::kSequence && nodes_[body].parts.size() == 1)) {
-      body = nodes_[body].parts.front();
-    }
-    const Node& inner = nodes_[body];
-    if (inner.op != Op::kRepeat || inner.max != kNoBound) continue;
-    const Node& what = nodes_[inner.parts.front()];
-    if (what.op != Op::kChars) continue;
+    const Node* inside = repeated_inside(outer);
+    if (inside == nullptr) continue;
+    const Node& what = *inside;
     char fill = '\0';
     for (std::size_t c = 0x7e; c > 0x20; --c) {
       if (what.chars[c]) fill = static_cast<char>(c);

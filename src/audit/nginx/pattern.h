@@ -48,6 +48,8 @@ class Pattern {
   [[nodiscard]] std::string sample(bool swap_wild = false) const;
   /// True when an unescaped dot stands between two literals where a literal dot was meant.
   [[nodiscard]] bool has_loose_dot() const noexcept { return loose_dot_; }
+  /// True when a repeat without end holds nothing but another one: explosive() has to try it.
+  [[nodiscard]] bool nests_repeats() const;
   /// A text on which backtracking explodes, for patterns with a repeat of a repeat that overlap:
   /// "" when none is seen.
   [[nodiscard]] std::string explosive() const;
@@ -81,6 +83,7 @@ class Pattern {
   class Search;
 
   [[nodiscard]] bool anchored(std::uint32_t node, bool start) const;
+  [[nodiscard]] const Node* repeated_inside(const Node& outer) const;
   [[nodiscard]] bool leads_with(std::uint32_t node, std::size_t group) const;
   void collect(std::uint32_t node, Chars& out) const;
   [[nodiscard]] bool starts_with(std::uint32_t node, char c) const;

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
@@ -127,18 +129,17 @@ void check_passed_by(Inspection& in) {
 
 void check_twins(Inspection& in) {
   for (const Server& server : in.model.servers) {
-    for (std::size_t i = 0; i < server.locations.size(); ++i) {
-      for (std::size_t j = 0; j < i; ++j) {
-        const Location& later = *server.locations[i];
-        const Location& first = *server.locations[j];
-        if (!later.is_regex() || later.match != first.match || later.path != first.path) continue;
-        Finding& finding = in.report(
-            "PTH-10", Level::kLow, later.at(),
-            fmt::format("never reached: location {} stands before it with the same pattern",
-                        first.path));
-        finding.trail.push_back({first.at().mark(), "this one takes every request"});
-        finding.affected.push_back(later.label());
-      }
+    std::map<std::pair<Location::Match, std::string_view>, const Location*> seen;
+    for (const Location* later : server.locations) {
+      if (!later->is_regex()) continue;
+      const auto [first, added] = seen.emplace(std::pair(later->match, later->path), later);
+      if (added) continue;
+      Finding& finding =
+          in.report("PTH-10", Level::kLow, later->at(),
+                    fmt::format("never reached: location {} stands before it with the same pattern",
+                                later->path));
+      finding.trail.push_back({first->second->at().mark(), "this one takes every request"});
+      finding.affected.push_back(later->label());
     }
   }
 }

@@ -95,7 +95,12 @@ void check_merge_slashes(Inspection& in) {
   }
 }
 
+/// Matching every denied location against all others is bounded: a server of thousands of regular
+/// expressions would take minutes.
+constexpr std::size_t kCaseMatchesMax = 200'000;
+
 void check_case(Inspection& in) {
+  std::size_t matches = 0;
   for (const Location& location : in.model.locations) {
     const bool sensitive = is_prefix(location) || location.match == Location::Match::kRegex;
     if (!sensitive || location.path == "/" || location.path.find('.') != std::string_view::npos) {
@@ -109,6 +114,11 @@ void check_case(Inspection& in) {
       return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
     });
     if (location.is_regex()) continue;
+    matches += location.server->locations.size();
+    if (matches > kCaseMatchesMax) {
+      in.not_checked("PTH-05", "there are too many locations to match them all with each other");
+      return;
+    }
     const Location* other = in.model.match(*location.server, upper);
     if (other == nullptr || other == &location || pass_of(*other->scope) == nullptr) continue;
     if (guards(in, *other->scope)) continue;
@@ -157,10 +167,20 @@ void check_loose_regex(Inspection& in) {
   }
 }
 
+/// A proof is a search that runs out of steps: some ten milliseconds each.
+constexpr std::size_t kProofsMax = 40;
+
 void check_redos(Inspection& in) {
+  std::size_t proofs = 0;
   const auto judge = [&](const Directive& at, const Word& word, std::string_view regex,
                          bool ignore_case) {
-    const std::string attack = Pattern(regex, ignore_case).explosive();
+    const Pattern pattern(regex, ignore_case);
+    if (!pattern.nests_repeats()) return;
+    if (++proofs > kProofsMax) {
+      in.not_checked("PTH-08", "there are too many patterns with repeats inside of repeats");
+      return;
+    }
+    const std::string attack = pattern.explosive();
     if (attack.empty()) return;
     Finding& finding = in.report(
         "PTH-08", Level::kMedium, at, word,
