@@ -153,16 +153,16 @@ void HealthChecks::tell(const EndpointChecks& checks, const ProbeResult& found, 
   }
   const std::size_t in_use = all == nullptr ? 0 : all->in_use();
   const std::size_t of = all == nullptr ? 0 : all->endpoints().size();
-  const auto upstream_field = str("upstream", upstream);
-  const auto endpoint_field = str("endpoint", checks.endpoint().text());
-  const auto reason = str("reason", found.reason);
-  const auto in_a_row = num("checks", checks.count().in_a_row());
+  const std::initializer_list<telemetry::EventField> fields = {
+      str("upstream", upstream),   str("endpoint", checks.endpoint().text()),
+      str("reason", found.reason), num("checks", checks.count().in_a_row()),
+      num("in_use", in_use),       num("endpoints", of)};
   if (healthy) {
-    events_.info("endpoint_healthy", {upstream_field, endpoint_field, reason, in_a_row,
-                                      num("in_use", in_use), num("endpoints", of)});
+    events_.info("endpoint_healthy", fields);
   } else {
-    events_.warning("endpoint_unhealthy", {upstream_field, endpoint_field, reason, in_a_row,
-                                           num("in_use", in_use), num("endpoints", of)});
+    // From the last one on, requests are answered 503.
+    events_.emit(in_use == 0 ? telemetry::Level::kError : telemetry::Level::kWarning,
+                 "endpoint_unhealthy", fields);
   }
 }
 

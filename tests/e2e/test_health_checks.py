@@ -106,6 +106,8 @@ def test_with_every_endpoint_out_of_use_nobody_is_asked(merlon, apis):
     one.health = two.health = reply(500)
     gateway = merlon(config(one, two))
     assert becomes(gateway, one, False) and becomes(gateway, two, False)
+    assert gateway.told("endpoint_unhealthy", in_use=1, level="warning")
+    assert gateway.told("endpoint_unhealthy", in_use=0, level="error")
     got = gateway.ask(request("POST", "/orders", fields=[("Content-Length", "5")]))
     assert got.status == 503, "at once: the body is not waited for"
     assert got.get("Retry-After") == "1"
