@@ -34,9 +34,17 @@ std::string text_report(const SimulationReport& report, std::size_t top) {
     out += fmt::format("{} requests that no route of the configuration takes\n", report.unrouted);
   if (report.unreadable > 0)
     out += fmt::format("{} lines that are no request of an access log\n", report.unreadable);
+  if (report.anonymous > 0) {
+    out += fmt::format(
+        "{} requests of which the log does not say who sent them: limits and quotas by identity, "
+        "and concurrency, were not replayed for them\n",
+        report.anonymous);
+  }
   for (const auto& limit : report.limits) {
-    out += fmt::format("{}  {}  {}: {} refused, {} client{}\n", limit.line, limit.route, limit.rule,
-                       limit.refused, limit.clients, limit.clients == 1 ? "" : "s");
+    out +=
+        fmt::format("{}  {}  {}{}: {} refused, {} client{}\n", limit.line, limit.route, limit.rule,
+                    limit.limit_class.empty() ? "" : " in class " + limit.limit_class,
+                    limit.refused, limit.clients, limit.clients == 1 ? "" : "s");
   }
   for (std::size_t i = 0; i < std::min(top, report.clients.size()); ++i) {
     const auto& client = report.clients[i];
@@ -51,13 +59,15 @@ std::string text_report(const SimulationReport& report, std::size_t top) {
 std::string json_report(const SimulationReport& report, std::size_t top) {
   std::string out = fmt::format(
       "{{\n  \"requests\": {},\n  \"refused\": {},\n  \"unrouted\": {},\n  \"unreadable\": {},\n"
-      "  \"limits\": [",
-      report.requests, report.refused, report.unrouted, report.unreadable);
+      "  \"anonymous\": {},\n  \"limits\": [",
+      report.requests, report.refused, report.unrouted, report.unreadable, report.anonymous);
   for (std::size_t i = 0; i < report.limits.size(); ++i) {
     const auto& limit = report.limits[i];
     out += fmt::format(
-        "{}\n    {{\"route\": {}, \"rule\": {}, \"line\": {}, \"refused\": {}, \"clients\": {}}}",
+        "{}\n    {{\"route\": {}, \"rule\": {}, {}\"line\": {}, \"refused\": {}, \"clients\": {}}}",
         i == 0 ? "" : ",", json_quoted(limit.route), json_quoted(limit.rule),
+        limit.limit_class.empty() ? ""
+                                  : fmt::format("\"class\": {}, ", json_quoted(limit.limit_class)),
         json_quoted(limit.line), limit.refused, limit.clients);
   }
   out += fmt::format("\n  ],\n  \"clients_refused\": {},\n  \"clients\": [", report.clients.size());
@@ -94,7 +104,7 @@ int simulate(const Arguments& arguments) {
     fmt::print(stderr, "{}", loaded.diagnostics.render(wants_color()));
     return 1;
   }
-  gateway::LimitSimulation simulation(*loaded.plan);
+  gateway::LimitSimulation simulation(*loaded.plan, loaded.config);
   for (const std::string& path : arguments.logs) {
     if (!replay(path, *broker, simulation)) return 2;
   }
@@ -122,9 +132,10 @@ void add_limits_command(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->footer(
       "Judges with the code of the gateway, at the times of the log; requests that the log says "
-      "were\nrefused are replayed like all others. Limits in shadow mode count as refusing; limits "
-      "per\n"
-      "identity and quotas are left out, since a log does not say who somebody was.\n"
+      "were\nrefused are replayed like all others. Limits in shadow mode count as refusing. Shared "
+      "limits and\nquotas are counted over all logs given, as if one node had served them. "
+      "Identities are told\napart by their pseudonyms in the log; where it has none, the report "
+      "says what was left out.\n"
       "Exit codes: 0 replayed, 1 the configuration has errors, 2 wrong usage or an unreadable "
       "log.\n"
       "Example: merlon limits simulate -c new.yaml /var/log/merlon/access.log");

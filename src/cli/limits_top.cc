@@ -73,8 +73,10 @@ std::string report(std::vector<json> lines, const Arguments& arguments) {
   if (all == 0 && others == 0) return "nobody was limited in the last 10 to 20 seconds\n";
   std::string text;
   for (const json& line : lines) {
-    text += fmt::format("{:>8}  {}  {}  {}\n", line.value("refused", std::uint64_t{0}),
-                        line.value("client", ""), line.value("route", ""), line.value("rule", ""));
+    const std::string of_class = line.value("class", "");
+    text += fmt::format("{:>8}  {}  {}  {}{}\n", line.value("refused", std::uint64_t{0}),
+                        line.value("client", ""), line.value("route", ""), line.value("rule", ""),
+                        of_class.empty() ? "" : "  class " + of_class);
   }
   if (all > lines.size()) text += fmt::format("and {} more clients\n", all - lines.size());
   if (others > 0) text += fmt::format("{:>8}  of clients that there was no room for\n", others);
@@ -111,7 +113,8 @@ void add_limits_top_command(CLI::App& limits, int& exit_code) {
   command->add_option("--top", arguments->top, "How many clients are listed")
       ->capture_default_str();
   command->footer(
-      "Refusals of the last 10 to 20 seconds by client, route and rule, asked of the running "
+      "Refusals of the last 10 to 20 seconds by client, route, rule and class, asked of the "
+      "running "
       "gateway\nover `admin.socket` of the file.\n"
       "Exit codes: 0 told, 1 the configuration has errors, 2 wrong usage, 4 no gateway answers.\n"
       "Example: merlon limits top -c /etc/merlon/merlon.yaml");

@@ -184,6 +184,7 @@ class Walk {
         say_passed(*route_->policies[i]);
       if (all) return true;
       const policy::Policy& by = *route_->policies[next - 1];
+      say_classes(by);
       switch (decision.kind) {
         case policy::Decision::Kind::kNext:
         case policy::Decision::Kind::kAsk:  // not of a context that may not ask
@@ -211,7 +212,14 @@ class Walk {
     return true;
   }
 
+  /// By which exceptions a limit counts the request.
+  void say_classes(const policy::Policy& policy) {
+    for (const policy::AppliedClass& each : policy.classes_of(context_))
+      say(policy.name(), fmt::format("counts it by the class {}", shown(each.name)), each.line);
+  }
+
   void say_passed(const policy::Policy& policy) {
+    say_classes(policy);
     for (const auto& entry : observations_.all()) {
       if (policy.observed_by() != entry.waiver || entry.refusal.step != policy.name()) continue;
       say(policy.name(),

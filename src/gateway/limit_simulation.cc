@@ -1,10 +1,12 @@
 #include "gateway/limit_simulation.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <tuple>
+#include <utility>
 
 namespace merlon::gateway {
 namespace {
@@ -46,9 +48,19 @@ std::string text_of(const nlohmann::json& line, const char* name) {
 }
 
 bool is_limit(const policy::Policy& judge) {
-  // A log does not say who somebody was, so limits by identity cannot be replayed.
-  if (judge.name() == "rate_limit") return judge.step() == policy::Step::kClientLimit;
-  return judge.name() == "concurrency";
+  constexpr std::string_view kLimits[] = {"rate_limit", "quota", "concurrency"};
+  return std::ranges::find(kLimits, judge.name()) != std::end(kLimits);
+}
+
+bool asks_who(const Route& route) {
+  return std::ranges::any_of(route.policies, [](const auto& judge) {
+    return judge->step() == policy::Step::kAuthenticate;
+  });
+}
+
+/// Whether the request came so far in the log that this limit counted it.
+bool counts(const policy::Policy& judge, const Route& route, bool known) {
+  return judge.step() < policy::Step::kAuthenticate || known || !asks_who(route);
 }
 
 }  // namespace
@@ -57,6 +69,7 @@ bool is_limit(const policy::Policy& judge) {
 class SimulatedState {
  public:
   state::Tables tables;
+  state::QuotaCounts quotas;
 
   /// Gives back what requests that are over by now held.
   void advance(Instant now) {
@@ -79,6 +92,33 @@ class SimulatedState {
   static bool later(const Held& a, const Held& b) noexcept { return a.until > b.until; }
   std::vector<Held> held_;
 };
+
+LimitSimulation::LimitSimulation(const Plan& plan, const Config& config) : plan_(plan) {
+  identity::Hasher hasher;
+  std::array<char, identity::kPseudonymBytes> text;
+  for (std::size_t i = 0; i < std::min(plan.routes.size(), config.routes.size()); ++i) {
+    for (const auto& limit : policy::setting<policy::RateLimits>(config.routes[i])) {
+      for (const policy::LimitClassConfig& each : limit.classes) {
+        for (const auto& name : each.identities) {
+          const auto known = identity::Identity::make({.subject = *name});
+          if (known == nullptr) continue;
+          names_.emplace(identity::pseudonym(plan.routes[i]->provider, *known, hasher, text),
+                         *name);
+        }
+      }
+    }
+  }
+}
+
+std::shared_ptr<const identity::Identity> LimitSimulation::identity_of(std::string_view pseudonym) {
+  if (pseudonym.empty()) return nullptr;
+  const auto found = identities_.find(pseudonym);
+  if (found != identities_.end()) return found->second;
+  const auto name = names_.find(pseudonym);
+  const std::string_view subject = name == names_.end() ? pseudonym : name->second;
+  return identities_.emplace(pseudonym, identity::Identity::make({.subject = subject}))
+      .first->second;
+}
 
 void LimitSimulation::add(std::string_view line) {
   if (line.empty()) return;
@@ -105,14 +145,20 @@ void LimitSimulation::add(std::string_view line) {
   // A day is longer than any request lasts; a log that says otherwise must not upset the clock.
   const microseconds lasted{
       std::min<std::uint64_t>(took->get<std::uint64_t>(), 86'400ULL * 1'000'000)};
+  const auto who = json.find("identity");
   requests_.push_back({.arrival = Instant{time->time_since_epoch()} - lasted,
+                       .wall = *time - lasted,
                        .took = lasted,
                        .client = *client,
                        .route = match.route,
+                       .identity = who != json.end() && who->is_object()
+                                       ? identity_of(text_of(*who, "subject"))
+                                       : nullptr,
                        .line = requests_.size()});
 }
 
-bool LimitSimulation::refuses(const Request& request, SimulatedState& state, Key& by) {
+std::optional<policy::Refusal> LimitSimulation::refusal_of(const Request& request,
+                                                           SimulatedState& state) {
   http::RequestHead head;
   policy::Reading reading;
   reading.client.address = request.client;
@@ -126,24 +172,21 @@ bool LimitSimulation::refuses(const Request& request, SimulatedState& state, Key
                           .connection = connection,
                           .preflight = false,
                           .now = request.arrival,
-                          .wall = WallTime{request.arrival.time_since_epoch()},
+                          .wall = request.wall,
                           .fields = fields,
                           .tables = state.tables,
                           .holds = holds,
-                          .observations = observations};
+                          .observations = observations,
+                          .quotas = &state.quotas,
+                          .identity = request.identity};
   for (const auto& judge : request.route->policies) {
-    if (!is_limit(*judge)) continue;
+    if (!is_limit(*judge) || !counts(*judge, *request.route, request.identity != nullptr)) continue;
     const policy::Decision decision = judge->check(context);
-    std::optional<policy::Refusal> refusal;
-    if (decision.kind == policy::Decision::Kind::kRefuse) refusal = decision.refusal;
-    if (!refusal && !observations.all().empty()) refusal = observations.all().front().refusal;
-    if (refusal) {
-      by = {refusal->line, rule_name(refusal->error.code)};
-      return true;
-    }
+    if (decision.kind == policy::Decision::Kind::kRefuse) return decision.refusal;
+    if (!observations.all().empty()) return observations.all().front().refusal;
   }
   state.keep(std::move(holds), request.arrival + request.took);
-  return false;
+  return std::nullopt;
 }
 
 SimulationReport LimitSimulation::run() {
@@ -163,18 +206,21 @@ SimulationReport LimitSimulation::run() {
     client.client = request.client.client_key();
     ++client.requests;
     ++report_.requests;
-    Key by;
-    if (!refuses(request, state, by)) continue;
+    if (request.identity == nullptr && asks_who(*request.route)) ++report_.anonymous;
+    const std::optional<policy::Refusal> refusal = refusal_of(request, state);
+    if (!refusal) continue;
     ++report_.refused;
     ++client.refused;
-    Refused& entry = refused[by];
+    Refused& entry = refused[{refusal->line, rule_name(refusal->error.code)}];
     entry.route = request.route;
+    entry.limit_class = refusal->limit_class;
     ++entry.count;
     ++entry.clients[client.client];
   }
   for (const auto& [by, entry] : refused) {
     report_.limits.push_back({.route = entry.route->name,
                               .rule = std::string(by.second),
+                              .limit_class = std::string(entry.limit_class),
                               .line = by.first->file_line(),
                               .refused = entry.count,
                               .clients = entry.clients.size()});

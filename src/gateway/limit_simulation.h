@@ -2,7 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,6 +13,7 @@
 
 #include "base/ip.h"
 #include "base/time.h"
+#include "gateway/config.h"
 #include "gateway/plan.h"
 #include "http/message.h"
 
@@ -22,8 +26,9 @@ struct SimulationReport {
   /// What one line of configuration refused.
   struct Limit {
     std::string route;
-    std::string rule;  ///< "rate-limited", "concurrency-limited"
-    std::string line;  ///< "file:line"
+    std::string rule;         ///< "rate-limited", "quota-exceeded", "concurrency-limited"
+    std::string limit_class;  ///< that counted; empty: none
+    std::string line;         ///< "file:line"
     std::uint64_t refused = 0;
     std::size_t clients = 0;  ///< how many different ones
   };
@@ -36,18 +41,22 @@ struct SimulationReport {
   std::uint64_t refused = 0;
   std::uint64_t unrouted = 0;    ///< requests that no route of the configuration takes
   std::uint64_t unreadable = 0;  ///< lines that are no request of an access log
-  std::vector<Limit> limits;     ///< in the order of the configuration
-  std::vector<Client> clients;   ///< those that were refused, the most refused first
+  /// Requests of which the log does not say who sent them, on routes that ask: limits and quotas by
+  /// identity, and concurrency, were not replayed for them.
+  std::uint64_t anonymous = 0;
+  std::vector<Limit> limits;    ///< in the order of the configuration
+  std::vector<Client> clients;  ///< those that were refused, the most refused first
 };
 
 /// Replays an access log against the limits of a plan, with the policies of the data plane on
-/// tables of its own and the times of the log. The log says when a request was over and how long
-/// it took, so it arrived that much earlier; one that a limit refuses takes no place. Not
-/// thread-safe.
+/// tables of its own and the times of the log. Identities are those of the log, which are
+/// pseudonyms: names that the configuration lists in classes are recognised by theirs. The log says
+/// when a request was over and how long it took, so it arrived that much earlier; one that a limit
+/// refuses takes no place. Not thread-safe.
 class LimitSimulation {
  public:
-  /// `plan` must outlive it.
-  explicit LimitSimulation(const Plan& plan) : plan_(plan) {}
+  /// `plan`, compiled from `config`, must outlive it.
+  LimitSimulation(const Plan& plan, const Config& config);
 
   /// One line of Merlon's access log. Lines of connections are passed over.
   void add(std::string_view line);
@@ -57,22 +66,30 @@ class LimitSimulation {
  private:
   struct Request {
     Instant arrival;
+    WallTime wall;  ///< the same by the log's clock
     microseconds took;
     IpAddress client;
     const Route* route;
+    std::shared_ptr<const identity::Identity> identity;
     std::size_t line;  ///< the order of those that arrive together
   };
   using Key = std::pair<const Mark*, std::string_view>;
   struct Refused {
     const Route* route = nullptr;
+    std::string_view limit_class;
     std::uint64_t count = 0;
     std::map<IpAddress, std::uint64_t> clients;
   };
 
-  /// The limit that refuses the request, if one does.
-  [[nodiscard]] bool refuses(const Request& request, SimulatedState& state, Key& by);
+  /// What refuses the request, if a limit does.
+  [[nodiscard]] std::optional<policy::Refusal> refusal_of(const Request& request,
+                                                          SimulatedState& state);
+  /// Who the log says it was; null when it does not.
+  [[nodiscard]] std::shared_ptr<const identity::Identity> identity_of(std::string_view pseudonym);
 
   const Plan& plan_;
+  std::map<std::string, std::string, std::less<>> names_;  ///< that classes list, by pseudonym
+  std::map<std::string, std::shared_ptr<const identity::Identity>, std::less<>> identities_;
   std::vector<Request> requests_;
   SimulationReport report_;
 };

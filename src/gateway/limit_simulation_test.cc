@@ -45,7 +45,7 @@ log: {{ access: "-" }}
 
 TEST_F(Simulation, TellsWhomWhichLineRefuses) {
   plan("rate_limit: { rate: 1/s, burst: 2 }");
-  LimitSimulation simulation(*loaded_.plan);
+  LimitSimulation simulation(*loaded_.plan, loaded_.config);
   for (int i = 0; i < 5; ++i) simulation.add(line("192.0.2.1", 10.0 + i * 0.01));
   simulation.add(line("192.0.2.2", 10.0));
   simulation.add(line("192.0.2.1", 11.5));
@@ -70,7 +70,7 @@ TEST_F(Simulation, TellsWhomWhichLineRefuses) {
 
 TEST_F(Simulation, RequestsAtATimeLastAsLongAsTheLogSays) {
   plan("concurrency: { limit: 1 }");
-  LimitSimulation simulation(*loaded_.plan);
+  LimitSimulation simulation(*loaded_.plan, loaded_.config);
   simulation.add(line("192.0.2.1", 13, 2'000'000));  // from 11 to 13
   simulation.add(line("192.0.2.1", 12, 500'000));    // from 11.5 to 12: beside the first
   simulation.add(line("192.0.2.1", 14, 900'000));    // from 13.1 to 14
@@ -78,6 +78,26 @@ TEST_F(Simulation, RequestsAtATimeLastAsLongAsTheLogSays) {
   EXPECT_EQ(report.refused, 1U);
   ASSERT_EQ(report.limits.size(), 1U);
   EXPECT_EQ(report.limits[0].rule, "concurrency-limited");
+}
+
+TEST_F(Simulation, ClassesCountApart) {
+  plan(R"(rate_limit:
+      rate: 1/h
+      classes:
+        - { name: partners, networks: [198.51.100.0/24], rate: 1/h, burst: 3 })");
+  LimitSimulation simulation(*loaded_.plan, loaded_.config);
+  for (int i = 0; i < 5; ++i) {
+    simulation.add(line("192.0.2.1", 10.0 + i));
+    simulation.add(line("198.51.100.1", 10.0 + i));
+  }
+  const SimulationReport report = simulation.run();
+  EXPECT_EQ(report.refused, 6U);
+  ASSERT_EQ(report.limits.size(), 2U);
+  EXPECT_EQ(report.limits[0].limit_class, "");
+  EXPECT_EQ(report.limits[0].refused, 4U);
+  EXPECT_EQ(report.limits[1].limit_class, "partners");
+  EXPECT_EQ(report.limits[1].refused, 2U);
+  EXPECT_EQ(report.limits[1].line, "test.yaml:13");
 }
 
 TEST_F(Simulation, LimitsInShadowModeCountAsRefusing) {
@@ -88,14 +108,14 @@ TEST_F(Simulation, LimitsInShadowModeCountAsRefusing) {
     owner: ops@example.com
     expires: 2026-11-20
 )");
-  LimitSimulation simulation(*loaded_.plan);
+  LimitSimulation simulation(*loaded_.plan, loaded_.config);
   for (int i = 0; i < 3; ++i) simulation.add(line("192.0.2.1", 10.0));
   EXPECT_EQ(simulation.run().refused, 2U);
 }
 
 TEST_F(Simulation, LinesThatAreNoRequestsAreCounted) {
   plan("rate_limit: { rate: 1/s }");
-  LimitSimulation simulation(*loaded_.plan);
+  LimitSimulation simulation(*loaded_.plan, loaded_.config);
   const char* const lines[] = {
       "{",
       "[]",

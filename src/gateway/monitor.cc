@@ -171,8 +171,8 @@ void Monitor::flush() {
     }
     shared_.events.warning(
         "limited", {str("message", "limiting requests"), str("client", one.client.to_string()),
-                    str("route", one.route), str("rule", one.rule), num("refused", one.refused),
-                    num("window_s", window_s)});
+                    str("route", one.route), str("rule", one.rule), str("class", one.limit_class),
+                    num("refused", one.refused), num("window_s", window_s)});
   }
   if (rest == 0) return;
   shared_.events.warning("limited_others", {str("message", "limiting requests"),

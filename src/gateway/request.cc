@@ -202,12 +202,14 @@ void RequestWay::make_refusal(unsigned status, std::string_view pointer) {
 io::Task<void> RequestWay::refuse(Refusal refusal) {
   worker_.counters().refusals.count(refusal.error.code);
   if (refusal.status == 429 && t_.route != nullptr)
-    worker_.limited().note(t_.route->name, rule_name(refusal.error.code),
-                           t_.reading.client.address);
+    worker_.limited().note(t_.route->name, rule_name(refusal.error.code), t_.reading.client.address,
+                           refusal.limit_class);
   // The text of the line is kept until the record is written.
   t_.location = refusal.line == nullptr ? std::string() : refusal.line->file_line();
-  t_.record.refusal = {
-      .step = refusal.step, .rule = rule_name(refusal.error.code), .line = t_.location};
+  t_.record.refusal = {.step = refusal.step,
+                       .rule = rule_name(refusal.error.code),
+                       .line = t_.location,
+                       .limit_class = refusal.limit_class};
   make_refusal(refusal.status, t_.pointer);
   if (refusal.status == 503 && !t_.fields.contains(http::FieldId::kRetryAfter))
     t_.reply.fields.add("Retry-After", "1", http::FieldId::kRetryAfter);

@@ -433,9 +433,11 @@ std::string Server::limited_report() {
   const state::LimitedWindow window = monitor_->limited();
   std::string out = "ok\n";
   for (const state::LimitedClient& one : window.clients) {
-    out += fmt::format(R"({{"client":{},"route":{},"rule":{},"refused":{}}})",
+    const std::string of_class =
+        one.limit_class.empty() ? "" : fmt::format(R"("class":{},)", json_quoted(one.limit_class));
+    out += fmt::format(R"({{"client":{},"route":{},"rule":{},{}"refused":{}}})",
                        json_quoted(one.client.to_string()), json_quoted(one.route),
-                       json_quoted(one.rule), one.refused);
+                       json_quoted(one.rule), of_class, one.refused);
     out += '\n';
     if (out.size() > kAnswerBytesMax / 2) break;
   }

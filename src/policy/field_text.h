@@ -13,6 +13,7 @@ namespace merlon::policy {
 
 /// `;r=12;t=3` behind a name, and numbers of other fields, without allocating. What does not fit is
 /// left out: names of limits are short.
+template <std::size_t kBytes = 128>
 class FieldText {
  public:
   FieldText& add(std::string_view text) noexcept {
@@ -29,7 +30,7 @@ class FieldText {
   [[nodiscard]] std::string_view view() const noexcept { return {text_, size_}; }
 
  private:
-  char text_[128];
+  char text_[kBytes];
   std::size_t size_ = 0;
 };
 

@@ -22,6 +22,10 @@ class Observed final : public Policy {
   [[nodiscard]] const ContentRules* content() const noexcept override { return judge_->content(); }
   [[nodiscard]] std::optional<std::size_t> observed_by() const noexcept override { return waiver_; }
 
+  [[nodiscard]] std::vector<AppliedClass> classes_of(const Context& context) const override {
+    return judge_->classes_of(context);
+  }
+
   [[nodiscard]] Decision check(Context& context) const noexcept override {
     const std::size_t fields = context.fields.lines().size();
     const Decision decision = judge_->check(context);

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "base/diagnostics.h"
 #include "base/error.h"
@@ -18,6 +19,7 @@
 #include "identity/thread_state.h"
 #include "policy/reading.h"
 #include "policy/response_fields.h"
+#include "state/quota_counts.h"
 #include "state/shared_limits.h"
 #include "state/tables.h"
 
@@ -42,6 +44,14 @@ struct Refusal {
   Error error;
   std::string_view step;       ///< "framing", "route", "method", "rate_limit" …; static
   const Mark* line = nullptr;  ///< what of the configuration decided; null when nothing did
+  /// Of a limit, the name of the class that applied; empty: none. Lives as long as the plan.
+  std::string_view limit_class{};
+};
+
+/// An exception to a limit that holds for a request.
+struct AppliedClass {
+  std::string_view name;
+  const Mark* line = nullptr;
 };
 
 /// What a policy says of a request.
@@ -136,6 +146,9 @@ struct Context {
   state::SharedLimits* shared = nullptr;
   SharedQuestion question{};                    ///< of a judge that said kAskShared
   std::optional<state::SharedAnswer> answer{};  ///< to it
+  /// Counts quotas where there is nobody to ask; null: as rates, which is for the first request
+  /// the same.
+  state::QuotaCounts* quotas = nullptr;
   /// For finding out who asks; the worker's own.
   identity::ThreadState* identities = nullptr;
   /// Who asks, from step 7 on; null on public routes.
@@ -165,6 +178,10 @@ class Policy {
   [[nodiscard]] virtual const ContentRules* content() const noexcept { return nullptr; }
   /// The waiver of `policy-observed` that lets through what it refuses, by index.
   [[nodiscard]] virtual std::optional<std::size_t> observed_by() const noexcept { return {}; }
+  /// The classes of its limits that the request is of, for `explain`.
+  [[nodiscard]] virtual std::vector<AppliedClass> classes_of(const Context& /*unused*/) const {
+    return {};
+  }
   /// Any worker, at the same time.
   [[nodiscard]] virtual Decision check(Context& context) const noexcept = 0;
 };

@@ -111,6 +111,7 @@ void Quotas::compile(const Member& config, CompileInput& input, Judges& out) {
                  .share = state::share_of(whole, input.shared->nodes),
                  .on_failure = input.shared->on_failure,
                  .scope = state::scope_of(identity)},
+        .classes = {},
         .at = quota.at,
         .open_waiver = input.shared->open_waiver}));
   }

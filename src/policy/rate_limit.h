@@ -5,42 +5,39 @@
 #include <string_view>
 #include <vector>
 
-#include "config/schema.h"
 #include "policy/compile.h"
-#include "policy/limit_per.h"
 #include "policy/policy.h"
+#include "policy/rate_limit_config.h"
 #include "state/limit_table.h"
 
 namespace merlon::policy {
 
-using config::Located;
-
-/// One entry of `rate_limit` as it is written.
-struct RateLimitConfig {
-  Located<Rate> rate;
-  Located<std::uint32_t> burst{.value = 1, .at = {}};
-  Located<LimitPer> per{.value = LimitPer::kClient, .at = {}};
-  bool delay = false;
-  Located<bool> shared;
+/// By what a limit, or a class of it, counts.
+struct RateLimitBounds {
+  state::Gcra gcra;
+  std::uint64_t scope = 0;  ///< in the table, see state::scope_of
+  std::string told;         ///< in RateLimit-Policy: `"client";q=20;w=2`
   Mark at;
-
-  [[nodiscard]] state::Gcra gcra() const noexcept { return state::Gcra::of(*rate, *burst); }
 };
 
-[[nodiscard]] config::Type<std::vector<RateLimitConfig>> rate_limit_type();
-
-/// Reports limits that limit nothing: given twice, or outdone by a stricter one of the route.
-/// The reader stands at `rate_limit`.
-void check_rate_limits(const std::vector<RateLimitConfig>& limits, config::Reader& reader);
+/// An exception to a limit, compiled.
+struct RateLimitClass {
+  LimitClass who;
+  RateLimitBounds bounds;
+};
 
 /// One limit of a route, compiled.
 struct RateLimitRule {
-  state::Gcra gcra;
+  RateLimitBounds bounds;
   LimitPer per = LimitPer::kClient;
   bool delay = false;
-  std::uint64_t scope = 0;  ///< in the table, see state::scope_of
-  std::string name;         ///< in the RateLimit fields: "client", "route", "client-2"
-  Mark at;
+  std::string name;  ///< in the RateLimit fields: "client", "route", "client-2"
+  std::vector<RateLimitClass> classes;
+
+  /// The class of the request; nullptr when it has none.
+  [[nodiscard]] const RateLimitClass* class_of(const Context& context) const noexcept {
+    return classes.empty() ? nullptr : class_for(classes, context);
+  }
 };
 
 /// Refuses requests beyond the rates of a route (429, RFC 6585 §4), with Retry-After and the fields
@@ -63,20 +60,33 @@ class RateLimit final : public Policy {
 
   [[nodiscard]] std::string_view name() const noexcept override { return "rate_limit"; }
   [[nodiscard]] Step step() const noexcept override { return step_; }
-  [[nodiscard]] const Mark& at() const noexcept override { return rules_.front().at; }
+  [[nodiscard]] const Mark& at() const noexcept override { return rules_.front().bounds.at; }
   [[nodiscard]] Decision check(Context& context) const noexcept override;
+  [[nodiscard]] std::vector<AppliedClass> classes_of(const Context& context) const override;
 
   /// In the order in which they are asked.
   [[nodiscard]] const std::vector<RateLimitRule>& rules() const noexcept { return rules_; }
 
  private:
-  [[nodiscard]] Decision refuse(const RateLimitRule& rule, const state::Taken& taken,
-                                Context& context) const noexcept;
-  void tell(const RateLimitRule& rule, const state::Taken& taken, Context& context) const noexcept;
+  /// What became of a request at one limit.
+  struct Outcome {
+    const RateLimitRule* rule = nullptr;
+    const RateLimitClass* of_class = nullptr;
+    state::Taken taken;
+
+    [[nodiscard]] const RateLimitBounds& bounds() const noexcept {
+      return of_class == nullptr ? rule->bounds : of_class->bounds;
+    }
+  };
+  [[nodiscard]] static Outcome take(const RateLimitRule& rule, Context& context) noexcept;
+  [[nodiscard]] Decision refuse(const Outcome& outcome, Context& context) const noexcept;
+  void tell(const Outcome& outcome, Context& context) const noexcept;
+  void tell_policy(Context& context) const noexcept;
 
   const Step step_;
   std::vector<RateLimitRule> rules_;
-  std::string policy_field_;  ///< the value of RateLimit-Policy
+  bool has_classes_ = false;
+  std::string policy_field_;  ///< the value of RateLimit-Policy for requests of no class
 };
 
 /// `rate_limit` of a route, see policy_list.h.

@@ -14,43 +14,17 @@ namespace {
 using state::SharedAnswer;
 using state::SharedRule;
 
-}  // namespace
-
-SharedLimit::SharedLimit(Setup setup) : setup_(std::move(setup)) {
-  const SharedRule& rule = setup_.rule;
+std::string told(std::string_view label, const SharedRule& rule) {
   const std::uint64_t quantity =
       rule.kind == SharedRule::Kind::kRate ? rule.gcra.burst : rule.quota;
-  policy_field_ = fmt::format("\"{}\";q={};w={}", setup_.label, quantity, rule.window().count());
+  return fmt::format("\"{}\";q={};w={}", label, quantity, rule.window().count());
 }
 
-Step SharedLimit::step() const noexcept {
-  return setup_.per == LimitPer::kIdentity ? Step::kIdentityLimit : Step::kClientLimit;
-}
-
-state::LimitedParty SharedLimit::party(const Context& context) const noexcept {
-  if (setup_.per == LimitPer::kClient)
-    return {.scope = setup_.rule.scope,
-            .by_name = false,
-            .client = context.reading.client.address,
-            .name = {}};
-  const LimitName entry = limit_name(setup_.per, setup_.rule.scope, context);
-  return {.scope = entry.scope, .by_name = true, .client = {}, .name = entry.name};
-}
-
-Decision SharedLimit::check(Context& context) const noexcept {
-  if (context.answer) return judge(*std::exchange(context.answer, std::nullopt), context);
-  const state::LimitedParty who = party(context);
-  if (context.shared == nullptr) return judge(count_here(who, context), context);
-  if (const auto spent = context.shared->spend(setup_.rule, who, context.now))
-    return judge(*spent, context);
-  context.question = {.rule = &setup_.rule, .party = who};
-  return Decision::ask_shared();
-}
-
-SharedAnswer SharedLimit::count_here(const state::LimitedParty& who,
-                                     Context& context) const noexcept {
+SharedAnswer count_here(const SharedRule& rule, const state::LimitedParty& who,
+                        Context& context) noexcept {
+  if (context.quotas != nullptr && rule.kind != SharedRule::Kind::kRate)
+    return context.quotas->take(rule, who, context.wall);
   state::LimitTable& table = context.tables.limits;
-  const SharedRule& rule = setup_.rule;
   const state::Taken taken = who.by_name
                                  ? table.take(who.scope, who.name, rule.gcra, context.now)
                                  : table.take(who.scope, who.client, rule.gcra, context.now);
@@ -61,7 +35,55 @@ SharedAnswer SharedLimit::count_here(const state::LimitedParty& who,
           .reset = taken.admitted ? taken.backlog : taken.retry_after};
 }
 
-Decision SharedLimit::judge(const SharedAnswer& answer, Context& context) const noexcept {
+}  // namespace
+
+SharedLimit::SharedLimit(Setup setup) : setup_(std::move(setup)) {
+  policy_field_ = told(setup_.label, setup_.rule);
+  for (Class& each : setup_.classes) each.policy_field = told(setup_.label, each.rule);
+}
+
+Step SharedLimit::step() const noexcept {
+  return setup_.per == LimitPer::kIdentity ? Step::kIdentityLimit : Step::kClientLimit;
+}
+
+const SharedLimit::Class* SharedLimit::class_of(const Context& context) const noexcept {
+  return setup_.classes.empty() ? nullptr : class_for(setup_.classes, context);
+}
+
+std::vector<AppliedClass> SharedLimit::classes_of(const Context& context) const {
+  const Class* of_class = class_of(context);
+  if (of_class == nullptr) return {};
+  return {{.name = of_class->who.name(), .line = &of_class->who.at()}};
+}
+
+state::LimitedParty SharedLimit::party(const SharedRule& rule,
+                                       const Context& context) const noexcept {
+  if (setup_.per == LimitPer::kClient)
+    return {.scope = rule.scope,
+            .by_name = false,
+            .client = context.reading.client.address,
+            .name = {}};
+  const LimitName entry = limit_name(setup_.per, rule.scope, context);
+  return {.scope = entry.scope, .by_name = true, .client = {}, .name = entry.name};
+}
+
+Decision SharedLimit::check(Context& context) const noexcept {
+  const Class* of_class = class_of(context);
+  if (context.answer) return judge(*std::exchange(context.answer, std::nullopt), of_class, context);
+  const SharedRule& rule = of_class == nullptr ? setup_.rule : of_class->rule;
+  const state::LimitedParty who = party(rule, context);
+  if (context.shared == nullptr) return judge(count_here(rule, who, context), of_class, context);
+  if (const auto spent = context.shared->spend(rule, who, context.now))
+    return judge(*spent, of_class, context);
+  context.question = {.rule = &rule, .party = who};
+  return Decision::ask_shared();
+}
+
+Decision SharedLimit::judge(const SharedAnswer& answer, const Class* of_class,
+                            Context& context) const noexcept {
+  const Mark& line = of_class == nullptr ? setup_.at : of_class->who.at();
+  const std::string_view class_name =
+      of_class == nullptr ? std::string_view() : std::string_view(of_class->who.name());
   if (answer.by == SharedAnswer::By::kNobody) {
     if (answer.admitted) {
       if (setup_.open_waiver) context.observations.used(*setup_.open_waiver);
@@ -72,14 +94,16 @@ Decision SharedLimit::judge(const SharedAnswer& answer, Context& context) const 
                                        .blame = Blame::kInternal,
                                        .what = "the state that nodes share cannot be reached"},
                              .step = setup_.name,
-                             .line = &setup_.at});
+                             .line = &line,
+                             .limit_class = class_name});
   }
   FieldText text;
   text.add("\"").add(setup_.label).add("\";r=").add(answer.admitted ? answer.remaining : 0);
   if (answer.reset > nanoseconds{0})
     text.add(";t=").add(static_cast<std::uint64_t>(ceil_seconds(answer.reset)));
-  static_cast<void>(
-      context.fields.add("RateLimit-Policy", policy_field_, http::FieldId::kRateLimitPolicy));
+  static_cast<void>(context.fields.add("RateLimit-Policy",
+                                       of_class == nullptr ? policy_field_ : of_class->policy_field,
+                                       http::FieldId::kRateLimitPolicy));
   static_cast<void>(context.fields.add_copy("RateLimit", text.view(), http::FieldId::kRateLimit));
   if (answer.admitted) return Decision::next();
   FieldText after;
@@ -94,7 +118,8 @@ Decision SharedLimit::judge(const SharedAnswer& answer, Context& context) const 
                                      .what = rate ? "more requests than the limit lets through"
                                                   : "the quota is used up"},
                            .step = setup_.name,
-                           .line = &setup_.at});
+                           .line = &line,
+                           .limit_class = class_name});
 }
 
 }  // namespace merlon::policy

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <thread>
 
 namespace merlon::state {
@@ -17,18 +18,20 @@ LimitedWindow take(LimitedClients& clients) {
 TEST(LimitedClients, CountsByClientRouteAndRule) {
   LimitedClients clients;
   for (int i = 0; i < 3; ++i) clients.note("orders", "rate-limited", ip("192.0.2.1"));
+  clients.note("orders", "rate-limited", ip("192.0.2.1"), "partners");
   clients.note("orders", "rate-limited", ip("2001:db8::1"));
   clients.note("orders", "rate-limited", ip("2001:db8::2"));
   clients.note("login", "rate-limited", ip("192.0.2.1"));
   clients.note("orders", "concurrency-limited", ip("192.0.2.1"));
   const LimitedWindow window = take(clients);
-  ASSERT_EQ(window.clients.size(), 4U);
+  ASSERT_EQ(window.clients.size(), 5U);
   EXPECT_EQ(
       window.clients[0],
       (LimitedClient{
           .client = ip("192.0.2.1"), .route = "orders", .rule = "rate-limited", .refused = 3}));
   EXPECT_EQ(window.clients[1].client, ip("2001:db8::")) << "a /64 is one client";
   EXPECT_EQ(window.clients[1].refused, 2U);
+  EXPECT_EQ(std::ranges::count(window.clients, "partners", &LimitedClient::limit_class), 1);
   EXPECT_EQ(window.others, 0U);
   EXPECT_TRUE(take(clients).clients.empty()) << "a new window";
 }

@@ -64,7 +64,8 @@ SharedLimits::SharedLimits(io::Loop& loop, io::Broker& broker,
       events_(events),
       counters_(counters),
       client_(loop, broker, settings_->redis, limit_scripts(), *this),
-      held_changed_(loop) {
+      held_changed_(loop),
+      returned_(loop) {
   unsigned char digest[EVP_MAX_MD_SIZE];
   sha256(settings_->redis->password.reveal(), digest);
   std::copy_n(digest, key_secret_.size(), key_secret_.begin());
@@ -76,9 +77,9 @@ void SharedLimits::start() {
 }
 
 void SharedLimits::close() noexcept {
-  closed_ = true;
-  client_.close();
+  if (std::exchange(closed_, true)) return;
   held_changed_.cancel();
+  tasks_.spawn(leave());
 }
 
 const Endpoint& SharedLimits::known_as(const Endpoint& server) const noexcept {
@@ -95,6 +96,10 @@ void SharedLimits::on_up(const Endpoint& server) noexcept {
 }
 
 void SharedLimits::on_gone(const Endpoint& server) noexcept { node_.note_gone(known_as(server)); }
+
+void SharedLimits::on_unresolved(const Endpoint& told_by, std::string_view name) noexcept {
+  node_.note_unresolved(told_by, name, loop_.now(), events_);
+}
 
 std::uint64_t SharedLimits::hash_of(const LimitedParty& party) const noexcept {
   return party.by_name ? entry_hash(node_.hash(), party.scope, party.name)
@@ -250,17 +255,35 @@ io::Task<void> SharedLimits::give_back_in_time() {
       [[maybe_unused]] const Result<void> woken = co_await held_changed_.wait(next);
       continue;
     }
-    const Held held = held_.front();
-    held_.pop_front();
-    const std::uint32_t tokens = node_.leases().close(held.hash, held.ends);
-    if (tokens > 0 && tasks_.size() <= kReturnsMax) tasks_.spawn(give_back(held, tokens));
+    end_first_lease();
   }
 }
 
+void SharedLimits::end_first_lease() {
+  const Held held = held_.front();
+  held_.pop_front();
+  const std::uint32_t tokens = node_.leases().close(held.hash, held.ends);
+  if (tokens > 0 && returning_ < kReturnsMax) tasks_.spawn(give_back(held, tokens));
+}
+
+/// A node that goes takes nothing along. After a second its leases are over anyway.
+io::Task<void> SharedLimits::leave() {
+  const Instant end = loop_.now() + kLeaseUsed;
+  while ((!held_.empty() || returning_ > 0) && loop_.now() < end) {
+    while (!held_.empty() && returning_ < kReturnsMax) end_first_lease();
+    if (returning_ == 0) continue;
+    [[maybe_unused]] const Result<void> woken = co_await returned_.wait(end);
+  }
+  client_.close();
+}
+
 io::Task<void> SharedLimits::give_back(Held held, std::uint32_t tokens) {
+  ++returning_;
   const Result<Grant> done =
       co_await ask(held.rule, held.key, 0, node_.next_generation(), tokens, held.window_start);
   if (done) counters_.returned.add(tokens);
+  --returning_;
+  returned_.notify_one();
 }
 
 }  // namespace merlon::state

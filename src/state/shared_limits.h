@@ -51,7 +51,8 @@ class SharedLimits final : private redis::LinkWatcher {
                telemetry::SharedCounters& counters);
 
   void start();
-  /// Gives nothing back any more and fails what waits; destroy it once `is_closed`.
+  /// Gives back what leases have left, for a second at most, then fails what waits; destroy it
+  /// once `is_closed`.
   void close() noexcept;
   [[nodiscard]] bool is_closed() const noexcept { return client_.is_closed() && tasks_.empty(); }
   [[nodiscard]] const SharedSettings& settings() const noexcept { return *settings_; }
@@ -87,6 +88,7 @@ class SharedLimits final : private redis::LinkWatcher {
   void on_down(const Endpoint& server, const Error& why) noexcept override;
   void on_up(const Endpoint& server) noexcept override;
   void on_gone(const Endpoint& server) noexcept override;
+  void on_unresolved(const Endpoint& told_by, std::string_view name) noexcept override;
   /// Sentinels name now one server, now another: they are one to those who watch.
   [[nodiscard]] const Endpoint& known_as(const Endpoint& server) const noexcept;
 
@@ -98,6 +100,8 @@ class SharedLimits final : private redis::LinkWatcher {
   void hold(const SharedRule& rule, std::uint64_t hash, const Key& key, const Grant& grant,
             Instant sent);
   [[nodiscard]] io::Task<void> give_back_in_time();
+  [[nodiscard]] io::Task<void> leave();
+  void end_first_lease();
   [[nodiscard]] io::Task<void> give_back(Held held, std::uint32_t tokens);
 
   io::Loop& loop_;
@@ -110,6 +114,8 @@ class SharedLimits final : private redis::LinkWatcher {
   redis::Client client_;
   std::deque<Held> held_;  ///< the one that ends first comes first
   io::Signal held_changed_;
+  std::size_t returning_ = 0;  ///< leases on their way back
+  io::Signal returned_;
   io::TaskSet tasks_;
   bool closed_ = false;
 };

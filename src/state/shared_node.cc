@@ -9,6 +9,13 @@ namespace merlon::state {
 using telemetry::num;
 using telemetry::str;
 
+namespace {
+
+constexpr std::chrono::minutes kToldAgain{1};
+constexpr std::size_t kNameShown = 128;
+
+}  // namespace
+
 // The key of a fresh hash is from the kernel: so is what it makes of an empty text.
 SharedNode::SharedNode() : name_(fmt::format("{:016x}", KeyedHash()(""))) {}
 
@@ -36,6 +43,16 @@ void SharedNode::note_up(const Endpoint& server, Instant now, telemetry::EventLo
       "shared_state_up",
       {str("server", server.to_string()),
        num("after_ms", static_cast<std::uint64_t>(std::max<std::int64_t>(lasted.count(), 0)))});
+}
+
+void SharedNode::note_unresolved(const Endpoint& told_by, std::string_view name, Instant now,
+                                 telemetry::EventLog& events) {
+  const std::lock_guard lock(mutex_);
+  if (unresolved_told_.has_value() && now - *unresolved_told_ < kToldAgain) return;
+  unresolved_told_ = now;
+  events.error("shared_state_host_name",
+               {str("message", "the cluster announces a node by a name without its address"),
+                str("server", told_by.to_string()), str("name", name.substr(0, kNameShown))});
 }
 
 void SharedNode::note_gone(const Endpoint& server) {

@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/ip.h"
@@ -35,6 +37,9 @@ class SharedNode {
   void note_down(const Endpoint& server, const Error& why, Instant now,
                  telemetry::EventLog& events);
   void note_up(const Endpoint& server, Instant now, telemetry::EventLog& events);
+  /// A cluster announces a node by a name without an address. Told once a minute.
+  void note_unresolved(const Endpoint& told_by, std::string_view name, Instant now,
+                       telemetry::EventLog& events);
   /// A worker that had lost it needs it no more.
   void note_gone(const Endpoint& server);
 
@@ -55,6 +60,7 @@ class SharedNode {
   LeaseTable leases_;
   std::mutex mutex_;  ///< of what follows
   std::map<Endpoint, Down> down_;
+  std::optional<Instant> unresolved_told_;
   std::atomic<std::size_t> down_count_{0};
   std::atomic<std::uint64_t> outages_{0};
   std::atomic<std::uint64_t> recoveries_{0};

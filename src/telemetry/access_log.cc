@@ -68,6 +68,7 @@ void put_refusal(JsonLine& line, std::string_view key, const RefusalRecord& refu
   put(line, "step", refusal.step, kNameBytes);
   line.text("rule", refusal.rule, kNameBytes);
   put(line, "line", refusal.line, kPlaceBytes);
+  put(line, "class", refusal.limit_class, kNameBytes);
   line.close();
 }
 

@@ -15,9 +15,10 @@ class LogSink;
 
 /// Why a request was refused: what the log, the metric and `merlon explain` say alike.
 struct RefusalRecord {
-  std::string_view step{};  ///< of the request's way, such as "framing" or "rate_limit"
-  std::string_view rule{};  ///< merlon::rule_name(code)
-  std::string_view line{};  ///< "file:line" of the configuration; empty when no line decided
+  std::string_view step{};         ///< of the request's way, such as "framing" or "rate_limit"
+  std::string_view rule{};         ///< merlon::rule_name(code)
+  std::string_view line{};         ///< "file:line" of the configuration; empty when no line decided
+  std::string_view limit_class{};  ///< the class of a limit that applied; empty: none
 };
 
 /// One request, as it is logged. Views are read during `write` only. Empty texts, and times that

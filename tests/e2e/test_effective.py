@@ -15,7 +15,8 @@ BASE = {
     "routes": [
         {"name": "r", "match": {"host": "a.example", "path": "/v1/**"}, "methods": ["GET", "POST"], "auth": "none",
          "upstream": "api", "body": {}, "headers": {}, "forward": {},
-         "cors": {"origins": ["https://app.example.com"]}, "rate_limit": {"rate": "10/s"}, "concurrency": {"limit": 5},
+         "cors": {"origins": ["https://app.example.com"]}, "rate_limit": {"rate": "10/s", "classes": [{"name": "partners", "networks": ["198.51.100.0/24"], "rate": "20/s"}]},
+         "concurrency": {"limit": 5},
          "rewrite": {"add_prefix": "/x"}},
         {"name": "fixed", "match": {"host": "a.example", "path": "/fixed"}, "methods": ["GET"], "auth": "none",
          "respond": {"status": 200}},

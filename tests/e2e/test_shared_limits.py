@@ -105,6 +105,56 @@ def test_what_a_node_does_not_use_comes_back(merlon, upstream, redis):
     assert volley([second], 110) == 94
 
 
+def test_a_node_that_stops_gives_its_leases_back(merlon, upstream, redis):
+    server = redis()
+    limit = {"rate": "1/h", "burst": 96, "shared": True}
+    first, second = (
+        merlon(shared(upstream, server, nodes=2, limit=limit)) for _ in range(2)
+    )
+    assert volley([first], 2) == 2  # the second of them takes a lease
+    assert first.metric("merlon_shared_state_returned_total") == 0
+    first.stop()
+    (key,) = [key for key in server.ask("KEYS", "merlon:1:*")]
+    assert "|" not in server.ask("GET", key), "a lease is on record"
+    assert volley([second], 110) == 94
+
+
+def test_a_node_stops_in_time_though_it_cannot_give_back(merlon, upstream, redis):
+    server = redis()
+    limit = {"rate": "1/h", "burst": 96, "shared": True}
+    gateway = merlon(shared(upstream, server, nodes=2, limit=limit, timeout="2s"))
+    assert volley([gateway], 2) == 2
+    server.pause()
+    begun = time.monotonic()
+    gateway.stop()
+    assert time.monotonic() - begun < 20
+
+
+@pytest.mark.parametrize("drop", ["limit", "shared_state"])
+def test_a_reload_that_drops_a_limit_gives_its_leases_back(merlon, upstream, redis, drop):
+    server = redis()
+    limit = {"rate": "1/h", "burst": 96, "shared": True}
+    config = shared(upstream, server, nodes=2, limit=limit)
+    gateway = merlon(config)
+    assert volley([gateway], 2) == 2
+    if drop == "limit":
+        # Another limit keeps the shared state in use.
+        config["routes"][0]["rate_limit"]["burst"] = 8
+    else:
+        del config["routes"][0]["rate_limit"], config["shared_state"]
+    gateway.reload(config)
+    assert gateway.told("reloaded")
+    (key,) = [key for key in server.ask("KEYS", "merlon:1:*")]
+    assert eventually(lambda: "|" not in server.ask("GET", key))
+    # 96 intervals of an hour: what was used is 2 of them, not a whole lease.
+    assert float(server.ask("GET", key)) - now_us(server) <= 2 * 3600e6
+
+
+def now_us(server):
+    seconds, us = server.ask("TIME")
+    return (int(seconds) - 1704067200) * 1e6 + int(us)
+
+
 def test_clients_are_told(merlon, upstream, redis):
     gateway = merlon(shared(upstream, redis(), mode="exact"))
     answers = [gateway.ask(get()) for _ in range(11)]

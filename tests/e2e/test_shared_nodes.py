@@ -233,3 +233,25 @@ def test_redis_paused_for_all_nodes(site):
     for i in range(3):
         assert eventually(lambda n=i: site.metric(n, "merlon_shared_state_servers_down") == 0, 60)
     assert site.ask(120) <= burst - 12
+
+
+def test_redis_cut_off_from_all_nodes(site):
+    burst = 60
+    for i in range(3):
+        site.start_node(i, burst)
+    site.forget()
+    time.sleep(1.2)
+    assert site.ask(12) == 12
+    for i in range(3):
+        site.cut(i)
+    # Each node has its third, beside the leases in hand; no request hangs or is lost.
+    assert site.ask(120) <= burst + 3 * (burst // 12)
+    for i in range(3):
+        assert eventually(
+            lambda n=i: site.metric(n, "merlon_shared_state_servers_down") == 1, 60
+        )
+    for i in range(3):
+        site.join(i)
+    for i in range(3):
+        assert eventually(lambda n=i: site.metric(n, "merlon_shared_state_servers_down") == 0, 60)
+    assert site.ask(120) <= burst - 12

@@ -98,8 +98,10 @@ io::Task<Result<Reply>> Client::run(std::size_t script, std::string_view key,
     if (!reply->is_error()) co_return reply;
     const auto redirection = parse_redirection(reply->text());
     if (!redirection || hop == kRedirectionsMax || settings_->topology != Topology::kCluster) break;
+    const auto node = node_of(*redirection, link->endpoint());
+    if (!node) break;
     asking = redirection->ask;
-    link = link_to(redirection->node);
+    link = link_to(*node);
     if (asking) continue;
     by_slot_[redirection->slot] = link;
     map_is_old_.notify_one();
@@ -155,18 +157,30 @@ io::Task<bool> Client::read_map() {
     const Result<Reply> reply = co_await link->ask(command(kAsk));
     if (closed_) co_return false;
     if (!reply) continue;
-    const auto ranges = parse_slots(*reply);
-    if (!ranges || ranges->empty()) continue;
-    take_map(*ranges);
+    auto map = parse_slots(*reply, link->endpoint().address);
+    if (!map || (map->ranges.empty() && map->unresolved.empty())) continue;
+    take_map(std::move(*map), link->endpoint());
     co_return true;
   }
   co_return false;
 }
 
-void Client::take_map(const std::vector<SlotRange>& ranges) {
+std::optional<Endpoint> Client::node_of(const Redirection& to,
+                                        const Endpoint& from) const noexcept {
+  if (to.host.empty()) return Endpoint{.address = from.address, .port = to.port};
+  if (const auto address = IpAddress::parse(to.host))
+    return Endpoint{.address = *address, .port = to.port};
+  const auto known = names_.find(to.host);
+  if (known == names_.end()) return std::nullopt;
+  return Endpoint{.address = known->second, .port = to.port};
+}
+
+void Client::take_map(SlotMap map, const Endpoint& told_by) {
+  if (!map.unresolved.empty()) watcher_.on_unresolved(told_by, map.unresolved.front());
+  names_ = std::move(map.names);
   std::set<Endpoint> wanted(settings_->endpoints.begin(), settings_->endpoints.end());
   std::ranges::fill(by_slot_, nullptr);
-  for (const SlotRange& range : ranges) {
+  for (const SlotRange& range : map.ranges) {
     Link* const link = link_to(range.node);
     wanted.insert(range.node);
     std::fill(by_slot_.begin() + range.first, by_slot_.begin() + range.last + 1, link);

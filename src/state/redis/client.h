@@ -3,6 +3,7 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -48,7 +49,10 @@ class Client {
   [[nodiscard]] io::Task<bool> read_map();
   [[nodiscard]] Link* link_for(std::string_view key) noexcept;
   Link* link_to(const Endpoint& node);
-  void take_map(const std::vector<SlotRange>& ranges);
+  void take_map(SlotMap map, const Endpoint& told_by);
+  /// The node that `to` names, as the answer of `from`; nullopt for a name that is not known.
+  [[nodiscard]] std::optional<Endpoint> node_of(const Redirection& to,
+                                                const Endpoint& from) const noexcept;
 
   io::Loop& loop_;
   io::Broker& broker_;
@@ -58,6 +62,7 @@ class Client {
   std::map<Endpoint, std::unique_ptr<Link>> links_;
   std::vector<std::unique_ptr<Link>> leaving_;  ///< of nodes that left, until they have ended
   std::vector<Link*> by_slot_;                  ///< of a cluster; null: not known
+  std::map<std::string, IpAddress, std::less<>> names_;  ///< of its nodes, as it tells them
   io::Signal map_is_old_;
   io::TaskSet tasks_;
   bool closed_ = false;

@@ -24,8 +24,12 @@ std::unexpected<Error> wrong(std::uint16_t code, const char* what) noexcept {
 }
 
 /// What SENTINEL get-master-addr-by-name answers: an address and a port.
+bool names_master(const Reply& reply) {
+  return reply.values().size() == 3 && reply.top().kind == Value::Kind::kArray;
+}
+
+/// nullopt for a host name.
 std::optional<Endpoint> master_of(const Reply& reply) {
-  if (reply.values().size() != 3 || reply.top().kind != Value::Kind::kArray) return std::nullopt;
   const auto address = IpAddress::parse(reply.text(reply.values()[1]));
   const std::string_view digits = reply.text(reply.values()[2]);
   std::uint16_t port = 0;
@@ -208,15 +212,22 @@ io::Task<bool> Link::still_good() {
 io::Task<Result<Endpoint>> Link::locate() {
   if (settings_->topology != Topology::kSentinel) co_return endpoint_;
   const std::vector<Endpoint>& sentinels = settings_->endpoints;
+  bool by_name = false;
   for (std::size_t i = 0; i < sentinels.size() && !closed_; ++i) {
     const std::size_t index = (first_sentinel_ + i) % sentinels.size();
     const Result<Reply> reply = co_await ask_sentinel(sentinels[index]);
-    if (!reply) continue;
+    if (!reply || !names_master(*reply)) continue;
+    by_name = true;
     if (const std::optional<Endpoint> master = master_of(*reply)) {
       first_sentinel_ = index;
       co_return *master;
     }
   }
+  // They were told to (`sentinel announce-hostnames yes`), and to look names up here could end with
+  // another server than theirs.
+  if (by_name)
+    co_return wrong(code::kStateAnswer,
+                    "the sentinels name the master by a host name, not by its address");
   co_return wrong(code::kStateLost, "no sentinel names the master");
 }
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "io/broker.h"
 #include "state/redis/connection.h"
@@ -19,6 +20,8 @@ class LinkWatcher {
   virtual void on_up(const Endpoint& server) noexcept = 0;
   /// A link that was down is closed: nobody waits for it any more.
   virtual void on_gone(const Endpoint& server) noexcept = 0;
+  /// A cluster announces nodes by host names without addresses: what they have is out of reach.
+  virtual void on_unresolved(const Endpoint& told_by, std::string_view name) noexcept = 0;
 };
 
 /// Keeps one connection to one server, or to the master that sentinels name: connects, makes itself

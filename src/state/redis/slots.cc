@@ -32,15 +32,38 @@ std::optional<std::uint16_t> slot_number(const Value& value) {
   return static_cast<std::uint16_t>(value.integer);
 }
 
-/// A node as CLUSTER SLOTS has it: [address, port, id …] at `at`.
-std::optional<Endpoint> node_at(const Reply& reply, std::size_t at) {
+/// The address that the metadata of a node tells beside its name: ["ip", "10.0.0.1", …] at `at`.
+std::optional<IpAddress> told_address(const Reply& reply, std::size_t at) {
+  const std::span<const Value> values = reply.values();
+  if (at >= values.size() || values[at].kind != Value::Kind::kArray) return std::nullopt;
+  const auto count = static_cast<std::size_t>(values[at].integer);
+  for (std::size_t i = at + 1; i + 1 < values.size() && i + 1 <= at + count; i += 2) {
+    if (reply.text(values[i]) == "ip") return IpAddress::parse(reply.text(values[i + 1]));
+  }
+  return std::nullopt;
+}
+
+/// The node as CLUSTER SLOTS has it, [host, port, id, metadata …] at `at`, as the owner of `range`.
+void add_node(const Reply& reply, std::size_t at, const IpAddress& asked, SlotRange range,
+              SlotMap& out) {
   const std::span<const Value> values = reply.values();
   if (at + 2 >= values.size() || values[at].kind != Value::Kind::kArray || values[at].integer < 2)
-    return std::nullopt;
-  const auto address = IpAddress::parse(reply.text(values[at + 1]));
+    return;
   const std::int64_t port = values[at + 2].integer;
-  if (!address || port <= 0 || port > UINT16_MAX) return std::nullopt;
-  return Endpoint{.address = *address, .port = static_cast<std::uint16_t>(port)};
+  if (port <= 0 || port > UINT16_MAX) return;
+  const std::string_view host = reply.text(values[at + 1]);
+  std::optional<IpAddress> address = host.empty() ? asked : IpAddress::parse(host);
+  if (!address) {
+    // [host, port, id] are one value each: the metadata is the fourth.
+    if (values[at].integer > 3) address = told_address(reply, at + 4);
+    if (!address) {
+      out.unresolved.emplace_back(host);
+      return;
+    }
+    out.names.emplace(host, *address);
+  }
+  range.node = {.address = *address, .port = static_cast<std::uint16_t>(port)};
+  out.ranges.push_back(range);
 }
 
 }  // namespace
@@ -52,10 +75,10 @@ std::uint16_t slot_of(std::string_view key) noexcept {
   return static_cast<std::uint16_t>(crc % kSlots);
 }
 
-std::optional<std::vector<SlotRange>> parse_slots(const Reply& reply) {
+std::optional<SlotMap> parse_slots(const Reply& reply, const IpAddress& asked) {
   const std::span<const Value> values = reply.values();
   if (values.empty() || reply.top().kind != Value::Kind::kArray) return std::nullopt;
-  std::vector<SlotRange> ranges;
+  SlotMap map;
   std::size_t at = 1;
   for (std::int64_t i = 0; i < reply.top().integer; ++i) {
     // [first, last, [address, port, id], replicas …]
@@ -64,11 +87,10 @@ std::optional<std::vector<SlotRange>> parse_slots(const Reply& reply) {
     const auto first = slot_number(values[at + 1]);
     const auto last = slot_number(values[at + 2]);
     if (!first || !last || *first > *last) return std::nullopt;
-    if (const auto node = node_at(reply, at + 3))
-      ranges.push_back({.first = *first, .last = *last, .node = *node});
+    add_node(reply, at + 3, asked, {.first = *first, .last = *last, .node = {}}, map);
     at = reply.skip(at);
   }
-  return ranges;
+  return map;
 }
 
 std::optional<Redirection> parse_redirection(std::string_view error) {
@@ -86,11 +108,11 @@ std::optional<Redirection> parse_redirection(std::string_view error) {
   if (space == std::string_view::npos || colon == std::string_view::npos || colon < space)
     return std::nullopt;
   const auto slot = number<std::uint16_t>(error.substr(0, space));
-  const auto address = IpAddress::parse(error.substr(space + 1, colon - space - 1));
   const auto port = number<std::uint16_t>(error.substr(colon + 1));
-  if (!slot || *slot >= kSlots || !address || !port || *port == 0) return std::nullopt;
+  if (!slot || *slot >= kSlots || !port || *port == 0) return std::nullopt;
   to.slot = *slot;
-  to.node = {.address = *address, .port = *port};
+  to.host = error.substr(space + 1, colon - space - 1);
+  to.port = *port;
   return to;
 }
 

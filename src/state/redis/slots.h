@@ -1,7 +1,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -22,15 +25,25 @@ struct SlotRange {
   std::uint16_t last = 0;
   Endpoint node;
 };
-/// What CLUSTER SLOTS answers; ranges whose master has no address are left out. nullopt for
-/// anything else.
-[[nodiscard]] std::optional<std::vector<SlotRange>> parse_slots(const Reply& reply);
+/// What CLUSTER SLOTS answers.
+struct SlotMap {
+  std::vector<SlotRange> ranges;
+  /// Nodes that the cluster announces by host name, with the address that it tells beside it.
+  std::map<std::string, IpAddress, std::less<>> names;
+  /// Host names without an address; their ranges are left out.
+  std::vector<std::string> unresolved;
+};
+/// `asked` is where the answer comes from: a node whose host is absent is reached there. nullopt
+/// for what is no such answer.
+[[nodiscard]] std::optional<SlotMap> parse_slots(const Reply& reply, const IpAddress& asked);
 
-/// "MOVED 3999 127.0.0.1:6381": where the slot is now, or (ASK) while it moves.
+/// "MOVED 3999 127.0.0.1:6381": where the slot is now, or (ASK) while it moves. The host is a view
+/// into the error: an address, a name, or empty for the host that was asked.
 struct Redirection {
   bool ask = false;
   std::uint16_t slot = 0;
-  Endpoint node;
+  std::string_view host;
+  std::uint16_t port = 0;
 };
 [[nodiscard]] std::optional<Redirection> parse_redirection(std::string_view error);
 

@@ -1,0 +1,267 @@
+"""Shared limits while clocks jump, names are hostile, and Redis goes in the middle of responses."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from gateway import Gateway
+from redis_server import Redis, free_port
+from test_shared_limits import get, redis, shared, volley  # noqa: F401
+from test_shared_topologies import cluster, sentinels, through  # noqa: F401
+from tokens import AUDIENCE, ISSUER, Key, claims, jwks
+from wire import eventually, request
+
+DAY = 86400
+
+
+class Clock:
+    """A wall clock that jumps: what a process is given for it."""
+
+    def __init__(self, folder):
+        compiler = next(filter(shutil.which, ("clang-19", "cc", "clang", "gcc")), None)
+        if compiler is None:
+            pytest.skip("there is no C compiler")
+        library = folder / "clock_shift.so"
+        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library,
+                        Path(__file__).with_name("clock_shift.c")], check=True)  # fmt: skip
+        self.file = folder / "clock"
+        self.jump(0)
+        self.environment = {"LD_PRELOAD": str(library), "CLOCK_SHIFT": str(self.file)}
+
+    def jump(self, seconds):
+        """So far from the true time."""
+        with open(self.file, "r+b" if self.file.exists() else "wb") as file:
+            file.write(struct.pack("=q", seconds))
+
+
+@pytest.fixture
+def fickle(tmp_path):
+    """A Redis whose clock jumps, and the clock."""
+    clock = Clock(tmp_path)
+    server = Redis.__new__(Redis)
+    start = Redis.start
+    server.start = lambda: start(server, environment=clock.environment)
+    server.__init__(tmp_path / "fickle")
+    yield server, clock
+    server.kill()
+
+
+def seconds_of(server):
+    return int(server.ask("TIME")[0])
+
+
+@pytest.mark.parametrize("mode", ["exact", "leased"])
+@pytest.mark.parametrize("jump", [-DAY, -1, 1, DAY, 400 * DAY])
+def test_the_clock_of_redis_jumps(merlon, upstream, fickle, mode, jump):
+    server, clock = fickle
+    limit = {"rate": "1/h", "burst": 48, "shared": True}
+    gateways = [merlon(shared(upstream, server, nodes=2, mode=mode, limit=limit)) for _ in range(2)]
+    before = volley(gateways, 30)
+    clock.jump(jump)
+    assert abs(seconds_of(server) - time.time() - jump) < 60
+    # A jump forward counts as time that passed; one back takes nothing but what was used.
+    passed = before + volley(gateways, 120)
+    assert passed <= (96 if jump > 3600 else 48)
+    assert passed >= 48 - 48 // 8
+    clock.jump(0)
+    # And back: at most the burst of one limit in each direction.
+    assert volley(gateways, 60) <= 48
+    assert all(gateway.metric("merlon_shared_state_outages_total") == 0 for gateway in gateways)
+
+
+@pytest.mark.parametrize("mode", ["exact", "leased"])
+@pytest.mark.parametrize("jump", [-DAY, DAY])
+def test_the_clock_of_a_node_jumps(merlon_bin, upstream, redis, tmp_path, mode, jump):  # noqa: F811
+    clock = Clock(tmp_path)
+    server = redis()
+    limit = {"rate": "1/h", "burst": 48, "shared": True}
+    config = shared(upstream, server, nodes=1, mode=mode, limit=limit,
+                    more={"log": {"access": "-"}})  # fmt: skip
+    within = ["env", *(f"{name}={value}" for name, value in clock.environment.items())]
+    gateway = Gateway(merlon_bin, tmp_path / "node", config, within=within)
+    try:
+        before = volley([gateway], 20)
+        clock.jump(jump)
+        passed = before + volley([gateway], 60)
+        assert passed == 48
+        assert gateway.metric("merlon_shared_state_outages_total") == 0
+        line = eventually(lambda: gateway.access_log[79:])[-1]
+        told = time.strptime(line["time"][:19], "%Y-%m-%dT%H:%M:%S")
+        day = time.gmtime(time.time() + jump)
+        assert abs(time.mktime(told) - time.mktime(day)) < 600, "the clock did jump"
+    finally:
+        gateway.stop()
+
+
+# ---- A77: names that clients choose. ----
+
+
+HOSTILE = ["a\r\nSET merlon:1:x 1\r\n", "a b", "*3\r\n$3\r\nDEL\r\n", "\u0000", "x" * 5000, "{slot}", "é" * 300]
+
+
+@pytest.mark.parametrize("mode", ["exact", "leased"])
+def test_a77_names_reach_redis_as_hashes_of_bounded_size(
+    merlon, upstream, redis, tmp_path, mode  # noqa: F811
+):
+    server, key = redis(), Key(tmp_path, "k1")
+    keys_file = tmp_path / "jwks.json"
+    keys_file.write_text(jwks(key))
+    limit = {"rate": "1/h", "burst": 2, "per": "identity", "shared": True}
+    config = shared(upstream, server, mode=mode, limit=limit)
+    config["routes"][0]["auth"] = {"jwt": "staff"}
+    config["identity"] = {
+        "staff": {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": str(keys_file)}
+    }
+    gateway = merlon(config)
+    served = 0
+    for number, name in enumerate(HOSTILE):
+        token = key.token(claims(sub=name, jti=str(number)))
+        asked = request("GET", "/", fields=[("Authorization", f"Bearer {token}")])
+        statuses = [gateway.ask(asked).status for _ in range(3)]
+        # What no token may carry is refused before it is counted.
+        assert statuses in ([200, 200, 429], [401] * 3), (name[:20], statuses)
+        served += statuses.count(200) // 2
+    assert served >= 4
+    keys = server.ask("KEYS", "*")
+    counted = [k for k in keys if k != "merlon:probe"]
+    assert len(counted) == served
+    assert all(re.fullmatch("merlon:1:[0-9a-f]{32}", k) for k in counted)
+    assert all(len(server.ask("GET", k)) < 200 for k in counted)
+    assert all(0 < server.ask("PTTL", k) <= 2 * 3600_000 + 2000 for k in counted)
+
+
+# ---- A79: the limiter fails while responses are under way. ----
+
+
+@pytest.mark.parametrize("fault", ["kill", "pause"])
+def test_a79_redis_goes_while_responses_are_under_way(merlon, upstream, redis, fault):  # noqa: F811
+    server = redis()
+    limit = {"rate": "1000/s", "burst": 1000, "shared": True}
+    gateway = merlon(shared(upstream, server, nodes=2, mode="exact", limit=limit, timeout="300ms"))
+    stop, lost = threading.Event(), []
+
+    def keep_asking():
+        while not stop.is_set():
+            answer = gateway.ask(get())
+            if answer.status not in (200, 429):
+                lost.append(answer.status)
+
+    def leave_early():
+        """Whoever asks and goes, while Redis is asked or the response is on its way."""
+        while not stop.is_set():
+            with socket.create_connection(("127.0.0.1", gateway.ports["public"]), 10) as sock:
+                sock.sendall(get() * 3)
+
+    threads = [threading.Thread(target=t) for t in (keep_asking, keep_asking, leave_early)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            getattr(server, fault)()
+            assert eventually(lambda: gateway.metric("merlon_shared_state_servers_down") == 1, 60)
+            (server.start if fault == "kill" else server.resume)()
+            assert eventually(lambda: gateway.metric("merlon_shared_state_servers_down") == 0, 60)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not lost
+    # Stopping it holds it to a clean end, under the sanitizers as well.
+    gateway.stop()
+
+
+# ---- Host names in place of addresses. ----
+
+
+def test_a_master_by_host_name_is_refused_and_told(merlon, upstream, sentinels):  # noqa: F811
+    sentinel, master, _ = sentinels
+    for option, value in (("resolve-hostnames", "yes"), ("announce-hostnames", "yes")):
+        assert sentinel.ask("SENTINEL", "CONFIG", "SET", option, value) == "OK"
+    assert sentinel.ask("SENTINEL", "REMOVE", "limits") == "OK"
+    assert sentinel.ask("SENTINEL", "MONITOR", "limits", "localhost", master.port, 1) == "OK"
+    assert sentinel.ask("SENTINEL", "get-master-addr-by-name", "limits")[0] == "localhost"
+    gateway = merlon(shared(upstream, None, where=through(sentinel), nodes=2, mode="exact"))
+    assert volley([gateway], 12) <= 5
+    assert gateway.told("shared_state_down",
+                        reason="the sentinels name the master by a host name, not by its address")  # fmt: skip
+
+
+def test_a_cluster_by_host_names_is_reached_by_the_addresses_beside_them(
+    merlon, upstream, cluster  # noqa: F811
+):
+    for node, name in zip(cluster, ("a.redis.internal", "b.redis.internal")):
+        assert node.ask("CONFIG", "SET", "cluster-announce-hostname", name) == "OK"
+        assert node.ask("CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname") == "OK"
+    known = lambda n: "b.redis.internal" in json.dumps(n.ask("CLUSTER", "SLOTS"))  # noqa: E731
+    assert eventually(lambda: all(known(node) for node in cluster), 60)
+    config = shared(upstream, None, where={"cluster": [cluster[0].address]}, mode="exact")
+    template = config["routes"][0]
+    config["routes"] = [
+        {**template, "name": f"r{i}", "match": {"host": "*", "path": f"/{i}/**"}} for i in range(8)
+    ]
+    gateway = merlon(config)
+    for i in range(8):
+        answers = [gateway.ask(request("GET", f"/{i}/x")).status for _ in range(12)]
+        assert answers.count(200) == 10
+    with_keys = [node.ask("KEYS", "merlon:1:*") for node in cluster]
+    assert sum(len(keys) for keys in with_keys) == 8
+
+
+def test_a_cluster_that_tells_names_without_addresses_is_told(merlon, upstream, tmp_path):
+    """Played by a server that says so: a real one tells the addresses."""
+    port = free_port()
+    slots = b"*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n$14\r\nredis.internal\r\n:%d\r\n$1\r\na\r\n" % port
+    listener = socket.create_server(("127.0.0.1", port))
+    stop = threading.Event()
+
+    def serve(peer):
+        peer.settimeout(5)
+        try:
+            while not stop.is_set() and (said := peer.recv(65536)):
+                for verb in re.findall(rb"\*\d+\r\n\$\d+\r\n([A-Z]+)\r\n", said):
+                    answers = {b"CLUSTER": slots, b"EVALSHA": b"-MOVED 1 redis.internal:%d\r\n" % port,
+                               b"SCRIPT": b"$1\r\nx\r\n", b"SET": b"+OK\r\n"}  # fmt: skip
+                    peer.sendall(answers.get(verb, b"+PONG\r\n"))
+        except OSError:
+            pass
+        peer.close()
+
+    def accept():
+        listener.settimeout(0.1)
+        while not stop.is_set():
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                continue
+            threading.Thread(target=serve, args=(peer,), daemon=True).start()
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    try:
+        where = {"cluster": [f"127.0.0.1:{port}"]}
+        gateway = merlon(shared(upstream, None, where=where, nodes=2, mode="exact"))
+        assert volley([gateway], 12) <= 5
+        assert gateway.told("shared_state_host_name", name="redis.internal")
+        gateway.stop()
+    finally:
+        stop.set()
+        thread.join()
+        listener.close()
+
+
+def test_a_node_starts_while_the_cluster_is_down(merlon, upstream):
+    """And nothing waits for it: the process is ready, its limits are its own share."""
+    where = {"cluster": [f"127.0.0.1:{free_port()}"]}
+    gateway = merlon(shared(upstream, None, where=where, nodes=2, mode="leased"))
+    begun = time.monotonic()
+    assert volley([gateway], 12) <= 5
+    assert time.monotonic() - begun < 30
+    assert os.path.exists(f"/proc/{gateway.process.pid}")
