@@ -98,7 +98,13 @@ io::Task<Result<Reply>> Client::run(std::size_t script, std::string_view key,
     if (!reply->is_error()) co_return reply;
     const auto redirection = parse_redirection(reply->text());
     if (!redirection || hop == kRedirectionsMax || settings_->topology != Topology::kCluster) break;
-    const auto node = node_of(*redirection, link->endpoint());
+    auto node = node_of(*redirection, link->endpoint());
+    if (!node && !has_map_) {
+      // A name means something once the map is read, which is about to happen: who comes before is
+      // not turned away.
+      static_cast<void>(co_await read_map());
+      node = node_of(*redirection, link->endpoint());
+    }
     if (!node) break;
     asking = redirection->ask;
     link = link_to(*node);
@@ -178,6 +184,7 @@ std::optional<Endpoint> Client::node_of(const Redirection& to,
 void Client::take_map(SlotMap map, const Endpoint& told_by) {
   if (!map.unresolved.empty()) watcher_.on_unresolved(told_by, map.unresolved.front());
   names_ = std::move(map.names);
+  has_map_ = true;
   std::set<Endpoint> wanted(settings_->endpoints.begin(), settings_->endpoints.end());
   std::ranges::fill(by_slot_, nullptr);
   for (const SlotRange& range : map.ranges) {

@@ -65,6 +65,7 @@ class Client {
   std::map<std::string, IpAddress, std::less<>> names_;  ///< of its nodes, as it tells them
   io::Signal map_is_old_;
   io::TaskSet tasks_;
+  bool has_map_ = false;  ///< was told at least once
   bool closed_ = false;
 };
 
