@@ -136,6 +136,11 @@ def merlon(site, program):
     }  # fmt: skip
     if site.rate is not None:
         route["rate_limit"] = {"rate": f"{site.rate}/s", "burst": site.rate, "per": "client"}
+    counted_in = {}
+    if site.redis_port is not None:
+        route["rate_limit"]["shared"] = True
+        redis = {"address": f"127.0.0.1:{site.redis_port}", "timeout": "2s"}
+        counted_in["shared_state"] = {"redis": redis, "mode": "exact", "nodes": 1}
     upstream = {
         "endpoints": [f"127.0.0.1:{site.upstream_port}"],
         "limits": {"connections": CONNECTIONS_MAX, "pending": 1024},
@@ -181,6 +186,7 @@ def merlon(site, program):
         "routes": [route, guarded, tunnels, calls],
         "waivers": [off],
         "log": {"access": "off"},
+        **counted_in,
     }  # fmt: skip
     (site.folder / "merlon.yaml").write_text(json.dumps(config, indent=1))  # JSON is YAML
     (site.folder / "merlon.yaml").chmod(0o640)

@@ -1,13 +1,14 @@
 """One comparison in progress: its folder, its upstream, the proxies that run."""
 
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import client
 import access_tokens
 import tunnelled
-from children import Child, Ports
-from setting import RATE_NEVER, RATE_TIGHT, Site, make_certificate
+from children import BenchError, Child, Ports
+from setting import RATE_NEVER, RATE_SHARED, RATE_TIGHT, Site, make_certificate
 from upstream import ANSWER, Upstream
 
 
@@ -43,6 +44,7 @@ class Run:
         self._upstream_port = self._ports.take()
         self._echo_port, self._echo = self._ports.take(), None
         self._grpc_port = self._ports.take()
+        self._redis_port, self._redis = self._ports.take(), None
         self.upstream = Upstream(folder / "upstream", self._upstream_port, self._ports.take(), self._grpc_port)
         self.grpc_message = folder / "message"
         self.grpc_message.write_bytes(GRPC_MESSAGE)
@@ -54,14 +56,27 @@ class Run:
         for running in self._started:
             running.child.stop()
         self.upstream.stop()
-        if self._echo is not None:
-            self._echo.stop()
+        for server in (self._echo, self._redis):
+            if server is not None:
+                server.stop()
         self._ports.close()
 
     def need_echo(self):
         """The WebSocket server behind the proxies runs from its first work on."""
         if self._echo is None:
             self._echo = tunnelled.start_echo(self._folder, self._echo_port)
+
+    def need_redis(self):
+        """A Redis that keeps nothing runs from its first work on."""
+        if self._redis is not None:
+            return
+        if shutil.which("redis-server") is None:
+            raise BenchError("redis-server is not there")
+        folder = self._folder / "redis"
+        folder.mkdir()
+        command = ["redis-server", "--bind", "127.0.0.1", "--port", str(self._redis_port), "--save", "", "--dir", folder]
+        self._redis = Child("redis", command, folder / "log")
+        self._redis.wait_for(self._redis_port)
 
     def token_script(self):
         """For wrk: each request with another of a thousand tokens."""
@@ -76,11 +91,12 @@ class Run:
         path.write_text(text)
         return path
 
-    def instance(self, peer, tight=False):
-        """The proxy that runs from its first work to the end. `tight`: its rate limit refuses nearly all."""
-        key = (peer.name, tight)
+    def instance(self, peer, tight=False, shared=False):
+        """The proxy that runs from its first work to the end. `tight`: its rate limit refuses nearly all. `shared`:
+        each request is counted in Redis."""
+        key = (peer.name, tight, shared)
         if key not in self._instances:
-            self._instances[key] = self._start(peer, tight)
+            self._instances[key] = self._start(peer, tight, shared)
         return self._instances[key]
 
     @contextmanager
@@ -93,14 +109,16 @@ class Run:
             running.child.stop()
             self._started.remove(running)
 
-    def _start(self, peer, tight):
+    def _start(self, peer, tight, shared=False):
         self._count += 1
         folder = self._folder / f"{peer.name}-{self._count}"
         folder.mkdir()
-        rate = (RATE_TIGHT if tight else RATE_NEVER) if self._rated else None
+        never = RATE_SHARED if shared else RATE_NEVER
+        rate = (RATE_TIGHT if tight else never) if self._rated else None
+        redis = self._redis_port if shared else None
         plain, tls = self._ports.take(), self._ports.take()
         upstreams = (self._upstream_port, self._echo_port, self._grpc_port)
-        site = Site(folder, plain, tls, *upstreams, self._certificate, rate, self._issuer)
+        site = Site(folder, plain, tls, *upstreams, self._certificate, rate, self._issuer, redis)
         running = Running(Child(peer.name, peer.configure(site, peer.program), folder / "log"), site)
         self._started.append(running)
         running.child.wait_for(plain)

@@ -22,6 +22,7 @@ HEADERS = (
 GRPC_SERVICE = "/suites.v1.Echo"
 # A rate that no load here comes near, and one that nearly every request is over.
 RATE_NEVER, RATE_TIGHT = 1_000_000, 1
+RATE_SHARED = 100_000  # the highest that nodes can share
 OPEN_FILES_WANTED = 65536
 
 
@@ -47,6 +48,7 @@ class Site:
     certificate: Certificate
     rate: int | None
     issuer: access_tokens.Issuer  # whose tokens access_tokens.PATH asks for
+    redis_port: int | None = None  # where the rate is counted, by each request; None: in the proxy
 
 
 def make_certificate(folder):

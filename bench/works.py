@@ -153,6 +153,18 @@ def refusals(run, peer):
     return spent / outcome.done * 1e6
 
 
+def exact(run, peer):
+    """How many times the CPU of a request under a limit of the proxy's own one takes that is counted in Redis: a worker
+    that has nothing else to wait for answers so many times fewer."""
+    run.need_redis()
+    cost = {}
+    for shared in (False, True):
+        running = run.instance(peer, shared=shared)
+        load = lambda: loads.wrk(running.url(False) + "/", CONNECTIONS, run.seconds)  # noqa: B023, E731
+        cost[shared] = _cpu_per_request(running, load)
+    return cost[True] / cost[False]
+
+
 def _resident_growth_kib(run, peer, count, tls):
     """(growth of resident memory, its end) in KiB for `count` connections that asked once and stay."""
     need_files(count + 500)
@@ -268,6 +280,8 @@ WORKS = (
          targets=(AtMostOfBest(0.85),), needs=frozenset({"h2"}), peers=(*PROXIES, "nghttpx")),
     Work("flood", "refusal by rate limit (429) under flood", refusals, targets=(AtMostOfBest(0.80),),
          needs=frozenset({"rate"}), peers=PROXIES),
+    Work("exact", "CPU under a limit that each request counts in Redis, of that under a local one", exact,
+         unit="×", targets=(AtMost(1.67),), needs=frozenset({"rate"}), peers=("merlon",)),
     Work("idle", "idle keep-alive connection, resident", idle(False), unit="KiB",
          targets=(AtMost(0.6),), peers=PROXIES, rounds_max=3),
     Work("idle_tls", "idle keep-alive TLS connection, resident", idle(True), unit="KiB",
