@@ -128,6 +128,18 @@ TEST_F(BadInput, OfTooManyPatternsIsNamed) {
   EXPECT_EQ(std::ranges::count(result.not_checked, "PTH-08", &NotChecked::rule), 1);
 }
 
+TEST_F(BadInput, OfTooManyFindingsIsNamed) {
+  Options options;
+  options.findings_max = 2;
+  std::ofstream(root_ / "site.conf")
+      << "server { listen 80; autoindex on; location /a { alias /srv/; autoindex on; }\n"
+         "location /b { alias /srv/; } location /c { alias /srv/; } }\n";
+  const AuditResult result = audit({(root_ / "site.conf").string()}, options);
+  EXPECT_EQ(exit_code(result, Level::kCritical), 3);
+  ASSERT_EQ(result.gaps.size(), 1U);
+  EXPECT_NE(result.gaps[0].what.find("more than 2 findings"), std::string::npos);
+}
+
 TEST_F(BadInput, OfTooManyFilesIsNamed) {
   Options options;
   options.files_max = 20;

@@ -146,6 +146,7 @@ struct AuditResult {
   std::vector<Finding> findings;    ///< sorted: level (gravest first), file, line, rule
   std::vector<Gap> gaps;
   std::vector<NotChecked> not_checked;
+  bool findings_cut = false;  ///< there were more than Options.findings_max
   std::vector<ExposureRow> exposure;
   std::vector<Measure> measures;
   std::vector<CertificateSeen> certificates;

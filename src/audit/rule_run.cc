@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <utility>
 
 #include "config/catalogue.h"
 
@@ -12,6 +13,12 @@ Finding& add_finding(AuditResult& out, const Options& options, std::string_view 
                      Mark at, std::string message) {
   static thread_local Finding overflow;
   if (out.findings.size() >= options.findings_max) {
+    // A report that left findings out must not look whole: the gap makes the exit code 3.
+    if (!std::exchange(out.findings_cut, true)) {
+      out.gaps.push_back({at, at.source == nullptr ? "" : at.source->path,
+                          fmt::format("more than {} findings: from here on they are left out",
+                                      options.findings_max)});
+    }
     overflow = {};
     return overflow;
   }
