@@ -26,11 +26,14 @@ void look_at(const Reply& reply, std::string& seen) {
     seen += std::to_string(value.integer);
     seen += reply.text(value);
   }
-  if (const auto ranges = parse_slots(reply)) {
-    for (const auto& range : *ranges) require(range.first <= range.last);
+  if (const auto map = parse_slots(reply, merlon::IpAddress::v4(0x7f000001))) {
+    for (const auto& range : map->ranges)
+      require(range.first <= range.last && range.node.port != 0);
+    for (const auto& [name, address] : map->names) require(!name.empty());
+    require(map->ranges.size() + map->unresolved.size() <= reply.values().size());
   }
   if (const auto to = merlon::state::redis::parse_redirection(reply.text()))
-    require(to->slot < merlon::state::redis::kSlots && to->node.port != 0);
+    require(to->slot < merlon::state::redis::kSlots && to->port != 0);
 }
 
 std::string read(std::string_view text, std::size_t cut) {
