@@ -261,6 +261,7 @@ TEST(Catalogue, EveryRuleOfOurOwnConfigurationIsChecked) {
 
 TEST(Catalogue, TheHashCoversPolicyFilesAndNoKeys) {
   const Folder folder;
+  std::vector<std::string> text_hashes;
   const auto load = [&](std::string_view schema, std::string_view certificate) {
     const tls::KeyPtr key = tls::test::ec_key();
     const tls::X509Ptr made =
@@ -274,11 +275,13 @@ TEST(Catalogue, TheHashCoversPolicyFilesAndNoKeys) {
     const LoadResult result =
         load_plan_text("merlon.yaml", text, *broker, SystemClock{}.wall_now(), kStrict);
     EXPECT_NE(result.plan, nullptr) << result.diagnostics.render();
+    if (result.plan != nullptr) text_hashes.push_back(result.plan->text_hash);
     return result.plan == nullptr ? std::string() : result.plan->hash;
   };
   const std::string one = load(R"({"type":"object"})", "DNS:a.example");
   EXPECT_EQ(load(R"({"type":"object"})", "DNS:a.example,DNS:b.example"), one);
   EXPECT_NE(load(R"({"type":"array"})", "DNS:a.example"), one);
+  EXPECT_EQ(text_hashes, std::vector<std::string>(3, text_hashes.front()));
 }
 
 }  // namespace

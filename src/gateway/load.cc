@@ -87,11 +87,11 @@ class Recovery {
   std::set<std::string, std::less<>> unread_;
 };
 
-/// Text of the configuration, then the files that say what is let through, as they were read.
-std::string hash_of(const config::Tree& tree, const ReadWitness& files) {
+/// Of the configuration's text, and of the files that say what is let through, as they were read.
+std::string hash_of(const config::Tree& tree, const ReadWitness* files) {
   Digest digest;
   for (const auto& source : tree.sources()) digest.add(source->text);
-  files.add_to(digest);
+  if (files != nullptr) files->add_to(digest);
   return digest.hex();
 }
 
@@ -140,7 +140,8 @@ void judge(LoadResult& result, const std::string& path, const Environment& envir
   waivers.report_unused(out);
   if (!out.ok()) return;
   if (environment.from_file) plan->path = path;
-  plan->hash = hash_of(*result.tree, witness);
+  plan->hash = hash_of(*result.tree, &witness);
+  plan->text_hash = hash_of(*result.tree, nullptr);
   plan->waivers = waivers.all();
   result.plan = std::move(plan);
 }

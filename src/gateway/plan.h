@@ -210,7 +210,12 @@ struct Plan {
   std::string access_log;    ///< path or "-"; empty: none
   std::string process_log = "-";
   std::string log_level = "info";
-  std::string hash;  ///< SHA-256 of the configuration text, hexadecimal
+  /// SHA-256 of the configuration's text and the policy files that it names, hexadecimal: what
+  /// tells whether two nodes are the same.
+  std::string hash;
+  /// The same of the text alone: where only files changed, what a date did to a waiver is no reason
+  /// to keep the old ones.
+  std::string text_hash;
   std::string path;  ///< the main file; empty for the demo
   /// What bad files of certificates or keys closed at the start, by place: "upstreams.orders".
   std::vector<std::string> closed;

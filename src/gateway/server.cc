@@ -325,7 +325,7 @@ std::string Server::reload() {
   if (loaded.plan == nullptr) {
     LoadResult same = source_.load(broker_, clock_.wall_now(), kUnchanged);
     // Keys that went bad under it are no reason to give up those in force.
-    const bool unchanged = same.plan != nullptr && same.plan->hash == plan_->hash;
+    const bool unchanged = same.plan != nullptr && same.plan->text_hash == plan_->text_hash;
     if (unchanged) loaded = std::move(same);
   }
   std::string problem;

@@ -105,6 +105,33 @@ Result<void> judge_claims_of_proof(JsonValue claims, const ProofTarget& target,
   return {};
 }
 
+/// The key that the proof carries, when it is the token's and has signed the proof.
+Result<std::shared_ptr<const PublicKey>> judge_key(const TokenHead& head,
+                                                   std::string_view thumbprint,
+                                                   TokenReader& reader) {
+  // Before a key is made of it: that is the dear part.
+  const JwkText jwk = describe_jwk(head.jwk);
+  bool hashed = false;
+  const Sha256 digest = reader.signatures().hasher().sha256(jwk.canonical, hashed);
+  if (!hashed || base64url_encode(as_text(digest)) != thumbprint) {
+    return invalid("the token is bound to another key");
+  }
+  // One that says more of itself may limit what it is good for: it is read each time.
+  std::shared_ptr<const PublicKey> key;
+  if (jwk.plain) key = reader.proof_keys().find(thumbprint);
+  const bool known = key != nullptr;
+  if (!known) {
+    auto made = read_jwk(head.jwk);
+    if (!made.has_value()) return invalid("the proof carries no public key that can be used");
+    key = std::move(*made);
+  }
+  if (!key->algorithms().contains(head.algorithm) || !reader.verify(head, *key)) {
+    return invalid("the signature does not fit the proof");
+  }
+  if (jwk.plain && !known) reader.proof_keys().keep(key);
+  return key;
+}
+
 }  // namespace
 
 void DpopNonces::refresh(TokenTime now) {
@@ -135,12 +162,8 @@ Result<Sha256> judge_proof(std::string_view proof, const ProofTarget& target,
   if (!rules.algorithms.contains(head->algorithm)) {
     return invalid("the proof is signed in a way that is not listed");
   }
-  const auto key = read_jwk(head->jwk);
-  if (!key.has_value()) return invalid("the proof carries no public key that can be used");
-  if ((*key)->thumbprint() != thumbprint) return invalid("the token is bound to another key");
-  if (!(*key)->algorithms().contains(head->algorithm) || !reader.verify(*head, **key)) {
-    return invalid("the signature does not fit the proof");
-  }
+  const auto key = judge_key(*head, thumbprint, reader);
+  if (!key) return std::unexpected(key.error());
   const Result<JsonValue> claims = reader.read_claims(*head);
   if (!claims) return invalid("the proof's payload is no strict JSON object");
   Hasher& hasher = reader.signatures().hasher();

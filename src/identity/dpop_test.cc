@@ -44,6 +44,52 @@ TEST_F(Dpop, AProofOfTheKeyIsGood) {
       << "the same `jti` of the same key is the same proof";
 }
 
+TEST_F(Dpop, AKnownKeyIsJudgedAsANewOne) {
+  const std::string good = proof(payload());
+  ASSERT_TRUE(judge(good).has_value());
+  EXPECT_NE(reader_.proof_keys().find(thumbprint_), nullptr);
+  EXPECT_TRUE(judge(good).has_value());
+  // Signed by another, in the name of the key that is known.
+  const SigningKey other(Algorithm::kEs256, "");
+  const std::string head =
+      fmt::format(R"({{"typ":"dpop+jwt","alg":"ES256","jwk":{}}})", key_.jwk());
+  EXPECT_FALSE(judge(other.token_with_head(head, payload())).has_value());
+  // The same key, which says that it is not for this.
+  for (const char* more : {R"(,"use":"enc")", R"(,"alg":"ES384")", R"(,"key_ops":["sign"])",
+                           R"(,"d":"AQ")", R"(,"kid":7)"}) {
+    const std::string limited =
+        fmt::format(R"({{"typ":"dpop+jwt","alg":"ES256","jwk":{}}})", key_.jwk(more));
+    EXPECT_FALSE(judge(key_.token_with_head(limited, payload())).has_value()) << more;
+  }
+}
+
+TEST_F(Dpop, OnlyKeysOfGoodProofsAreKept) {
+  std::string forged = proof(payload());
+  forged[forged.rfind('.') + 5] ^= 1;
+  EXPECT_FALSE(judge(forged).has_value());
+  EXPECT_EQ(reader_.proof_keys().find(thumbprint_), nullptr);
+}
+
+TEST(ProofKeys, HaveRoomForAFixedNumber) {
+  ProofKeys keys;
+  EXPECT_EQ(keys.find("a"), nullptr);
+  const auto key = [](const std::string& thumbprint) {
+    return std::make_shared<const PublicKey>(EVP_EC_gen("P-256"), KeyType::kP256,
+                                             AlgorithmSet{Algorithm::kEs256}, "", thumbprint);
+  };
+  std::size_t found = 0;
+  const std::size_t many = 3 * ProofKeys::kSlots;
+  for (std::size_t i = 0; i < many; ++i) keys.keep(key(std::to_string(i)));
+  for (std::size_t i = 0; i < many; ++i) {
+    const auto one = keys.find(std::to_string(i));
+    if (one == nullptr) continue;
+    EXPECT_EQ(one->thumbprint(), std::to_string(i));
+    ++found;
+  }
+  EXPECT_GT(found, ProofKeys::kSlots / 2);
+  EXPECT_LE(found, ProofKeys::kSlots);
+}
+
 TEST_F(Dpop, AProofCutAnywhereIsNone) {
   const std::string whole = proof(payload());
   for (std::size_t size = 0; size < whole.size(); ++size) {

@@ -73,7 +73,6 @@ KeyPtr key_from(const char* type, OSSL_PARAM_BLD* builder) {
 struct Material {
   KeyPtr key;
   KeyType type = KeyType::kRsa;
-  std::string canonical;  ///< the text whose digest is the thumbprint (RFC 7638 §3)
 };
 
 std::expected<Material, std::string> read_rsa(JsonValue jwk) {
@@ -95,10 +94,7 @@ std::expected<Material, std::string> read_rsa(JsonValue jwk) {
   if (builder == nullptr) return Unusable("out of memory");
   OSSL_PARAM_BLD_push_BN(builder.get(), OSSL_PKEY_PARAM_RSA_N, modulus.get());
   OSSL_PARAM_BLD_push_BN(builder.get(), OSSL_PKEY_PARAM_RSA_E, exponent.get());
-  return Material{.key = key_from("RSA", builder.get()),
-                  .type = KeyType::kRsa,
-                  .canonical = fmt::format(R"({{"e":"{}","kty":"RSA","n":"{}"}})",
-                                           jwk.find("e").text(), jwk.find("n").text())};
+  return Material{.key = key_from("RSA", builder.get()), .type = KeyType::kRsa};
 }
 
 std::expected<Material, std::string> read_ec(JsonValue jwk) {
@@ -117,10 +113,7 @@ std::expected<Material, std::string> read_ec(JsonValue jwk) {
   OSSL_PARAM_BLD_push_utf8_string(builder.get(), OSSL_PKEY_PARAM_GROUP_NAME, curve->group, 0);
   OSSL_PARAM_BLD_push_octet_string(builder.get(), OSSL_PKEY_PARAM_PUB_KEY, point.data(),
                                    point.size());
-  Material made{.key = key_from("EC", builder.get()),
-                .type = curve->type,
-                .canonical = fmt::format(R"({{"crv":"{}","kty":"EC","x":"{}","y":"{}"}})", name,
-                                         jwk.find("x").text(), jwk.find("y").text())};
+  Material made{.key = key_from("EC", builder.get()), .type = curve->type};
   if (made.key == nullptr) return Unusable("the point is not on the curve");
   const KeyContextPtr check(EVP_PKEY_CTX_new_from_pkey(nullptr, made.key.get(), nullptr));
   const bool good = check != nullptr && EVP_PKEY_public_check(check.get()) == 1;
@@ -135,9 +128,7 @@ std::expected<Material, std::string> read_okp(JsonValue jwk) {
   if (!x.has_value() || x->size() != 32) return Unusable("`x` must be base64url of 32 bytes");
   return Material{
       .key = KeyPtr(EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, raw(*x), x->size())),
-      .type = KeyType::kEd25519,
-      .canonical =
-          fmt::format(R"({{"crv":"Ed25519","kty":"OKP","x":"{}"}})", jwk.find("x").text())};
+      .type = KeyType::kEd25519};
 }
 
 std::expected<Material, std::string> read_material(JsonValue jwk) {
@@ -204,6 +195,26 @@ PublicKey::PublicKey(evp_pkey_st* key, KeyType type, AlgorithmSet algorithms, st
 
 PublicKey::~PublicKey() { EVP_PKEY_free(key_); }
 
+JwkText describe_jwk(JsonValue jwk) {
+  const auto text = [&](std::string_view name) { return jwk.find(name).text(); };
+  std::size_t members = 0;
+  for (JsonValue one = jwk.first(); one; one = one.next()) ++members;
+  const std::string_view type = text("kty");
+  if (type == "EC") {
+    return {.canonical = fmt::format(R"({{"crv":"{}","kty":"EC","x":"{}","y":"{}"}})", text("crv"),
+                                     text("x"), text("y")),
+            .plain = members == 4};
+  }
+  if (type == "OKP") {
+    return {
+        .canonical = fmt::format(R"({{"crv":"{}","kty":"OKP","x":"{}"}})", text("crv"), text("x")),
+        .plain = members == 3};
+  }
+  if (type != "RSA") return {};
+  return {.canonical = fmt::format(R"({{"e":"{}","kty":"RSA","n":"{}"}})", text("e"), text("n")),
+          .plain = members == 3};
+}
+
 std::expected<std::shared_ptr<const PublicKey>, std::string> read_jwk(JsonValue jwk) {
   if (!jwk.is(JsonKind::kObject)) return Unusable("it is no object");
   const JsonValue kid = jwk.find("kid");
@@ -216,7 +227,7 @@ std::expected<std::shared_ptr<const PublicKey>, std::string> read_jwk(JsonValue 
   if (material->key == nullptr) return Unusable("OpenSSL refuses it");
   const auto algorithms = read_algorithms(jwk, material->type);
   if (!algorithms.has_value()) return Unusable(algorithms.error());
-  const Sha256 digest = sha256(material->canonical);
+  const Sha256 digest = sha256(describe_jwk(jwk).canonical);
   return std::make_shared<const PublicKey>(material->key.release(), material->type, *algorithms,
                                            std::string(kid.text()),
                                            base64url_encode(as_text(digest)));

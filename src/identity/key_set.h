@@ -56,6 +56,13 @@ class PublicKey {
 /// is not for verifying, an `alg` that does not belong to the type.
 [[nodiscard]] std::expected<std::shared_ptr<const PublicKey>, std::string> read_jwk(JsonValue jwk);
 
+/// What tells a JWK from others, before a key is made of it.
+struct JwkText {
+  std::string canonical;  ///< its digest is the thumbprint (RFC 7638 §3); "": no public key
+  bool plain = false;     ///< it says nothing else: no `alg`, `use`, `kid` …
+};
+[[nodiscard]] JwkText describe_jwk(JsonValue jwk);
+
 /// The keys of one issuer. Immutable.
 class KeySet {
  public:

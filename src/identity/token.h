@@ -11,6 +11,7 @@
 #include "identity/identity.h"
 #include "identity/json.h"
 #include "identity/key_set.h"
+#include "identity/proof_keys.h"
 #include "identity/signature.h"
 
 /// JWT access tokens (RFC 7519, RFC 9068) by the rules of RFC 8725: signature first, one reading,
@@ -64,11 +65,13 @@ class TokenReader {
                                                                const KeySet& keys, TokenTime now,
                                                                std::uint64_t& key_id);
   [[nodiscard]] SignatureVerifier& signatures() noexcept { return signatures_; }
+  [[nodiscard]] ProofKeys& proof_keys() noexcept { return proof_keys_; }
 
  private:
   [[nodiscard]] Result<std::string_view> decode(std::string_view text, std::string& into);
 
   SignatureVerifier signatures_;
+  ProofKeys proof_keys_;
   std::string head_bytes_;
   std::string payload_bytes_;
   std::string signature_bytes_;

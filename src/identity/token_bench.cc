@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "identity/dpop.h"
 #include "identity/test_tokens.h"
 #include "identity/thread_state.h"
 #include "identity/token.h"
@@ -116,6 +117,52 @@ void BM_ForgedToken(benchmark::State& state) {
   }
 }
 BENCHMARK(BM_ForgedToken)->Arg(0)->Arg(1)->ArgName("rsa");
+
+/// A DPoP proof (ES256) of a client that was here before, as judge_proof takes it: type, key,
+/// signature, claims. Budget: OpenSSL's own verify (BM_OpenSslVerify/rsa:0) and 10 µs.
+void BM_Proof(benchmark::State& state) {
+  const auto clients = static_cast<std::size_t>(state.range(0));
+  constexpr std::string_view kToken = "the.access.token";
+  struct Client {
+    std::string thumbprint;
+    std::string proof;
+  };
+  std::vector<Client> all;
+  for (std::size_t i = 0; i < clients; ++i) {
+    const SigningKey key(Algorithm::kEs256, "");
+    const std::string head =
+        fmt::format(R"({{"typ":"dpop+jwt","alg":"ES256","jwk":{}}})", key.jwk());
+    const std::string claims = fmt::format(
+        R"({{"jti":"{}","htm":"GET","htu":"https://api.example.com/a","iat":{},"ath":"{}"}})", i,
+        kNow, base64url_encode(as_text(sha256(kToken))));
+    all.push_back({.thumbprint = read_jwks(key.jwks())->keys->keys().front()->thumbprint(),
+                   .proof = key.token_with_head(head, claims)});
+  }
+  TokenReader reader;
+  const ProofTarget target{.method = "GET", .host = "api.example.com", .path = "/a"};
+  std::size_t next = 0;
+  for (auto _ : state) {
+    const Client& one = all[next];
+    auto judged = judge_proof(one.proof, target, kToken, one.thumbprint, {}, kNow, reader);
+    if (!judged) state.SkipWithError("the proof is refused");
+    benchmark::DoNotOptimize(judged);
+    next = (next + 1) % clients;
+  }
+}
+BENCHMARK(BM_Proof)->Arg(1)->Arg(1000)->ArgName("clients");
+
+/// Of that, the public key made of its JWK.
+void BM_KeyOfProof(benchmark::State& state) {
+  const SigningKey key(Algorithm::kEs256, "");
+  const std::string jwk = key.jwk();
+  for (auto _ : state) {
+    JsonDocument document;
+    const auto value = document.read(jwk, {});
+    auto made = read_jwk(*value);
+    benchmark::DoNotOptimize(made);
+  }
+}
+BENCHMARK(BM_KeyOfProof);
 
 }  // namespace
 }  // namespace merlon::identity

@@ -1,13 +1,15 @@
 """Client certificates: who is let in, by which names, and what upstreams learn of it."""
 
 import base64
+import shutil
 import ssl
 import subprocess
 
 import pytest
 from gateway import configuration
 from tokens import AUDIENCE, ISSUER, Key, b64, claims, jwks
-from wire import ConnectionEnded, eventually, request
+from upstream_server import UpstreamServer
+from wire import ConnectionEnded, eventually, reply, request
 
 NAME = "api.example.com"
 SPIFFE = "spiffe://example.org/orders"
@@ -241,3 +243,54 @@ def test_a_bound_token_is_good_with_its_certificate_only(secured, pki, clients, 
     assert ask(gateway, pki, "/both", first).status == 401
     other = clients.issue("third", "DNS:other")
     assert ask(gateway, pki, "/both", other, fields=bearer).status == 403
+
+
+# --- towards upstreams
+
+
+def test_the_certificate_for_an_upstream_is_renewed_on_disk(merlon, pki, tmp_path):
+    """Requests that are under way when the files change are answered, later ones show the new certificate."""
+    shown = []
+
+    def answer(message, connection):
+        shown.append(connection.sock.getpeercert()["subject"][0][0][1])
+        return reply(200)
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pki.issue("orders.internal"))
+    context.load_verify_locations(str(pki.ca))
+    context.verify_mode = ssl.CERT_REQUIRED
+    server = UpstreamServer(tls=context)
+    server.answer = answer
+    cert, key = tmp_path / "me.crt", tmp_path / "me.key"
+
+    def put(name):
+        for source, target in zip(pki.issue(name), (cert, key)):
+            new = target.with_suffix(".new")
+            shutil.copy(source, new)
+            new.chmod(0o600)
+            new.rename(target)
+
+    put("first.internal")
+    config = configuration(server.address)
+    config["upstreams"]["api"]["tls"] = {
+        "ca": str(pki.ca), "server_name": "orders.internal", "cert": str(cert), "key": str(key),
+    }  # fmt: skip
+    gateway = merlon(config)
+    try:
+        assert gateway.ask(request()).status == 200
+        assert shown == ["first.internal"]
+        put("second.internal")
+
+        def renewed():
+            assert gateway.ask(request()).status == 200
+            return shown[-1] == "second.internal"
+
+        assert eventually(renewed)
+        # One of the pair alone fits nothing: what is in force stays.
+        shutil.copy(pki.issue("third.internal")[0], cert)
+        assert gateway.told("reload_refused")
+        assert gateway.ask(request()).status == 200
+        assert shown[-1] == "second.internal"
+    finally:
+        server.stop()
