@@ -75,11 +75,28 @@ def check_work(name, port, context, body_bytes):
         raise SetupError(f"{name} answers a DELETE with {refused} in place of 405")
 
 
-class Held:
-    """Connections that asked once and then stay, idle. A context manager: all close at its end."""
+class Sockets:
+    """Open sockets. A context manager: all close at its end."""
+
+    def __init__(self):
+        self._sockets = []
+
+    def close(self):
+        for sock in self._sockets:
+            sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Held(Sockets):
+    """Connections that asked once and then stay, idle."""
 
     def __init__(self, port, count, context=None):
-        self._sockets = []
+        super().__init__()
         try:
             for _ in range(count):
                 sock = connect(port, context)
@@ -97,16 +114,6 @@ class Held:
     def still_open(self):
         """How many of them the server has kept."""
         return sum(not _ended(sock) for sock in self._sockets)
-
-    def close(self):
-        for sock in self._sockets:
-            sock.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 class HeldH2(Held):

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from children import BenchError, Child
+from client import Sockets
 
 PATH = "/ws"
 MESSAGE = b"m" * 1024
@@ -97,11 +98,11 @@ def _open(port):
     return sock
 
 
-class Tunnels:
-    """Open WebSockets on each of which one message after the other is echoed. A context manager."""
+class Tunnels(Sockets):
+    """Open WebSockets on each of which one message after the other is echoed."""
 
     def __init__(self, port, count):
-        self._sockets = []
+        super().__init__()
         try:
             for _ in range(count):
                 self._sockets.append(_open(port))
@@ -137,16 +138,6 @@ class Tunnels:
                 else:
                     sock.sendall(ASKED)
         return done
-
-    def close(self):
-        for sock in self._sockets:
-            sock.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 if __name__ == "__main__":

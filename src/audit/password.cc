@@ -8,6 +8,8 @@
 #include <memory>
 #include <vector>
 
+#include "base/base64.h"
+
 namespace merlon::audit {
 namespace {
 
@@ -16,15 +18,6 @@ std::string digest(const EVP_MD* kind, std::string_view text) {
   unsigned size = 0;
   if (EVP_Digest(text.data(), text.size(), out.data(), &size, kind, nullptr) != 1) return {};
   return {reinterpret_cast<const char*>(out.data()), size};
-}
-
-std::string base64(std::string_view bytes) {
-  std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                   reinterpret_cast<const unsigned char*>(bytes.data()),
-                                   static_cast<int>(bytes.size()));
-  out.resize(static_cast<std::size_t>(size));
-  return out;
 }
 
 /// Sixteen bytes of MD5 in the order and alphabet of crypt(3).

@@ -15,6 +15,7 @@
 #include "audit/audit.h"
 #include "audit/baseline.h"
 #include "audit/report/report.h"
+#include "base/terminal.h"
 #include "config/catalogue.h"
 
 namespace merlon::cli {
@@ -131,7 +132,7 @@ int run(const Arguments& arguments) {
     print(audit::unified_diff(result));
   } else {
     print(audit::report::render(
-        result, format, {.color = audit::report::wants_color(STDOUT_FILENO), .fail_on = fail_on}));
+        result, format, {.color = wants_color(STDOUT_FILENO), .fail_on = fail_on}));
   }
   return audit::exit_code(result, fail_on);
 }

@@ -1,12 +1,14 @@
 #include "cli/check.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 
 #include "base/escape.h"
+#include "base/terminal.h"
 #include "cli/diagnostics_output.h"
 #include "gateway/load.h"
 
@@ -19,7 +21,7 @@ struct Arguments {
 };
 
 std::string text_report(const std::string& path, const gateway::LoadResult& result) {
-  std::string out = result.diagnostics.render(wants_color());
+  std::string out = result.diagnostics.render(wants_color(STDOUT_FILENO));
   if (result.plan == nullptr) return out;
   const gateway::Plan& plan = *result.plan;
   const auto count = [](std::size_t number, std::string_view what) {

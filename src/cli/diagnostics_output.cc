@@ -1,9 +1,6 @@
 #include "cli/diagnostics_output.h"
 
-#include <unistd.h>
-
 #include <cstdio>
-#include <cstdlib>
 
 #include "base/escape.h"
 
@@ -16,11 +13,6 @@ void add_text(std::string& out, std::string_view key, std::string_view value) {
 }
 
 }  // namespace
-
-bool wants_color() {
-  const char* no_color = std::getenv("NO_COLOR");
-  return ::isatty(STDOUT_FILENO) == 1 && (no_color == nullptr || *no_color == '\0');
-}
 
 std::string diagnostics_json(const Diagnostics& diagnostics) {
   std::string out = "[";

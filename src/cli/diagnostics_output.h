@@ -6,9 +6,6 @@
 
 namespace merlon::cli {
 
-/// True when standard output is a terminal and NO_COLOR is not set (no-color.org).
-[[nodiscard]] bool wants_color();
-
 /// The findings as a JSON array of objects with `severity`, `message`, and where known `file`,
 /// `line`, `column`, `rule` and `help`.
 [[nodiscard]] std::string diagnostics_json(const Diagnostics& diagnostics);

@@ -16,8 +16,8 @@
 
 #include "base/escape.h"
 #include "cli/diagnostics_output.h"
+#include "cli/load_or_tell.h"
 #include "gateway/explain.h"
-#include "gateway/load.h"
 #include "http/host.h"
 
 namespace merlon::cli {
@@ -231,13 +231,8 @@ int run(const Arguments& arguments) {
   if (arguments.batch == !arguments.request.empty())
     return complain("give one request, or --batch and requests on standard input");
   const auto broker = io::make_local_broker();
-  // As a start would read it: what is in force is worth explaining when a date has passed, too.
-  const gateway::LoadResult loaded =
-      gateway::load_plan(arguments.config, *broker, SystemClock().wall_now(), gateway::kAtStart);
-  if (loaded.plan == nullptr) {
-    fmt::print(stderr, "{}", loaded.diagnostics.render());
-    return kBadConfiguration;
-  }
+  const gateway::LoadResult loaded = load_or_tell(arguments.config, *broker);
+  if (loaded.plan == nullptr) return kBadConfiguration;
   tell_what_is_closed(loaded);
   return arguments.batch ? explain_batch(arguments, *loaded.plan)
                          : explain_one(arguments, *loaded.plan);

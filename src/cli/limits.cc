@@ -10,8 +10,8 @@
 
 #include "base/escape.h"
 #include "cli/diagnostics_output.h"
+#include "cli/load_or_tell.h"
 #include "gateway/limit_simulation.h"
-#include "gateway/load.h"
 
 namespace merlon::cli {
 namespace {
@@ -98,12 +98,8 @@ bool replay(const std::string& path, io::Broker& broker, gateway::LimitSimulatio
 
 int simulate(const Arguments& arguments) {
   const auto broker = io::make_local_broker();
-  const gateway::LoadResult loaded =
-      gateway::load_plan(arguments.config, *broker, SystemClock().wall_now(), gateway::kAtStart);
-  if (loaded.plan == nullptr) {
-    fmt::print(stderr, "{}", loaded.diagnostics.render(wants_color()));
-    return 1;
-  }
+  const gateway::LoadResult loaded = load_or_tell(arguments.config, *broker);
+  if (loaded.plan == nullptr) return 1;
   gateway::LimitSimulation simulation(*loaded.plan, loaded.config);
   for (const std::string& path : arguments.logs) {
     if (!replay(path, *broker, simulation)) return 2;

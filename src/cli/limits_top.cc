@@ -12,7 +12,7 @@
 
 #include "cli/diagnostics_output.h"
 #include "cli/limits.h"
-#include "gateway/load.h"
+#include "cli/load_or_tell.h"
 
 namespace merlon::cli {
 namespace {
@@ -85,12 +85,8 @@ std::string report(std::vector<json> lines, const Arguments& arguments) {
 
 int top(const Arguments& arguments) {
   const auto broker = io::make_local_broker();
-  const gateway::LoadResult loaded =
-      gateway::load_plan(arguments.config, *broker, SystemClock().wall_now(), gateway::kAtStart);
-  if (loaded.plan == nullptr) {
-    fmt::print(stderr, "{}", loaded.diagnostics.render(wants_color()));
-    return 1;
-  }
+  const gateway::LoadResult loaded = load_or_tell(arguments.config, *broker);
+  if (loaded.plan == nullptr) return 1;
   if (loaded.plan->admin_socket.empty()) {
     fmt::print(stderr, "merlon limits top: {} has no `admin: {{ socket: … }}`\n", arguments.config);
     return 2;

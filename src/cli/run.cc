@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "cli/load_or_tell.h"
 #include "gateway/server.h"
 
 namespace merlon::cli {
@@ -23,12 +24,10 @@ int run(const std::string& file) {
 
 int reload(const std::string& file) {
   const std::unique_ptr<io::Broker> broker = io::make_local_broker();
-  gateway::LoadResult loaded =
-      gateway::load_plan(file, *broker, SystemClock().wall_now(), gateway::kAtStart);
+  const gateway::LoadResult loaded = load_or_tell(file, *broker);
   if (loaded.plan == nullptr) {
-    loaded.diagnostics.sort();
-    fmt::print(stderr, "{}merlon reload: {} has errors, so the running gateway was not asked\n",
-               loaded.diagnostics.render(), file);
+    fmt::print(stderr, "merlon reload: {} has errors, so the running gateway was not asked\n",
+               file);
     return 1;
   }
   if (loaded.plan->admin_socket.empty()) {

@@ -11,7 +11,7 @@
 
 #include "base/escape.h"
 #include "cli/diagnostics_output.h"
-#include "gateway/load.h"
+#include "cli/load_or_tell.h"
 
 namespace merlon::cli {
 namespace {
@@ -55,13 +55,8 @@ int run(const Arguments& arguments) {
     return 2;
   }
   const auto broker = io::make_local_broker();
-  // As a start would read it: what is in force is worth seeing when a date has passed, too.
-  const gateway::LoadResult result =
-      gateway::load_plan(arguments.config, *broker, SystemClock().wall_now(), gateway::kAtStart);
-  if (result.plan == nullptr) {
-    fmt::print(stderr, "{}", result.diagnostics.render());
-    return 1;
-  }
+  const gateway::LoadResult result = load_or_tell(arguments.config, *broker);
+  if (result.plan == nullptr) return 1;
   const auto rows =
       config::effective(gateway::config_schema(), result.config, &result.tree->root());
   print(arguments.format == "json" ? json_rows(result.plan->hash, rows) : text_rows(rows));

@@ -10,7 +10,7 @@
 
 #include "base/escape.h"
 #include "cli/diagnostics_output.h"
-#include "gateway/load.h"
+#include "cli/load_or_tell.h"
 #include "identity/agent.h"
 #include "identity/date.h"
 #include "identity/provider.h"
@@ -159,12 +159,8 @@ Result<std::shared_ptr<const identity::Identity>> judge_by(const identity::Provi
 int judge(Options options, std::string_view token, std::string& out) {
   const SystemClock clock;
   const auto broker = io::make_local_broker();
-  gateway::LoadResult loaded =
-      gateway::load_plan(options.config, *broker, clock.wall_now(), gateway::kAtStart);
-  if (loaded.plan == nullptr) {
-    fmt::print(stderr, "{}", loaded.diagnostics.render());
-    return 2;
-  }
+  const gateway::LoadResult loaded = load_or_tell(options.config, *broker);
+  if (loaded.plan == nullptr) return 2;
   const identity::ProviderConfig* from = choose(loaded.config, options.identity);
   if (from == nullptr) {
     fmt::print(stderr, "merlon: say with --identity which issuer of the configuration is meant\n");

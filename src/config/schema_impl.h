@@ -49,7 +49,7 @@ V initial(const M& slot) {
 void report_out_of_range(const Node& node, Reader& reader);
 
 template <class V, class M>
-bool store(M& slot, V&& value, const Node& node, Reader& reader) {
+bool store(M& slot, V value, const Node& node, Reader& reader) {
   if constexpr (std::same_as<M, V>) {
     slot = std::move(value);
   } else if constexpr (kIsOptional<M>) {
@@ -211,6 +211,7 @@ Type<T> custom(Custom<T> custom) {
 template <class E>
 Type<E> words(std::vector<std::pair<std::string, E>> words) {
   std::vector<std::string> names;
+  names.reserve(words.size());
   for (const auto& [word, meaning] : words) names.push_back(word);
   Type<E> type;
   type.shape = detail::words_shape(std::move(names));
@@ -224,7 +225,7 @@ Type<E> words(std::vector<std::pair<std::string, E>> words) {
     detail::report_unknown_word(node, *shape, reader);
     return false;
   };
-  type.format = [words](const E& value) {
+  type.format = [words = std::move(words)](const E& value) {
     for (const auto& [word, meaning] : words) {
       if (meaning == value) return word;
     }

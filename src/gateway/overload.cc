@@ -23,7 +23,7 @@ Shed OverloadGuard::judge(const Pressure& pressure) noexcept {
   const std::array<std::pair<double, std::string_view>, 3> causes{
       {{pressure.memory, "memory"},
        {pressure.descriptors, "file descriptors"},
-       {pressure.lag, "event loop lag"}}};
+       {lasting_lag(pressure.lag), "event loop lag"}}};
   const auto most = *std::ranges::max_element(causes, {}, [](const auto& c) { return c.first; });
   const Shed wanted = level_at(most.first);
   if (wanted > shed_) {
@@ -37,6 +37,16 @@ Shed OverloadGuard::judge(const Pressure& pressure) noexcept {
     calm_samples_ = 0;
   }
   return shed_;
+}
+
+double OverloadGuard::lasting_lag(double lag) noexcept {
+  if (lag < kShedConnectionsAt) {
+    samples_since_lag_ = std::min(samples_since_lag_ + 1, kLagForgotten);
+    return lag;
+  }
+  const bool again = samples_since_lag_ < kLagForgotten;
+  samples_since_lag_ = 0;
+  return again ? lag : 0;
 }
 
 HeadroomWatch::Says HeadroomWatch::judge(double free_share, Instant now) noexcept {

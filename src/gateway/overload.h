@@ -28,6 +28,8 @@ inline constexpr milliseconds kLagMax{1'000};
 
 /// Decides what is shed, with hysteresis: shedding begins at 90 % of a bound (connections) and at
 /// 97 % (requests), and ends once everything has stayed 10 % below that for four samples.
+/// A single long turn may be the host's doing (a machine that was paused) and is over when it is
+/// seen: lag counts once a second one follows within eight samples.
 class OverloadGuard {
  public:
   /// One sample, taken every half second or so.
@@ -36,9 +38,14 @@ class OverloadGuard {
   [[nodiscard]] std::string_view cause() const noexcept { return cause_; }
 
  private:
+  static constexpr int kLagForgotten = 8;  // samples
+
+  [[nodiscard]] double lasting_lag(double lag) noexcept;
+
   Shed shed_ = Shed::kNothing;
   std::string_view cause_;
   int calm_samples_ = 0;
+  int samples_since_lag_ = kLagForgotten;
 };
 
 /// Says when the workers have had little time to spare for long: before anything is shed.

@@ -17,7 +17,16 @@ TEST(OverloadGuard, ShedsConnectionsFirstAndThenRequests) {
 TEST(OverloadGuard, EachBoundCounts) {
   EXPECT_EQ(OverloadGuard().judge({.memory = 1}), Shed::kRequests);
   EXPECT_EQ(OverloadGuard().judge({.descriptors = 1}), Shed::kRequests);
-  EXPECT_EQ(OverloadGuard().judge({.lag = 3}), Shed::kRequests);
+}
+
+TEST(OverloadGuard, OneLongTurnIsNoOverloadAndTwoAre) {
+  OverloadGuard guard;
+  EXPECT_EQ(guard.judge({.lag = 3}), Shed::kNothing) << "a paused machine, say";
+  for (int i = 0; i < 8; ++i) EXPECT_EQ(guard.judge({}), Shed::kNothing);
+  EXPECT_EQ(guard.judge({.lag = 3}), Shed::kNothing) << "long after";
+  for (int i = 0; i < 7; ++i) EXPECT_EQ(guard.judge({}), Shed::kNothing);
+  EXPECT_EQ(guard.judge({.lag = 1}), Shed::kRequests);
+  EXPECT_EQ(guard.cause(), "event loop lag");
 }
 
 TEST(OverloadGuard, DoesNotFlapAroundABound) {
@@ -32,6 +41,7 @@ TEST(OverloadGuard, DoesNotFlapAroundABound) {
 
 TEST(OverloadGuard, ComesBackStepByStep) {
   OverloadGuard guard;
+  ASSERT_EQ(guard.judge({.lag = 1.5}), Shed::kNothing);
   ASSERT_EQ(guard.judge({.lag = 1.5}), Shed::kRequests);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(guard.judge({.lag = 0.86}), Shed::kRequests);
   EXPECT_EQ(guard.judge({.lag = 0.86}), Shed::kNothing) << "0.86 would not have begun anything";

@@ -14,6 +14,7 @@
 #include <limits>
 
 #include "base/escape.h"
+#include "base/terminal.h"
 
 namespace merlon::gateway {
 namespace {
@@ -90,7 +91,7 @@ bool Server::start() {
   loaded.diagnostics.sort();
   fmt::print(
       stderr, "{}",
-      loaded.diagnostics.render(::isatty(STDERR_FILENO) == 1 && ::getenv("NO_COLOR") == nullptr));
+      loaded.diagnostics.render(wants_color(STDERR_FILENO)));
   if (loaded.plan == nullptr) return false;
   const Plan& plan = *loaded.plan;
 

@@ -1,10 +1,9 @@
 #include "identity/introspection.h"
 
-#include <openssl/evp.h>
-
 #include <algorithm>
 
 #include "base/ascii.h"
+#include "base/base64.h"
 
 namespace merlon::identity {
 namespace {
@@ -24,15 +23,6 @@ void append_form_value(std::string_view text, std::string& out) {
     out += kHex[byte >> 4U];
     out += kHex[byte & 15U];
   }
-}
-
-std::string base64(std::string_view bytes) {
-  std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int size = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                                   reinterpret_cast<const unsigned char*>(bytes.data()),
-                                   static_cast<int>(bytes.size()));
-  out.resize(static_cast<std::size_t>(size));
-  return out;
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <array>
 
 #include "base/ascii.h"
+#include "base/base64.h"
 #include "base/escape.h"
 #include "tls/openssl_ptr.h"
 
@@ -95,12 +96,8 @@ bool add_name(const GENERAL_NAME* name, ClientCertificate& out) {
   return true;
 }
 
-std::string encode(const unsigned char* data, std::size_t size) {
-  std::string out(4 * ((size + 2) / 3) + 1, '\0');
-  const int written =
-      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()), data, static_cast<int>(size));
-  out.resize(static_cast<std::size_t>(written));
-  return out;
+std::string_view bytes_of(const unsigned char* data, std::size_t size) {
+  return {reinterpret_cast<const char*>(data), size};
 }
 
 /// base64 as base64url without padding.
@@ -166,8 +163,8 @@ std::optional<ClientCertificate> read_client_certificate(X509* certificate) {
   if (size <= 0) return std::nullopt;
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
   SHA256(der, static_cast<std::size_t>(size), digest.data());
-  out.thumbprint = to_url(encode(digest.data(), digest.size()));
-  out.field = ":" + encode(der, static_cast<std::size_t>(size)) + ":";
+  out.thumbprint = to_url(base64(bytes_of(digest.data(), digest.size())));
+  out.field = ":" + base64(bytes_of(der, static_cast<std::size_t>(size))) + ":";
   OPENSSL_free(der);
   return out;
 }

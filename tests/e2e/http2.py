@@ -4,7 +4,7 @@ import socket
 import struct
 
 from hpack import Decoder, Encoder
-from wire import ConnectionEnded, TIMEOUT_S
+from wire import Connection, ConnectionEnded, TIMEOUT_S
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS = 0x1, 0x1, 0x4
@@ -55,7 +55,7 @@ class Stream:
         return next((dict(h) for h in self.heads if h[0][0] != ":status"), {})
 
 
-class Http2Client:
+class Http2Client(Connection):
     """One connection with prior knowledge, or over TLS with ALPN when `tls` is a context."""
 
     def __init__(self, port, tls=None, name=None, entries=(), windows=True, preface=None):
@@ -78,19 +78,6 @@ class Http2Client:
         self.block = b""
         self.acks = 0  # of our settings
         self.send(preface or PREFACE + settings(entries))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.sock.close()
-
-    def send(self, data):
-        """Sends all of it; a peer that has closed already is noticed by the next read."""
-        try:
-            self.sock.sendall(data)
-        except (ConnectionResetError, BrokenPipeError):
-            pass
 
     def fields(self, method="GET", path="/", more=()):
         return [(":method", method), (":scheme", self.scheme), (":authority", self.authority), (":path", path), *more]

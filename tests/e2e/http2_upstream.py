@@ -4,14 +4,24 @@ import socket
 import struct
 import threading
 
+from gateway import configuration
 from hpack import Decoder, Encoder
 from http2 import (
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, NO_ERROR, PING, PREFACE,
-    RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, rst, settings, window_update,
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, NO_ERROR, PING, PREFACE,
+    RST_STREAM, SETTINGS, frame, settings, window_update,
 )  # fmt: skip
 from wire import eventually
 
 MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 3, 4
+
+
+def over_http2(upstream, more=(), **changes):
+    """A configuration of one worker whose upstream `api` speaks HTTP/2; `more` are further keys of it."""
+    made = configuration(upstream, **changes)
+    if "upstreams" in made:
+        made["upstreams"]["api"] = {"endpoints": [upstream.address], "protocol": "h2", **dict(more)}
+    made["limits"] = {"workers": 1}
+    return made
 
 
 def goaway(last, code=NO_ERROR):

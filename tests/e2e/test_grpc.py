@@ -5,10 +5,10 @@ import time
 
 import grpc
 import pytest
-from gateway import STATUS, configuration, reserve
+from gateway import STATUS, reserve
 from grpc_parts import SERVICE, EchoServer, RawCalls, message, messages, outcome, stub
 from http2 import CANCEL, DATA, rst
-from http2_upstream import Http2Upstream
+from http2_upstream import Http2Upstream, over_http2
 from wire import eventually, request
 
 ROUTE = {
@@ -18,11 +18,7 @@ ROUTE = {
 
 
 def config(upstream, more=(), routes=None, **changes):
-    made = configuration(upstream, routes=[ROUTE] if routes is None else routes, **changes)
-    if "upstreams" in made:
-        made["upstreams"]["api"] = {"endpoints": [upstream.address], "protocol": "h2", **dict(more)}
-    made["limits"] = {"workers": 1}
-    return made
+    return over_http2(upstream, more, routes=[ROUTE] if routes is None else routes, **changes)
 
 
 @pytest.fixture

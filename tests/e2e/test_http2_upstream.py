@@ -5,24 +5,14 @@ import threading
 import time
 
 import pytest
-from gateway import configuration
 from http2 import (
     ACK, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PROTOCOL_ERROR, REFUSED_STREAM,
-    RST_STREAM, SETTINGS, WINDOW_UPDATE, Http2Client, frame, rst, settings,
+    WINDOW_UPDATE, Http2Client, frame, rst, settings,
 )  # fmt: skip
-from http2_upstream import INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, Http2Upstream, goaway
+from http2_upstream import INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, Http2Upstream, goaway, over_http2
 from wire import eventually, request
 
 INTERNAL_ERROR = 2
-
-
-def config(upstream, more=(), **changes):
-    made = configuration(upstream, **changes)
-    made["upstreams"]["api"] = {
-        "endpoints": [upstream.address], "protocol": "h2", **dict(more),
-    }  # fmt: skip
-    made["limits"] = {"workers": 1}
-    return made
 
 
 @pytest.fixture
@@ -33,7 +23,7 @@ def upstream():
 
 @pytest.fixture
 def gateway(merlon, upstream):
-    return merlon(config(upstream))
+    return merlon(over_http2(upstream))
 
 
 @pytest.fixture
@@ -79,7 +69,7 @@ def test_tls_takes_alpn(merlon, pki):
     context.set_alpn_protocols(["h2"])
     secure = {"tls": {"ca": str(pki.ca), "server_name": "orders.internal"}}
     with Http2Upstream(tls=context) as upstream:
-        gateway = merlon(config(upstream, secure))
+        gateway = merlon(over_http2(upstream, secure))
         assert gateway.ask(request()).status == 200
         assert upstream.calls[0].get(":scheme") == "https"
 
@@ -93,7 +83,7 @@ def test_an_upstream_that_does_not_agree_to_h2_is_told_of(merlon, pki, protocols
         context.set_alpn_protocols(protocols)
     secure = {"tls": {"ca": str(pki.ca), "server_name": "orders.internal"}}
     with Http2Upstream(tls=context) as upstream:
-        gateway = merlon(config(upstream, secure))
+        gateway = merlon(over_http2(upstream, secure))
         assert gateway.ask(request()).status == 502
         assert gateway.told("upstream_not_http2", upstream="api", endpoint=upstream.address)
         assert eventually(lambda: gateway.access_log)[0]["refusal"]["rule"] == "upstream-not-http2"
@@ -101,7 +91,7 @@ def test_an_upstream_that_does_not_agree_to_h2_is_told_of(merlon, pki, protocols
 
 def test_an_http1_upstream_in_clear_is_told_of(merlon, upstreams):
     server = upstreams()
-    gateway = merlon(config(server))
+    gateway = merlon(over_http2(server))
     assert gateway.ask(request()).status == 502
     assert gateway.told("upstream_not_http2", upstream="api")
 
@@ -121,7 +111,7 @@ def test_the_upstreams_limit_of_streams_holds(merlon):
 
     with Http2Upstream(entries=[(MAX_CONCURRENT_STREAMS, 3)]) as upstream:
         upstream.answer = lambda call: threading.Thread(target=slowly, args=(call,)).start()
-        gateway = merlon(config(upstream, {"limits": {"connections": 2}}))
+        gateway = merlon(over_http2(upstream, {"limits": {"connections": 2}}))
         with Http2Client(gateway.ports["public"]) as client:
             numbers = [client.open(path=f"/{n}") for n in range(40)]
             assert all(client.wait(number).status == 200 for number in numbers)
@@ -134,7 +124,7 @@ def test_the_upstreams_limit_of_streams_holds(merlon):
 def test_requests_beyond_what_may_wait_are_shed(merlon):
     with Http2Upstream(entries=[(MAX_CONCURRENT_STREAMS, 1)]) as upstream:
         upstream.answer = lambda call: None
-        gateway = merlon(config(upstream, {"limits": {"connections": 1, "pending": 2}}))
+        gateway = merlon(over_http2(upstream, {"limits": {"connections": 1, "pending": 2}}))
         with Http2Client(gateway.ports["public"]) as client:
             client.open()
             upstream.wait_for(1)
@@ -347,13 +337,13 @@ def test_a_slow_client_stops_the_upstream(gateway, upstream):
 def test_a_large_request_waits_for_the_upstreams_windows(merlon):
     body = bytes(range(256)) * 800
     with Http2Upstream(entries=[(INITIAL_WINDOW_SIZE, 1000)]) as upstream:
-        gateway = merlon(config(upstream))
+        gateway = merlon(over_http2(upstream))
         assert gateway.ask(request("POST", body=body)).status == 200
         assert upstream.calls[0].body == body
 
 
 def test_an_idle_connection_is_closed(merlon, upstream):
-    gateway = merlon(config(upstream, {"timeouts": {"idle": "300ms"}}))
+    gateway = merlon(over_http2(upstream, {"timeouts": {"idle": "300ms"}}))
     assert gateway.ask(request()).status == 200
     assert eventually(lambda: upstream.connections[0].closed)
     assert upstream.connections[0].goaway == 0
@@ -361,7 +351,7 @@ def test_an_idle_connection_is_closed(merlon, upstream):
 
 
 def test_an_upstream_that_says_nothing_is_a_timeout(merlon, upstream):
-    gateway = merlon(config(upstream, {"timeouts": {"response": "300ms"}}))
+    gateway = merlon(over_http2(upstream, {"timeouts": {"response": "300ms"}}))
     assert gateway.ask(request()).status == 200
     upstream.script = [lambda call: None]
     assert gateway.ask(request()).status == 504
@@ -401,7 +391,7 @@ def test_a_flood_ends_the_connection(gateway, upstream, flood):
 
 
 def test_many_bursts_at_once_share_connections(merlon, upstream):
-    gateway = merlon(config(upstream))
+    gateway = merlon(over_http2(upstream))
     clients = [Http2Client(gateway.ports["public"]) for _ in range(3)]
     streams = [(client, client.open(path=f"/{n}")) for client in clients for n in range(80)]
     assert all(client.wait(number).status == 200 for client, number in streams)
@@ -412,7 +402,7 @@ def test_many_bursts_at_once_share_connections(merlon, upstream):
 
 def test_a_reload_keeps_connections(gateway, upstream):
     assert gateway.ask(request()).status == 200
-    changed = config(upstream)
+    changed = over_http2(upstream)
     changed["upstreams"]["api"]["timeouts"] = {"response": "9s"}
     changed["listeners"] = gateway.config["listeners"]
     gateway.reload(changed)

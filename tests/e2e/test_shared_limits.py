@@ -356,6 +356,20 @@ def test_limits_top_shows_who_is_limited(merlon, merlon_bin, upstream, redis, tm
     ]
 
 
+def refusal(merlon_bin, folder, config):
+    """What `check` says of a configuration that it refuses."""
+    for listener in config["listeners"]:
+        listener["address"] = "127.0.0.1:%d" % free_port()
+    file = folder / "merlon.yaml"
+    file.write_text(json.dumps(config, indent=1))
+    file.chmod(0o640)
+    run = subprocess.run(
+        [merlon_bin, "check", "-c", str(file)], capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 1
+    return run.stdout + run.stderr
+
+
 @pytest.mark.parametrize(
     "state, says",
     [
@@ -370,27 +384,9 @@ def test_limits_top_shows_who_is_limited(merlon, merlon_bin, upstream, redis, tm
 def test_check_refuses(merlon_bin, tmp_path, state, says):
     config = shared("127.0.0.1:9", "127.0.0.1:1")
     config["shared_state"] = state
-    for listener in config["listeners"]:
-        listener["address"] = "127.0.0.1:%d" % free_port()
-    file = tmp_path / "merlon.yaml"
-    file.write_text(json.dumps(config, indent=1))
-    file.chmod(0o640)
-    run = subprocess.run(
-        [merlon_bin, "check", "-c", str(file)], capture_output=True, text=True, timeout=60
-    )
-    assert run.returncode == 1
-    assert says in run.stdout + run.stderr
+    assert says in refusal(merlon_bin, tmp_path, config)
 
 
 def test_a_store_that_nothing_uses_is_an_error(merlon_bin, tmp_path):
     config = shared("127.0.0.1:9", "127.0.0.1:1", limit={"rate": "1/s"})
-    for listener in config["listeners"]:
-        listener["address"] = "127.0.0.1:%d" % free_port()
-    file = tmp_path / "merlon.yaml"
-    file.write_text(json.dumps(config, indent=1))
-    file.chmod(0o640)
-    run = subprocess.run(
-        [merlon_bin, "check", "-c", str(file)], capture_output=True, text=True, timeout=60
-    )
-    assert run.returncode == 1
-    assert "nothing uses it" in run.stdout + run.stderr
+    assert "nothing uses it" in refusal(merlon_bin, tmp_path, config)

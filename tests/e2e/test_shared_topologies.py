@@ -3,8 +3,8 @@
 import time
 
 import pytest
-from redis_server import Redis, free_port
-from test_shared_limits import get, redis, shared, volley  # noqa: F401
+from redis_server import free_port
+from test_shared_limits import redis, shared, volley  # noqa: F401
 from wire import eventually, request
 
 

@@ -349,18 +349,7 @@ def test_a_reader_that_stops_stops_the_writer(tunnelled):
     """Back-pressure: what nobody reads is not asked for, and the gateway does not grow."""
     gateway, upstream = tunnelled()
     sent = []
-
-    def flood(message, connection):
-        connection.sock.sendall(switching(message))
-        piece = frame(b"z" * 60000, BINARY, mask=False)
-        connection.sock.settimeout(2)
-        try:
-            while sum(sent) < 200 << 20:
-                sent.append(connection.sock.send(piece))
-        except OSError:
-            pass
-
-    upstream.answer = flood
+    upstream.answer = flooding(sent)
     client = opened(gateway)
     before = gateway.resident_kib()
     assert eventually(lambda: sent and not time.sleep(0.5))

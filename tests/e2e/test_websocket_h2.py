@@ -206,18 +206,7 @@ def test_the_end_of_the_upstream_ends_the_stream(tunnelled):
 def test_windows_hold_the_upstream_back(tunnelled):
     gateway, upstream = tunnelled()
     sent = []
-
-    def flood(message, connection):
-        connection.sock.sendall(switching(message))
-        piece = frame(b"z" * 60000, BINARY, mask=False)
-        connection.sock.settimeout(1)
-        try:
-            while sum(sent) < 100 << 20:
-                sent.append(connection.sock.send(piece))
-        except OSError:
-            pass
-
-    upstream.answer = flood
+    upstream.answer = flooding(sent)
     with Http2Client(gateway.ports["public"], windows=False) as client:
         before = gateway.resident_kib()
         tunnel = Tunnel(client)

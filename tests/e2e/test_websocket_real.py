@@ -1,19 +1,18 @@
 """WebSocket with real parts on both sides: python3-websockets, Chromium, curl."""
 
 import asyncio
-import http.server
 import json
 import shutil
 import subprocess
 import threading
 
 import pytest
+from browser import CHROMIUM, Pages
 from gateway import configuration
 from websocket import KEY, accept, echoing, routes
-from wire import eventually, request
+from wire import eventually
 
 websockets = pytest.importorskip("websockets")
-CHROMIUM = shutil.which("chromium")
 CURL = shutil.which("curl")
 
 
@@ -45,6 +44,7 @@ class EchoServer:
             self.ready.set()
             await self.stopped.wait()
             server.close()
+            await server.wait_closed()
 
         self.loop.run_until_complete(serve())
 
@@ -130,37 +130,6 @@ function open(url, protocols) {
 </script>"""
 
 
-class Pages(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, gateway):
-        super().__init__(("127.0.0.1", 0), PageHandler)
-        page = PAGE.replace("GATEWAY", json.dumps(gateway)).replace("SOCKET", json.dumps(gateway.replace("http", "ws", 1)))
-        self.page, self.result, self.told = page.encode(), None, threading.Event()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    @property
-    def origin(self):
-        return "http://127.0.0.1:%d" % self.server_address[1]
-
-
-class PageHandler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(self.server.page if self.path == "/" else b"")
-
-    def do_POST(self):
-        self.server.result = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(204)
-        self.end_headers()
-        self.server.told.set()
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="without Chromium")
 @pytest.mark.parametrize("secure", [False, True], ids=["http1", "http2"])
 def test_chromium(merlon, upstreams, pki, tmp_path, secure):
@@ -170,7 +139,7 @@ def test_chromium(merlon, upstreams, pki, tmp_path, secure):
         echoing(message, connection) if message.has("Sec-WebSocket-Key") else b"HTTP/1.1 204 No Content\r\n\r\n"
     )
     name = "api.example.com"
-    pages = Pages("http://placeholder")
+    pages = Pages()
     tunnels, rest = routes(more={"match": {"host": name, "path": "/ws"}, "cors": {"origins": [pages.origin]}})
     closed = {**tunnels, "name": "closed", "match": {"host": name, "path": "/closed"}}
     del closed["cors"]
@@ -181,24 +150,14 @@ def test_chromium(merlon, upstreams, pki, tmp_path, secure):
         config["listeners"] = [{"name": "public", "tls": {"certificates": [{"cert": cert, "key": key}]}}]
     gateway = merlon(config)
     base = f"{'https' if secure else 'http'}://{name}:{gateway.ports['public']}"
-    pages.page = (
-        PAGE.replace("GATEWAY", json.dumps(base)).replace("SOCKET", json.dumps(base.replace("http", "ws", 1))).encode()
-    )
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-               "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}",
-               "--remote-debugging-port=0", "--ignore-certificate-errors", f"--host-resolver-rules=MAP {name} 127.0.0.1",
-               pages.origin + "/"]  # fmt: skip
-    browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        assert pages.told.wait(90), "the page told nothing"
-    finally:
-        browser.terminate()
-        browser.wait(20)
-        pages.shutdown()
-        pages.server_close()
-    assert pages.result["first"]
-    assert pages.result["mine"] == {"seen": [5, 100000], "code": 4002, "clean": True}
-    assert pages.result["closed"]["seen"] == [] and pages.result["closed"]["code"] == 1006
+    pages.page = PAGE.replace("GATEWAY", json.dumps(base)).replace("SOCKET", json.dumps(base.replace("http", "ws", 1)))
+    with pages:
+        told = pages.visit(
+            tmp_path / "profile", "--ignore-certificate-errors", f"--host-resolver-rules=MAP {name} 127.0.0.1"
+        )
+    assert told["first"]
+    assert told["mine"] == {"seen": [5, 100000], "code": 4002, "clean": True}
+    assert told["closed"]["seen"] == [] and told["closed"]["code"] == 1006
     lines = {line["route"]: line for line in gateway.access_log}
     assert lines["tunnels"]["tunnel"] == "websocket"
     assert lines["tunnels"]["protocol"] == ("HTTP/2.0" if secure else "HTTP/1.1")

@@ -53,6 +53,22 @@ def unmask(key, payload):
     return (int.from_bytes(payload, "big") ^ int.from_bytes(pad[:size], "big")).to_bytes(size, "big")
 
 
+def flooding(sent):
+    """An answer that opens the tunnel and sends until nobody reads; `sent` gets the bytes of each write."""
+
+    def answer(message, connection):
+        connection.sock.sendall(switching(message))
+        piece = frame(b"z" * 60000, BINARY, mask=False)
+        connection.sock.settimeout(2)
+        try:
+            while sum(sent) < 200 << 20:
+                sent.append(connection.sock.send(piece))
+        except OSError:
+            pass
+
+    return answer
+
+
 def read_frame(exactly):
     """The next frame of a reader: its opcode and its payload, unmasked."""
     first, second = exactly(2)

@@ -141,7 +141,24 @@ class Reader:
         return message
 
 
-class Client(Reader):
+class Connection:
+    """What sends over `sock`, a context manager: the socket is closed at its end."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()
+
+    def send(self, data):
+        """Sends all of `data`; a peer that has closed already is noticed by the next read."""
+        try:
+            self.sock.sendall(data)
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+
+
+class Client(Connection, Reader):
     """One connection. With `tls` (an ssl.SSLContext) and `name` the server is asked for by name."""
 
     def __init__(self, port, tls=None, name=None, host="127.0.0.1"):
@@ -162,19 +179,6 @@ class Client(Reader):
         Reader.__init__(client, sock)
         sock.settimeout(TIMEOUT_S)
         return client
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.sock.close()
-
-    def send(self, data):
-        """Sends all of `data`; a peer that has closed already is noticed by the next read."""
-        try:
-            self.sock.sendall(data)
-        except (ConnectionResetError, BrokenPipeError):
-            pass
 
     def finish(self):
         """Says that nothing more is sent."""

@@ -1,11 +1,8 @@
 #include "audit/report/report.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdlib>
 
 #include "audit/audit.h"
 #include "audit/report/writers.h"
@@ -60,14 +57,6 @@ std::string render(const AuditResult& result, Format format, const RenderOptions
       return render_html(result, options);
   }
   return {};
-}
-
-bool wants_color(int fd) noexcept {
-  const char* refused = std::getenv("NO_COLOR");
-  if (refused != nullptr && *refused != '\0') return false;
-  const char* term = std::getenv("TERM");
-  if (term == nullptr || std::string_view(term) == "dumb") return false;
-  return ::isatty(fd) == 1;
 }
 
 }  // namespace merlon::audit::report

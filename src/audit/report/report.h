@@ -30,7 +30,5 @@ struct RenderOptions {
 [[nodiscard]] std::string render(const AuditResult& result, Format format,
                                  const RenderOptions& options = {});
 
-/// True when colours are wanted on `fd`: a terminal, TERM is not "dumb", NO_COLOR is not set.
-[[nodiscard]] bool wants_color(int fd) noexcept;
 
 }  // namespace merlon::audit::report

@@ -2,8 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
-
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -109,14 +107,6 @@ TEST(Text, TheCaretStandsUnderItsWordInALongLine) {
   ASSERT_NE(shown.find("WRONG"), std::string::npos);
   EXPECT_EQ(under.find("^~~~~"), shown.find("WRONG") - 1);  // é: two bytes, one column
   EXPECT_TRUE(shown.ends_with("..."));
-}
-
-TEST(Colour, IsNotForPipesNorAgainstTheUsersWill) {
-  int pipe_ends[2] = {};
-  ASSERT_EQ(::pipe(pipe_ends), 0);
-  EXPECT_FALSE(wants_color(pipe_ends[1]));
-  ::close(pipe_ends[0]);
-  ::close(pipe_ends[1]);
 }
 
 TEST(Escape, Printable) {
