@@ -69,47 +69,94 @@ void ClientConnection::announce_end() noexcept {
   if (http2_ != nullptr) http2_->drain();
 }
 
-void ClientConnection::close_if_idle() noexcept {
-  if (idle_) stream_->cancel();
-  announce_end();
+void ClientConnection::begin(Worker& worker, std::size_t door, io::Fd fd, const Endpoint& peer,
+                             const IpAddress& counted) {
+  auto* const made = new ClientConnection(worker, door, std::move(fd), peer, counted);
+  if (!made->stream_->attached()) {
+    delete made;
+  } else if (made->tls_ == nullptr && !worker.plan().listener(door).proxy_protocol) {
+    made->wait_for_request();
+  } else {
+    worker.tasks_.spawn(made->open_and_run());
+  }
 }
 
-void ClientConnection::abort_request() noexcept {
+void ClientConnection::close_if_idle() noexcept {
+  if (idle_) {
+    delete this;
+  } else {
+    announce_end();
+  }
+}
+
+void ClientConnection::abort() noexcept {
+  if (idle_) {
+    delete this;
+    return;
+  }
+  aborted_ = true;
+  stream_->cancel();
   if (way_ != nullptr) way_->abort();
   if (http2_ != nullptr) http2_->abort();
 }
 
-io::Task<void> ClientConnection::run() {
-  if (!stream_->attached()) co_return;
+io::Task<void> ClientConnection::open_and_run() {
   const bool opened = co_await open();
-  if (!opened) co_return;
-  if (tls_ != nullptr && tls_->alpn() == "h2") {
+  if (!opened) {
+    delete this;
+  } else if (tls_ != nullptr && tls_->alpn() == "h2") {
     co_await serve_http2({});
+    delete this;
+  } else {
+    co_await run();
+  }
+}
+
+/// Serves what is at hand.
+io::Task<void> ClientConnection::run() {
+  bool again = worker_.plan().has_door(door_);
+  while (again && stream_->readable()) {
+    again = co_await serve_requests();
+    again = again && worker_.plan().has_door(door_);
+  }
+  if (again) {
+    wait_for_request();
     co_return;
   }
-  for (;;) {
-    stream_->release_idle_memory();
-    idle_ = true;
-    const Result<void> readable = co_await stream_->wait_readable(worker_.idle_deadline());
-    idle_ = false;
-    if (!readable || aborted_ || !worker_.plan().has_door(door_)) break;
-    std::unique_ptr<Transaction> transaction = worker_.take_transaction(door_);
-    if (transaction == nullptr) {
-      worker_.counters().refusals.count(code::kOverloaded);
-      worker_.note_shed("limits.requests_in_flight or limits.memory");
-      const iovec answer{const_cast<char*>(kShedAnswer.data()), kShedAnswer.size()};
-      static_cast<void>(stream_->try_write({&answer, 1}));
-      co_await linger();
-      break;
-    }
-    std::unique_ptr<http::H1Server> server = worker_.take_h1_server();
-    server->attach(*stream_);
-    const bool again = co_await serve_requests(*server, *transaction);
-    worker_.give_back(std::move(server));
-    worker_.give_back(std::move(transaction));
-    if (!again) break;
-  }
   if (!preface_.empty()) co_await serve_http2(std::move(preface_));
+  delete this;
+}
+
+void ClientConnection::wait_for_request() noexcept {
+  stream_->release_idle_memory();
+  idle_ = true;
+  idle_until_ = worker_.idle_deadline();
+  watch_idle();
+}
+
+void ClientConnection::watch_idle() noexcept {
+  stream_->on_idle_event(
+      [](void* self) noexcept { static_cast<ClientConnection*>(self)->on_idle_event(); }, this,
+      idle_until_);
+}
+
+void ClientConnection::on_idle_event() noexcept {
+  if (stream_->readable()) {
+    idle_ = false;
+    stream_->on_idle_event(nullptr, nullptr);
+    worker_.tasks_.spawn(run());
+  } else if (worker_.loop().now() < idle_until_) {
+    watch_idle();  // the timer was that of an earlier wait
+  } else {
+    delete this;
+  }
+}
+
+void ClientConnection::shed_request() noexcept {
+  worker_.counters().refusals.count(code::kOverloaded);
+  worker_.note_shed("limits.requests_in_flight or limits.memory");
+  const iovec answer{const_cast<char*>(kShedAnswer.data()), kShedAnswer.size()};
+  static_cast<void>(stream_->try_write({&answer, 1}));
 }
 
 /// `begun`: what was read of the connection already.
@@ -216,15 +263,25 @@ void ClientConnection::log_handshake_failure(const Error& error) {
 }
 
 /// Serves requests while their bytes are at hand. False: the connection is done.
-io::Task<bool> ClientConnection::serve_requests(http::H1Server& server, Transaction& t) {
-  std::uint64_t in_a_row = 0;
-  for (;;) {
-    const bool again = co_await serve_one(server, t);
-    if (!again) co_return false;
-    if (!server.buffered()) co_return true;
-    // A pipeline gives way to the other connections now and then.
-    if (++in_a_row % 16 == 0) co_await worker_.loop().yield();
+io::Task<bool> ClientConnection::serve_requests() {
+  std::unique_ptr<Transaction> transaction = worker_.take_transaction(door_);
+  if (transaction == nullptr) {
+    shed_request();
+    co_await linger();
+    co_return false;
   }
+  std::unique_ptr<http::H1Server> server = worker_.take_h1_server();
+  server->attach(*stream_);
+  bool again = true;
+  for (std::uint64_t in_a_row = 1; again; ++in_a_row) {
+    again = co_await serve_one(*server, *transaction);
+    if (!server->buffered()) break;
+    // A pipeline gives way to the other connections now and then.
+    if (in_a_row % 16 == 0) co_await worker_.loop().yield();
+  }
+  worker_.give_back(std::move(server));
+  worker_.give_back(std::move(transaction));
+  co_return again;
 }
 
 io::Task<bool> ClientConnection::serve_one(http::H1Server& server, Transaction& t) {

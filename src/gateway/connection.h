@@ -12,36 +12,41 @@ namespace merlon::gateway {
 class Http2Requests;
 class RequestWay;
 
-/// A client's connection: the handshake, then request after request. Owned by the worker's task
-/// that serves it. Small, since most connections are idle: what a request needs is borrowed.
+/// A client's connection: the handshake, then request after request. It owns itself, from `begin`
+/// to its end. Small, since most connections are idle: what a request needs is borrowed, and while
+/// there is none, no coroutine waits for it.
 class ClientConnection {
  public:
-  ClientConnection(Worker& worker, std::size_t door, io::Fd fd, const Endpoint& peer,
-                   const IpAddress& counted);
+  /// Serves until the client goes, an error, or the worker drains.
+  static void begin(Worker& worker, std::size_t door, io::Fd fd, const Endpoint& peer,
+                    const IpAddress& counted);
   ClientConnection(const ClientConnection&) = delete;
   ClientConnection& operator=(const ClientConnection&) = delete;
-  ~ClientConnection();
 
-  /// Serves until the client goes, an error, or the worker drains.
-  io::Task<void> run();
   /// HTTP/2: gives notice that no new streams are taken soon. HTTP/1.1 says it with an answer.
   void announce_end() noexcept;
-  /// Ends the wait for a next request; requests in progress are finished.
+  /// Ends the wait for a next request, and the connection with it; requests in progress are
+  /// finished.
   void close_if_idle() noexcept;
-  /// Ends whatever it waits for.
-  void abort() noexcept {
-    aborted_ = true;
-    stream_->cancel();
-    abort_request();
-  }
+  /// Ends whatever it waits for. An idle connection is gone afterwards.
+  void abort() noexcept;
 
  private:
   friend class Worker;
 
-  void abort_request() noexcept;
+  ClientConnection(Worker& worker, std::size_t door, io::Fd fd, const Endpoint& peer,
+                   const IpAddress& counted);
+  ~ClientConnection();
+
+  [[nodiscard]] io::Task<void> open_and_run();
+  [[nodiscard]] io::Task<void> run();
+  void wait_for_request() noexcept;
+  void watch_idle() noexcept;
+  void on_idle_event() noexcept;
+  void shed_request() noexcept;
   [[nodiscard]] io::Task<bool> open();
   [[nodiscard]] io::Task<Result<void>> read_proxy_header(Instant deadline);
-  [[nodiscard]] io::Task<bool> serve_requests(http::H1Server& server, Transaction& t);
+  [[nodiscard]] io::Task<bool> serve_requests();
   [[nodiscard]] io::Task<bool> serve_one(http::H1Server& server, Transaction& t);
   [[nodiscard]] io::Task<void> serve_http2(std::string begun);
   [[nodiscard]] io::Task<void> linger();
@@ -56,9 +61,10 @@ class ClientConnection {
   ClientConnection* previous_ = nullptr;  ///< the worker's list
   ClientConnection* next_ = nullptr;
   ConnectionFacts facts_;
-  IpAddress counted_;   ///< key under which it is counted; 0.0.0.0: not counted
+  IpAddress counted_;  ///< key under which it is counted; 0.0.0.0: not counted
+  Instant idle_until_{};
   std::uint32_t door_;  ///< Worker::doors_
-  bool idle_ = false;
+  bool idle_ = false;   ///< no coroutine is at work
   bool aborted_ = false;
 };
 

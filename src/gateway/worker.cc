@@ -1,6 +1,7 @@
 #include "gateway/worker.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "gateway/connection.h"
 #include "gateway/tunnel.h"
@@ -44,6 +45,12 @@ Worker::Worker(std::size_t index, Shared& shared, telemetry::WorkerCounters& cou
 
 Worker::~Worker() = default;
 
+/// `f` may end the connection that it gets.
+template <class F>
+void Worker::for_each_connection(F f) noexcept {
+  for (ClientConnection* c = connections_; c != nullptr;) f(*std::exchange(c, c->next_));
+}
+
 void Worker::run() {
   loop_.run();
   shut();
@@ -53,7 +60,7 @@ void Worker::run() {
 void Worker::shut() noexcept {
   for (Door& door : doors_) door.acceptor.reset();
   for (;;) {
-    for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->abort();
+    for_each_connection([](ClientConnection& c) { c.abort(); });
     for (const auto& plan : plans_) {
       for (const auto& cluster : plan->clusters) cluster->close_idle();
     }
@@ -113,9 +120,9 @@ void Worker::take_plan(std::shared_ptr<const RunningPlan> running, std::vector<i
   drop_unused_plans();
   std::erase_if(clusters_, [](const auto& entry) { return entry.second.expired(); });
 
-  for (ClientConnection* c = connections_; c != nullptr; c = c->next_) {
-    if (!this->plan().has_door(c->door_)) c->close_if_idle();
-  }
+  for_each_connection([this](ClientConnection& c) {
+    if (!this->plan().has_door(c.door_)) c.close_if_idle();
+  });
 }
 
 /// Tunnels whose route changed or vanished have the time of a drain; the others move to the new
@@ -227,12 +234,7 @@ void Worker::accept(std::size_t door, io::Fd fd, const Endpoint& peer) {
   }
   counters_.connections_accepted.add();
   counters_.connections_active.up();
-  tasks_.spawn(
-      serve(std::make_unique<ClientConnection>(*this, door, std::move(fd), peer, counted)));
-}
-
-io::Task<void> Worker::serve(std::unique_ptr<ClientConnection> connection) {
-  co_await connection->run();
+  ClientConnection::begin(*this, door, std::move(fd), peer, counted);
 }
 
 std::unique_ptr<Transaction> Worker::take_transaction(std::size_t door) {
@@ -304,7 +306,7 @@ void Worker::drain() {
     for (Door& door : doors_) {
       if (door.acceptor != nullptr) door.acceptor->admit_no_more();
     }
-    for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->announce_end();
+    for_each_connection([](ClientConnection& c) { c.announce_end(); });
     const milliseconds time = plan().plan().timeouts.drain;
     const Instant end = loop_.now() + time - std::min(kTunnelFarewell, time / 2);
     for (Tunnel* t = tunnels_; t != nullptr; t = t->next_) t->end_by(end);
@@ -318,7 +320,7 @@ io::Task<void> Worker::say_farewell() {
   for (Door& door : doors_) door.acceptor.reset();
   open_.fetch_sub(1, std::memory_order_release);
   [[maybe_unused]] const Result<void> waited = co_await farewell_.wait(begun + kLastRequests);
-  for (ClientConnection* c = connections_; c != nullptr; c = c->next_) c->close_if_idle();
+  for_each_connection([](ClientConnection& c) { c.close_if_idle(); });
 }
 
 void Worker::stop() { loop_.stop(); }

@@ -173,7 +173,8 @@ class Worker {
   [[nodiscard]] std::size_t door_of(const Endpoint& address);
   void open_door(std::size_t door, io::Fd socket);
   void accept(std::size_t door, io::Fd fd, const Endpoint& peer);
-  io::Task<void> serve(std::unique_ptr<ClientConnection> connection);
+  template <class F>
+  void for_each_connection(F f) noexcept;
   io::Task<void> say_farewell();
   [[nodiscard]] std::size_t spares_kept() noexcept;
   void drop_unused_plans() noexcept;

@@ -159,6 +159,7 @@ void SocketStream::on_events(std::uint32_t events) noexcept {
   if (readable) raw_readable_ = true;
   if (writable) raw_writable_ = true;
   if (idle_handler_ != nullptr && readable && !read_waits()) {
+    if (writable) on_ready(false, true);
     idle_handler_(idle_context_);
     return;
   }

@@ -39,12 +39,15 @@ class SocketStream : public Stream, private Watch {
   [[nodiscard]] std::optional<Endpoint> local() const noexcept;
   /// Closing sends a reset instead of a FIN: for peers that deserve no more.
   void reset_on_close() noexcept;
-  /// Called for events while no operation waits; for the idle connections of a pool. May destroy
-  /// the stream. Null for none.
+  /// Called for events while no operation waits, and by `deadline`, possibly more than once: for
+  /// idle connections, which keep no coroutine. May destroy the stream. Null for none.
   using IdleHandler = void (*)(void* context) noexcept;
-  void on_idle_event(IdleHandler handler, void* context) noexcept {
+  void on_idle_event(IdleHandler handler, void* context,
+                     Instant deadline = Instant::max()) noexcept {
     idle_handler_ = handler;
     idle_context_ = context;
+    idle_timed_ = deadline != Instant::max();
+    arm(deadline);
   }
 
   /// Waits until a connection in progress is decided.
@@ -73,9 +76,13 @@ class SocketStream : public Stream, private Watch {
 
  private:
   void on_events(std::uint32_t events) noexcept override;
+  void on_deadline_of_idle() noexcept override {
+    if (idle_timed_) idle_handler_(idle_context_);
+  }
 
   Fd fd_;
   bool attached_ = false;
+  bool idle_timed_ = false;
   bool raw_readable_ = false;
   bool raw_writable_ = true;
   int write_flags_ = MSG_NOSIGNAL;

@@ -85,6 +85,10 @@ void Stream::Deadline::fire(Timer& timer) noexcept {
 }
 
 void Stream::on_deadline() noexcept {
+  if (reader_ == nullptr && writer_ == nullptr) {
+    on_deadline_of_idle();
+    return;
+  }
   const Instant now = loop_.now();
   Instant next = Instant::max();
   std::coroutine_handle<> expired[2];

@@ -170,6 +170,10 @@ class Stream {
   void wake(bool reader, bool writer) noexcept;
   /// A waiting operation of its own kind, such as a handshake.
   friend class Operation;
+  /// Sees to it that `on_deadline_of_idle` is called by then, or earlier.
+  void arm(Instant deadline) noexcept;
+  /// The timer has fired while no operation waited. May destroy the stream.
+  virtual void on_deadline_of_idle() noexcept {}
 
  private:
   class Deadline final : public Timer {
@@ -181,7 +185,6 @@ class Stream {
     Stream& stream_;
   };
 
-  void arm(Instant deadline) noexcept;
   void on_deadline() noexcept;
   void cancel_side(Operation*& slot) noexcept;
 
