@@ -179,7 +179,8 @@ io::Task<void> ClientConnection::serve_http2(std::string begun) {
 io::Task<bool> ClientConnection::open() {
   const Plan& plan = worker_.plan().plan();
   const Listener& at = worker_.plan().listener(door_);
-  const Instant deadline = worker_.loop().now() + plan.timeouts.handshake;
+  const Instant begun = worker_.loop().now();
+  const Instant deadline = begun + plan.timeouts.handshake;
   if (at.proxy_protocol && contains_any(plan.trusted_proxies, facts_.peer.address)) {
     const Result<void> header = co_await read_proxy_header(deadline);
     if (!header) {
@@ -203,7 +204,8 @@ io::Task<bool> ClientConnection::open() {
     co_return false;
   }
   worker_.counters().handshakes.add();
-  if (worker_.loop().now() + plan.timeouts.handshake - deadline > kHandshakeTimeMax)
+  // A reload may have ended the plan that it began with.
+  if (worker_.loop().now() - begun > kHandshakeTimeMax)
     worker_.count_waiver(*worker_.plan().running, plan.process_waivers.handshake_time);
   if (tls_->resumed()) worker_.counters().handshakes_resumed.add();
   co_return true;
