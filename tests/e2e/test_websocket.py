@@ -7,7 +7,7 @@ import pytest
 from gateway import STATUS, configuration
 from websocket import (
     BINARY, CLOSE, GOING_AWAY, KEY, PING, PONG, PROTOCOL_ERROR, TEXT, accept, close_code, echoing, frame, handshake,
-    read_frame, routes, switching,
+    flooding, read_frame, routes, switching,
 )  # fmt: skip
 from wire import eventually, reply, request
 

@@ -8,7 +8,7 @@ from gateway import STATUS, configuration
 from http2 import (
     CANCEL, DATA, END_HEADERS, END_STREAM, NO_ERROR, PROTOCOL_ERROR, Http2Client, frame as h2_frame, rst,
 )  # fmt: skip
-from websocket import BINARY, CLOSE, GOING_AWAY, close_code, echoing, frame, read_frame, routes, switching
+from websocket import BINARY, CLOSE, GOING_AWAY, close_code, echoing, flooding, frame, read_frame, routes, switching
 from wire import eventually, reply
 
 ENABLE_CONNECT_PROTOCOL = 8
