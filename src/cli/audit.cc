@@ -131,8 +131,8 @@ int run(const Arguments& arguments) {
   } else if (arguments.fix) {
     print(audit::unified_diff(result));
   } else {
-    print(audit::report::render(
-        result, format, {.color = wants_color(STDOUT_FILENO), .fail_on = fail_on}));
+    print(audit::report::render(result, format,
+                                {.color = wants_color(STDOUT_FILENO), .fail_on = fail_on}));
   }
   return audit::exit_code(result, fail_on);
 }

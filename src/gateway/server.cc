@@ -89,9 +89,7 @@ bool Server::start() {
 
   LoadResult loaded = source_.load(broker_, clock_.wall_now(), kAtStart);
   loaded.diagnostics.sort();
-  fmt::print(
-      stderr, "{}",
-      loaded.diagnostics.render(wants_color(STDERR_FILENO)));
+  fmt::print(stderr, "{}", loaded.diagnostics.render(wants_color(STDERR_FILENO)));
   if (loaded.plan == nullptr) return false;
   const Plan& plan = *loaded.plan;
 

@@ -30,5 +30,4 @@ struct RenderOptions {
 [[nodiscard]] std::string render(const AuditResult& result, Format format,
                                  const RenderOptions& options = {});
 
-
 }  // namespace merlon::audit::report
