@@ -19,7 +19,11 @@ if(MERLON_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${MERLON_CCACHE})
 endif()
 
-include(CheckIPOSupported)
+# Archives without an index: lld reads none, and the machine's `ar` may be older than the compiler
+# and unable to read what -flto=thin makes.
+set(CMAKE_CXX_ARCHIVE_CREATE "<CMAKE_AR> qcS <TARGET> <LINK_FLAGS> <OBJECTS>")
+set(CMAKE_CXX_ARCHIVE_APPEND "<CMAKE_AR> qS <TARGET> <LINK_FLAGS> <OBJECTS>")
+set(CMAKE_CXX_ARCHIVE_FINISH "")
 
 function(merlon_flags target)
   target_compile_options(${target} PRIVATE
