@@ -16,7 +16,9 @@ find_path(MERLON_VALIJSON valijson/validator.hpp REQUIRED)
 
 find_program(MERLON_CCACHE ccache)
 if(MERLON_CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${MERLON_CCACHE})
+  # What one clone has compiled serves the next, in whatever folder that is.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1
+      ${MERLON_CCACHE})
 endif()
 
 # Archives without an index: lld reads none, and the machine's `ar` may be older than the compiler

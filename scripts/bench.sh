@@ -7,23 +7,20 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-build() {  # build PRESET [TARGET…]
-  local preset=$1
-  shift
-  cmake --preset "$preset" >/dev/null
-  cmake --build --preset "$preset" ${1:+--target "$@"} -- --quiet
+build() {  # build [TARGET…]
+  cmake --preset bench >/dev/null
+  cmake --build --preset bench ${1:+--target "$@"} -- --quiet
 }
 
 peers() {
-  build release merlon
+  build merlon merlon_bench_relay merlon_gateway_bench
   ln -sfn release/merlon build/merlon
-  build bench merlon_bench_relay merlon_gateway_bench
   bench/run "$@"
 }
 
 in_process() {
-  build bench
-  local programs=(build/bench/merlon_*_bench)
+  build
+  local programs=(build/release/merlon_*_bench)
   [[ -x ${programs[0]} ]] || { echo "bench: no benchmark was built" >&2; exit 1; }
   local program
   for program in "${programs[@]}"; do
