@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <iterator>
 #include <utility>
@@ -22,12 +23,22 @@ constexpr std::size_t kChallengeBytes = 512;
 constexpr const char kAskedAtRunTime[] = "the authorisation server is asked at run time only";
 constexpr const char kFetchedAtRunTime[] = "the issuer's keys are fetched at run time only";
 
-/// Failures that speak against the client. Sending nothing, keys that are not there, and being told
-/// a nonce for the first time do not.
+/// Failures that speak against the client. Sending nothing, keys that are not there, being told a
+/// nonce for the first time, and being told to wait do not. A key that is looked for later does,
+/// and a token that its server calls nonsense: who guesses is answered so, too.
 bool counts_as_failure(std::uint16_t code) noexcept {
-  return code != code::kCredentialsMissing && code != code::kKeysUnavailable &&
-         code != code::kIntrospectionFailed && code != code::kProofNonce &&
-         code != code::kProofsFull;
+  switch (code) {
+    case code::kCredentialsMissing:
+    case code::kKeysUnavailable:
+    case code::kIntrospectionFailed:
+    case code::kProofNonce:
+    case code::kProofsFull:
+    case code::kProofsOfKey:
+    case code::kAuthenticationBudget:
+      return false;
+    default:
+      return true;
+  }
 }
 
 unsigned status_of(std::uint16_t code) noexcept {
@@ -36,8 +47,13 @@ unsigned status_of(std::uint16_t code) noexcept {
       return 400;
     case code::kKeysUnavailable:
     case code::kIntrospectionFailed:
+    case code::kIntrospectionRefused:
+    case code::kTokenKeyPending:
     case code::kProofsFull:
       return 503;
+    case code::kAuthenticationBudget:
+    case code::kProofsOfKey:
+      return 429;
     default:
       return 401;
   }
@@ -89,7 +105,7 @@ identity::ProofTarget target_of(const Context& context) noexcept {
 
 void add_retry_after(ResponseFields& fields, nanoseconds wait) noexcept {
   char text[24];
-  const auto whole = std::chrono::ceil<seconds>(wait).count();
+  const auto whole = std::max<std::int64_t>(std::chrono::ceil<seconds>(wait).count(), 1);
   const auto end = std::to_chars(text, text + sizeof text, whole).ptr;
   static_cast<void>(fields.add_copy("Retry-After", {text, end}, http::FieldId::kRetryAfter));
 }
@@ -191,11 +207,15 @@ Authenticate::Who Authenticate::find_bearer(Context& context, std::string_view t
   if (!context.may_ask && source != nullptr && who.error().code == code::kKeysUnavailable) {
     return fail(code::kKeysUnavailable, Blame::kInternal, kFetchedAtRunTime);
   }
-  if (who.error().code == code::kTokenKeyUnknown && source != nullptr && source->live->failing()) {
+  if (who.error().code != code::kTokenKeyUnknown || source == nullptr) return who;
+  if (source->live->failing()) {
     return fail(code::kKeysUnavailable, Blame::kInternal,
                 "the issuer cannot be asked whether it has this key");
   }
-  return who;
+  return context.may_ask && provider_->may_have_key(token, *context.identities, context.now)
+             ? fail(code::kTokenKeyPending, Blame::kClient,
+                    "the issuer was asked a moment ago, and is asked for this key later")
+             : who;
 }
 
 Result<void> Authenticate::judge_binding(Context& context, const identity::Identity& who,
@@ -281,7 +301,11 @@ void Authenticate::add_challenges(Context& context, const Error& error) const no
 
 Decision Authenticate::refuse(Context& context, const Error& error) const noexcept {
   const unsigned status = status_of(error.code);
-  if (status != 503) add_challenges(context, error);
+  if (status < 429) add_challenges(context, error);
+  if (error.code == code::kTokenKeyPending) {
+    add_retry_after(context.fields, provider_->key_source()->live->until_next_ask(context.now));
+  }
+  if (error.code == code::kAuthenticationBudget) add_retry_after(context.fields, seconds{1});
   if (error.code == code::kProofNonce) {
     const std::string_view nonce =
         context.identities->nonces.current(identity::token_time(context.wall));
