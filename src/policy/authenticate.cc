@@ -189,7 +189,9 @@ Authenticate::Who Authenticate::find_bearer(Context& context, std::string_view t
   if (provider_->kind() == identity::Provider::Kind::kOpaqueTokens) {
     if (before != nullptr) return provider_->take_answer(*before, *context.identities, now);
     Who who = provider_->recall_token(token, *context.identities, now, context.errand);
-    if (context.errand == nullptr || context.may_ask) return who;
+    if (context.errand == nullptr) return who;
+    context.errand->client = context.reading.client.address.client_key();
+    if (context.may_ask) return who;
     context.errand = nullptr;
     return fail(code::kIntrospectionFailed, Blame::kInternal, kAskedAtRunTime);
   }
