@@ -241,12 +241,18 @@ Result<void> Authenticate::judge_binding(Context& context, const identity::Ident
       .algorithms = provider_->rules().algorithms,
       .leeway_s = provider_->rules().leeway_s,
       .nonces = provider_->dpop_nonce() ? &context.identities->nonces : nullptr};
-  const Result<identity::Sha256> proof =
+  const Result<identity::Proof> proof =
       identity::judge_proof(fields.value(http::FieldId::kDpop), target_of(context), shown.token,
                             who.dpop_thumbprint(), rules, now, context.identities->proofs);
   if (!proof) return std::unexpected(proof.error());
-  const std::int64_t until = now + identity::kProofAge_s + 2 * rules.leeway_s;
-  switch (context.tables.proofs.note(*proof, until, now)) {
+  const std::int64_t age_s = identity::kProofAge_s + rules.leeway_s;
+  const state::Taken room = context.tables.proofs_of_keys.take(
+      who.dpop_thumbprint(), seconds{age_s + rules.leeway_s}, context.now);
+  if (!room.admitted) {
+    add_retry_after(context.fields, room.retry_after);
+    return fail(code::kProofsOfKey, Blame::kClient, "too many proofs of this key");
+  }
+  switch (context.tables.proofs.note(proof->known_by, proof->made + age_s, now)) {
     case state::ReplayTable::Seen::kNever:
       return {};
     case state::ReplayTable::Seen::kBefore:
