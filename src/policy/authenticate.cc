@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/ascii.h"
+#include "policy/client_certificate.h"
 #include "tls/client_auth.h"
 #include "tls/tls_stream.h"
 
@@ -113,7 +114,8 @@ void add_retry_after(ResponseFields& fields, nanoseconds wait) noexcept {
 }  // namespace
 
 bool needs_others(const Error& error) noexcept {
-  return error.what == kAskedAtRunTime || error.what == kFetchedAtRunTime;
+  return error.what == kAskedAtRunTime || error.what == kFetchedAtRunTime ||
+         error.what == kShownAtRunTime;
 }
 
 Result<Credentials> shown_token(const http::RequestHead& head) noexcept {
@@ -223,6 +225,9 @@ Authenticate::Who Authenticate::find_bearer(Context& context, std::string_view t
 Result<void> Authenticate::judge_binding(Context& context, const identity::Identity& who,
                                          const Credentials& shown, identity::TokenTime now) const {
   if (!is_certificate_shown(who, context.connection)) {
+    if (context.connection.made_up_tls) {
+      return fail(code::kTokenBinding, Blame::kClient, kShownAtRunTime);
+    }
     return fail(code::kTokenBinding, Blame::kClient, "the token is bound to a key not shown here");
   }
   if (!shown.dpop) {
