@@ -301,6 +301,7 @@ void Authenticate::add_challenges(Context& context, const Error& error) const no
       fmt::format_to(std::back_inserter(text), "{}{}=\"{}\"", std::exchange(before, ", "), name,
                      value);
     };
+    put("realm", provider_->name());
     put("error", said);
     put("algs", algorithms);
     put("resource_metadata", provider_->metadata_url());

@@ -336,7 +336,7 @@ def test_the_resource_tells_who_issues_its_tokens(start, issuer, keys):
     assert said["authorization_servers"] == [issuer.url]
     assert said["bearer_methods_supported"] == ["header"]
     pointer = 'resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"'
-    assert ask(gateway, None).get("WWW-Authenticate") == f"Bearer {pointer}"
+    assert ask(gateway, None).get("WWW-Authenticate") == f'Bearer realm="staff", {pointer}'
     assert pointer in ask(gateway, "bad").get("WWW-Authenticate")
     other = request("GET", "/.well-known/oauth-protected-resource", host="other.example.com")
     assert gateway.ask(other).status == 404
