@@ -151,7 +151,7 @@ void Provider::describe(const ProviderConfig& config) {
     dpop_required_ = config.dpop->required;
     dpop_nonce_ = config.dpop->nonce;
   }
-  if (config.resource.has_value()) metadata_url_ = resource_metadata_url(**config.resource);
+  if (config.resource.has_value()) metadata_url_ = resource_metadata_url((*config.resource)->url);
 }
 
 void Provider::load_key_source(const ProviderConfig& config, io::Broker& broker, Diagnostics& out) {

@@ -127,6 +127,7 @@ def test_a_new_key_is_fetched_when_a_token_names_it(start, issuer, keys):
 
 
 def test_a54_a_flood_of_unknown_keys_is_a_bounded_number_of_fetches(start, issuer, keys):
+    """From many addresses, so that no budget of failures ends it."""
     gateway = start()
     assert ask(gateway, token_of(keys["e1"], issuer)).status == 200
     began = time.monotonic()
@@ -332,7 +333,7 @@ def test_the_resource_tells_who_issues_its_tokens(start, issuer, keys):
     page = gateway.ask(request("GET", "/.well-known/oauth-protected-resource"))
     assert page.status == 200 and page.get("Content-Type") == "application/json"
     said = json.loads(page.body)
-    assert said["resource"] == "https://api.example.com"
+    assert said["resource"] == "https://api.example.com/", "as it is written: clients compare the text"
     assert said["authorization_servers"] == [issuer.url]
     assert said["bearer_methods_supported"] == ["header"]
     pointer = 'resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"'
