@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from gateway import configuration
@@ -297,6 +298,20 @@ def test_an_api_key_says_who_asks_and_stays_here(machines, upstream):
     assert machines.ask(request("GET", "/write", fields=field)).status == 403
     assert machines.secret not in machines.file.read_text()
     assert machines.secret[16:] not in json.dumps(machines.access_log) + machines.errors
+
+
+def test_an_api_key_is_good_from_its_networks_only(machines, merlon_bin):
+    made = subprocess.run([merlon_bin, "key", "new", "--owner", "o", "--network", "127.0.0.2/32",
+                           "--network", "10.0.0.0/8"], check=True, capture_output=True, text=True).stdout  # fmt: skip
+    assert "    networks: [127.0.0.2/32, 10.0.0.0/8]" in made.replace('"', "")
+    file = Path(machines.config["identity"]["machines"]["api_keys"]["file"])
+    file.write_text(file.read_text() + made[made.index("  - id:") :])
+    asked = request("GET", "/any", fields=[("X-Api-Key", re.search(r"mk_\S+", made).group())])
+    assert eventually(lambda: machines.ask(asked, source="127.0.0.2").status == 200)
+    assert machines.ask(asked).status == 401
+    wrong = subprocess.run([merlon_bin, "key", "new", "--owner", "o", "--network", "10.0.0.0/99"],
+                           capture_output=True, text=True)  # fmt: skip
+    assert wrong.returncode == 2 and "--network" in wrong.stderr
 
 
 def test_other_api_keys_are_refused(machines, upstream):
