@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/ascii.h"
@@ -124,6 +125,25 @@ std::shared_ptr<const identity::Provider> load_or_close(const std::string& name,
   return close ? identity::Provider::closed(name, from, std::move(claims)) : provider;
 }
 
+/// Keys are fetched once for all entries with one issuer: were they to trust others for it, one
+/// entry's trust would be in force for all of them.
+void judge_shared_sources(const Config& config, const Providers& providers,
+                          CompileContext& context) {
+  std::map<std::uint64_t, const identity::Provider*> seen;  // by LiveKeys::id
+  for (const auto& [name, provider] : providers) {
+    if (provider == nullptr || provider->key_source() == nullptr) continue;
+    const identity::KeySource& source = *provider->key_source();
+    const identity::Provider* first =
+        seen.try_emplace(source.live->id(), provider.get()).first->second;
+    if (source.same_as(*first->key_source())) continue;
+    context.reader.error(
+        config.identity.at(name).at,
+        fmt::format("{} has the same issuer, and other `tls`, `hosts` or `stale_for`",
+                    shown(first->name())),
+        "make them the same: its keys are fetched once for both");
+  }
+}
+
 }  // namespace
 
 void judge_certificates_asked(const Config& config, const RawNames& names,
@@ -157,6 +177,7 @@ Providers compile_providers(const Config& config, CompileContext& context) {
     }
     providers[name] = load_or_close(name, from, claims_asked(config, name), context);
   }
+  judge_shared_sources(config, providers, context);
   return providers;
 }
 

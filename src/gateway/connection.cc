@@ -89,6 +89,12 @@ void ClientConnection::close_if_idle() noexcept {
   }
 }
 
+void ClientConnection::compare_with_plan() noexcept {
+  if (tls_ == nullptr || facts_.outdated || !worker_.plan().has_door(door_)) return;
+  const auto& now = worker_.plan().listener(door_).tls;
+  facts_.outdated = now != nullptr && !tls_->was_asked_as_by(*now);
+}
+
 void ClientConnection::abort() noexcept {
   if (idle_) {
     delete this;
@@ -102,7 +108,9 @@ void ClientConnection::abort() noexcept {
 
 io::Task<void> ClientConnection::open_and_run() {
   const bool opened = co_await open();
-  if (!opened) {
+  // A reload may have come during the handshake.
+  compare_with_plan();
+  if (!opened || facts_.outdated) {
     delete this;
   } else if (tls_ != nullptr && tls_->alpn() == "h2") {
     co_await serve_http2({});
@@ -117,7 +125,7 @@ io::Task<void> ClientConnection::run() {
   bool again = worker_.plan().has_door(door_);
   while (again && stream_->readable()) {
     again = co_await serve_requests();
-    again = again && worker_.plan().has_door(door_);
+    again = again && worker_.plan().has_door(door_) && !facts_.outdated;
   }
   if (again) {
     wait_for_request();

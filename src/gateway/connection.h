@@ -28,6 +28,9 @@ class ClientConnection {
   /// Ends the wait for a next request, and the connection with it; requests in progress are
   /// finished.
   void close_if_idle() noexcept;
+  /// After a reload: notes when clients are asked for other certificates now, or for none.
+  void compare_with_plan() noexcept;
+  [[nodiscard]] bool outdated() const noexcept { return facts_.outdated; }
   /// Ends whatever it waits for. An idle connection is gone afterwards.
   void abort() noexcept;
 

@@ -6,6 +6,7 @@
 #include "base/ascii.h"
 #include "http/grpc.h"
 #include "http/status.h"
+#include "tls/client_auth.h"
 #include "tls/server_context.h"
 #include "tls/tls_stream.h"
 
@@ -118,6 +119,25 @@ bool check_certificate(const ConnectionFacts& facts, const Listener& at, const R
   if (covered) return true;
   refusal = refused(421, code::kMisdirected, "the certificate does not cover this host", "reading",
                     &at.at);
+  return false;
+}
+
+bool check_client_certificate(const ConnectionFacts& facts, const Listener& at,
+                              const Reading& reading, const Clock& clock,
+                              Refusal& refusal) noexcept {
+  if (facts.tls == nullptr) return true;
+  const tls::ClientCertificate* const shown = facts.tls->client_certificate();
+  // 421: whoever comes with the same request on a new connection is asked for what holds now.
+  if (facts.outdated ||
+      (at.tls != nullptr && !facts.tls->was_asked_as_by(*at.tls, reading.host.name))) {
+    refusal = refused(421, code::kMisdirected,
+                      "clients are asked for other certificates than when this one connected",
+                      "connection", &at.at);
+    return false;
+  }
+  if (shown == nullptr || clock.wall_now() < shown->good_until) return true;
+  refusal = refused(421, code::kCertificateExpired, "the client's certificate has expired",
+                    "connection", &at.at);
   return false;
 }
 

@@ -23,6 +23,13 @@ using policy::Refusal;
 [[nodiscard]] bool check_certificate(const ConnectionFacts& facts, const Listener& at,
                                      const Reading& reading, Refusal& refusal) noexcept;
 
+/// Step 2 again, of the client's side: its certificate is still good, and what it was asked for
+/// when it connected is what this host asks for now. What a handshake proves, it proves for its
+/// time.
+[[nodiscard]] bool check_client_certificate(const ConnectionFacts& facts, const Listener& at,
+                                            const Reading& reading, const Clock& clock,
+                                            Refusal& refusal) noexcept;
+
 /// Where steps 3 and 4 took a request.
 struct Routed {
   const Route* route = nullptr;  ///< null: refused

@@ -55,7 +55,14 @@ Destination RequestWay::judge(Refusal& refusal) {
   t_.preflight = judged.routed.preflight;
   // Whoever sends what can be read two ways is not asked again.
   if (judged.ambiguous) client_.close_after();
-  return judged.where;
+  if (judged.where == Destination::kRefused ||
+      check_client_certificate(connection_, listener(), t_.reading, worker_.loop().clock(),
+                               refusal)) {
+    return judged.where;
+  }
+  t_.route = nullptr;
+  client_.close_after();
+  return Destination::kRefused;
 }
 
 /// Steps 5 to 11. False: it has been answered.
@@ -252,7 +259,7 @@ io::Task<void> RequestWay::send_own(std::span<const http::Field> trailers) {
     const Result<http::BodyPart> rest = client_.buffered_body();
     if (!rest || !rest->last) client_.close_after();
   }
-  if (worker_.draining()) client_.close_after();
+  if (worker_.draining() || connection_.outdated) client_.close_after();
   t_.record.status = t_.grpc.refused != 0 ? t_.grpc.refused : t_.reply.status;
   dress_response(t_.reply);
   const Result<void> sent =

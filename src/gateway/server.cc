@@ -308,7 +308,7 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
   agent_->adopt(loaded.plan->providers);  // before any request could have an errand for it
   for (std::size_t i = 0; i < sockets.size(); ++i)
     workers_[i]->adopt(running, std::move(sockets[i]));
-  watch_files(loaded.config);
+  watch_files(loaded);
   plan_ = loaded.plan;
   metrics_->set_config(plan_->hash, clock_.wall_now(), plan_->closed.size());
   events_->set_level(level_of(plan_->log_level));
@@ -356,7 +356,8 @@ std::string Server::reload() {
   return problem;
 }
 
-void Server::watch_files(const Config& config) {
+void Server::watch_files(const LoadResult& loaded) {
+  const Config& config = loaded.config;
   std::vector<std::string> paths;
   for (const ListenerConfig& listener : config.listeners) {
     if (!listener.tls) continue;
@@ -385,7 +386,7 @@ void Server::watch_files(const Config& config) {
     if (provider.revocations) paths.push_back((*provider.revocations)->path);
     if (provider.api_keys) paths.push_back(provider.api_keys->file->path);
   }
-  watch_ = std::make_unique<tls::CertificateWatch>(std::move(paths), broker_);
+  watch_ = std::make_unique<tls::CertificateWatch>(std::move(paths), broker_, loaded.seen);
 }
 
 int Server::run() {

@@ -218,8 +218,7 @@ class OwnReader {
     if (auth.introspect.has_value())
       parts.push_back(provider_of("introspection", **auth.introspect));
     if (auth.api_key.has_value()) parts.push_back(provider_of("api key", **auth.api_key));
-    if (auth.client_cert.has_value())
-      parts.push_back("client certificate " + one_of(auth.client_cert->names));
+    if (auth.client_cert.has_value()) parts.push_back(certificate_of(*auth.client_cert));
     if (parts.empty()) return "public";
     if (!auth.scopes.empty()) {
       std::string scopes = "scopes";
@@ -229,6 +228,13 @@ class OwnReader {
     for (const auto& [name, values] : auth.claims)
       parts.push_back(fmt::format("claim {} {}", name, one_of(values)));
     return fmt::format("{}", fmt::join(parts, "; "));
+  }
+
+  static std::string certificate_of(const policy::ClientCertConfig& asked) {
+    std::string text = "client certificate";
+    if (!asked.names.empty()) text += " " + one_of(asked.names);
+    if (!asked.issuers.empty()) text += " issued by " + one_of(asked.issuers);
+    return text;
   }
 
   static std::string one_of(const std::vector<config::Located<std::string>>& values) {
