@@ -238,7 +238,8 @@ void Acceptor::admit_no_more() noexcept {
 
 void Acceptor::close() noexcept {
   if (!listener_) return;
-  if (attached_) loop_.poller().remove(listener_.get(), *this);
+  // Socket activation: systemd, the server and every worker hold the same listening socket.
+  if (attached_) loop_.poller().remove_shared(listener_.get(), *this);
   attached_ = false;
   retry_.disarm();
   detach_filter(listener_.get());  // others may hold the same socket
