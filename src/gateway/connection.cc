@@ -163,7 +163,7 @@ void ClientConnection::shed_request() noexcept {
 io::Task<void> ClientConnection::serve_http2(std::string begun) {
   const auto requests = std::make_unique<Http2Requests>(worker_, *stream_, facts_, door_);
   http2_ = requests.get();
-  if (worker_.draining()) requests->drain();
+  if (worker_.ends(door_)) requests->drain();
   const Error error = co_await requests->run(begun);
   http2_ = nullptr;
   if (error.code != 0) {
@@ -177,8 +177,9 @@ io::Task<void> ClientConnection::serve_http2(std::string begun) {
 
 /// Step 0: who is behind the peer, and TLS.
 io::Task<bool> ClientConnection::open() {
-  const Plan& plan = worker_.plan().plan();
-  const Listener& at = worker_.plan().listener(door_);
+  const PlanPin pin(worker_.plan());  // a reload may come while the peer is waited for
+  const Plan& plan = pin->plan();
+  const Listener& at = pin->listener(door_);
   const Instant begun = worker_.loop().now();
   const Instant deadline = begun + plan.timeouts.handshake;
   if (at.proxy_protocol && contains_any(plan.trusted_proxies, facts_.peer.address)) {
@@ -204,9 +205,8 @@ io::Task<bool> ClientConnection::open() {
     co_return false;
   }
   worker_.counters().handshakes.add();
-  // A reload may have ended the plan that it began with.
   if (worker_.loop().now() - begun > kHandshakeTimeMax)
-    worker_.count_waiver(*worker_.plan().running, plan.process_waivers.handshake_time);
+    worker_.count_waiver(*pin->running, plan.process_waivers.handshake_time);
   if (tls_->resumed()) worker_.counters().handshakes_resumed.add();
   co_return true;
 }
@@ -275,7 +275,8 @@ io::Task<bool> ClientConnection::serve_requests() {
   std::unique_ptr<http::H1Server> server = worker_.take_h1_server();
   server->attach(*stream_);
   bool again = true;
-  for (std::uint64_t in_a_row = 1; again; ++in_a_row) {
+  // A reload may take the door away between two requests of a pipeline.
+  for (std::uint64_t in_a_row = 1; again && worker_.plan().has_door(door_); ++in_a_row) {
     again = co_await serve_one(*server, *transaction);
     if (!server->buffered()) break;
     // A pipeline gives way to the other connections now and then.

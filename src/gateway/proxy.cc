@@ -377,7 +377,7 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
       head.fields.add("Location", t_.location, FieldId::kLocation);
     }
   }
-  if (worker_.draining()) client_.close_after();
+  if (worker_.ends(door_)) client_.close_after();
   t_.record.status = head.status;
   dress_response(head);
   const bool trailers = client_.request().te_trailers || t_.grpc.active;

@@ -252,7 +252,7 @@ io::Task<void> RequestWay::send_own(std::span<const http::Field> trailers) {
     const Result<http::BodyPart> rest = client_.buffered_body();
     if (!rest || !rest->last) client_.close_after();
   }
-  if (worker_.draining()) client_.close_after();
+  if (worker_.ends(door_)) client_.close_after();
   t_.record.status = t_.grpc.refused != 0 ? t_.grpc.refused : t_.reply.status;
   dress_response(t_.reply);
   const Result<void> sent =
