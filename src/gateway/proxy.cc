@@ -182,7 +182,6 @@ io::Task<void> RequestWay::proxy() {
         co_await refuse(upstream_refusal(opened.error(), route));
         co_return;
       }
-      counted.connects.add();
       lease = std::move(*opened);
       t_.record.upstream_connect =
           std::chrono::duration_cast<microseconds>(worker_.loop().now() - begun);
@@ -196,6 +195,8 @@ io::Task<void> RequestWay::proxy() {
     // by anyone, so it may go out once more if it can be repeated and all of it is still here.
     const bool lost = attempt == 0 && reused && repeatable;
     const bool untouched = attempt < kRefusedMax && is_untouched(done.error());
+      // Whoever waited for a place may have been handed a connection that came free.
+      (lease.reused() && lease.h2() == nullptr ? counted.reuses : counted.connects).add();
     const bool again = (lost || untouched) && done.error().retryable && first->last;
     if (!again) {
       if (!reused && done.error().blame == Blame::kUpstream) cluster.note_failure(lease.endpoint());
