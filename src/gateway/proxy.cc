@@ -39,6 +39,10 @@ bool is_untouched(const Error& error) noexcept {
   return error.code == code::kH2StreamRefused || error.code == code::kH2GoAway;
 }
 
+constexpr Error kBodyLate{.code = code::kBodyTooSlow,
+                          .blame = Blame::kClient,
+                          .what = "the body was not whole when the route's time was over"};
+
 constexpr Error kCallExpired{.code = code::kUpstreamTimeout,
                              .blame = Blame::kUpstream,
                              .what = "the deadline of the call has passed"};
@@ -127,7 +131,6 @@ io::Task<void> RequestWay::proxy() {
   const bool repeatable = http::is_idempotent(head.method);
   const bool expects = head.expect_continue;
   const Instant now = worker_.loop().now();
-  const Instant deadline = std::min(now + route.timeout, t_.grpc.deadline.value_or(Instant::max()));
   t_.record.upstream = route.upstream->name;
 
   const bool held = route.content != nullptr && !t_.held.view().empty();
@@ -160,7 +163,7 @@ io::Task<void> RequestWay::proxy() {
   // Waited for before an upstream is asked: a slow client holds no connection of it, and what is
   // whole may be sent once more.
   if (!first->last && client_.body_fits()) {
-    first = co_await client_.gather_body(*first);
+    first = co_await client_.gather_body(*first, now + route.timeout);
     if (!first) {
       co_await refuse_body(first.error());
       co_return;
@@ -172,6 +175,9 @@ io::Task<void> RequestWay::proxy() {
     if (attempt == 0) lease = cluster.reuse();
     if (lease) {
       counted.reuses.add();
+  // Counts from here, so that an upstream has all of it however long the client took.
+  const Instant deadline =
+      std::min(worker_.loop().now() + route.timeout, t_.grpc.deadline.value_or(Instant::max()));
     } else {
       const Instant begun = worker_.loop().now();
       Result<upstream::Lease> opened = co_await cluster.open(deadline);
@@ -236,7 +242,9 @@ io::Task<void> RequestWay::pump_request() {
     if (!sent) {
       // The upstream does not want more; what it answers is told by the reader.
       break;
+    client_owes_ = true;
     }
+    client_owes_ = false;
     if (part->last) co_return;
     co_await worker_.loop().yield();
   }
@@ -352,6 +360,9 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
 io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::ResponseHead& head) {
   const Route& route = *t_.route;
   http::drop_hop_by_hop(head.fields);
+      // An upstream need not answer what it has not got: the client took all of the time.
+      const bool waits_for_client = pump && !pump->done() && client_owes_ && !t_.grpc.active;
+      if (failure.code == code::kUpstreamTimeout && waits_for_client) failure = kBodyLate;
   if (head.status == 101 || (client_.request().only_websocket && head.status < 300)) {
     co_await relay_tunnel(head);
     co_return;

@@ -120,3 +120,6 @@ class RequestWay : private Tunnel::Owner {
 };
 
 }  // namespace merlon::gateway
+  bool head_read_ = false;                    ///< and well formed
+  bool gone_ = false;                         ///< the client is
+  bool client_owes_ = false;                  ///< the next part of the request's body is waited for
