@@ -152,10 +152,18 @@ void ClientConnection::on_idle_event() noexcept {
   }
 }
 
-void ClientConnection::shed_request() noexcept {
-  worker_.counters().refusals.count(code::kOverloaded);
-  worker_.note_shed("limits.requests_in_flight or limits.memory");
-  const iovec answer{const_cast<char*>(kShedAnswer.data()), kShedAnswer.size()};
+/// The answer goes out as far as the socket takes it at once: nobody waits for such a client.
+void ClientConnection::shed() {
+  const std::unique_ptr<ShedAnswer> shed =
+      shed_request(worker_, facts_, door_, "HTTP/1.1", nullptr, code::kOverloaded);
+  http::HeadWriter out(http::head_scratch());
+  out.status_line(shed->head.status);
+  for (const http::Field& field : shed->head.fields) out.field(field.name, field.value);
+  out.field("Content-Length", shed->body.size());
+  out.field("Connection", "close");
+  out.end();
+  out.raw(shed->body);
+  const iovec answer{const_cast<char*>(out.text().data()), out.size()};
   static_cast<void>(stream_->try_write({&answer, 1}));
 }
 
@@ -296,11 +304,14 @@ io::Task<bool> ClientConnection::serve_one(http::H1Server& server, Transaction& 
   // HTTP/2 with prior knowledge (RFC 9113 §3.3). Cleartext is served on loopback, or by a waiver.
   if (!head && tls_ == nullptr && !server.served() &&
       server.received().starts_with(kHttp2PrefaceLine)) {
+  stream_->on_reset([](void* served) noexcept { static_cast<RequestWay*>(served)->client_gone(); },
+                    &way);
     preface_ = server.received();
     co_return false;
   }
   RequestWay way(worker_, facts_, door_, server, t);
   way_ = &way;
+  stream_->on_idle_event(nullptr, nullptr);
   if (head) {
     co_await way.serve();
   } else {

@@ -15,7 +15,10 @@ http::H2Server::Options options_of(const Plan& plan) {
   return options;
 }
 
-void abort_way(void* way) noexcept { static_cast<RequestWay*>(way)->abort(); }
+void abort_way(void* way) noexcept {
+  static_cast<RequestWay*>(way)->client_gone();
+  static_cast<RequestWay*>(way)->abort();
+}
 
 }  // namespace
 

@@ -196,10 +196,19 @@ io::Task<void> RequestWay::proxy() {
     const bool reused = lease.reused();
     const Result<void> done = co_await exchange(cluster, lease, *first, deadline);
     if (done) co_return;
-    counted.failures.add();
+    if (gone_) {
+      note_gone();
+      co_return;
+    }
+    if (done.error().blame == Blame::kUpstream) counted.failures.add();
     // A pooled connection may have been closed while it was idle: the request has not been answered
     // by anyone, so it may go out once more if it can be repeated and all of it is still here.
     const bool lost = attempt == 0 && reused && repeatable;
+    if (gone_) {
+      lease.keep();
+      note_gone();
+      co_return;
+    }
     const bool untouched = attempt < kRefusedMax && is_untouched(done.error());
       // Whoever waited for a place may have been handed a connection that came free.
       (lease.reused() && lease.h2() == nullptr ? counted.reuses : counted.connects).add();
@@ -224,6 +233,11 @@ io::Task<void> RequestWay::pump_request() {
   while (!stop_pump_) {
     const Result<BodyPart> part = co_await client_.read_body();
     if (!part) {
+/// The client left before it was answered: no upstream is to blame, and nothing is sent.
+void RequestWay::note_gone() noexcept {
+  t_.record.refusal = {.step = "forward", .rule = rule_name(code::kClosed), .line = {}};
+}
+
       // A client may be quiet for as long as the upstream has something to say to it.
       const bool quiet = t_.grpc.active && part.error().code == code::kBodyTooSlow;
       if (quiet && worker_.loop().now() - moved_ < idle) continue;

@@ -32,11 +32,16 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<void> serve();
   /// The answer to a head that could not be read.
   [[nodiscard]] io::Task<void> answer_broken_head(Error error);
-  /// Ends a wait for the upstream or for its turn: the client is gone.
+  /// Ends a wait for the upstream or for its turn.
   void abort() noexcept {
     if (upstream_ != nullptr) upstream_->cancel();
     if (tunnel_ != nullptr) tunnel_->abort();
     turn_.cancel();
+  }
+  /// The same, since nobody wants the answer any more. A tunnel sees its own ends.
+  void client_gone() noexcept {
+    gone_ = true;
+    if (tunnel_ == nullptr) abort();
   }
 
  private:
@@ -95,6 +100,7 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] http::ClientExchange& attach(upstream::Lease& lease, const Upstream& upstream);
   void detach(upstream::Lease& lease, bool good) noexcept;
   void prepare_upstream_head(http::RequestHead& out, struct OwnFields& own);
+  void note_gone() noexcept;
   void dress_response(http::ResponseHead& head) noexcept;
 
   // websocket.cc
