@@ -78,7 +78,13 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
   http::drop_client_claims(fields);
   http::drop_hop_by_hop(fields);
   fields.drop(FieldId::kExpect);  // answered by the gateway itself
+  const std::optional<std::uint32_t> hops = hops_left(out);
   fields.drop(FieldId::kMaxForwards);
+  if (hops) {
+    const auto text = fmt::format_to_n(own.max_forwards.data(), own.max_forwards.size(), "{}",
+                                       *hops - 1);  // 0 was answered here
+    fields.add("Max-Forwards", {own.max_forwards.data(), text.size}, FieldId::kMaxForwards);
+  }
   fields.drop(FieldId::kVia);
   fields.drop(FieldId::kXRequestId);
   if (!route.forward_authorization) {
@@ -169,15 +175,15 @@ io::Task<void> RequestWay::proxy() {
       co_return;
     }
   }
+  // Counts from here, so that an upstream has all of it however long the client took.
+  const Instant deadline =
+      std::min(worker_.loop().now() + route.timeout, t_.grpc.deadline.value_or(Instant::max()));
 
   for (unsigned attempt = 0;; ++attempt) {
     upstream::Lease lease;
     if (attempt == 0) lease = cluster.reuse();
     if (lease) {
       counted.reuses.add();
-  // Counts from here, so that an upstream has all of it however long the client took.
-  const Instant deadline =
-      std::min(worker_.loop().now() + route.timeout, t_.grpc.deadline.value_or(Instant::max()));
     } else {
       const Instant begun = worker_.loop().now();
       Result<upstream::Lease> opened = co_await cluster.open(deadline);
@@ -189,8 +195,15 @@ io::Task<void> RequestWay::proxy() {
         co_return;
       }
       lease = std::move(*opened);
+      // Whoever waited for a place may have been handed a connection that came free.
+      (lease.reused() && lease.h2() == nullptr ? counted.reuses : counted.connects).add();
       t_.record.upstream_connect =
           std::chrono::duration_cast<microseconds>(worker_.loop().now() - begun);
+    }
+    if (gone_) {
+      lease.keep();
+      note_gone();
+      co_return;
     }
     ++t_.record.upstream_attempts;
     const bool reused = lease.reused();
@@ -204,14 +217,7 @@ io::Task<void> RequestWay::proxy() {
     // A pooled connection may have been closed while it was idle: the request has not been answered
     // by anyone, so it may go out once more if it can be repeated and all of it is still here.
     const bool lost = attempt == 0 && reused && repeatable;
-    if (gone_) {
-      lease.keep();
-      note_gone();
-      co_return;
-    }
     const bool untouched = attempt < kRefusedMax && is_untouched(done.error());
-      // Whoever waited for a place may have been handed a connection that came free.
-      (lease.reused() && lease.h2() == nullptr ? counted.reuses : counted.connects).add();
     const bool again = (lost || untouched) && done.error().retryable && first->last;
     if (!again) {
       if (!reused && done.error().blame == Blame::kUpstream) cluster.note_failure(lease.endpoint());
@@ -227,17 +233,19 @@ io::Task<void> RequestWay::proxy() {
   }
 }
 
-/// Sends the request while the response is awaited: an upstream may answer before it has all.
-io::Task<void> RequestWay::pump_request() {
-  const milliseconds idle = t_.route->upstream->idle_timeout;
-  while (!stop_pump_) {
-    const Result<BodyPart> part = co_await client_.read_body();
-    if (!part) {
 /// The client left before it was answered: no upstream is to blame, and nothing is sent.
 void RequestWay::note_gone() noexcept {
   t_.record.refusal = {.step = "forward", .rule = rule_name(code::kClosed), .line = {}};
 }
 
+/// Sends the request while the response is awaited: an upstream may answer before it has all.
+io::Task<void> RequestWay::pump_request() {
+  const milliseconds idle = t_.route->upstream->idle_timeout;
+  while (!stop_pump_) {
+    client_owes_ = true;
+    const Result<BodyPart> part = co_await client_.read_body();
+    client_owes_ = false;
+    if (!part) {
       // A client may be quiet for as long as the upstream has something to say to it.
       const bool quiet = t_.grpc.active && part.error().code == code::kBodyTooSlow;
       if (quiet && worker_.loop().now() - moved_ < idle) continue;
@@ -256,9 +264,7 @@ void RequestWay::note_gone() noexcept {
     if (!sent) {
       // The upstream does not want more; what it answers is told by the reader.
       break;
-    client_owes_ = true;
     }
-    client_owes_ = false;
     if (part->last) co_return;
     co_await worker_.loop().yield();
   }
@@ -354,6 +360,9 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
       failure = upstream_failure(head.error());
       failure.retryable = !client.response_started() &&
                           (failure.code == code::kUpstreamReset || is_untouched(failure));
+      // An upstream need not answer what it has not got: the client took all of the time.
+      const bool waits_for_client = pump && !pump->done() && client_owes_ && !t_.grpc.active;
+      if (failure.code == code::kUpstreamTimeout && waits_for_client) failure = kBodyLate;
     }
     if (pump) {
       if (!pump->done()) {
@@ -374,9 +383,6 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
 io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::ResponseHead& head) {
   const Route& route = *t_.route;
   http::drop_hop_by_hop(head.fields);
-      // An upstream need not answer what it has not got: the client took all of the time.
-      const bool waits_for_client = pump && !pump->done() && client_owes_ && !t_.grpc.active;
-      if (failure.code == code::kUpstreamTimeout && waits_for_client) failure = kBodyLate;
   if (head.status == 101 || (client_.request().only_websocket && head.status < 300)) {
     co_await relay_tunnel(head);
     co_return;

@@ -173,12 +173,24 @@ io::Task<void> RequestWay::deliver() {
                    .step = "websocket",
                    .line = nullptr});
   }
-  if (t_.route->upstream != nullptr) return proxy();
+  if (t_.route->upstream != nullptr)
+    return hops_left(client_.request()) == 0U ? answer_last_hop() : proxy();
   const Respond& fixed = *t_.route->respond;
   t_.body = fixed.body;
   own_answer(fixed.status, fixed.content_type);
   return send_own();
 }
+/// OPTIONS that may not be forwarded is answered by whoever has it (RFC 9110 §7.6.2).
+io::Task<void> RequestWay::answer_last_hop() {
+  // No route lists the empty method: what comes back is all that this path takes.
+  const RouteMatch all = t_.plan->plan().router->match(t_.reading.host.name, t_.reading.path,
+                                                       http::Method::kOther, {});
+  t_.body.clear();
+  own_answer(204, {});
+  t_.reply.fields.add("Allow", all.allow, http::FieldId::kAllow);
+  return send_own();
+}
+
 
 /// Makes `reply` the head of an answer of our own, whose body is in `body`.
 void RequestWay::own_answer(unsigned status, std::string_view content_type) {

@@ -58,6 +58,7 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<void> serve_route();
   [[nodiscard]] io::Task<void> deliver_when_judged();
   [[nodiscard]] io::Task<void> deliver();
+  [[nodiscard]] io::Task<void> answer_last_hop();
   void note_observations();
   void count_waivers() noexcept;
   void count_upstream_waivers(const upstream::Lease& lease) noexcept;
