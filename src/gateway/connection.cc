@@ -4,6 +4,8 @@
 
 #include "gateway/http2_requests.h"
 #include "gateway/request.h"
+#include "gateway/shed.h"
+#include "http/h1_write_out.h"
 #include "http/proxy_protocol.h"
 
 namespace merlon::gateway {
@@ -16,13 +18,6 @@ using telemetry::str;
 // not lost to a reset (RFC 9112 §9.6).
 constexpr std::size_t kLingerBytesMax = 256 * 1024;
 constexpr milliseconds kLingerTime{1'000};
-
-constexpr std::string_view kShedAnswer =
-    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: "
-    "close\r\n"
-    "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
-    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\nReferrer-Policy: "
-    "no-referrer\r\n\r\n";
 
 constexpr std::string_view kHttp2PrefaceLine = "PRI * HTTP/2.0\r\n";
 
@@ -276,7 +271,7 @@ void ClientConnection::log_handshake_failure(const Error& error) {
 io::Task<bool> ClientConnection::serve_requests() {
   std::unique_ptr<Transaction> transaction = worker_.take_transaction(door_);
   if (transaction == nullptr) {
-    shed_request();
+    shed();
     co_await linger();
     co_return false;
   }
@@ -304,19 +299,19 @@ io::Task<bool> ClientConnection::serve_one(http::H1Server& server, Transaction& 
   // HTTP/2 with prior knowledge (RFC 9113 §3.3). Cleartext is served on loopback, or by a waiver.
   if (!head && tls_ == nullptr && !server.served() &&
       server.received().starts_with(kHttp2PrefaceLine)) {
-  stream_->on_reset([](void* served) noexcept { static_cast<RequestWay*>(served)->client_gone(); },
-                    &way);
     preface_ = server.received();
     co_return false;
   }
   RequestWay way(worker_, facts_, door_, server, t);
   way_ = &way;
-  stream_->on_idle_event(nullptr, nullptr);
+  stream_->on_reset([](void* served) noexcept { static_cast<RequestWay*>(served)->client_gone(); },
+                    &way);
   if (head) {
     co_await way.serve();
   } else {
     co_await way.answer_broken_head(head.error());
   }
+  stream_->on_idle_event(nullptr, nullptr);
   way_ = nullptr;
   if (aborted_) co_return false;
   if (head && server.finish()) co_return true;

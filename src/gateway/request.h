@@ -100,8 +100,8 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<Result<void>> relay_body(const upstream::Cluster& cluster);
   [[nodiscard]] http::ClientExchange& attach(upstream::Lease& lease, const Upstream& upstream);
   void detach(upstream::Lease& lease, bool good) noexcept;
-  void prepare_upstream_head(http::RequestHead& out, struct OwnFields& own);
   void note_gone() noexcept;
+  void prepare_upstream_head(http::RequestHead& out, struct OwnFields& own);
   void dress_response(http::ResponseHead& head) noexcept;
 
   // websocket.cc
@@ -123,10 +123,10 @@ class RequestWay : private Tunnel::Owner {
   Instant moved_{};                           ///< when a part of a body last came or went
   io::Signal turn_;                           ///< a request that a limit delays waits here
   const std::uint32_t door_;                  ///< Worker::doors_
+  bool head_read_ = false;                    ///< and well formed
+  bool gone_ = false;                         ///< the client is
+  bool client_owes_ = false;                  ///< the next part of the request's body is waited for
   bool stop_pump_ = false;  ///< the response is done: the rest of the request's body is of no use
 };
 
 }  // namespace merlon::gateway
-  bool head_read_ = false;                    ///< and well formed
-  bool gone_ = false;                         ///< the client is
-  bool client_owes_ = false;                  ///< the next part of the request's body is waited for
