@@ -46,7 +46,7 @@ class ClientConnection {
   void wait_for_request() noexcept;
   void watch_idle() noexcept;
   void on_idle_event() noexcept;
-  void shed_request() noexcept;
+  void shed();
   [[nodiscard]] io::Task<bool> open();
   [[nodiscard]] io::Task<Result<void>> read_proxy_header(Instant deadline);
   [[nodiscard]] io::Task<bool> serve_requests();

@@ -194,6 +194,17 @@ Judged judge_head(const http::RequestHead& head, const ConnectionFacts& facts, c
   return {.where = Destination::kRoute, .routed = routed, .ambiguous = false};
 }
 
+std::optional<std::uint32_t> hops_left(const http::RequestHead& head) noexcept {
+  if (head.method != http::Method::kOptions) return {};
+  const std::string_view text = head.fields.value(http::FieldId::kMaxForwards);
+  std::uint32_t hops = 0;
+  const char* const end = text.data() + text.size();
+  const auto [at, error] = std::from_chars(text.data(), end, hops);
+  if (text.empty() || at != end || error == std::errc::invalid_argument) return {};
+  // More than we can count is passed on as the most that we can (RFC 9110 §7.6.2).
+  return error == std::errc::result_out_of_range ? UINT32_MAX : hops;
+}
+
 bool may_redirect(const http::RequestHead& head, const Reading& reading) noexcept {
   return (head.method == http::Method::kGet || head.method == http::Method::kHead) &&
          !head.fields.contains(http::FieldId::kAuthorization) &&

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
+
 #include "base/error.h"
 #include "gateway/plan.h"
 #include "policy/policy.h"
@@ -80,6 +83,10 @@ struct Judged {
 
 /// Step 12 for what is known beforehand: 503 where the upstream's own TLS files closed it.
 [[nodiscard]] bool check_upstream(const Route& route, Refusal& refusal) noexcept;
+
+/// How often an OPTIONS may still be forwarded: its Max-Forwards (RFC 9110 §7.6.2). nullopt:
+/// nothing bounds it, as with other methods. TRACE, the other one that it is for, is on no route.
+[[nodiscard]] std::optional<std::uint32_t> hops_left(const http::RequestHead& head) noexcept;
 
 /// The refusal for a failure of reading, from the parser on.
 [[nodiscard]] Refusal framing_refusal(const Error& error) noexcept;

@@ -220,7 +220,8 @@ const Object<RouteConfig>& route_schema() {
                    config::waivable(config::duration(milliseconds{10}, kRouteTimeMax),
                                     config::duration(milliseconds{10}, hours{24}),
                                     "upstream-timeout-infinite"),
-                   "For the whole exchange; 504 after it.")
+                   "For the request's body, and until the head of the answer; after it 504, or 408 "
+                   "where the body is not here.")
             .field("upstream", &RouteConfig::upstream, config::name(), "Who answers.")
             .field("respond", &RouteConfig::respond, config::object(respond_schema()),
                    "A fixed answer in place of an upstream.")
