@@ -137,7 +137,6 @@ void judge(LoadResult& result, const std::string& path, const Environment& envir
                          .now = environment.today,
                          .bad_certificate = environment.mode.bad_certificate};
   std::shared_ptr<Plan> plan = compile(result.config, context);
-  result.seen = witness.seen();
   waivers.report_unused(out);
   if (!out.ok()) return;
   if (environment.from_file) plan->path = path;

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
 
@@ -26,8 +25,6 @@ struct LoadResult {
   /// file is no YAML.
   std::shared_ptr<const config::Tree> tree;
   Config config;
-  /// How the files that it names were before they were read: for whoever watches them.
-  std::map<std::string, io::FileStatus> seen;
 };
 
 /// What becomes of expired waivers and of TLS files that cannot be used.

@@ -64,8 +64,6 @@ ReadWitness::ReadWitness(io::Broker& broker, std::vector<std::string> paths)
 }
 
 io::OsResult<std::string> ReadWitness::read_file(const std::string& path, std::size_t bytes_max) {
-  const io::OsResult<io::FileStatus> status = broker_.status(path);
-  if (status.has_value()) seen_.try_emplace(path, *status);
   io::OsResult<std::string> text = broker_.read_file(path, bytes_max);
   const auto wanted = read_.find(path);
   if (text.has_value() && wanted != read_.end()) {

@@ -27,9 +27,6 @@ class ReadWitness final : public io::Broker {
 
   /// Adds for each path, in order, a digest of its content; "" for what was not read.
   void add_to(Digest& digest) const;
-  /// How files were just before they were read, by path: one that is different now has changed
-  /// since, or while it was read.
-  [[nodiscard]] const std::map<std::string, io::FileStatus>& seen() const noexcept { return seen_; }
 
   io::OsResult<io::Fd> listen_tcp(const Endpoint& endpoint,
                                   const io::ListenOptions& options) override {
@@ -59,7 +56,6 @@ class ReadWitness final : public io::Broker {
   io::Broker& broker_;
   const std::vector<std::string> paths_;
   std::map<std::string, std::string> read_;  ///< digests by path; empty until it is read
-  std::map<std::string, io::FileStatus> seen_;
 };
 
 }  // namespace merlon::gateway

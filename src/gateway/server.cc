@@ -308,7 +308,7 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
   agent_->adopt(loaded.plan->providers);  // before any request could have an errand for it
   for (std::size_t i = 0; i < sockets.size(); ++i)
     workers_[i]->adopt(running, std::move(sockets[i]));
-  watch_files(loaded);
+  watch_files(loaded.config);
   plan_ = loaded.plan;
   metrics_->set_config(plan_->hash, clock_.wall_now(), plan_->closed.size());
   events_->set_level(level_of(plan_->log_level));
@@ -356,8 +356,7 @@ std::string Server::reload() {
   return problem;
 }
 
-void Server::watch_files(const LoadResult& loaded) {
-  const Config& config = loaded.config;
+void Server::watch_files(const Config& config) {
   std::vector<std::string> paths;
   for (const ListenerConfig& listener : config.listeners) {
     if (!listener.tls) continue;
@@ -386,7 +385,7 @@ void Server::watch_files(const LoadResult& loaded) {
     if (provider.revocations) paths.push_back((*provider.revocations)->path);
     if (provider.api_keys) paths.push_back(provider.api_keys->file->path);
   }
-  watch_ = std::make_unique<tls::CertificateWatch>(std::move(paths), broker_, loaded.seen);
+  watch_ = std::make_unique<tls::CertificateWatch>(std::move(paths), broker_);
 }
 
 int Server::run() {

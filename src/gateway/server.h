@@ -57,7 +57,7 @@ class Server {
   void apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets);
   /// Reads the configuration again: all of it is taken, or nothing changes. Returns "" or why not.
   [[nodiscard]] std::string reload();
-  void watch_files(const LoadResult& loaded);
+  void watch_files(const Config& config);
   void on_signal();
   void on_admin_socket();
   [[nodiscard]] std::string limited_report();

@@ -415,13 +415,9 @@ std::optional<io::FileStatus> status_of(const std::string& path, io::Broker& bro
 }
 }  // namespace
 
-CertificateWatch::CertificateWatch(std::vector<std::string> paths, io::Broker& broker,
-                                   const std::map<std::string, io::FileStatus>& seen)
+CertificateWatch::CertificateWatch(std::vector<std::string> paths, io::Broker& broker)
     : paths_(std::move(paths)) {
-  for (const std::string& path : paths_) {
-    const auto known = seen.find(path);
-    known_.push_back(known != seen.end() ? std::optional(known->second) : status_of(path, broker));
-  }
+  for (const std::string& path : paths_) known_.push_back(status_of(path, broker));
 }
 
 CertificateWatch::CertificateWatch(const std::vector<CertificateFiles>& files, io::Broker& broker)

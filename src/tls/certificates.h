@@ -105,10 +105,8 @@ struct LoadedCertificates {
 /// while that fails, the old one stays. Not thread-safe.
 class CertificateWatch {
  public:
-  /// Takes as known what was `seen` before the files were read, so that no change between then and
-  /// now is missed; of others their present state.
-  CertificateWatch(std::vector<std::string> paths, io::Broker& broker,
-                   const std::map<std::string, io::FileStatus>& seen = {});
+  /// Takes the present state of the files as known.
+  CertificateWatch(std::vector<std::string> paths, io::Broker& broker);
   /// For the files of a listener.
   CertificateWatch(const std::vector<CertificateFiles>& files, io::Broker& broker);
 

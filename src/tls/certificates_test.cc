@@ -203,16 +203,6 @@ TEST_F(Files, AMissingFileIsToldWithTheUserAndLeavesTheOthers) {
   EXPECT_NE(out_.all()[0].help.find("user"), std::string::npos);
 }
 
-TEST_F(Files, AChangeBetweenReadingAndWatchingIsSeen) {
-  const std::string path = folder_.write("c", "one");
-  const auto before = broker_->status(path);
-  ASSERT_TRUE(before.has_value());
-  folder_.write("c", "other");
-  CertificateWatch watch(std::vector<std::string>{path}, *broker_, {{path, *before}});
-  EXPECT_TRUE(watch.changed(*broker_));
-  EXPECT_FALSE(watch.changed(*broker_));
-}
-
 TEST_F(Files, AChangeIsSeenOnce) {
   const std::string path = folder_.write("c", "one");
   CertificateWatch watch(std::vector<std::string>{path}, *broker_);
