@@ -220,7 +220,9 @@ const Object<RouteConfig>& route_schema() {
                    config::waivable(config::duration(milliseconds{10}, kRouteTimeMax),
                                     config::duration(milliseconds{10}, hours{24}),
                                     "upstream-timeout-infinite"),
-                   "For the whole exchange; 504 after it.")
+                   "Until the head of the response; 504 after it. Of its body only silence is "
+                   "bounded, by the "
+                   "upstream's `timeouts.idle`.")
             .field("upstream", &RouteConfig::upstream, config::name(), "Who answers.")
             .field("respond", &RouteConfig::respond, config::object(respond_schema()),
                    "A fixed answer in place of an upstream.")
