@@ -281,7 +281,7 @@ void judge_host_names(const Config& config, const std::vector<ListenerCertificat
       if (covered || *host == "*") continue;
       std::string message = fmt::format(
           "no certificate of a listener carries {}, so nobody can ask for it", shown(*host));
-      if (context.bad_certificate == BadCertificate::kClose) {
+      if (context.goes_on()) {
         context.reader.diagnostics().warning(host.at, std::move(message));
       } else {
         static_cast<void>(

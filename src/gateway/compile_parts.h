@@ -42,6 +42,10 @@ struct RawNames {
 
 // ---- compile_tls.cc ----
 
+/// Passes on what was found about files. Errors that the context's `bad_certificate` allows become
+/// warnings; a certificate out of its dates may be waived if it is loaded all the same (`usable`).
+void pass_on(const Diagnostics& findings, bool usable, CompileContext& context);
+
 struct ListenerCertificates {
   std::shared_ptr<const tls::ServerContext> context;
   tls::LoadedCertificates loaded;

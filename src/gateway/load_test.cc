@@ -556,6 +556,14 @@ TEST_F(WithCertificates, AHostThatNoCertificateCarries) {
   EXPECT_NE(load(wild, kStrict, now()).plan, nullptr);
 }
 
+TEST_F(WithCertificates, NoDateRefusesTheTextThatIsInForce) {
+  EXPECT_EQ(load(text(old_), kStrict, now()).plan, nullptr);
+  const LoadResult same = load(text(old_), kUnchanged, now());
+  EXPECT_NE(same.plan, nullptr) << same.diagnostics.render();
+  const std::string none = folder_.write("none.crt", "nothing");
+  EXPECT_EQ(load(text(none), kUnchanged, now()).plan, nullptr);
+}
+
 TEST_F(WithCertificates, ABadOneStopsACheckButNoStart) {
   for (const std::string& bad : {old_, folder_.write("none.crt", "nothing")}) {
     EXPECT_EQ(load(text(bad), kStrict, now()).plan, nullptr) << bad;
