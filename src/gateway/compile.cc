@@ -380,7 +380,9 @@ class Compiler {
       reader().error(config_.listeners.front().at,
                      "there is no route: every request would be answered 404");
     }
-    if (serves_api && !api_in_clear_) judge_host_names(config_, certificates_, context_);
+    if (!certificates_.empty()) {
+      judge_host_names(config_, certificates_, api_in_clear_, context_);
+    }
   }
 
   const Config& config_;
