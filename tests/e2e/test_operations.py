@@ -256,6 +256,18 @@ def test_version(merlon_bin):
     assert re.fullmatch(r"merlon \d+\.\d+\.\d+\S*\n", said.stdout)
 
 
+def test_check_says_what_root_cannot_find(merlon_bin, upstream, tmp_path):
+    file = tmp_path / "merlon.yaml"
+    config = configuration(upstream)
+    config["listeners"][0]["address"] = "127.0.0.1:8080"
+    file.write_text(json.dumps(config))
+    for how in ([], ["--format", "json"]):
+        checked = command(merlon_bin, "check", "-c", file, *how)
+        assert checked.returncode == 0
+        assert ("checked as root" in checked.stderr) == (os.geteuid() == 0)
+        assert "checked as root" not in checked.stdout
+
+
 def free_ports():
     """A port that is free, as is the next: the demo takes both."""
     for _ in range(100):
