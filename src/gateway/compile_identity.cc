@@ -107,13 +107,28 @@ const char* right_word(identity::Provider::Kind kind) {
   return "";
 }
 
-/// At a start a file that cannot be used closes its own routes (503) and is a warning.
+/// The provider of this name that is in force; null when none is to be kept.
+std::shared_ptr<const identity::Provider> in_force(std::string_view name,
+                                                   const CompileContext& context) {
+  if (context.in_force == nullptr) return nullptr;
+  const auto& all = context.in_force->providers;
+  const auto found =
+      std::ranges::find_if(all, [&](const auto& provider) { return provider->name() == name; });
+  return found == all.end() ? nullptr : *found;
+}
+
+/// At a start a file that cannot be used closes its own routes (503) and is a warning; later it
+/// leaves what is in force.
 std::shared_ptr<const identity::Provider> load_or_close(const std::string& name,
                                                         const identity::ProviderConfig& from,
                                                         std::vector<std::string> claims,
                                                         CompileContext& context) {
   Diagnostics findings;
   auto provider = identity::Provider::load(name, from, claims, context.broker, findings);
+  if (auto kept = provider == nullptr ? in_force(name, context) : nullptr) {
+    pass_on(findings, false, context);
+    return kept;
+  }
   const bool close = provider == nullptr && context.bad_certificate == BadCertificate::kClose;
   for (Diagnostic finding : findings.all()) {
     if (close && finding.severity == Severity::kError) {

@@ -1,11 +1,13 @@
 #include "gateway/judge.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
 #include "base/ascii.h"
 #include "http/grpc.h"
 #include "http/status.h"
+#include "identity/provider.h"
 #include "tls/client_auth.h"
 #include "tls/server_context.h"
 #include "tls/tls_stream.h"
@@ -74,6 +76,30 @@ bool asks_for_status(const http::RequestHead& head, const Listener& at,
   if (head.only_websocket) return false;
   const bool health = reading.path == "/healthz" || reading.path == "/readyz";
   return (at.serve.health && health) || (at.serve.metrics && reading.path == "/metrics");
+}
+
+/// Fields that prove who asks, those of API keys by the names that the configuration gives them.
+bool carries_credentials(const http::Fields& fields, const Plan& plan) noexcept {
+  using http::FieldId;
+  for (const FieldId id :
+       {FieldId::kAuthorization, FieldId::kCookie, FieldId::kProxyAuthorization, FieldId::kDpop,
+        FieldId::kXApiKey, FieldId::kXAccessToken, FieldId::kXIdToken}) {
+    if (fields.contains(id)) return true;
+  }
+  return std::ranges::any_of(plan.providers, [&](const auto& provider) {
+    if (provider->header().empty()) return false;
+    return std::ranges::any_of(fields, [&](const http::Field& field) {
+      return ascii::iequals(field.name, provider->header());
+    });
+  });
+}
+
+/// True when a request to a redirecting listener gave away nothing yet, so that it may be sent to
+/// https; any other is refused, so that its sender learns of it.
+bool may_redirect(const http::RequestHead& head, const Plan& plan,
+                  const Reading& reading) noexcept {
+  return (head.method == http::Method::kGet || head.method == http::Method::kHead) &&
+         !carries_credentials(head.fields, plan) && !reading.host.name.empty();
 }
 
 }  // namespace
@@ -181,6 +207,10 @@ Judged judge_head(const http::RequestHead& head, const ConnectionFacts& facts, c
     return {.where = Destination::kRefused, .routed = {}, .ambiguous = true};
   }
   if (!check_certificate(facts, at, reading, refusal)) return {};
+  if (at.redirect_to_port && !may_redirect(head, plan, reading)) {
+    refusal = refused(403, code::kCleartextRefused, "only https is served", "connection", &at.at);
+    return {};
+  }
   if (at.redirect_to_port)
     return {.where = Destination::kRedirect, .routed = {}, .ambiguous = false};
   if (asks_for_status(head, at, reading))
@@ -203,16 +233,6 @@ std::optional<std::uint32_t> hops_left(const http::RequestHead& head) noexcept {
   if (text.empty() || at != end || error == std::errc::invalid_argument) return {};
   // More than we can count is passed on as the most that we can (RFC 9110 §7.6.2).
   return error == std::errc::result_out_of_range ? UINT32_MAX : hops;
-}
-
-bool may_redirect(const http::RequestHead& head, const Reading& reading) noexcept {
-  return (head.method == http::Method::kGet || head.method == http::Method::kHead) &&
-         !head.fields.contains(http::FieldId::kAuthorization) &&
-         !head.fields.contains(http::FieldId::kCookie) && !reading.host.name.empty();
-}
-
-Refusal cleartext_refusal(const Listener& at) noexcept {
-  return refused(403, code::kCleartextRefused, "only https is served", "connection", &at.at);
 }
 
 policy::Decision run_policies(const Route& route, policy::Context& context,

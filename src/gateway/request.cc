@@ -124,6 +124,11 @@ io::Task<void> RequestWay::handle() {
   Refusal refusal;
   switch (judge(refusal)) {
     case Destination::kRefused:
+      if (refusal.error.code == code::kCleartextRefused) {
+        worker_.shared().events.warning("cleartext_refused",
+                                        {str("client", t_.reading.client.address.to_string()),
+                                         str("method", client_.request().method_text)});
+      }
       return refuse(refusal);
     case Destination::kRedirect:
       return redirect(*listener().redirect_to_port);
@@ -243,16 +248,8 @@ io::Task<void> RequestWay::refuse_body(const Error& error) {
   return refuse(refusal);
 }
 
-/// Port 80: to https for requests that gave away nothing yet; others have to learn of it.
+/// Port 80: to https.
 io::Task<void> RequestWay::redirect(std::uint16_t port) {
-  const http::RequestHead& head = client_.request();
-  if (!may_redirect(head, t_.reading)) {
-    worker_.shared().events.warning(
-        "cleartext_refused",
-        {str("client", t_.reading.client.address.to_string()), str("method", head.method_text)});
-    co_await refuse(cleartext_refusal(listener()));
-    co_return;
-  }
   const bool v6 = t_.reading.host.address && t_.reading.host.address->is_v6();
   t_.location = fmt::format("https://{}{}{}{}{}{}{}", v6 ? "[" : "", t_.reading.host.name,
                             v6 ? "]" : "", port == 443 ? "" : fmt::format(":{}", port),
