@@ -57,11 +57,6 @@ struct Judged {
                                 Reading& reading, policy::ResponseFields& fields,
                                 Refusal& refusal) noexcept;
 
-/// True when a request to a redirecting listener gave away nothing yet, so that it may be sent to
-/// https; any other is refused, so that its sender learns of it.
-[[nodiscard]] bool may_redirect(const http::RequestHead& head, const Reading& reading) noexcept;
-[[nodiscard]] Refusal cleartext_refusal(const Listener& at) noexcept;
-
 /// Steps 5 to 11: the route's policies from number `next` on, which moves behind those that were
 /// asked. kNext: all of them have been, and none is against it.
 [[nodiscard]] policy::Decision run_policies(const Route& route, policy::Context& context,
