@@ -320,7 +320,7 @@ def test_the_certificate_for_an_upstream_is_renewed_on_disk(merlon, pki, tmp_pat
         assert eventually(renewed)
         # One of the pair alone fits nothing: what is in force stays.
         shutil.copy(pki.issue("third.internal")[0], cert)
-        assert gateway.told("reload_refused")
+        assert gateway.told("file_not_taken", rule="cert-key-mismatch")
         assert gateway.ask(request()).status == 200
         assert shown[-1] == "second.internal"
     finally:
