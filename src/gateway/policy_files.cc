@@ -13,26 +13,27 @@ using config::Located;
 
 class Collector {
  public:
+  void add(const Located<FilePath>& file) { files_.push_back({.path = file->path, .at = file.at}); }
   void add(const std::optional<Located<FilePath>>& file) {
-    if (file.has_value()) paths_.push_back((*file)->path);
+    if (file.has_value()) add(*file);
   }
   void add(const std::optional<tls::ClientAuthFiles>& clients) {
     if (!clients.has_value()) return;
-    paths_.push_back(clients->ca->path);
+    add(clients->ca);
     add(clients->crl);
   }
-  [[nodiscard]] std::vector<std::string> take() && { return std::move(paths_); }
+  [[nodiscard]] std::vector<PolicyFile> take() && { return std::move(files_); }
   void add_keys(const identity::ProviderConfig& provider) {
-    if (provider.api_keys.has_value()) paths_.push_back(provider.api_keys->file->path);
+    if (provider.api_keys.has_value()) add(provider.api_keys->file);
   }
 
  private:
-  std::vector<std::string> paths_;
+  std::vector<PolicyFile> files_;
 };
 
 }  // namespace
 
-std::vector<std::string> policy_files(const Config& config) {
+std::vector<PolicyFile> policy_files(const Config& config) {
   Collector files;
   for (const ListenerConfig& listener : config.listeners) {
     if (!listener.tls.has_value()) continue;
@@ -58,9 +59,9 @@ std::vector<std::string> policy_files(const Config& config) {
   return std::move(files).take();
 }
 
-ReadWitness::ReadWitness(io::Broker& broker, std::vector<std::string> paths)
-    : broker_(broker), paths_(std::move(paths)) {
-  for (const std::string& path : paths_) read_.emplace(path, "");
+ReadWitness::ReadWitness(io::Broker& broker, std::vector<PolicyFile> files)
+    : broker_(broker), files_(std::move(files)) {
+  for (const PolicyFile& file : files_) read_.emplace(file.path, "");
 }
 
 io::OsResult<std::string> ReadWitness::read_file(const std::string& path, std::size_t bytes_max) {
@@ -74,7 +75,7 @@ io::OsResult<std::string> ReadWitness::read_file(const std::string& path, std::s
 }
 
 void ReadWitness::add_to(Digest& digest) const {
-  for (const std::string& path : paths_) digest.add(read_.at(path));
+  for (const PolicyFile& file : files_) digest.add(read_.at(file.path));
 }
 
 }  // namespace merlon::gateway

@@ -12,20 +12,27 @@
 /// same when these are, too.
 namespace merlon::gateway {
 
-/// Their paths, in the order of the configuration: JSON schemas, API keys, key sets, revocations,
+struct PolicyFile {
+  std::string path;
+  Mark at;  ///< where the configuration names it
+};
+
+/// In the order of the configuration: JSON schemas, API keys, key sets, revocations,
 /// certificate authorities and their revocation lists. Not certificates and private keys, which
 /// differ between nodes and are renewed, and not passwords: what is published of those could be
 /// guessed at.
-[[nodiscard]] std::vector<std::string> policy_files(const Config& config);
+[[nodiscard]] std::vector<PolicyFile> policy_files(const Config& config);
 
 /// Opens everything by another broker, and keeps a digest of what it read of some files, so that
 /// what is hashed is what was used. For the time of a load.
 class ReadWitness final : public io::Broker {
  public:
   /// `broker` outlives this object.
-  ReadWitness(io::Broker& broker, std::vector<std::string> paths);
+  ReadWitness(io::Broker& broker, std::vector<PolicyFile> files);
 
-  /// Adds for each path, in order, a digest of its content; "" for what was not read.
+  [[nodiscard]] const std::vector<PolicyFile>& files() const noexcept { return files_; }
+
+  /// Adds for each file, in order, a digest of its content; "" for what was not read.
   void add_to(Digest& digest) const;
 
   io::OsResult<io::Fd> listen_tcp(const Endpoint& endpoint,
@@ -54,7 +61,7 @@ class ReadWitness final : public io::Broker {
 
  private:
   io::Broker& broker_;
-  const std::vector<std::string> paths_;
+  const std::vector<PolicyFile> files_;
   std::map<std::string, std::string> read_;  ///< digests by path; empty until it is read
 };
 

@@ -45,6 +45,7 @@ class Server {
   [[nodiscard]] bool open_control(const Plan& plan);
   void start_workers(std::size_t count);
   void start_admin(const Plan& plan);
+  void adopt_admin(const Plan& plan);
   void start_monitor();
   void start_agent();
   void start_health_checks();
@@ -58,6 +59,7 @@ class Server {
   /// Reads the configuration again: all of it is taken, or nothing changes. Returns "" or why not.
   [[nodiscard]] std::string reload();
   void watch_files(const Config& config);
+  void tell_waivers();
   void on_signal();
   void on_admin_socket();
   [[nodiscard]] std::string limited_report();
@@ -83,10 +85,12 @@ class Server {
   std::unique_ptr<tls::CertificateWatch> watch_;
   io::Fd signals_;
   io::Fd admin_socket_;
+  io::Fd admin_listener_;  ///< of the admin address, until its worker takes it
   std::string admin_socket_path_;
   std::mutex status_mutex_;  ///< of what the status page reads
   std::string config_hash_;
   std::vector<std::string> closed_;  ///< Plan::closed
+  Instant tell_waivers_at_{};
   std::atomic<bool> ready_{false};
   bool stopping_ = false;
 };
