@@ -16,6 +16,9 @@ using std::chrono::days;
 constexpr std::size_t kWaiversMax = 1024;
 constexpr days kLifeMax{180};
 constexpr days kObservedLifeMax{30};  // shadow mode: long enough to see a month's traffic
+// No program of this source ran before. A clock that says so was never set: a start must not fail
+// for it.
+constexpr Date kClockIsRight{std::chrono::year{2026} / 1 / 1};
 constexpr days kWarnBefore{30};
 constexpr days kObservedWarnBefore{7};  // a month of warnings about a month would be noise
 constexpr std::size_t kReasonBytesMin = 10;
@@ -113,16 +116,24 @@ void judge_dates(const Waiver& waiver, Date today, ExpiryMode mode, Diagnostics&
                     format_date(waiver.expires)),
         fmt::format("mend what it waives, or have {} decide anew", waiver.owner));
   } else if (left > life_max(waiver).count()) {
+    // Not one more day passes by waiting: but for a clock that is far behind, the date is a
+    // mistake.
+    if (today >= kClockIsRight) mode = ExpiryMode::kRefuse;
     say(fmt::format("the waiver of `{}` on `{}` lasts {} days, {} are allowed", waiver.rule,
                     waiver.on, left, life_max(waiver).count()),
         fmt::format("the latest date today is {}", format_date(today + life_max(waiver))));
-  } else if (left <= (waiver.rule == kObserved ? kObservedWarnBefore : kWarnBefore).count()) {
+  } else if (waiver.ends_soon(today)) {
     out.warning(waiver.at, fmt::format("the waiver of `{}` on `{}` ends in {} days", waiver.rule,
                                        waiver.on, left));
   }
 }
 
 }  // namespace
+
+bool Waiver::ends_soon(Date today) const noexcept {
+  return !expired(today) &&
+         expires - today <= (rule == kObserved ? kObservedWarnBefore : kWarnBefore);
+}
 
 std::optional<Date> parse_date(std::string_view text) {
   if (text.size() != 10 || text[4] != '-' || text[7] != '-') return std::nullopt;
@@ -240,7 +251,7 @@ std::vector<const Waiver*> Waivers::expired(Date today) const {
 std::vector<const Waiver*> Waivers::expiring(Date today) const {
   std::vector<const Waiver*> out;
   for (const Waiver& waiver : waivers_) {
-    if (!waiver.expired(today) && waiver.expires - today <= kWarnBefore) out.push_back(&waiver);
+    if (waiver.ends_soon(today)) out.push_back(&waiver);
   }
   return out;
 }
@@ -262,6 +273,10 @@ void Waivers::report_unused(Diagnostics& out) const {
   }
 }
 
+std::string where_waived(std::string_view place) {
+  return fmt::format("the waiver is the one on `{}`", place);
+}
+
 bool require_waived(Diagnostics& out, Waivers& waivers, std::string_view slug,
                     std::string_view place, const Mark& at, std::string message) {
   if (const Waiver* waiver = waivers.use(slug, place)) {
@@ -269,7 +284,7 @@ bool require_waived(Diagnostics& out, Waivers& waivers, std::string_view slug,
              .at = at,
              .message = fmt::format("{}: waived until {} by {}", message,
                                     format_date(waiver->expires), waiver->owner),
-             .help = {},
+             .help = where_waived(place),
              .rule = std::string(slug)});
     return true;
   }

@@ -38,6 +38,8 @@ struct Waiver {
   bool counted = false;
 
   [[nodiscard]] bool expired(Date today) const noexcept { return today > expires; }
+  /// In force, and ends within 30 days; within 7 for `policy-observed`.
+  [[nodiscard]] bool ends_soon(Date today) const noexcept;
 };
 
 /// The schema of one waiver: documents the key `waivers`, which Waivers::read reads.
@@ -46,7 +48,8 @@ struct Waiver {
 [[nodiscard]] Type<std::vector<Waiver>> waiver_list();
 
 /// What a date in the past does. A check, or a reload of a changed configuration, refuses it; a
-/// start or restart serves with it and warns: no surprise at midnight, nor at restart.
+/// start or restart serves with it and warns: no surprise at midnight, nor at restart. A date too
+/// far ahead is an error in both, unless the clock is one that was never set.
 enum class ExpiryMode : unsigned char { kRefuse, kWarn };
 
 /// The waivers of a configuration. Filled and marked while it is compiled, read-only after.
@@ -79,7 +82,7 @@ class Waivers {
 
   [[nodiscard]] const std::vector<Waiver>& all() const noexcept { return waivers_; }
   [[nodiscard]] std::vector<const Waiver*> expired(Date today) const;
-  /// Still in force today, ending within 30 days.
+  /// Those that end soon, see Waiver::ends_soon.
   [[nodiscard]] std::vector<const Waiver*> expiring(Date today) const;
   [[nodiscard]] std::vector<const Waiver*> unused() const;
   /// A waiver that waived nothing is an error: what is accepted is effective.
@@ -88,6 +91,9 @@ class Waivers {
  private:
   std::vector<Waiver> waivers_;
 };
+
+/// The `help` of a note that a waiver of the note's rule, on `place`, is in use.
+[[nodiscard]] std::string where_waived(std::string_view place);
 
 /// Judges a violated rule. With a waiver for (`slug`, `place`): a note, and true. Without: an error
 /// that carries the rule, what to do, and the YAML of a waiver to copy; false.

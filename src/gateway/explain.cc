@@ -92,6 +92,12 @@ class Walk {
     if (at_.tls != nullptr)
       add("TLS: the handshake is taken as done, and no client certificate is shown");
     if (route_ == nullptr) return;
+    const http::RequestHead& head = parser_.head();
+    if (head.framing == http::Framing::kLength && head.content_length != request_.body.size())
+      add("the body: the head declares another length than what is given here, which is judged");
+    if (head.fields.contains(http::FieldId::kGrpcTimeout))
+      add("grpc-timeout: the request is one of HTTP/1.1; as a call of gRPC it would be refused "
+          "with 400 for one that is no timeout");
     if (has_policy("rate_limit") || has_policy("quota") || has_policy("concurrency")) {
       add(plan_.shared_state == nullptr
               ? "what limits have counted: each is asked as if this were the first request"
@@ -158,7 +164,7 @@ class Walk {
     say("method",
         context_.preflight ? "a preflight: the requested method is listed" : "the method is listed",
         &route_->methods_at);
-    if (judge_policies() && judge_size() && judge_content()) deliver();
+    if (judge_policies() && judge_before_body() && judge_body()) deliver();
   }
 
   void say_reading() {
@@ -230,15 +236,27 @@ class Walk {
     say(policy.name(), "lets it pass", &policy.at());
   }
 
-  bool judge_size() {
+  bool judge_before_body() {
     Refusal refusal;
-    if (check_declared_size(parser_.head(), *route_, refusal)) return true;
+    if (check_before_body(parser_.head(), *route_, refusal)) return true;
     refuse(refusal);
     return false;
   }
 
-  bool judge_content() {
-    if (route_->content == nullptr || request_.body.empty()) return true;
+  /// A body whose length is not declared may be empty, and is one.
+  [[nodiscard]] bool has_body() const {
+    return !request_.body.empty() || parser_.head().framing == http::Framing::kChunked;
+  }
+
+  bool judge_body() {
+    Refusal refusal;
+    // What nobody reads is not measured.
+    const bool is_read = route_->upstream != nullptr || route_->content != nullptr;
+    if (is_read && !fits_body_size(request_.body.size(), *route_, refusal)) {
+      refuse(refusal);
+      return false;
+    }
+    if (route_->content == nullptr || !has_body()) return true;
     const policy::ContentRules& rules = *route_->content->content();
     policy::ContentJudge judge(rules);
     Result<void> fits = judge.take(request_.body);
@@ -259,8 +277,6 @@ class Walk {
       out_.status = route_->respond->status;
       return say("respond", fmt::format("answers with {}", out_.status), &route_->at);
     }
-    Refusal refusal;
-    if (!check_upstream(*route_, refusal)) return refuse(refusal);
     if (const auto& health = route_->upstream->health; health.has_value())
       say("health", fmt::format("goes to endpoints that {} finds well", shown(describe(*health))),
           &health->at);

@@ -6,28 +6,11 @@ namespace merlon::gateway {
 
 using http::BodyPart;
 
-namespace {
-
-Refusal validation_refusal(unsigned status, std::uint16_t code, const char* what,
-                           const Mark* line) noexcept {
-  return {.status = status,
-          .error = {.code = code, .blame = Blame::kClient, .what = what},
-          .step = "validation",
-          .line = line};
-}
-
-}  // namespace
-
 /// Takes a part in. False with `refusal` when it ends the request.
 bool RequestWay::hold_part(std::string_view part, policy::ContentJudge& judge, bool& judging,
                            Refusal& refusal) {
   const Route& route = *t_.route;
-  if (client_.bytes_received() > route.body_bytes_max) {
-    refusal =
-        validation_refusal(413, code::kBodyTooLarge, "the body is larger than the route takes",
-                           route.body_at.known() ? &route.body_at : &route.at);
-    return false;
-  }
+  if (!fits_body_size(client_.bytes_received(), route, refusal)) return false;
   if (judging) {
     const Result<void> taken = judge.take(part);
     if (!taken && !observe(route.content->content()->refusal(taken.error()))) {
@@ -38,7 +21,12 @@ bool RequestWay::hold_part(std::string_view part, policy::ContentJudge& judge, b
   }
   const std::uint64_t most = t_.plan->plan().limits.memory_bytes / kHeldShare;
   if (t_.held.append(part, worker_.shared().held_bytes, most)) return true;
-  refusal = validation_refusal(503, code::kHeldBodies, "too many bodies are being judged", nullptr);
+  refusal = {.status = 503,
+             .error = {.code = code::kHeldBodies,
+                       .blame = Blame::kClient,
+                       .what = "too many bodies are being judged"},
+             .step = "validation",
+             .line = nullptr};
   return false;
 }
 

@@ -244,16 +244,21 @@ policy::Decision run_policies(const Route& route, policy::Context& context,
   return policy::Decision::next();
 }
 
-bool check_declared_size(const http::RequestHead& head, const Route& route,
-                         Refusal& refusal) noexcept {
-  if (head.framing != http::Framing::kLength || head.content_length <= route.body_bytes_max)
-    return true;
+const Mark* body_line(const Route& route) noexcept {
+  return route.body_at.known() ? &route.body_at : &route.at;
+}
+
+bool fits_body_size(std::uint64_t bytes, const Route& route, Refusal& refusal) noexcept {
+  if (bytes <= route.body_bytes_max) return true;
   refusal = refused(413, code::kBodyTooLarge, "the body is larger than the route takes",
-                    "validation", route.body_at.known() ? &route.body_at : &route.at);
+                    "validation", body_line(route));
   return false;
 }
 
-bool check_upstream(const Route& route, Refusal& refusal) noexcept {
+bool check_before_body(const http::RequestHead& head, const Route& route,
+                       Refusal& refusal) noexcept {
+  const bool declared = head.framing == http::Framing::kLength;
+  if (declared && !fits_body_size(head.content_length, route, refusal)) return false;
   if (route.upstream == nullptr || !route.upstream->closed) return true;
   refusal = {.status = 503,
              .error = {.code = code::kUpstreamUnavailable,

@@ -72,12 +72,17 @@ struct Judged {
 [[nodiscard]] policy::Decision run_policies(const Route& route, policy::Context& context,
                                             std::size_t& next) noexcept;
 
-/// The part of step 10 that the head decides: 413 before any of the body is read.
-[[nodiscard]] bool check_declared_size(const http::RequestHead& head, const Route& route,
-                                       Refusal& refusal) noexcept;
+/// What is known before any of the body is read: 413 for the size that the head declares (step 10),
+/// then 503 where the upstream's own TLS files closed it (step 12).
+[[nodiscard]] bool check_before_body(const http::RequestHead& head, const Route& route,
+                                     Refusal& refusal) noexcept;
 
-/// Step 12 for what is known beforehand: 503 where the upstream's own TLS files closed it.
-[[nodiscard]] bool check_upstream(const Route& route, Refusal& refusal) noexcept;
+/// What of the configuration bounds the body.
+[[nodiscard]] const Mark* body_line(const Route& route) noexcept;
+
+/// Step 10 for a body of which so many bytes came, or are declared: 413.
+[[nodiscard]] bool fits_body_size(std::uint64_t bytes, const Route& route,
+                                  Refusal& refusal) noexcept;
 
 /// How often an OPTIONS may still be forwarded: its Max-Forwards (RFC 9110 §7.6.2). nullopt:
 /// nothing bounds it, as with other methods. TRACE, the other one that it is for, is on no route.

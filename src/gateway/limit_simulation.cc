@@ -58,8 +58,16 @@ bool asks_who(const Route& route) {
   });
 }
 
+/// The route that a preflight went to: the log does not say which method it asked for.
+const Route* preflight_route(const Plan& plan, std::string_view name) {
+  const auto named = [&](const auto& route) { return route->name == name; };
+  const auto found = std::ranges::find_if(plan.routes, named);
+  return found != plan.routes.end() && (*found)->opens_to_origins ? found->get() : nullptr;
+}
+
 /// Whether the request came so far in the log that this limit counted it.
-bool counts(const policy::Policy& judge, const Route& route, bool known) {
+bool counts(const policy::Policy& judge, const Route& route, bool preflight, bool known) {
+  if (preflight) return judge.step() < policy::Step::kCors;  // which answers it
   return judge.step() < policy::Step::kAuthenticate || known || !asks_who(route);
 }
 
@@ -138,7 +146,10 @@ void LimitSimulation::add(std::string_view line) {
   }
   const RouteMatch match = plan_.router->match(text_of(json, "host"), text_of(json, "path"),
                                                http::method_of(method), method);
-  if (match.route == nullptr) {
+  const Route* route = match.route;
+  const bool preflight = route == nullptr && method == "OPTIONS";
+  if (preflight) route = preflight_route(plan_, text_of(json, "route"));
+  if (route == nullptr) {
     ++report_.unrouted;
     return;
   }
@@ -150,7 +161,8 @@ void LimitSimulation::add(std::string_view line) {
                        .wall = *time - lasted,
                        .took = lasted,
                        .client = *client,
-                       .route = match.route,
+                       .route = route,
+                       .preflight = preflight,
                        .identity = who != json.end() && who->is_object()
                                        ? identity_of(text_of(*who, "subject"))
                                        : nullptr,
@@ -170,7 +182,7 @@ std::optional<policy::Refusal> LimitSimulation::refusal_of(const Request& reques
   policy::Context context{.head = head,
                           .reading = reading,
                           .connection = connection,
-                          .preflight = false,
+                          .preflight = request.preflight,
                           .now = request.arrival,
                           .wall = request.wall,
                           .fields = fields,
@@ -180,7 +192,9 @@ std::optional<policy::Refusal> LimitSimulation::refusal_of(const Request& reques
                           .quotas = &state.quotas,
                           .identity = request.identity};
   for (const auto& judge : request.route->policies) {
-    if (!is_limit(*judge) || !counts(*judge, *request.route, request.identity != nullptr)) continue;
+    if (!is_limit(*judge) ||
+        !counts(*judge, *request.route, request.preflight, request.identity != nullptr))
+      continue;
     const policy::Decision decision = judge->check(context);
     if (decision.kind == policy::Decision::Kind::kRefuse) return decision.refusal;
     if (!observations.all().empty()) return observations.all().front().refusal;
@@ -206,7 +220,8 @@ SimulationReport LimitSimulation::run() {
     client.client = request.client.client_key();
     ++client.requests;
     ++report_.requests;
-    if (request.identity == nullptr && asks_who(*request.route)) ++report_.anonymous;
+    if (request.identity == nullptr && !request.preflight && asks_who(*request.route))
+      ++report_.anonymous;
     const std::optional<policy::Refusal> refusal = refusal_of(request, state);
     if (!refusal) continue;
     ++report_.refused;

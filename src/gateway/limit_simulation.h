@@ -70,6 +70,7 @@ class LimitSimulation {
     microseconds took;
     IpAddress client;
     const Route* route;
+    bool preflight;
     std::shared_ptr<const identity::Identity> identity;
     std::size_t line;  ///< the order of those that arrive together
   };

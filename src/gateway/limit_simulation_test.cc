@@ -100,6 +100,25 @@ TEST_F(Simulation, ClassesCountApart) {
   EXPECT_EQ(report.limits[1].line, "test.yaml:13");
 }
 
+TEST_F(Simulation, PreflightsCountWhereTheLogSaysTheyWent) {
+  plan(
+      "cors: { origins: [\"https://app.example.com\"] }\n"
+      "    rate_limit: { rate: 1/s, burst: 2 }");
+  LimitSimulation simulation(*loaded_.plan, loaded_.config);
+  const auto preflight = [](std::string_view route) {
+    std::string text = line("192.0.2.1", 10.0);
+    text.replace(text.find("\"GET\""), 5, "\"OPTIONS\"");
+    return text.insert(1, fmt::format(R"("route":"{}",)", route));
+  };
+  for (int i = 0; i < 3; ++i) simulation.add(preflight("api"));
+  simulation.add(preflight("gone"));
+  simulation.add(line("192.0.2.1", 10.0));
+  const SimulationReport report = simulation.run();
+  EXPECT_EQ(report.requests, 4U);
+  EXPECT_EQ(report.refused, 2U);
+  EXPECT_EQ(report.unrouted, 1U);
+}
+
 TEST_F(Simulation, LimitsInShadowModeCountAsRefusing) {
   plan("rate_limit: { rate: 1/s }", R"(waivers:
   - rule: policy-observed

@@ -95,16 +95,21 @@ std::string hash_of(const config::Tree& tree, const ReadWitness* files) {
   return digest.hex();
 }
 
+/// Whoever may write what says what is let through decides about it.
+void judge_file_mode(const std::string& path, const Mark& at, io::Broker& broker,
+                     Diagnostics& out) {
+  const auto status = broker.status(path);
+  if (!status.has_value() || (status->mode & kWritableByOthers) == 0) return;
+  out.add({.severity = Severity::kError,
+           .at = at,
+           .message = fmt::format("`{}` can be written by every user of this host", path),
+           .help = fmt::format("chmod o-w {}", path),
+           .rule = "config-writable"});
+}
+
 void judge_file_modes(const config::Tree& tree, io::Broker& broker, Diagnostics& out) {
-  for (const auto& source : tree.sources()) {
-    const auto status = broker.status(source->path);
-    if (!status.has_value() || (status->mode & kWritableByOthers) == 0) continue;
-    out.add({.severity = Severity::kError,
-             .at = {.source = source, .line = 1, .column = 1},
-             .message = fmt::format("`{}` can be written by every user of this host", source->path),
-             .help = fmt::format("chmod o-w {}", source->path),
-             .rule = "config-writable"});
-  }
+  for (const auto& source : tree.sources())
+    judge_file_mode(source->path, {.source = source, .line = 1, .column = 1}, broker, out);
 }
 
 struct Environment {
@@ -134,6 +139,11 @@ void judge(LoadResult& result, const std::string& path, const Environment& envir
   const LoadResult* const in_force = environment.in_force;
   ReadWitness witness(environment.broker, result.config,
                       in_force == nullptr ? ReadWitness::Texts() : in_force->unwatched);
+  // What is in force was judged when it was taken.
+  if (in_force == nullptr) {
+    for (const PolicyFile& file : policy_files(result.config))
+      judge_file_mode(file.path, file.at, environment.broker, out);
+  }
   CompileContext context{.reader = reader,
                          .root = root,
                          .broker = witness,

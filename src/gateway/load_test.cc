@@ -600,6 +600,24 @@ TEST_F(WithCertificates, UpstreamsAreVerified) {
   EXPECT_EQ(slower.plan->upstreams[0]->identity, identity) << "connections outlive such a change";
 }
 
+/// As for the configuration itself (SYS-02): who may write an authority decides whom it vouches for.
+TEST_F(WithCertificates, FilesThatSayWhatIsLetThroughMayNotBeWrittenByOthers) {
+  const std::string schema = folder_.write("schema.json", "{}", 0644);
+  const std::string upstream = replaced(
+      with("", "tls: { ca: " + good_ + ", server_name: orders.internal }"),
+      "    upstream: orders", "    body: { schema: " + schema + " }\n    upstream: orders");
+  ASSERT_NE(load(upstream, kStrict, now()).plan, nullptr);
+  for (const std::string& file : {good_, schema}) {
+    std::filesystem::permissions(file, static_cast<std::filesystem::perms>(0646));
+    for (const LoadMode mode : {kStrict, kAtStart}) {
+      const LoadResult result = load(upstream, mode, now());
+      EXPECT_EQ(result.plan, nullptr) << file;
+      EXPECT_TRUE(has_rule(result, "config-writable", Severity::kError)) << file;
+    }
+    std::filesystem::permissions(file, static_cast<std::filesystem::perms>(0644));
+  }
+}
+
 TEST_F(WithCertificates, AnUpstreamWhoseAuthoritiesAreGoneIsClosedAndNeverReachedInClear) {
   const std::string upstream = with("", "tls: { ca: /nonexistent.pem, server_name: a.example }");
   EXPECT_EQ(load(upstream, kStrict, now()).plan, nullptr);

@@ -40,9 +40,11 @@ double share(std::uint64_t used, std::uint64_t bound) noexcept {
 
 ThrottleReader::ThrottleReader(io::Broker& broker, std::string root) : broker_(broker) {
   for (std::size_t core = 0; core < kCoresMax; ++core) {
-    std::string file = fmt::format("{}/cpu{}/thermal_throttle/core_throttle_count", root, core);
-    if (!broker.status(file)) break;
-    files_.push_back(std::move(file));
+    for (const std::string_view what : {"core", "package"}) {
+      std::string file =
+          fmt::format("{}/cpu{}/thermal_throttle/{}_throttle_count", root, core, what);
+      if (broker.status(file)) files_.push_back(std::move(file));
+    }
   }
 }
 
@@ -61,7 +63,7 @@ Monitor::Monitor(Shared& shared, std::vector<Worker*> workers, Instant now)
     : shared_(shared),
       workers_(std::move(workers)),
       throttle_(shared.broker, "/sys/devices/system/cpu"),
-      busy_ns_(workers_.size(), 0),
+      busy_(workers_.size(), nanoseconds{0}),
       sampled_at_(now),
       window_end_(now + kWindow),
       resident_at_start_(process_.resident_bytes().value_or(0)),
@@ -117,9 +119,9 @@ void Monitor::judge_headroom(Instant now) {
   sampled_at_ = now;
   double busy = 0;
   for (std::size_t i = 0; i < workers_.size(); ++i) {
-    const std::uint64_t total = workers_[i]->loop_counters().busy_ns.load();
-    busy += std::min(1.0, static_cast<double>(total - busy_ns_[i]) / elapsed);
-    busy_ns_[i] = total;
+    const nanoseconds total = std::max(workers_[i]->busy(), busy_[i]);
+    busy += std::min(1.0, static_cast<double>((total - busy_[i]).count()) / elapsed);
+    busy_[i] = total;
   }
   const double free_share =
       1.0 - busy / static_cast<double>(std::max<std::size_t>(workers_.size(), 1));

@@ -21,7 +21,8 @@ class ThrottleReader {
   /// `root` is /sys/devices/system/cpu but in tests.
   ThrottleReader(io::Broker& broker, std::string root);
   [[nodiscard]] bool available() const noexcept { return !files_.empty(); }
-  /// Times since boot, over all cores.
+  /// Times since boot, over all processors that are there: of a core for its own heat, and for that
+  /// of its package, which each processor of it counts.
   [[nodiscard]] std::uint64_t total() const;
 
  private:
@@ -62,7 +63,7 @@ class Monitor {
   ThrottleReader throttle_;
   OverloadGuard guard_;
   HeadroomWatch headroom_watch_;
-  std::vector<std::uint64_t> busy_ns_;  ///< of each worker at the last sample
+  std::vector<nanoseconds> busy_;  ///< of each worker at the last sample
   Instant sampled_at_;
   Instant window_end_;
   Instant trim_again_{};

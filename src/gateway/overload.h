@@ -29,7 +29,8 @@ inline constexpr milliseconds kLagMax{1'000};
 /// Decides what is shed, with hysteresis: shedding begins at 90 % of a bound (connections) and at
 /// 97 % (requests), and ends once everything has stayed 10 % below that for four samples.
 /// A single long turn may be the host's doing (a machine that was paused) and is over when it is
-/// seen: lag counts once a second one follows within eight samples.
+/// seen: lag counts once a second one follows within eight samples, or the same turn still goes on
+/// at the next.
 class OverloadGuard {
  public:
   /// One sample, taken every half second or so.

@@ -29,6 +29,13 @@ TEST(OverloadGuard, OneLongTurnIsNoOverloadAndTwoAre) {
   EXPECT_EQ(guard.cause(), "event loop lag");
 }
 
+TEST(OverloadGuard, ATurnThatDoesNotEndIsOverload) {
+  OverloadGuard guard;
+  EXPECT_EQ(guard.judge({.lag = 0.5}), Shed::kNothing);
+  EXPECT_EQ(guard.judge({.lag = 1.0}), Shed::kNothing);
+  for (int i = 3; i < 40; ++i) EXPECT_EQ(guard.judge({.lag = 0.5 * i}), Shed::kRequests);
+}
+
 TEST(OverloadGuard, DoesNotFlapAroundABound) {
   OverloadGuard guard;
   ASSERT_EQ(guard.judge({.memory = 0.91}), Shed::kConnections);

@@ -1,7 +1,5 @@
 #include "gateway/policy_files.h"
 
-#include <algorithm>
-#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -15,27 +13,41 @@ using config::Located;
 
 class Collector {
  public:
-  void add(const Located<FilePath>& file) { paths_.push_back(file->path); }
+  void add(const Located<FilePath>& file) { files_.push_back({.path = file->path, .at = file.at}); }
   void add(const std::optional<Located<FilePath>>& file) {
     if (file.has_value()) add(*file);
   }
   void add(const std::optional<tls::ClientAuthFiles>& clients) {
     if (!clients.has_value()) return;
-    paths_.push_back(clients->ca->path);
+    add(clients->ca);
     add(clients->crl);
   }
-  [[nodiscard]] std::vector<std::string> take() && { return std::move(paths_); }
+  [[nodiscard]] std::vector<PolicyFile> take() && { return std::move(files_); }
+  [[nodiscard]] std::vector<std::string> take_paths() && {
+    std::vector<std::string> paths;
+    for (PolicyFile& file : files_) paths.push_back(std::move(file.path));
+    return paths;
+  }
   void add_keys(const identity::ProviderConfig& provider) {
     if (provider.api_keys.has_value()) add(provider.api_keys->file);
   }
 
  private:
-  std::vector<std::string> paths_;
+  std::vector<PolicyFile> files_;
 };
+
+void add_unwatched(const Config& config, Collector& files) {
+  for (const RouteConfig& route : config.routes) {
+    files.add(policy::setting<policy::Body>(route).schema);
+  }
+  if (config.shared_state.has_value() && config.shared_state->redis.tls.has_value()) {
+    files.add(config.shared_state->redis.tls->ca);
+  }
+}
 
 }  // namespace
 
-std::vector<std::string> policy_files(const Config& config) {
+std::vector<PolicyFile> policy_files(const Config& config) {
   Collector files;
   for (const ListenerConfig& listener : config.listeners) {
     if (!listener.tls.has_value()) continue;
@@ -52,20 +64,14 @@ std::vector<std::string> policy_files(const Config& config) {
     files.add(provider.revocations);
     files.add_keys(provider);
   }
-  std::vector<std::string> all = std::move(files).take();
-  std::ranges::move(unwatched_files(config), std::back_inserter(all));
-  return all;
+  add_unwatched(config, files);
+  return std::move(files).take();
 }
 
 std::vector<std::string> unwatched_files(const Config& config) {
   Collector files;
-  for (const RouteConfig& route : config.routes) {
-    files.add(policy::setting<policy::Body>(route).schema);
-  }
-  if (config.shared_state.has_value() && config.shared_state->redis.tls.has_value()) {
-    files.add(config.shared_state->redis.tls->ca);
-  }
-  return std::move(files).take();
+  add_unwatched(config, files);
+  return std::move(files).take_paths();
 }
 
 std::vector<std::string> watched_files(const Config& config) {
@@ -91,13 +97,13 @@ std::vector<std::string> watched_files(const Config& config) {
     files.add(provider.revocations);
     files.add_keys(provider);
   }
-  return std::move(files).take();
+  return std::move(files).take_paths();
 }
 
 ReadWitness::ReadWitness(io::Broker& broker, const Config& config, Texts given)
-    : broker_(broker), paths_(policy_files(config)), given_(std::move(given)), texts_(given_) {
+    : broker_(broker), files_(policy_files(config)), given_(std::move(given)), texts_(given_) {
   for (const std::string& path : unwatched_files(config)) texts_.emplace(path, "");
-  for (const std::string& path : paths_) digests_.emplace(path, "");
+  for (const PolicyFile& file : files_) digests_.emplace(file.path, "");
   // Also of those that nobody reads again.
   for (const auto& [path, text] : given_) note(path, text);
 }
@@ -125,7 +131,7 @@ io::OsResult<std::string> ReadWitness::read_file(const std::string& path, std::s
 }
 
 void ReadWitness::add_to(Digest& digest) const {
-  for (const std::string& path : paths_) digest.add(digests_.at(path));
+  for (const PolicyFile& file : files_) digest.add(digests_.at(file.path));
 }
 
 }  // namespace merlon::gateway

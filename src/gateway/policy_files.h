@@ -13,11 +13,16 @@
 /// same when these are, too.
 namespace merlon::gateway {
 
-/// Their paths, in the order of the configuration: JSON schemas, API keys, key sets, revocations,
+struct PolicyFile {
+  std::string path;
+  Mark at;  ///< where the configuration names it
+};
+
+/// In the order of the configuration: JSON schemas, API keys, key sets, revocations,
 /// certificate authorities and their revocation lists. Not certificates and private keys, which
 /// differ between nodes and are renewed, and not passwords: what is published of those could be
 /// guessed at.
-[[nodiscard]] std::vector<std::string> policy_files(const Config& config);
+[[nodiscard]] std::vector<PolicyFile> policy_files(const Config& config);
 
 /// Those of them that take effect with a reload only: nobody replaces them in one step, as
 /// certificates are renewed, so a half-written one must not be taken.
@@ -72,10 +77,10 @@ class ReadWitness final : public io::Broker {
   void note(const std::string& path, const std::string& text);
 
   io::Broker& broker_;
-  const std::vector<std::string> paths_;
+  const std::vector<PolicyFile> files_;
   const Texts given_;
   Texts texts_;
-  std::map<std::string, std::string> digests_;  ///< of `paths_`; empty until it is read
+  std::map<std::string, std::string> digests_;  ///< by path; empty until it is read
   tls::FileWatch::States states_;
 };
 

@@ -79,6 +79,10 @@ io::Task<bool> RequestWay::pass_policies() {
                           .shared = t_.plan->shared.get(),
                           .identities = &worker_.identities(),
                           .may_ask = worker_.shared().agent != nullptr};
+  const auto time_passed = [&] {
+    context.now = worker_.loop().now();
+    context.wall = worker_.loop().clock().wall_now();
+  };
   for (std::size_t next = 0;;) {
     const policy::Decision decision = run_policies(*t_.route, context, next);
     t_.identity = context.identity;
@@ -98,22 +102,21 @@ io::Task<bool> RequestWay::pass_policies() {
         const state::SharedAnswer answer =
             co_await context.shared->take(*context.question.rule, context.question.party);
         context.answer = answer;
-        context.now = worker_.loop().now();
+        time_passed();
         --next;
         break;
       }
       case policy::Decision::Kind::kAsk: {
         const bool asked = co_await run_errand(context.errand);
         if (!asked) co_return false;
-        context.now = worker_.loop().now();
-        context.wall = worker_.loop().clock().wall_now();
+        time_passed();
         --next;
         break;
       }
       case policy::Decision::Kind::kDelay: {
         const Result<void> turn = co_await turn_.wait(context.now + decision.delay);
         if (!turn && turn.error().code != code::kTimedOut) co_return false;
-        context.now = worker_.loop().now();
+        time_passed();
         break;
       }
     }
@@ -164,8 +167,7 @@ io::Task<void> RequestWay::serve_when_passed() {
 
 io::Task<void> RequestWay::serve_route() {
   Refusal refusal;
-  if (!check_declared_size(client_.request(), *t_.route, refusal) ||
-      !check_upstream(*t_.route, refusal) || !check_endpoints(refusal))
+  if (!check_before_body(client_.request(), *t_.route, refusal) || !check_endpoints(refusal))
     return refuse(refusal);
   return t_.route->content != nullptr && client_.body_unread() ? deliver_when_judged() : deliver();
 }
@@ -244,6 +246,7 @@ io::Task<void> RequestWay::refuse(Refusal refusal) {
 io::Task<void> RequestWay::refuse_body(const Error& error) {
   Refusal refusal = framing_refusal(error);
   refusal.step = "validation";
+  if (error.code == code::kBodyTooLarge) refusal.line = body_line(*t_.route);
   client_.close_after();
   return refuse(refusal);
 }

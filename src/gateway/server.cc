@@ -25,6 +25,8 @@ using telemetry::str;
 
 // How often files named by the configuration are looked at for a change.
 constexpr milliseconds kWatchInterval{2'000};
+// How often the process log says which waivers are over, or soon will be.
+constexpr std::chrono::hours kTellWaivers{24};
 // The largest answer to `merlon reload`: a thousand findings fit.
 constexpr std::size_t kAnswerBytesMax = 512 * 1024;
 
@@ -138,6 +140,7 @@ bool Server::start() {
     events_->error(
         "closed_at_start",
         {str("part", part), str("reason", "its files of certificates or keys cannot be used")});
+  tell_waivers();
   return true;
 }
 
@@ -215,6 +218,15 @@ void Server::start_admin(const Plan& plan) {
                                             str("reason", socket.error().text())});
     return;
   }
+  admin_listener_ = std::move(*socket);
+  workers_.push_back(std::make_unique<Worker>(workers_.size(), *shared_, admin_counters_, nullptr));
+  threads_.emplace_back([worker = workers_.back().get()] { worker->run(); });
+}
+
+/// The admin address has the limits and timeouts of `plan`, but for those that it must answer
+/// beyond: it counts together with all others.
+void Server::adopt_admin(const Plan& plan) {
+  if (workers_.size() == metrics_->workers()) return;
   auto admin = std::make_shared<Plan>();
   admin->listeners.push_back({.name = "admin",
                               .index = 0,
@@ -225,17 +237,15 @@ void Server::start_admin(const Plan& plan) {
                               .proxy_protocol = false,
                               .allow_from = {},
                               .serve = {.api = false, .health = true, .metrics = true}});
-  // It counts together with all others and must answer when they are at their bounds.
+  admin->limits = plan.limits;
   admin->limits.connections = admin->limits.requests_in_flight =
       std::numeric_limits<std::uint32_t>::max();
-  admin->limits = plan.limits;
+  admin->limits.memory_bytes = std::numeric_limits<decltype(admin->limits.memory_bytes)>::max();
   admin->timeouts = plan.timeouts;
   auto running = std::make_shared<RunningPlan>();
   running->plan = std::move(admin);
-  workers_.push_back(std::make_unique<Worker>(workers_.size(), *shared_, admin_counters_, nullptr));
-  threads_.emplace_back([worker = workers_.back().get()] { worker->run(); });
   std::vector<io::Fd> sockets;
-  sockets.push_back(std::move(*socket));
+  sockets.push_back(std::move(admin_listener_));
   workers_.back()->adopt(std::move(running), std::move(sockets));
 }
 
@@ -310,6 +320,7 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
   agent_->adopt(loaded.plan->providers);  // before any request could have an errand for it
   for (std::size_t i = 0; i < sockets.size(); ++i)
     workers_[i]->adopt(running, std::move(sockets[i]));
+  adopt_admin(*loaded.plan);
   plan_ = loaded.plan;
   loaded.config = {};
   loaded.diagnostics = {};
@@ -353,6 +364,7 @@ std::string Server::reload() {
     apply(std::move(loaded), std::move(sockets));
     events_->info("reloaded",
                   {str("config_hash", plan_->hash), num("routes", plan_->routes.size())});
+    tell_waivers();
   } else {
     metrics_->count_reload_failure();
     events_->error("reload_refused", {str("reason", problem)});
@@ -403,6 +415,24 @@ void Server::apply_changed_files(LoadResult loaded) {
   notifier_.ready();
 }
 
+/// A date does not end a gateway, so that it is not missed: who reads the log hears of it each day.
+void Server::tell_waivers() {
+  tell_waivers_at_ = clock_.now() + kTellWaivers;
+  const auto today = std::chrono::floor<std::chrono::days>(clock_.wall_now());
+  for (const config::Waiver& waiver : plan_->waivers) {
+    const bool over = waiver.expired(today);
+    if (!over && !waiver.ends_soon(today)) continue;
+    const std::string date = config::format_date(waiver.expires);
+    const auto fields = {str("rule", waiver.rule), str("on", waiver.on), str("owner", waiver.owner),
+                         str("expires", date)};
+    if (over) {
+      events_->error("waiver_expired", fields);
+    } else {
+      events_->warning("waiver_expiring", fields);
+    }
+  }
+}
+
 int Server::run() {
   Instant look_at = clock_.now() + kWatchInterval;
   while (!stopping_) {
@@ -413,6 +443,7 @@ int Server::run() {
     if ((watched[0].revents & POLLIN) != 0) on_signal();
     if ((watched[1].revents & POLLIN) != 0) on_admin_socket();
     monitor_->tick(clock_.now(), plan_->limits);
+    if (clock_.now() >= tell_waivers_at_) tell_waivers();
     if (stopping_ || clock_.now() < look_at) continue;
     look_at = clock_.now() + kWatchInterval;
     take_changed_files();

@@ -45,6 +45,7 @@ class Server {
   [[nodiscard]] bool open_control(const Plan& plan);
   void start_workers(std::size_t count);
   void start_admin(const Plan& plan);
+  void adopt_admin(const Plan& plan);
   void start_monitor();
   void start_agent();
   void start_health_checks();
@@ -60,6 +61,7 @@ class Server {
   void watch_files(const LoadResult& loaded);
   void take_changed_files();
   void apply_changed_files(LoadResult loaded);
+  void tell_waivers();
   void on_signal();
   void on_admin_socket();
   [[nodiscard]] std::string limited_report();
@@ -87,10 +89,12 @@ class Server {
   std::unique_ptr<tls::FileWatch> watch_;
   io::Fd signals_;
   io::Fd admin_socket_;
+  io::Fd admin_listener_;  ///< of the admin address, until its worker takes it
   std::string admin_socket_path_;
   std::mutex status_mutex_;  ///< of what the status page reads
   std::string config_hash_;
   std::vector<std::string> closed_;  ///< Plan::closed
+  Instant tell_waivers_at_{};
   std::atomic<bool> ready_{false};
   bool stopping_ = false;
 };

@@ -124,6 +124,8 @@ class Worker {
   /// Any thread.
   [[nodiscard]] bool idle() const noexcept { return open_.load(std::memory_order_acquire) == 0; }
   [[nodiscard]] const io::LoopCounters& loop_counters() const noexcept { return loop_.counters(); }
+  /// Any thread: see Loop::busy.
+  [[nodiscard]] nanoseconds busy() const noexcept { return loop_.busy(); }
   /// Any thread: see Loop::take_longest_turn.
   [[nodiscard]] nanoseconds take_longest_turn() noexcept { return loop_.take_longest_turn(); }
   /// Any thread: whom limits refuse on this worker.

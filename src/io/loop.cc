@@ -119,15 +119,38 @@ void Loop::account(Instant waited_from, Instant waited_to) noexcept {
   add(counters_.busy_ns, busy);
   if (busy > counters_.longest_turn_ns.load(std::memory_order_relaxed))
     counters_.longest_turn_ns.store(busy, std::memory_order_relaxed);
-  if (busy > counters_.recent_turn_ns.load(std::memory_order_relaxed))
+  // A turn that was told of while it went on is not told of again as another one.
+  const bool told = told_since_.load(std::memory_order_relaxed) == waited_from;
+  if (!told && busy > counters_.recent_turn_ns.load(std::memory_order_relaxed))
     counters_.recent_turn_ns.store(busy, std::memory_order_relaxed);
+}
+
+nanoseconds Loop::running() const noexcept {
+  const Instant since = busy_since_.load(std::memory_order_relaxed);
+  return since == kWaiting ? nanoseconds{0} : std::max(clock_.now() - since, nanoseconds{0});
+}
+
+nanoseconds Loop::take_longest_turn() noexcept {
+  const Instant since = busy_since_.load(std::memory_order_relaxed);
+  if (since != kWaiting) told_since_.store(since, std::memory_order_relaxed);
+  const nanoseconds recent{
+      static_cast<std::int64_t>(counters_.recent_turn_ns.exchange(0, std::memory_order_relaxed))};
+  return std::max(recent, running());
+}
+
+nanoseconds Loop::busy() const noexcept {
+  return nanoseconds{static_cast<std::int64_t>(counters_.busy_ns.load(std::memory_order_relaxed))} +
+         running();
 }
 
 void Loop::turn(milliseconds wait_max) {
   // `now_` is when the last wait ended; what passed since then was work.
   const Instant busy_since = now_;
   const int timeout = wait_ms(wait_max);
-  if (timeout != 0) account(busy_since, clock_.now());
+  if (timeout != 0) {
+    account(busy_since, clock_.now());
+    busy_since_.store(kWaiting, std::memory_order_relaxed);
+  }
   const std::size_t events = poller_->wait(timeout, *this);
   // A poll that does not wait belongs to the work: it spares a call of the clock.
   if (timeout == 0) account(busy_since, now_);

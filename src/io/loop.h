@@ -76,11 +76,12 @@ class Loop {
   [[nodiscard]] TimerWheel& timers() noexcept { return timers_; }
   [[nodiscard]] Poller& poller() noexcept { return *poller_; }
   [[nodiscard]] const LoopCounters& counters() const noexcept { return counters_; }
-  /// The longest turn since the last call: how long others had to wait. Any thread, one caller.
-  [[nodiscard]] nanoseconds take_longest_turn() noexcept {
-    return nanoseconds{
-        static_cast<std::int64_t>(counters_.recent_turn_ns.exchange(0, std::memory_order_relaxed))};
-  }
+  /// The longest turn since the last call, the one that is going on among them: how long others had
+  /// to wait. Any thread, one caller.
+  [[nodiscard]] nanoseconds take_longest_turn() noexcept;
+  /// Time not spent waiting in the poller, up to now. Any thread; may go back by what a turn took
+  /// while that turn ends.
+  [[nodiscard]] nanoseconds busy() const noexcept;
 
   /// Runs until `stop`.
   void run();
@@ -123,14 +124,19 @@ class Loop {
   [[nodiscard]] Sleep sleep_until(Instant when) noexcept { return {*this, when}; }
 
   /// For pollers: the wait is over, time goes on.
-  void refresh_now() noexcept { now_ = clock_.now(); }
+  void refresh_now() noexcept {
+    now_ = clock_.now();
+    busy_since_.store(now_, std::memory_order_relaxed);
+  }
 
  private:
+  static constexpr Instant kWaiting{};
   class Wakeup;
   [[nodiscard]] int wait_ms(milliseconds wait_max) noexcept;
   void run_ready();
   void run_messages();
   void account(Instant waited_from, Instant waited_to) noexcept;
+  [[nodiscard]] nanoseconds running() const noexcept;
 
   const Clock& clock_;
   std::unique_ptr<Poller> poller_;
@@ -142,6 +148,9 @@ class Loop {
   std::vector<std::function<void()>> messages_;
   std::atomic<bool> stopping_{false};
   LoopCounters counters_;
+  /// Since when the turn goes on, for those who watch; kWaiting: it waits in the poller.
+  std::atomic<Instant> busy_since_{kWaiting};
+  std::atomic<Instant> told_since_{kWaiting};  ///< of the turn that was told of while it went on
 };
 
 }  // namespace merlon::io

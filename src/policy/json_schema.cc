@@ -37,7 +37,7 @@ using JsonAdapter = valijson::adapters::NlohmannJsonAdapter;
 constexpr std::uint64_t kStepsMin = 10'000;
 constexpr std::uint64_t kStepsPerByte = 8;
 constexpr std::uint64_t kStepsMax = 4'000'000;
-constexpr std::uint64_t kMismatchSteps = 100;  // a pattern that does not match has tried much
+constexpr std::uint64_t kPatternStepsPerStep = 4;  // of a regular expression: each is that quick
 constexpr std::size_t kPointerTextBytesMax = 64UL * 1024;  // every mismatch in it is collected
 constexpr std::size_t kPointerBytesMax = 512;
 
@@ -78,9 +78,11 @@ class PatternCheck final : public OwnCheck {
   [[nodiscard]] FrozenValue* clone() const override { return new PatternCheck(*this); }
   [[nodiscard]] bool holds(const Adapter& value) const override {
     if (!value.isString()) return true;
-    if (pattern_->matches(value.asString())) return true;
-    take_steps(kMismatchSteps);
-    return false;
+    const TextPattern::Search search =
+        pattern_->search(value.asString(), steps_left * kPatternStepsPerStep);
+    if (search.found == TextPattern::Found::kTooMuchWork) throw std::runtime_error("too much work");
+    take_steps(search.steps / kPatternStepsPerStep);
+    return search.found == TextPattern::Found::kYes;
   }
 
  private:

@@ -154,5 +154,53 @@ TEST(JsonSchema, WorkIsBounded) {
   EXPECT_EQ(judge(*branching, deep, pointer), code::kSchemaMismatch);
 }
 
+/// A84: under `not`, `if` and `oneOf`, a text that is too much work is no text that does not match.
+TEST(JsonSchema, TooMuchWorkIsNoMismatch) {
+  const std::string letters(12'000, 'a');
+  // Each place of the text takes as many steps as letters are left.
+  const std::string hostile = '"' + letters + "1\"";
+  constexpr std::string_view kForbid = R"({"not":{"pattern":".*<script"}})";
+  constexpr std::string_view kIf =
+      R"({"if":{"pattern":"[a-z]*z1"},"then":{"maxLength":3},"else":true})";
+  constexpr std::string_view kOneOf = R"({"oneOf":[{"pattern":"[a-z]*z1"},{"type":"string"}]})";
+  constexpr std::string_view kContains = R"({"not":{"contains":{"pattern":"(a|aa)*1"}}})";
+  struct Case {
+    std::string_view schema;
+    std::string text;
+    bool good;
+  };
+  const Case cases[] = {
+      {kForbid, R"("hello")", true},
+      {kForbid, R"("<script>")", false},
+      {kForbid, '"' + letters + "t\"", true},
+      {kForbid, '"' + letters + "<script>\"", false},
+      {R"({"not":{"pattern":"[a-z]*z1"}})", hostile, false},
+      {R"({"not":{"pattern":"[a-z]*z1"}})", R"("abc1")", true},
+      {kIf, hostile, false},
+      {kIf, R"("abc1")", true},
+      {kOneOf, hostile, false},
+      {kOneOf, R"("abc1")", true},
+      {kContains, '[' + hostile + ']', false},
+      {kContains, R"(["b"])", true},
+  };
+  for (const Case& test : cases) {
+    std::string pointer;
+    EXPECT_EQ(judge(*compiled(test.schema), test.text, pointer),
+              test.good ? 0 : code::kSchemaMismatch)
+        << test.schema << " " << test.text.substr(0, 16);
+  }
+}
+
+/// What honest schemas ask of honest texts is far from the bound.
+TEST(JsonSchema, ManyTextsThatMatchAreNotTooMuch) {
+  const auto schema = compiled(
+      R"({"items":{"allOf":[{"pattern":"^[a-z0-9-]+$"},{"pattern":"^[^@]+$"},{"type":"string"}]}})");
+  std::string text = "[";
+  for (int i = 0; i < 20'000; ++i) text += "\"a-1\",";
+  text.back() = ']';
+  std::string pointer;
+  EXPECT_EQ(judge(*schema, text, pointer), 0);
+}
+
 }  // namespace
 }  // namespace merlon::policy

@@ -57,7 +57,7 @@ void observe_if_waived(CompileInput& input, Judges& judges) {
        .at = judges.front()->at(),
        .message = fmt::format("{} only observes: what it refuses is let through until {}", place,
                               config::format_date(waiver->expires)),
-       .help = {},
+       .help = config::where_waived(place),
        .rule = std::string(kSlug)});
   for (auto& judge : judges) {
     judge = std::make_unique<Observed>(std::move(judge), waiver->index);

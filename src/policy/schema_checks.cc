@@ -14,11 +14,10 @@
 namespace merlon::policy {
 namespace {
 
-// Enough for what honest expressions do to honest texts; a hostile text ends here.
-constexpr std::uint32_t kMatchStepsMax = 10'000;
 constexpr std::uint32_t kHeapKibMax = 256;
-constexpr std::uint32_t kOptions =
-    PCRE2_UTF | PCRE2_ALT_BSUX | PCRE2_DOLLAR_ENDONLY | PCRE2_NEVER_BACKSLASH_C;
+// Callouts count the work: PCRE2's own match limit begins anew at each place of the text.
+constexpr std::uint32_t kOptions = PCRE2_UTF | PCRE2_ALT_BSUX | PCRE2_DOLLAR_ENDONLY |
+                                   PCRE2_NEVER_BACKSLASH_C | PCRE2_AUTO_CALLOUT;
 
 bool digits(std::string_view text, std::size_t at, std::size_t count, unsigned& value) noexcept {
   if (text.size() < at + count) return false;
@@ -144,12 +143,17 @@ pcre2_code* compile_code(std::string_view expression, int& error, std::size_t& o
 struct Scratch {
   pcre2_match_context* context = pcre2_match_context_create(nullptr);
   pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
+  std::uint64_t steps = 0;
+  std::uint64_t steps_max = 0;
 
   Scratch() {
     if (context == nullptr) return;
-    pcre2_set_match_limit(context, kMatchStepsMax);
-    pcre2_set_depth_limit(context, kMatchStepsMax);
     pcre2_set_heap_limit(context, kHeapKibMax);
+    pcre2_set_callout(context, count_step, this);
+  }
+  static int count_step(pcre2_callout_block* /*block*/, void* scratch) noexcept {
+    Scratch& self = *static_cast<Scratch*>(scratch);
+    return ++self.steps > self.steps_max ? PCRE2_ERROR_CALLOUT : 0;
   }
   ~Scratch() {
     pcre2_match_data_free(data);
@@ -180,12 +184,19 @@ std::shared_ptr<const TextPattern> TextPattern::compile(std::string_view express
 
 TextPattern::~TextPattern() { pcre2_code_free(static_cast<pcre2_code*>(code_)); }
 
-bool TextPattern::matches(std::string_view text) const noexcept {
-  thread_local const Scratch scratch;
-  if (scratch.context == nullptr || scratch.data == nullptr) return false;
-  return pcre2_match(static_cast<const pcre2_code*>(code_),
-                     reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), 0, PCRE2_NO_UTF_CHECK,
-                     scratch.data, scratch.context) >= 0;
+TextPattern::Search TextPattern::search(std::string_view text,
+                                        std::uint64_t steps_max) const noexcept {
+  thread_local Scratch scratch;
+  if (scratch.context == nullptr || scratch.data == nullptr) return {};
+  scratch.steps = 0;
+  scratch.steps_max = steps_max;
+  const int found =
+      pcre2_match(static_cast<const pcre2_code*>(code_), reinterpret_cast<PCRE2_SPTR>(text.data()),
+                  text.size(), 0, PCRE2_NO_UTF_CHECK, scratch.data, scratch.context);
+  const Found meaning = found >= 0                     ? Found::kYes
+                        : found == PCRE2_ERROR_NOMATCH ? Found::kNo
+                                                       : Found::kTooMuchWork;
+  return {.found = meaning, .steps = scratch.steps};
 }
 
 std::string problem_of_pattern(std::string_view expression) {

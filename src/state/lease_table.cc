@@ -8,11 +8,13 @@
 namespace merlon::state {
 namespace {
 
-// A value: when the lease ends in milliseconds, whether another is being taken, tokens. Time stands
-// in the highest bits, so that what has ended is below the horizon of SlotTable.
+// A value: when the lease ends in milliseconds, whether none is given until then, whether another
+// is being taken, tokens. Time stands in the highest bits, so that what has ended is below the
+// horizon of SlotTable.
 constexpr unsigned kTimeShift = 24;
 constexpr std::uint64_t kLow = (1ULL << kTimeShift) - 1;
 constexpr std::uint64_t kTaking = 1ULL << 16;
+constexpr std::uint64_t kDistrusted = 1ULL << 17;
 // Longer than Redis is ever waited for: two leases of one client must not be under way at once.
 constexpr seconds kTakingMax{60};
 constexpr std::uint64_t kTokens = LeaseTable::kTokensMax;
@@ -43,7 +45,7 @@ bool LeaseTable::begin(std::uint64_t hash, Instant now) noexcept {
   const std::uint64_t horizon = horizon_of(now);
   bool may_lease = false;
   const auto step = [&](std::uint64_t value) -> std::optional<std::uint64_t> {
-    may_lease = value > horizon && (value & (kTaking | kTokens)) == 0;
+    may_lease = value > horizon && (value & (kTaking | kDistrusted | kTokens)) == 0;
     if (value > horizon && !may_lease) return std::nullopt;
     return may_lease ? time_bits(now + kTakingMax) | kTaking : time_bits(now + kLeaseUsed);
   };
@@ -67,6 +69,15 @@ void LeaseTable::grant(std::uint64_t hash, std::uint32_t tokens, Instant ends,
 void LeaseTable::abandon(std::uint64_t hash, Instant now) noexcept {
   const auto step = [&](std::uint64_t value) -> std::optional<std::uint64_t> {
     return (value & kTaking) != 0 ? std::optional(time_bits(now + kLeaseUsed)) : std::nullopt;
+  };
+  static_cast<void>(leases_.update(hash, horizon_of(now), step));
+}
+
+void LeaseTable::distrust(std::uint64_t hash, Instant now, Instant until) noexcept {
+  // Tokens that came meanwhile are good, and are used up first.
+  const auto step = [&](std::uint64_t value) -> std::optional<std::uint64_t> {
+    const bool in_hand = value > horizon_of(now) && (value & kTokens) != 0;
+    return in_hand ? std::nullopt : std::optional(time_bits(until) | kDistrusted);
   };
   static_cast<void>(leases_.update(hash, horizon_of(now), step));
 }

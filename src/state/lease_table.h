@@ -38,6 +38,9 @@ class LeaseTable {
   /// The tokens that are left of a lease, to be used before `ends`; `left`: what Redis has.
   void grant(std::uint64_t hash, std::uint32_t tokens, Instant ends, std::uint64_t left) noexcept;
   void abandon(std::uint64_t hash, Instant now) noexcept;
+  /// Instead of `abandon`, or after a lease was not taken back: what it brought may be lost, so
+  /// this client is given no lease before `until`.
+  void distrust(std::uint64_t hash, Instant now, Instant until) noexcept;
   /// Ends the lease that was to be used before `ends`: the tokens left of it, for the caller to
   /// give back. 0 when it is used up, or another one has taken its place.
   [[nodiscard]] std::uint32_t close(std::uint64_t hash, Instant ends) noexcept;

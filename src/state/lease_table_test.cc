@@ -25,6 +25,22 @@ TEST(LeaseTable, LeasesOnlyWhoComesAgain) {
   EXPECT_FALSE(table.begin(kHash, kStart + seconds{5}));  // a stranger by now
 }
 
+TEST(LeaseTable, WhoseLeaseMayBeLostGetsNoneForAWhile) {
+  LeaseTable table(16);
+  EXPECT_FALSE(table.begin(kHash, kStart));
+  EXPECT_TRUE(table.begin(kHash, kStart));
+  const Instant until = kStart + std::chrono::hours{1};
+  table.distrust(kHash, kStart, until);
+  EXPECT_FALSE(table.begin(kHash, kStart + seconds{5}));
+  EXPECT_FALSE(table.spend(kHash, kStart + seconds{5}).admitted);
+  EXPECT_FALSE(table.begin(kHash, until - milliseconds{1}));
+  EXPECT_FALSE(table.begin(kHash, until));  // a stranger by now
+  EXPECT_TRUE(table.begin(kHash, until));
+  table.grant(kHash, 3, until + seconds{1}, 0);
+  table.distrust(kHash, until, until + seconds{9});
+  EXPECT_TRUE(table.spend(kHash, until).admitted) << "tokens in hand are good";
+}
+
 TEST(LeaseTable, SpendsWhatItHasAndUntilItEnds) {
   LeaseTable table(16);
   const Instant ends = kStart + seconds{1};

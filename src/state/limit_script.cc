@@ -95,18 +95,25 @@ local t = redis.call('TIME')
 local now = tonumber(t[1])
 local limit, want, back = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local start, ends = window(ARGV[2], now)
-local count = 0
+local count, moved = 0, false
 local value = redis.call('GET', KEYS[1])
 if value then
   local s, e, c = string.match(value, '^(%d+),(%d+),(%d+)$')
-  if s and tonumber(s) >= start then start, ends, count = tonumber(s), tonumber(e), tonumber(c) end
+  s = tonumber(s)
+  if s and s >= start then
+    count = tonumber(c)
+    -- A window that begins later than the next one is of a clock that went ahead and came back: to
+    -- wait for it could take years.
+    moved = s > ends
+    if not moved then start, ends = s, tonumber(e) end
+  end
 end
 local before = count
 if back > 0 and tonumber(ARGV[5]) == start then count = math.max(count - back, 0) end
 local granted = math.max(math.min(want, limit - count), 0)
 count = count + granted
 local left = (ends - now) * 1000 - math.floor(tonumber(t[2]) / 1000)
-if count ~= before then
+if count ~= before or moved then
   redis.call('SET', KEYS[1], string.format('%d,%d,%d', start, ends, count), 'PX',
     math.max(left, 0) + 1000)
 end

@@ -144,7 +144,9 @@ std::optional<SharedAnswer> SharedLimits::spend(const SharedRule& rule, const Li
   const LeaseTable::Spent spent = node_.leases().spend(hash_of(party), now);
   if (!spent.admitted) return std::nullopt;
   counters_.leased.add();
-  return SharedAnswer{.admitted = true, .remaining = spent.left};
+  return SharedAnswer{.admitted = true,
+                      .remaining = spent.left,
+                      .reset = std::max(node_.window_end(rule.kind) - now, nanoseconds{0})};
 }
 
 io::Task<SharedAnswer> SharedLimits::take(const SharedRule& rule, LimitedParty party) {
@@ -158,11 +160,18 @@ io::Task<SharedAnswer> SharedLimits::take(const SharedRule& rule, LimitedParty p
   const Result<Grant> grant = co_await ask(rule, key, tokens, generation, 0, 0);
   if (!grant) {
     counters_.failures.count(grant.error().code);
-    if (lease) node_.leases().abandon(hash, loop_.now());
+    if (lease) distrust(rule, hash);
     co_return fall_back(rule, party);
   }
   if (lease) hold(rule, hash, key, *grant, sent);
   co_return grant->answer;
+}
+
+/// An answer did not come, so Redis may have counted a lease of which nobody has the tokens. A rate
+/// refills; of a quota they would be gone, with each answer that is late.
+void SharedLimits::distrust(const SharedRule& rule, std::uint64_t hash) noexcept {
+  if (rule.kind == SharedRule::Kind::kRate) return node_.leases().abandon(hash, loop_.now());
+  node_.leases().distrust(hash, loop_.now(), loop_.now() + rule.window());
 }
 
 /// What is granted beyond the one token spent at once is in hand until half of its time is over.
@@ -170,7 +179,10 @@ void SharedLimits::hold(const SharedRule& rule, std::uint64_t hash, const Key& k
                         const Grant& grant, Instant sent) {
   Instant ends = sent + kLeaseUsed;
   // A token of one window of a quota is not good in the next.
-  if (rule.kind != SharedRule::Kind::kRate) ends = std::min(ends, sent + grant.answer.reset);
+  if (rule.kind != SharedRule::Kind::kRate) {
+    ends = std::min(ends, sent + grant.answer.reset);
+    node_.note_window(rule.kind, sent + grant.answer.reset);
+  }
   if (grant.tokens < 2 || ends <= loop_.now()) {
     node_.leases().abandon(hash, loop_.now());
     return;
@@ -262,8 +274,11 @@ io::Task<void> SharedLimits::give_back_in_time() {
 void SharedLimits::end_first_lease() {
   const Held held = held_.front();
   held_.pop_front();
+  // Before the lease is closed: another worker may take the next one from then on, and its number
+  // has to be the higher one, or what comes back here would end its record in Redis.
+  const std::uint64_t generation = node_.next_generation();
   const std::uint32_t tokens = node_.leases().close(held.hash, held.ends);
-  if (tokens > 0 && returning_ < kReturnsMax) tasks_.spawn(give_back(held, tokens));
+  if (tokens > 0 && returning_ < kReturnsMax) tasks_.spawn(give_back(held, tokens, generation));
 }
 
 /// A node that goes takes nothing along. After a second its leases are over anyway.
@@ -277,11 +292,15 @@ io::Task<void> SharedLimits::leave() {
   client_.close();
 }
 
-io::Task<void> SharedLimits::give_back(Held held, std::uint32_t tokens) {
+io::Task<void> SharedLimits::give_back(Held held, std::uint32_t tokens, std::uint64_t generation) {
   ++returning_;
   const Result<Grant> done =
-      co_await ask(held.rule, held.key, 0, node_.next_generation(), tokens, held.window_start);
-  if (done) counters_.returned.add(tokens);
+      co_await ask(held.rule, held.key, 0, generation, tokens, held.window_start);
+  if (done) {
+    counters_.returned.add(tokens);
+  } else if (held.rule.kind != SharedRule::Kind::kRate) {
+    distrust(held.rule, held.hash);
+  }
   --returning_;
   returned_.notify_one();
 }

@@ -37,7 +37,8 @@ struct SharedAnswer {
   bool admitted = false;
   std::uint64_t remaining = 0;  ///< requests that would be admitted at once now
   nanoseconds retry_after{0};   ///< of one that was refused
-  /// Until all of a burst is there again, or a quota begins anew; 0 where it is not known.
+  /// Until all of a burst is there again, or a quota begins anew; 0 where it is not known, as of a
+  /// rate that a lease answers.
   nanoseconds reset{0};
 };
 
@@ -102,7 +103,8 @@ class SharedLimits final : private redis::LinkWatcher {
   [[nodiscard]] io::Task<void> give_back_in_time();
   [[nodiscard]] io::Task<void> leave();
   void end_first_lease();
-  [[nodiscard]] io::Task<void> give_back(Held held, std::uint32_t tokens);
+  [[nodiscard]] io::Task<void> give_back(Held held, std::uint32_t tokens, std::uint64_t generation);
+  void distrust(const SharedRule& rule, std::uint64_t hash) noexcept;
 
   io::Loop& loop_;
   const std::shared_ptr<const SharedSettings> settings_;

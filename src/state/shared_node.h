@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <map>
@@ -13,6 +14,7 @@
 #include "base/time.h"
 #include "state/keyed_hash.h"
 #include "state/lease_table.h"
+#include "state/shared_rule.h"
 #include "telemetry/events.h"
 
 namespace merlon::state {
@@ -32,6 +34,14 @@ class SharedNode {
   [[nodiscard]] LeaseTable& leases() noexcept { return leases_; }
   /// What leases are found by, the same for all workers.
   [[nodiscard]] const KeyedHash& hash() const noexcept { return hash_; }
+
+  // When the window of quotas of a kind ends, as Redis told last; for what leases answer.
+  void note_window(SharedRule::Kind kind, Instant end) noexcept {
+    window_ends_[static_cast<std::size_t>(kind)].store(end, std::memory_order_relaxed);
+  }
+  [[nodiscard]] Instant window_end(SharedRule::Kind kind) const noexcept {
+    return window_ends_[static_cast<std::size_t>(kind)].load(std::memory_order_relaxed);
+  }
 
   // A worker lost a server, or reaches it again. The first loss and the last return are told.
   void note_down(const Endpoint& server, const Error& why, Instant now,
@@ -58,6 +68,7 @@ class SharedNode {
   std::string name_;
   std::atomic<std::uint64_t> generation_{0};
   LeaseTable leases_;
+  std::array<std::atomic<Instant>, 4> window_ends_{};
   std::mutex mutex_;  ///< of what follows
   std::map<Endpoint, Down> down_;
   std::optional<Instant> unresolved_told_;

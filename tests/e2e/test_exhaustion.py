@@ -171,6 +171,40 @@ def test_a95_too_many_connections_are_shed_and_come_back(merlon, upstream):
     assert eventually(lambda: served_or_none(gateway) == 200)
 
 
+def test_the_admin_address_answers_beyond_all_bounds_and_follows_a_reload(merlon, upstream):
+    """Status pages of a listener have a reserve that clients can use up; the admin address needs none."""
+    with reserve() as admin:
+        address = "127.0.0.1:%d" % admin.getsockname()[1]
+        config = configuration(
+            upstream,
+            listeners=[{"name": "public", "serve": ["api", "health"]}],
+            limits={"connections": 16, "requests_in_flight": 16, "connections_per_client": 16},
+            admin={"address": address},
+        )
+        gateway = merlon(config)
+        gateway.ports["status"] = admin.getsockname()[1]
+        assert eventually(lambda: answers(gateway.ports["status"]))
+        # Each holds a connection and, by the head that it begins, a request.
+        holding = [
+            Client.over(socket.create_connection(("127.0.0.1", gateway.ports["public"]), 20, (f"127.0.{i}.1", 0)))
+            for i in range(10) for _ in range(12)
+        ]  # fmt: skip
+        try:
+            for client in holding:
+                client.send(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX: ")
+            assert gateway.told("connection_shed", reason="limits.connections")
+            assert gateway.ask(request("GET", "/healthz"), listener="status").status == 200
+            gateway.reload({**config, "limits": {**config["limits"], "connections": 60},
+                            "timeouts": {"idle": "500ms"}})  # fmt: skip
+            assert gateway.told("reloaded")
+            with gateway.client("status") as watching:
+                assert watching.ask(request("GET", "/healthz")).status == 200
+                assert watching.is_closed_by_peer(), "by the new timeout"
+        finally:
+            for client in holding:
+                client.sock.close()
+
+
 def test_a95_one_client_cannot_take_all_connections(merlon, upstream):
     gateway = merlon(configuration(upstream, limits={"connections_per_client": 5}))
     clients = fill(gateway, 5)

@@ -2,15 +2,20 @@
 
 import json
 import random
+import re
+import socket
 import subprocess
+from datetime import date, timedelta
 
-from gateway import configuration
-from wire import eventually
+from gateway import configuration, reserve
+from wire import Client, eventually
 
 REQUESTS = 3000
 
 
-def routes():
+def routes(folder):
+    schema = folder / "schema.json"
+    schema.write_text('{"type": "array", "maxItems": 1, "items": {"type": "array"}}')
     return [
         {"name": "open", "match": {"host": ["a.test", "*.b.test"], "path": "/open/**"}, "methods": ["GET", "POST"],
          "auth": "none", "upstream": "api",
@@ -22,14 +27,57 @@ def routes():
          "auth": "none", "respond": {"status": 200, "body": "here"}},
         {"name": "small", "match": {"host": "*", "path": "/small"}, "methods": ["PUT"],
          "auth": "none", "upstream": "api", "body": {"max": "3B"}},
+        {"name": "judged", "match": {"host": "*", "path": "/judged"}, "methods": ["POST", "PUT"],
+         "auth": "none", "upstream": "api", "body": {"schema": str(schema), "max": "20B"},
+         "rate_limit": {"rate": "1/h", "burst": 3, "classes": [
+             {"name": "near", "networks": ["127.1.0.0/16"], "rate": "2/h", "burst": 4}]}},
+        {"name": "watched", "match": {"host": "*", "path": "/watched"}, "methods": ["GET", "POST"],
+         "auth": "none", "upstream": "api", "body": {"content_types": ["application/json"], "json_depth": 1},
+         "concurrency": {"limit": 3}},
+        {"name": "keyed", "match": {"host": "*", "path": "/keyed/**"}, "methods": ["GET", "POST", "OPTIONS"],
+         "auth": {"api_key": "machines", "scopes": ["orders.read"]}, "upstream": "api",
+         "cors": {"origins": ["https://good.test"]}, "concurrency": {"limit": 3, "per": "identity"}},
     ]  # fmt: skip
 
 
-def made_up(pick):
-    """One request, as likely wrong in one place as right, never closing in between by itself."""
+def everywhere(upstream, merlon_bin, folder, pki):
+    """All kinds of listeners before all kinds of routes; the keys that the gateway knows; the sockets that
+    hold its ports."""
+    keys = folder / "keys.yaml"
+    keys.write_text("keys:\n")
+    keys.chmod(0o600)
+    known = []
+    for owner, scopes in (("a", ["--scope", "orders.read"]), ("b", [])):
+        made = subprocess.run([merlon_bin, "key", "new", "--owner", owner, *scopes],
+                              check=True, capture_output=True, text=True).stdout  # fmt: skip
+        known.append(re.search(r"mk_[a-z0-9]{12}_[A-Za-z0-9_-]{43}", made).group())
+        keys.write_text(keys.read_text() + made[made.index("  - id:") :])
+    cert, key = pki.issue("a.test", "*.b.test")
+    redirected = reserve()
+    port = redirected.getsockname()[1]
+    config = configuration(
+        upstream,
+        routes=routes(folder),
+        identity={"machines": {"api_keys": {"file": str(keys)}}},
+        waivers=[{"rule": "policy-observed", "on": "routes.watched.body", "reason": "what would it refuse",
+                  "owner": "a@b.example", "expires": str(date.today() + timedelta(days=20))}],
+    )  # fmt: skip
+    config["listeners"] = [
+        {"name": "public"},
+        {"name": "mixed", "serve": ["api", "health"]},
+        {"name": "watch", "serve": ["health", "metrics"]},
+        {"name": "secure", "redirect_from": port,
+         "tls": {"certificates": [{"cert": cert, "key": key}]}},
+    ]  # fmt: skip
+    return config, known, port, redirected
+
+
+def made_up(pick, keys):
+    """The head of a request, as likely wrong in one place as right, its body, and that as it is sent."""
     method = pick.choice(["GET", "GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "get", "TRACE", "X Y"])
     path = pick.choice(["/open", "/open/1", "/open/1/x", "/open//1", "/open/%2e", "/open/a%2Fb", "/open/a;b",
-                        "/fixed", "/fixed/", "/small", "/none", "/op%65n/1", "/open/é", "/open/%zz", "*",
+                        "/fixed", "/fixed/", "/small", "/none", "/judged", "/judged", "/watched", "/watched",
+                        "/keyed/1", "/keyed/2", "/healthz", "/readyz", "/metrics", "/op%65n/1", "/open/é", "/open/%zz", "*",
                         "http://a.test/open/1", "/open/1?a=b%0", "/open/1?x=%41"])  # fmt: skip
     host = pick.choice(["a.test", "A.TEST", "x.b.test", "b.test", "a.test:80", "c.test", "a..test", "", "a.test."])
     lines = [f"{method} {path} HTTP/1.1", f"Host: {host}"]
@@ -43,41 +91,69 @@ def made_up(pick):
         (0.05, "Connection: host"),
         (0.05, "Bad Field: x"),
         (0.05, "Expect: something"),
+        (0.3, "X-Api-Key: " + pick.choice([*keys, "nonsense", keys[0][:-1] + "x"])),
+        (0.05, "Cookie: a=b"),
+        (0.02, "grpc-timeout: 1x"),
     ]:
         if pick.random() < chance:
             lines.append(line)
+    sent = ""
     if pick.random() < 0.5:
-        body = pick.choice(["[1]", "[[1]]", "[[[1]]]", "{", "1234", '"' + "x" * 30 + '"'])
-        lines.append(f"Content-Length: {len(body)}")
+        body = pick.choice(["[1]", "[[1]]", "[[[1]]]", "{", "1234", '"' + "x" * 30 + '"', "[1,2]", ""])
+        if pick.random() < 0.3:
+            lines.append("Transfer-Encoding: chunked")
+            sent = (f"{len(body):x}\r\n{body}\r\n" if body else "") + "0\r\n\r\n"
+        else:
+            lines.append(f"Content-Length: {len(body)}")
+            sent = body
         if pick.random() < 0.8:
             lines.append("Content-Type: " + pick.choice(["application/json", "application/json", "text/plain"]))
-    return "\r\n".join(lines) + "\r\n\r\n", body
+    return "\r\n".join(lines) + "\r\n\r\n", body, sent
 
 
 def explained(merlon_bin, file, wishes):
     text = "".join(json.dumps(wish) + "\n" for wish in wishes)
-    ran = subprocess.run([merlon_bin, "explain", "-c", file, "--batch", "--client", "127.0.0.1"],
+    ran = subprocess.run([merlon_bin, "explain", "-c", file, "--batch"],
                          input=text, capture_output=True, text=True, timeout=300)  # fmt: skip
     assert ran.returncode in (0, 1), ran.stderr
     return [json.loads(line) for line in ran.stdout.splitlines()]
 
 
-def test_explain_and_the_gateway_agree(merlon, merlon_bin, upstream):
-    gateway = merlon(configuration(upstream, routes=routes()))
+def ask_from(client, port, data, tls):
+    """One request from an address of its own, so that it is the first of a client, as `explain` takes it."""
+    sock = socket.create_connection(("127.0.0.1", port), 20, source_address=(client, 0))
+    if tls is not None:
+        sock = tls.wrap_socket(sock, server_hostname="a.test")
+    with Client.over(sock) as asking:
+        return asking.ask(data.encode())
+
+
+def test_explain_and_the_gateway_agree(merlon, merlon_bin, upstream, tmp_path, pki):
+    config, keys, redirect_port, redirected = everywhere(upstream, merlon_bin, tmp_path, pki)
+    gateway = merlon(config)
+    ports = {**gateway.ports, f"secure:{redirect_port}": redirect_port}
     pick = random.Random(20270101)
-    wishes = [made_up(pick) for _ in range(REQUESTS)]
-    answers = explained(merlon_bin, gateway.file, [{"head": h, "body": b} for h, b in wishes])
+    wishes = []
+    for number in range(REQUESTS):
+        listener = pick.choice(["public", "public", *ports])
+        client = f"127.{pick.choice((0, 1))}.{1 + number // 250}.{1 + number % 250}"
+        wishes.append((listener, client, *made_up(pick, keys)))
+    answers = explained(merlon_bin, gateway.file, [
+        {"listener": listener, "client": client, "head": head, "body": body}
+        for listener, client, head, body, _ in wishes
+    ])  # fmt: skip
     assert len(answers) == REQUESTS
 
     served = []
-    for head, body in wishes:
-        got = gateway.ask((head + body).encode())
+    trusting = pki.client()
+    for listener, client, head, _, sent in wishes:
+        got = ask_from(client, ports[listener], head + sent, trusting if listener == "secure" else None)
         served.append((got.status, got.get("X-Request-Id")))
     assert eventually(lambda: len(gateway.access_log) >= REQUESTS)
     log = {line["request_id"]: line for line in gateway.access_log}
 
     verdicts = set()
-    for (head, body), (status, number), answer in zip(wishes, served, answers, strict=True):
+    for (listener, _, head, body, _), (status, number), answer in zip(wishes, served, answers, strict=True):
         refusal = log[number].get("refusal", {})
         expected = {
             "status": answer["status"] or 200,
@@ -93,14 +169,21 @@ def test_explain_and_the_gateway_agree(merlon, merlon_bin, upstream):
             "line": refusal.get("line"),
             "route": log[number].get("route"),
         }
-        assert seen == expected, f"{head!r} {body!r}\n{json.dumps(answer, indent=1)}"
-        verdicts.add((status, answer.get("rule")))
+        assert seen == expected, f"{listener} {head!r} {body!r}\n{json.dumps(answer, indent=1)}"
+        observes = [step for step in answer["steps"] if "only observes" in step["decision"]]
+        observed = log[number].get("observed", {})
+        assert [observed["line"]] == [step["line"] for step in observes[:1]] if observed else not observes
+        verdicts.add((listener.partition(":")[0], status, answer.get("rule")))
+    redirected.close()
     # The requests were various enough to mean something.
-    assert len(verdicts) >= 20, verdicts
+    assert len(verdicts) >= 50, verdicts
+    rules = {rule for _, _, rule in verdicts}
+    assert {None, "cleartext-refused", "schema-mismatch", "scope-missing"} <= rules, rules
 
 
-def test_explain_for_people(merlon, merlon_bin, upstream):
-    gateway = merlon(configuration(upstream, routes=routes()))
+def test_explain_for_people(merlon, merlon_bin, upstream, tmp_path):
+    open_routes = [route for route in routes(tmp_path) if route["auth"] == "none"]
+    gateway = merlon(configuration(upstream, routes=open_routes))
 
     def ask(*arguments):
         ran = subprocess.run([merlon_bin, "explain", "-c", gateway.file, *arguments], capture_output=True, text=True)
@@ -116,6 +199,10 @@ def test_explain_for_people(merlon, merlon_bin, upstream):
     assert "not simulated:\n  load: " in text
     code, text = ask("GET http://c.test/fixed", "--format", "json")
     assert (code, json.loads(text)["verdict"], json.loads(text)["status"]) == (0, "answered", 200)
+    code, text = ask("GET http://a.test/fixed", "-H", "grpc-timeout: 1x")
+    assert "grpc-timeout: the request is one of HTTP/1.1" in text
+    code, text = ask("POST http://a.test/judged", "-H", "Transfer-Encoding: chunked")
+    assert (code, "refused with 422" in text) == (1, True)
     assert ask("GET https://a.test/fixed")[0] == 2  # nothing speaks https
     assert ask("nonsense")[0] == 2
     assert ask()[0] == 2

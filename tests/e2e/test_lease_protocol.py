@@ -270,3 +270,45 @@ def test_a_quota_is_exact_and_begins_anew(store):
             # A clock that goes back does not begin the old window again.
             store.now_us -= 5_000_000
             assert store.run(store.quota, 5, unit, 5, 0, 0)[:2] == [4, 0]
+
+
+HOUR, DAY = 3600, 86400
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("unit", ["h", "d", "m"])
+def test_a_quota_neither_grows_nor_freezes_while_the_clock_jumps(store, unit, seed):
+    """A jump forward may begin a window; nothing else does. What a clock that went ahead left behind
+    is no reason to wait for its window."""
+    rng = random.Random(seed)
+    limit = 7
+    store.now_us = (10 * 365 * DAY + rng.randrange(0, 365 * DAY)) * 1_000_000
+    for _ in range(10):
+        used = 0
+        for _ in range(12):
+            jump = rng.choice((0, 1, 60, HOUR, DAY, 40 * DAY, 400 * DAY)) * rng.choice((1, -1))
+            store.now_us += jump * 1_000_000
+            if jump > 0:
+                used = 0
+            used += store.run(store.quota, limit, unit, rng.choice((1, 3)), 0, 0)[0]
+            assert used <= limit
+        # From here on the clock is right. The window of now, and one more where the clock had been
+        # in the next one, and each quota is whole.
+        length = {"h": HOUR, "d": DAY, "m": 31 * DAY}[unit]
+        assert store.run(store.quota, limit, unit, 0, 0, 0)[2] <= 2 * length * 1000
+        store.now_us += 2 * length * 1_000_000
+        granted, _, left, _ = store.run(store.quota, limit, unit, limit + 1, 0, 0)
+        assert granted == limit
+        assert left <= length * 1000
+        assert store.expires - store.now_us <= (length + 1) * 1_000_000
+
+
+def test_what_comes_back_with_an_older_number_leaves_the_lease_that_followed(store):
+    """So a node numbers what it gives back before another of its workers can take the next lease."""
+    node = "0123456789abcdef"
+    assert store.run(store.rate, INTERVAL_US, 40, 5, node, 1, 0)[0] == 5
+    assert store.run(store.rate, INTERVAL_US, 40, 5, node, 3, 0)[0] == 5
+    store.run(store.rate, INTERVAL_US, 40, 0, node, 2, 4)
+    assert f"|{node},3,4," in store.ask("GET", "k")
+    store.run(store.rate, INTERVAL_US, 40, 0, node, 4, 4)
+    assert node not in store.ask("GET", "k")

@@ -109,3 +109,27 @@ def test_what_bad_files_close_is_told_and_not_called_open(audit):
     assert code == 3
     assert "`upstreams.api` is closed: its files cannot be used" in said
     assert "to https://api, TLS closed, its files cannot be used" in said
+
+
+def test_what_only_observes_covers_nothing_and_each_has_its_own_reason(audit):
+    end = date.today() + timedelta(days=20)
+    config = CONFIG.replace("scopes: [orders.read", "scopes: [orders.read", 1)
+    limit = "rate_limit: { rate: 9/s }, "
+    for name in ("plain", "asked", "open"):
+        config = config.replace(f"name: {name}, ", f"name: {name}, {limit}")
+    config = config.replace("name: keys, ", "name: keys, cors: { origins: ['https://app.example.com'] }, ")
+    waivers = "".join(
+        f"  - {{ rule: policy-observed, on: routes.{name}, reason: {why}, owner: a@b.example, expires: {end} }}\n"
+        for name, why in [("plain.rate_limit", "first look at it"), ("asked.rate_limit", "second look at it"),
+                          ("keys.cors", "third look at it")]
+    )  # fmt: skip
+    code, said = audit(config + "waivers:\n" + waivers, "--format", "json")
+    report = json.loads(said)
+    assert code == 0, said
+    reasons = [(finding["location"]["line"], finding["waived"]) for finding in report["findings"]]
+    assert [why for _, why in sorted(reasons)] == ["first look at it", "second look at it", "third look at it"]
+    measures = {each["what"]: each for each in report["measures"]}
+    assert measures["Rate limits"]["covered"] == 1
+    assert measures["Rate limits"]["missing"] == ["bound", "plain", "asked", "keys"]
+    assert measures["Quotas"]["covered"] == 0
+    assert measures["Other origins"]["missing"] == ["keys"]

@@ -11,7 +11,7 @@ import pytest
 from clock import Clock
 from gateway import Gateway
 from redis_server import Redis, free_port
-from test_shared_limits import get, redis, shared, volley  # noqa: F401
+from test_shared_limits import Staff, get, redis, shared, volley  # noqa: F401
 from test_shared_topologies import cluster, sentinels, through  # noqa: F401
 from tokens import AUDIENCE, ISSUER, Key, claims, jwks
 from wire import eventually, request
@@ -58,15 +58,85 @@ def test_the_clock_of_redis_jumps(merlon, upstream, fickle, mode, jump):
 
 
 @pytest.mark.parametrize("mode", ["exact", "leased"])
+def test_a_quota_outlives_a_clock_of_redis_that_goes_ahead_and_comes_back(
+    merlon, upstream, fickle, tmp_path, mode
+):
+    server, clock = fickle
+    staff = Staff(tmp_path)
+    gateway = merlon(staff.config(upstream, server, "40/day", mode=mode))
+
+    def passed(count):
+        return [gateway.ask(staff.get("ann")).status for _ in range(count)].count(200)
+
+    assert passed(50) == 40
+    clock.jump(400 * DAY)
+    ahead = passed(20)
+    assert ahead == 20
+    clock.jump(0)
+    assert passed(50) == 40 - ahead
+    # What is counted is of the day that it is: with it the count ends, not in a year.
+    (key,) = server.ask("KEYS", "merlon:1:*")
+    start, end, count = map(int, server.ask("GET", key).split(","))
+    assert start <= time.time() < end <= start + DAY
+    assert count == 40
+    assert server.ask("PTTL", key) <= DAY * 1000 + 2000
+
+
+def on_a_clock(merlon_bin, folder, config):
+    """A gateway whose wall clock jumps, and the clock."""
+    clock = Clock(folder)
+    within = ["env", *(f"{name}={value}" for name, value in clock.environment.items())]
+    return Gateway(merlon_bin, folder / "node", config, within=within), clock
+
+
+@pytest.mark.parametrize("jump", [-DAY, DAY])
+def test_a_local_limit_goes_by_a_clock_that_does_not_jump(merlon_bin, upstream, tmp_path, jump):
+    limit = {"rate": "1/h", "burst": 20}
+    config = shared(upstream, "127.0.0.1:1", limit=limit, more={"log": {"access": "-"}})
+    del config["shared_state"]
+    gateway, clock = on_a_clock(merlon_bin, tmp_path, config)
+    try:
+        assert volley([gateway], 10) == 10
+        clock.jump(jump)
+        assert volley([gateway], 40) == 10
+        line = eventually(lambda: gateway.access_log[49:])[-1]
+        assert line["time"][:10] == time.strftime("%Y-%m-%d", time.gmtime(time.time() + jump))
+    finally:
+        gateway.stop()
+
+
+def test_a_request_that_was_delayed_is_judged_by_the_time_it_is_then(
+    merlon_bin, upstream, tmp_path
+):
+    """A token that is over by the time the limit lets the request go on."""
+    staff = Staff(tmp_path)
+    config = staff.config(upstream, "127.0.0.1:1", "9/day", more={"log": {"access": "-"}})
+    del config["shared_state"], config["routes"][0]["quota"]
+    config["routes"][0]["rate_limit"] = {"rate": "1/s", "burst": 9, "delay": True}
+    gateway, clock = on_a_clock(merlon_bin, tmp_path, config)
+    try:
+        assert gateway.ask(staff.get("ann")).status == 200
+        clients = [gateway.client() for _ in range(6)]
+        for client in clients:
+            client.send(staff.get("ann"))
+        assert eventually(lambda: gateway.metric("merlon_requests_in_flight") >= 2)
+        clock.jump(DAY)
+        statuses = [client.response().status for client in clients]
+        for client in clients:
+            client.sock.close()
+        assert statuses.count(401) >= 2, statuses
+    finally:
+        gateway.stop()
+
+
+@pytest.mark.parametrize("mode", ["exact", "leased"])
 @pytest.mark.parametrize("jump", [-DAY, DAY])
 def test_the_clock_of_a_node_jumps(merlon_bin, upstream, redis, tmp_path, mode, jump):  # noqa: F811
-    clock = Clock(tmp_path)
     server = redis()
     limit = {"rate": "1/h", "burst": 48, "shared": True}
     config = shared(upstream, server, nodes=1, mode=mode, limit=limit,
                     more={"log": {"access": "-"}})  # fmt: skip
-    within = ["env", *(f"{name}={value}" for name, value in clock.environment.items())]
-    gateway = Gateway(merlon_bin, tmp_path / "node", config, within=within)
+    gateway, clock = on_a_clock(merlon_bin, tmp_path, config)
     try:
         before = volley([gateway], 20)
         clock.jump(jump)

@@ -19,10 +19,11 @@ from wire import eventually
 HUB, REDIS = "10.99.0.1", "10.99.0.2"
 NODES = [f"10.99.0.{11 + i}" for i in range(3)]
 
-# Asks so many requests of HAProxy, one connection each; prints the statuses.
+# Asks so many requests of HAProxy, one connection each, with a pause after each; prints the statuses.
 ASK = """
-import socket, sys
+import socket, sys, time
 for _ in range(int(sys.argv[2])):
+    time.sleep(float(sys.argv[3]))
     sock = socket.create_connection((sys.argv[1], 8080), 20)
     sock.settimeout(20)
     sock.sendall(b"GET / HTTP/1.1\\r\\nHost: a.test\\r\\nConnection: close\\r\\n\\r\\n")
@@ -71,19 +72,23 @@ class Site:
             ip("-n", name, "link", "set", "eth", "up")
             ip("-n", self.hub, "link", "set", f"v{i}", "master", "hub0")
             ip("-n", self.hub, "link", "set", f"v{i}", "up")
-        redis = self.run(self.hub, "redis-server", "--bind", REDIS, "--protected-mode", "no",
-                         "--save", "", "--dir", str(self.folder))  # fmt: skip
-        self.redis = redis
+        self.start_redis()
         config = self.folder / "haproxy.cfg"
         servers = "".join(f"  server n{i} {a}:8080 check inter 200 fall 2 rise 1\n"
                           for i, a in enumerate(NODES))  # fmt: skip
         config.write_text(
-            "global\n  maxconn 500\ndefaults\n  mode tcp\n  timeout connect 5s\n"
-            "  timeout client 30s\n  timeout server 30s\n  retries 3\n  option redispatch\n"
+            "global\n  maxconn 500\ndefaults\n  mode http\n  timeout connect 5s\n"
+            "  timeout client 30s\n  timeout server 30s\n  retries 3\n  option redispatch 1\n"
+            # Of a node that is killed, the requests that it has not answered.
+            "  retry-on conn-failure empty-response\n"
             f"frontend f\n  bind {HUB}:8080\n  default_backend b\n"
             f"backend b\n  balance roundrobin\n{servers}"
         )
         self.run(self.hub, "haproxy", "-db", "-f", str(config))
+
+    def start_redis(self):
+        self.redis = self.run(self.hub, "redis-server", "--bind", REDIS, "--protected-mode", "no",
+                              "--save", "", "--dir", str(self.folder))  # fmt: skip
 
     def run(self, space, *command):
         log = open(self.folder / f"{len(self.processes)}.log", "wb")
@@ -93,7 +98,7 @@ class Site:
         )
         return self.processes[-1]
 
-    def start_node(self, i, burst, nodes=3):
+    def start_node(self, i, burst, nodes=3, mode="leased"):
         waiver = {"reason": "a test in namespaces of its own", "owner": "tests@example.com",
                   "expires": time.strftime("%Y-%m-%d", time.gmtime(time.time() + 30 * 86400))}  # fmt: skip
         config = {
@@ -108,7 +113,7 @@ class Site:
                 "rate_limit": {"rate": "1/h", "burst": burst, "shared": True},
             }],
             "shared_state": {"redis": {"address": f"{REDIS}:6379", "timeout": "1s"}, "nodes": nodes,
-                             "on_failure": "local"},
+                             "mode": mode, "on_failure": "local"},
             "waivers": [
                 {"rule": "cleartext-listener", "on": "listeners.public", **waiver},
                 {"rule": "upstream-cleartext", "on": "shared_state.redis", **waiver},
@@ -129,10 +134,17 @@ class Site:
         assert node.wait(60) == 0
         time.sleep(1)
 
+    def load(self, count, pause_s=0.0):
+        """Asks so many requests, in a process of its own."""
+        return subprocess.Popen(
+            ["ip", "netns", "exec", self.hub, sys.executable, "-c", ASK, HUB, str(count), str(pause_s)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
     def ask(self, count):
         """How many of so many requests were let through; every one has to be answered."""
         done = subprocess.run(
-            ["ip", "netns", "exec", self.hub, sys.executable, "-c", ASK, HUB, str(count)],
+            ["ip", "netns", "exec", self.hub, sys.executable, "-c", ASK, HUB, str(count), "0"],
             capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         statuses = done.stdout.split()
@@ -255,3 +267,69 @@ def test_redis_cut_off_from_all_nodes(site):
     for i in range(3):
         assert eventually(lambda n=i: site.metric(n, "merlon_shared_state_servers_down") == 0, 60)
     assert site.ask(120) <= burst - 12
+
+
+def test_exact_is_exact_while_nodes_join_and_leave(site):
+    burst = 60
+    site.start_node(0, burst, mode="exact")
+    site.forget()
+    assert site.ask(20) == 20
+    for i in (1, 2):
+        site.start_node(i, burst, mode="exact")
+    assert site.ask(20) == 20
+    site.stop_node(0)
+    assert site.ask(100) == 20
+    site.start_node(0, burst, mode="exact")
+    assert site.ask(30) == 0
+
+
+def test_redis_killed_under_all_nodes(site):
+    burst = 60
+    for i in range(3):
+        site.start_node(i, burst)
+    site.forget()
+    time.sleep(1.2)
+    assert site.ask(12) == 12
+    site.redis.kill()
+    # Each node has its third, beside the leases in hand.
+    assert site.ask(120) <= burst + 3 * (burst // 12)
+    site.start_redis()
+    for i in range(3):
+        assert eventually(lambda n=i: site.metric(n, "merlon_shared_state_servers_down") == 0, 60)
+    # What was counted is lost: one burst more, and no more.
+    assert site.ask(150) <= burst
+
+
+@pytest.mark.parametrize("mode", ["leased", "exact"])
+def test_no_request_is_lost_while_nodes_and_redis_come_and_go(site, mode):
+    """Under a load that does not stop: nodes that end, are killed and come back, and Redis as well."""
+    burst = 240
+    bound = burst // (4 * 3)
+    for i in range(3):
+        site.start_node(i, burst, mode=mode)
+    site.forget()
+    time.sleep(1.2)
+    loads = [site.load(100_000, pause_s=0.01) for _ in range(3)]
+    try:
+        site.stop_node(2)
+        site.start_node(2, burst, mode=mode)
+        site.nodes[1].kill()
+        site.nodes.pop(1).wait(60)
+        time.sleep(1)
+        site.start_node(1, burst, mode=mode)
+        site.redis.kill()
+        time.sleep(2)
+        site.start_redis()
+        for i in range(3):
+            assert eventually(lambda n=i: site.metric(n, "merlon_shared_state_servers_down") == 0, 60)
+        time.sleep(1)
+    finally:
+        for load in loads:
+            load.terminate()
+    ended = [load.communicate(timeout=60) for load in loads]
+    statuses = [status for out, _ in ended for status in out.split()]
+    assert set(statuses) == {"204", "429"}, (set(statuses), [err[-500:] for _, err in ended])
+    assert len(statuses) > 2 * burst
+    passed = statuses.count("204")
+    # The limit, a third of it each while Redis was gone, and one burst more for what it forgot.
+    assert burst - 3 * bound <= passed <= 3 * burst

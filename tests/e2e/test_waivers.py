@@ -1,6 +1,8 @@
 """How often each waiver was needed: those that requests need are counted, the others are told apart."""
 
+import json
 import ssl
+import subprocess
 from datetime import date, timedelta
 
 import pytest
@@ -127,3 +129,44 @@ def test_an_observed_cors_still_says_that_answers_vary(merlon, upstream):
         answer = gateway.ask(request("GET", "/", fields=[("Origin", origin)]))
         assert answer.status == 200
         assert answer.get("Vary") == "Origin", origin
+
+
+def test_waivers_that_are_over_or_end_soon_are_told_at_a_start_and_a_reload(merlon, upstream):
+    """Expired ones serve on: so nobody would notice, if the process log did not say so each day."""
+    config = configuration(
+        upstream,
+        routes=[route(body={"max": "2GiB"}, rate_limit={"rate": "9/s"})],
+        waivers=[waiver("path-semicolon", "routes.all", days=-3),
+                 waiver("slow-client-timeouts", "timeouts.idle", days=20),
+                 waiver("policy-observed", "routes.all.rate_limit", days=6),
+                 waiver("body-size-unlimited", "routes.all.body.max", days=90)],
+        timeouts={"idle": "20min"},
+    )  # fmt: skip
+    gateway = merlon(config)
+
+    def told(times):
+        names = ("waiver_expired", "waiver_expiring")
+        said = [(e["level"], e["event"], e["on"]) for e in gateway.events if e["event"] in names]
+        return sorted(said) == sorted([
+            ("error", "waiver_expired", "routes.all"),
+            ("warning", "waiver_expiring", "timeouts.idle"),
+            ("warning", "waiver_expiring", "routes.all.rate_limit"),
+        ] * times)  # fmt: skip
+
+    assert eventually(lambda: told(1)), gateway.events
+    assert gateway.told("waiver_expired", rule="path-semicolon", owner="api@example.com",
+                        expires=config["waivers"][0]["expires"])  # fmt: skip
+    gateway.reload(config)
+    assert eventually(lambda: told(2)), gateway.events
+
+
+def test_a_waiver_that_lasts_too_long_stops_a_start(merlon_bin, tmp_path):
+    config = configuration("127.0.0.1:9", routes=[route()],
+                           waivers=[waiver("path-semicolon", "routes.all", days=200)])  # fmt: skip
+    config["listeners"][0]["address"] = "127.0.0.1:0"
+    file = tmp_path / "merlon.yaml"
+    file.write_text(json.dumps(config))
+    file.chmod(0o640)
+    ran = subprocess.run([merlon_bin, "run", "-c", file], capture_output=True, text=True, timeout=60)
+    assert ran.returncode != 0
+    assert "lasts 200 days, 180 are allowed" in ran.stderr

@@ -61,14 +61,17 @@ void add_by_route(AuditResult& out, const Plan& plan, Measure measure,
   out.measures.push_back(std::move(measure));
 }
 
+/// What only observes covers nothing: a waiver lets through what it would refuse.
 bool has_policy(const Route& route, std::string_view name) {
-  return std::ranges::any_of(route.policies,
-                             [&](const auto& policy) { return policy->name() == name; });
+  return std::ranges::any_of(route.policies, [&](const auto& policy) {
+    return policy->name() == name && !policy->observed_by().has_value();
+  });
 }
 
 bool has_step(const Route& route, policy::Step step) {
-  return std::ranges::any_of(route.policies,
-                             [&](const auto& policy) { return policy->step() == step; });
+  return std::ranges::any_of(route.policies, [&](const auto& policy) {
+    return policy->step() == step && !policy->observed_by().has_value();
+  });
 }
 
 Measure measure(std::string what, std::string how, std::string owasp, std::string nist) {
@@ -121,8 +124,16 @@ void add_measures(const gateway::LoadResult& loaded, AuditResult& out) {
                measure("Rate limits", "counted exactly over all workers", "API4,API6", "SC-5"),
                [](const Route& r) { return has_policy(r, "rate_limit"); });
   add_by_route(out, plan,
+               measure("Quotas", "by the hour, day or month, over all nodes", "API4,API6", "SC-5"),
+               [](const Route& r) { return has_policy(r, "quota"); });
+  add_by_route(out, plan,
                measure("Concurrency limits", "requests in progress at a time", "API4", "SC-5"),
                [](const Route& r) { return has_policy(r, "concurrency"); });
+  add_by_route(
+      out, plan,
+      measure("Other origins", "only listed ones, in browsers; without cors there are none", "API8",
+              "AC-4"),
+      [](const Route& r) { return !r.opens_to_origins || has_policy(r, "cors"); });
   add_by_route(
       out, plan,
       measure("Validation of bodies", "content types, JSON, schema", "API3,API8", "SI-10,SI-15"),

@@ -136,13 +136,11 @@ class OwnReader {
     return text.has_value() ? parse_certificates(*text) : std::vector<Certificate>{};
   }
 
-  /// The reason of the waiver that the note says is in use: the one of its rule whose owner and
-  /// date stand in the note.
+  /// The reason of the waiver that the note says is in use.
   [[nodiscard]] std::string reason_for(const Diagnostic& said) const {
     if (loaded_.plan == nullptr) return "waived";
     for (const config::Waiver& waiver : loaded_.plan->waivers) {
-      if (waiver.rule == said.rule &&
-          said.message.find(config::format_date(waiver.expires)) != std::string::npos)
+      if (waiver.rule == said.rule && config::where_waived(waiver.on) == said.help)
         return waiver.reason;
     }
     return "waived";

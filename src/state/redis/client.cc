@@ -87,10 +87,11 @@ Link* Client::link_for(std::string_view key) noexcept {
 
 io::Task<Result<Reply>> Client::run(std::size_t script, std::string_view key,
                                     std::span<const std::string_view> arguments) {
+  const Instant deadline = loop_.now() + settings_->timeout;
   Link* link = link_for(key);
   bool asking = false;
   for (int hop = 0; link != nullptr && !closed_; ++hop) {
-    Result<Reply> reply = co_await run_once(*link, script, key, asking, arguments);
+    Result<Reply> reply = co_await run_once(*link, script, key, asking, arguments, deadline);
     if (!reply) {
       map_is_old_.notify_one();
       co_return reply;
@@ -102,7 +103,7 @@ io::Task<Result<Reply>> Client::run(std::size_t script, std::string_view key,
     if (!node && !has_map_) {
       // A name means something once the map is read, which is about to happen: who comes before is
       // not turned away.
-      static_cast<void>(co_await read_map());
+      static_cast<void>(co_await read_map(deadline));
       node = node_of(*redirection, link->endpoint());
     }
     if (!node) break;
@@ -118,15 +119,16 @@ io::Task<Result<Reply>> Client::run(std::size_t script, std::string_view key,
 
 /// One server: the script by its digest, or whole where the server does not know it.
 io::Task<Result<Reply>> Client::run_once(Link& link, std::size_t script, std::string_view key,
-                                         bool asking, std::span<const std::string_view> arguments) {
+                                         bool asking, std::span<const std::string_view> arguments,
+                                         Instant deadline) {
   // ASKING holds for the next command only, so the two go out together.
   const std::string before = asking ? command(kAsking) : std::string();
   const std::uint32_t skip = asking ? 1 : 0;
   Result<Reply> reply = co_await link.ask(
-      before + run_command("EVALSHA", scripts_[script].sha1, key, arguments), skip);
+      before + run_command("EVALSHA", scripts_[script].sha1, key, arguments), deadline, skip);
   if (reply && reply->is_error("NOSCRIPT")) {
     reply = co_await link.ask(before + run_command("EVAL", scripts_[script].text, key, arguments),
-                              skip);
+                              deadline, skip);
   }
   if (!reply) co_return reply;
   if (!reply->is_error()) {
@@ -143,7 +145,9 @@ io::Task<Result<Reply>> Client::run_once(Link& link, std::size_t script, std::st
 
 io::Task<void> Client::keep_map() {
   while (!closed_) {
-    const bool read = co_await read_map();
+    // As long as all of its nodes may take.
+    const Instant end = loop_.now() + settings_->timeout * static_cast<int>(kNodesMax);
+    const bool read = co_await read_map(end);
     if (closed_) break;
     const Instant again = loop_.now() + (read ? milliseconds{kMapInterval} : kMapPause);
     [[maybe_unused]] const Result<void> asked = co_await map_is_old_.wait(again);
@@ -153,14 +157,14 @@ io::Task<void> Client::keep_map() {
   }
 }
 
-io::Task<bool> Client::read_map() {
+io::Task<bool> Client::read_map(Instant deadline) {
   constexpr std::string_view kAsk[] = {"CLUSTER", "SLOTS"};
   std::vector<Link*> candidates;
   for (const auto& [node, link] : links_) {
     if (link->is_up()) candidates.push_back(link.get());
   }
   for (Link* const link : candidates) {
-    const Result<Reply> reply = co_await link->ask(command(kAsk));
+    const Result<Reply> reply = co_await link->ask(command(kAsk), deadline);
     if (closed_) co_return false;
     if (!reply) continue;
     auto map = parse_slots(*reply, link->endpoint().address);

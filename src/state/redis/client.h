@@ -34,8 +34,7 @@ class Client {
   [[nodiscard]] bool is_closed() const noexcept { return tasks_.empty(); }
 
   /// Runs a script with `key` and `arguments`. What it answers, or the error: kStateAnswer when
-  /// Redis answered one. Waits for `timeout` at most, with redirections in a cluster for thrice
-  /// that.
+  /// Redis answered one. Waits for `timeout` at most, whatever it waits for.
   [[nodiscard]] io::Task<Result<Reply>> run(std::size_t script, std::string_view key,
                                             std::span<const std::string_view> arguments);
   /// Links that are up.
@@ -44,9 +43,10 @@ class Client {
  private:
   [[nodiscard]] io::Task<Result<Reply>> run_once(Link& link, std::size_t script,
                                                  std::string_view key, bool asking,
-                                                 std::span<const std::string_view> arguments);
+                                                 std::span<const std::string_view> arguments,
+                                                 Instant deadline);
   [[nodiscard]] io::Task<void> keep_map();
-  [[nodiscard]] io::Task<bool> read_map();
+  [[nodiscard]] io::Task<bool> read_map(Instant deadline);
   [[nodiscard]] Link* link_for(std::string_view key) noexcept;
   Link* link_to(const Endpoint& node);
   void take_map(SlotMap map, const Endpoint& told_by);

@@ -16,6 +16,12 @@ Error lost(const char* what) noexcept {
   return {.code = code::kStateLost, .blame = Blame::kUpstream, .what = what};
 }
 
+Error late() noexcept {
+  return {.code = code::kStateTimeout,
+          .blame = Blame::kUpstream,
+          .what = "Redis did not answer in time"};
+}
+
 }  // namespace
 
 Connection::Connection(io::Loop& loop, std::unique_ptr<io::SocketStream> stream,
@@ -40,14 +46,18 @@ io::Task<void> Connection::run() {
   ended_.notify_all();
 }
 
-io::Task<Result<Reply>> Connection::ask(std::string commands, std::uint32_t skip) {
+io::Task<Result<Reply>> Connection::ask(std::string commands, std::uint32_t skip,
+                                        Instant deadline) {
   if (over_) co_return std::unexpected(why_);
   if (waiting_.size() >= kWaitingMax)
     co_return fail(code::kStateBusy, Blame::kUpstream, "too much waits for Redis already");
-  Waiter waiter{.deadline = loop_.now() + timeout_, .handle = {}, .skip = skip};
+  const Instant silent_at = loop_.now() + timeout_;
+  if (deadline <= loop_.now()) co_return std::unexpected(late());
+  Waiter waiter(*this, skip);
   out_ += commands;
-  waiting_.insert(waiting_.end(), skip + 1, &waiter);
-  if (!overdue_.armed()) loop_.timers().arm(overdue_, waiter.deadline);
+  waiting_.insert(waiting_.end(), skip + 1, {.waiter = &waiter, .deadline = silent_at});
+  if (!overdue_.armed()) loop_.timers().arm(overdue_, silent_at);
+  if (deadline < silent_at) loop_.timers().arm(waiter, deadline);
   more_.notify_one();
   co_await Arrival{waiter};
   co_return std::move(waiter.outcome);
@@ -106,27 +116,45 @@ bool Connection::take(std::string_view bytes) {
 }
 
 void Connection::answer(const Reply& reply) {
-  Waiter& waiter = *waiting_.front();
+  Waiter* const waiter = waiting_.front().waiter;
   waiting_.pop_front();
   last_answer_ = loop_.now();
-  if (waiter.skip > 0) {
-    --waiter.skip;
+  if (waiter == nullptr) return;
+  if (waiter->skip > 0) {
+    --waiter->skip;
     return;
   }
-  waiter.outcome = reply;
+  waiter->outcome = reply;
+  waiter->disarm();
+  loop_.post(waiter->handle);
+}
+
+void Connection::Waiter::fire(Timer& timer) noexcept {
+  Waiter& waiter = static_cast<Waiter&>(timer);
+  waiter.connection.give_up(waiter);
+}
+
+/// Its answer may still come, and is for nobody.
+void Connection::give_up(Waiter& waiter) noexcept {
+  for (Place& place : waiting_) {
+    if (place.waiter == &waiter) place.waiter = nullptr;
+  }
+  waiter.outcome = std::unexpected(late());
   loop_.post(waiter.handle);
 }
 
 void Connection::fail_all() noexcept {
   while (!waiting_.empty()) {
-    Waiter& waiter = *waiting_.front();
+    Waiter* const waiter = waiting_.front().waiter;
     waiting_.pop_front();
-    if (waiter.skip > 0) {
-      --waiter.skip;
+    if (waiter == nullptr) continue;
+    if (waiter->skip > 0) {
+      --waiter->skip;
       continue;
     }
-    waiter.outcome = std::unexpected(why_);
-    loop_.post(waiter.handle);
+    waiter->outcome = std::unexpected(why_);
+    waiter->disarm();
+    loop_.post(waiter->handle);
   }
 }
 
@@ -136,14 +164,12 @@ void Connection::Overdue::fire(Timer& timer) noexcept {
 
 void Connection::judge_overdue() noexcept {
   if (waiting_.empty()) return;
-  const Instant deadline = waiting_.front()->deadline;
+  const Instant deadline = waiting_.front().deadline;
   if (deadline > loop_.now()) {
     loop_.timers().arm(overdue_, deadline);
     return;
   }
-  close({.code = code::kStateTimeout,
-         .blame = Blame::kUpstream,
-         .what = "Redis did not answer in time"});
+  close(late());
 }
 
 io::Task<Result<std::unique_ptr<io::SocketStream>>> connect(

@@ -21,13 +21,14 @@ namespace merlon::state::redis {
 /// come back in the order of the commands; nobody waits for the answer of another (pipelining).
 ///
 /// Each command waits for `timeout` at most. The first that waits longer ends the connection, and
-/// with it everything that waits: whatever stands behind it would wait in vain, too. One worker.
+/// with it everything that waits: whatever stands behind it would wait in vain, too. One whose own
+/// deadline comes earlier, since it waited before for something else, gives up alone. One worker.
 class Connection {
  public:
   /// Commands that may wait for answers; more are refused with kStateBusy.
   static constexpr std::size_t kWaitingMax = 4096;
 
-  /// `ended` is notified when the connection is over.
+  /// `ended` is notified when the connection is over. `timeout` is for whoever sets no deadline.
   Connection(io::Loop& loop, std::unique_ptr<io::SocketStream> stream, milliseconds timeout,
              io::Signal& ended) noexcept;
   Connection(const Connection&) = delete;
@@ -40,7 +41,8 @@ class Connection {
   /// Sends `commands` in one piece, so that none of another comes between, and waits for the answer
   /// to the last of them; those to the `skip` before it are passed over. kStateTimeout, kStateLost,
   /// kStateProtocol, kStateBusy. Errors that Redis answers are replies.
-  [[nodiscard]] io::Task<Result<Reply>> ask(std::string commands, std::uint32_t skip = 0);
+  [[nodiscard]] io::Task<Result<Reply>> ask(std::string commands, std::uint32_t skip = 0,
+                                            Instant deadline = Instant::max());
   /// Ends the connection: `why` is what everything that waits is told.
   void close(Error why) noexcept;
 
@@ -51,12 +53,21 @@ class Connection {
   [[nodiscard]] Instant last_answer() const noexcept { return last_answer_; }
 
  private:
-  /// Lives in the frame of `ask`.
-  struct Waiter {
-    Instant deadline;
+  /// Lives in the frame of `ask`. The timer is for a deadline of its own.
+  struct Waiter : io::Timer {
+    Waiter(Connection& of, std::uint32_t passed_over) noexcept
+        : Timer(&Waiter::fire), connection(of), skip(passed_over) {}
+    static void fire(Timer& timer) noexcept;
+
+    Connection& connection;
     std::coroutine_handle<> handle;
     std::uint32_t skip = 0;  ///< answers still to be passed over; it stands in line for each
     Result<Reply> outcome{};
+  };
+  /// Of an answer to come.
+  struct Place {
+    Waiter* waiter = nullptr;  ///< null: it has given up
+    Instant deadline;
   };
   struct Arrival {
     Waiter& waiter;
@@ -78,6 +89,7 @@ class Connection {
   [[nodiscard]] io::Task<void> write();
   [[nodiscard]] bool take(std::string_view bytes);
   void answer(const Reply& reply);
+  void give_up(Waiter& waiter) noexcept;
   void fail_all() noexcept;
   void judge_overdue() noexcept;
 
@@ -88,7 +100,7 @@ class Connection {
   io::Signal more_;
   Overdue overdue_;
   ReplyReader reader_;
-  std::deque<Waiter*> waiting_;
+  std::deque<Place> waiting_;
   std::string out_;      ///< commands that are not sent yet
   std::string sending_;  ///< commands that are being sent
   std::array<char, 16UL * 1024> in_;

@@ -103,17 +103,16 @@ void Link::note_failure(const Error& why) noexcept {
   watcher_.on_down(endpoint_, why);
 }
 
-io::Task<Result<Reply>> Link::ask(std::string commands, std::uint32_t skip) {
+io::Task<Result<Reply>> Link::ask(std::string commands, Instant deadline, std::uint32_t skip) {
   if (!up_ && failures_ == 0 && !closed_) {
-    [[maybe_unused]] const Result<void> waited =
-        co_await ready_.wait(loop_.now() + settings_->timeout);
+    [[maybe_unused]] const Result<void> waited = co_await ready_.wait(deadline);
   }
   if (!up_)
     co_return std::unexpected(failures_ == 0 ? Error{.code = code::kStateTimeout,
                                                      .blame = Blame::kUpstream,
                                                      .what = "there is no connection to Redis yet"}
                                              : why_);
-  co_return co_await connection_->ask(std::move(commands), skip);
+  co_return co_await connection_->ask(std::move(commands), skip, deadline);
 }
 
 io::Task<void> Link::run() {

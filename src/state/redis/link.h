@@ -40,9 +40,10 @@ class Link {
   [[nodiscard]] io::Task<void> run();
   void close() noexcept;
 
-  /// See Connection::ask; waits for `timeout` at most. While the link is down it
-  /// fails at once; while it connects for the first time, or again after it had worked, it waits.
-  [[nodiscard]] io::Task<Result<Reply>> ask(std::string commands, std::uint32_t skip = 0);
+  /// See Connection::ask; waits until `deadline` at most. While the link is down it fails at once;
+  /// while it connects for the first time, or again after it had worked, it waits.
+  [[nodiscard]] io::Task<Result<Reply>> ask(std::string commands, Instant deadline,
+                                            std::uint32_t skip = 0);
   /// What was asked did what it should: the next failure is a first one.
   void worked() noexcept { failures_ = 0; }
   /// The server cannot be used as it is (its memory is full, it is no master): connects again.
