@@ -43,6 +43,11 @@ constexpr Error kBodyLate{.code = code::kBodyTooSlow,
                           .blame = Blame::kClient,
                           .what = "the body was not whole when the route's time was over"};
 
+/// The gateway ended it for want of the client's reading.
+bool is_cut_off(const Error& error) noexcept {
+  return error.code == code::kH2WindowStalled || error.code == code::kTimedOut;
+}
+
 constexpr Error kCallExpired{.code = code::kUpstreamTimeout,
                              .blame = Blame::kUpstream,
                              .what = "the deadline of the call has passed"};
@@ -339,7 +344,12 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
     pumped_ = {};
     moved_ = sent_at;
     stop_pump_ = false;
-    const Instant until = std::min(deadline, worker_.loop().now() + upstream.response_timeout);
+    Instant until = std::min(deadline, worker_.loop().now() + upstream.response_timeout);
+    // A client that said how long it waits is taken at its word, while the stream is not idle for
+    // too long: what a call does before its first message is the service's affair.
+    if (t_.grpc.deadline && upstream.protocol == Protocol::kHttp2)
+      until = std::min(*t_.grpc.deadline, worker_.loop().now() + std::max(upstream.response_timeout,
+                                                                          upstream.idle_timeout));
     std::optional<io::Fork> pump;
     if (!first.last) pump.emplace(pump_request());
     const bool streaming = pump && !pump->done();
@@ -421,14 +431,15 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
   }
   if (!trailers) first->trailers = {};
   if (t_.grpc.active) note_grpc_response(head.fields, *first);
-  const Result<void> sent = co_await client_.send_head(head, *first);
-  if (!sent || first->last) co_return;
-  const Result<void> relayed = co_await relay_body(cluster);
-  if (!relayed) {
-    worker_.counters().refusals.count(relayed.error().code);
-    t_.record.refusal = {.step = "forward", .rule = rule_name(relayed.error().code), .line = {}};
-    if (t_.grpc.active) co_await end_call(relayed.error());
-  }
+  Result<void> relayed = co_await client_.send_head(head, *first);
+  const bool begun = relayed.has_value();
+  if (begun && first->last) co_return;
+  if (begun) relayed = co_await relay_body(cluster);
+  // A client that has gone is no failure; one that was cut off for what it did not take is told of.
+  if (relayed || (!begun && !is_cut_off(relayed.error()))) co_return;
+  worker_.counters().refusals.count(relayed.error().code);
+  t_.record.refusal = {.step = "forward", .rule = rule_name(relayed.error().code), .line = {}};
+  if (begun && t_.grpc.active) co_await end_call(relayed.error());
 }
 
 io::Task<Result<void>> RequestWay::relay_body(const upstream::Cluster& cluster) {

@@ -2,6 +2,7 @@
 
 #include "gateway/access_line.h"
 #include "gateway/door.h"
+#include "http/grpc.h"
 
 namespace merlon::gateway {
 
@@ -13,7 +14,13 @@ std::unique_ptr<ShedAnswer> shed_request(Worker& worker, const ConnectionFacts& 
   if (overload) worker.note_shed("limits.requests_in_flight or limits.memory");
   auto shed = std::make_unique<ShedAnswer>();
   shed->id = worker.ids().next();
-  make_problem(shed->head, shed->body, 503, shed->id.view());
+  const bool call = request != nullptr && protocol == "HTTP/2.0" &&
+                    http::is_grpc(request->fields.value(http::FieldId::kContentType));
+  if (call) {
+    shed->grpc.refuse(shed->head, 503);
+  } else {
+    make_problem(shed->head, shed->body, 503, shed->id.view());
+  }
   shed->head.fields.add("Retry-After", "1", http::FieldId::kRetryAfter);
   dress(shed->head,
         {.secure = facts.secure(), .request_id = shed->id.view(), .date = worker.date()});
@@ -25,7 +32,8 @@ std::unique_ptr<ShedAnswer> shed_request(Worker& worker, const ConnectionFacts& 
   if (worker.plan().has_door(door)) record.listener = worker.plan().listener(door).name;
   record.protocol = protocol;
   if (request != nullptr) note_raw_target(*request, record);
-  record.status = shed->head.status;
+  record.status = call ? shed->grpc.refused : shed->head.status;
+  if (shed->grpc.told) record.grpc_status = static_cast<std::int16_t>(*shed->grpc.told);
   record.response_body_bytes = shed->body.size();
   record.refusal = {
       .step = overload ? "overload" : "connection", .rule = rule_name(why), .line = {}};

@@ -3,15 +3,18 @@
 #include <memory>
 #include <string>
 
+#include "gateway/grpc_call.h"
 #include "gateway/worker.h"
 
 namespace merlon::gateway {
 
-/// The answer to a request that nothing can be done for: 503, with all that the door sets.
+/// The answer to a request that nothing can be done for: 503, with all that the door sets; to a
+/// gRPC call the same as trailers.
 struct ShedAnswer {
   telemetry::RequestId id;  ///< the head points to it
   http::ResponseHead head;
   std::string body;
+  GrpcCall grpc;  ///< the head points to it
 };
 
 /// Makes it, counts it and writes its line of the access log, without a transaction: a refused
