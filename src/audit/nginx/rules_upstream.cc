@@ -72,9 +72,9 @@ void check_unverified(Inspection& in) {
       continue;
     }
     const bool far = hop.distance == Distance::kPublic || !hop.resolved;
-    const Level level = far                                   ? Level::kHigh
-                        : hop.distance == Distance::kLoopback ? Level::kLow
-                                                              : Level::kMedium;
+    const Level level = hop.distance == Distance::kLoopback ? Level::kLow
+                        : far                               ? Level::kHigh
+                                                            : Level::kMedium;
     const Directive& at = set != nullptr ? *set : *hop.pass;
     const Server* server = in.model.server_of(*hop.scope);
     const auto key = std::make_pair(set != nullptr      ? set
