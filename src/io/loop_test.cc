@@ -9,7 +9,11 @@ namespace {
 
 class LoopTurns : public testing::Test {
  protected:
-  LoopTurns() { clock_.advance(seconds{100}); }
+  LoopTurns() {
+    clock_.advance(seconds{100});
+    loop_.turn(milliseconds{1});
+    static_cast<void>(loop_.take_longest_turn());
+  }
   /// One turn that takes this long and looks at the loop after `look` of it.
   template <class Look>
   void turn(nanoseconds look_after, nanoseconds rest, Look look) {
