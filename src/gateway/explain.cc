@@ -227,7 +227,9 @@ class Walk {
   void say_passed(const policy::Policy& policy) {
     say_classes(policy);
     for (const auto& entry : observations_.all()) {
-      if (policy.observed_by() != entry.waiver || entry.refusal.step != policy.name()) continue;
+      const bool validates = policy.step() == policy::Step::kValidate;
+      const std::string_view step = validates ? std::string_view("validation") : policy.name();
+      if (policy.observed_by() != entry.waiver || entry.refusal.step != step) continue;
       say(policy.name(),
           fmt::format("would refuse with {}, and only observes: {}", entry.refusal.status,
                       entry.refusal.error.what),
