@@ -55,6 +55,7 @@ install: build
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|/usr/bin/merlon|$(PREFIX)/bin/merlon|' packaging/merlon.service \
 	  > $(DESTDIR)$(PREFIX)/lib/systemd/system/merlon.service
+	install -m 644 packaging/merlon.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/merlon.socket
 	install -D -m 644 packaging/merlon.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/merlon.conf
 
 clean:

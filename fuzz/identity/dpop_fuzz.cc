@@ -22,8 +22,8 @@ using merlon::identity::base64url_encode;
 using merlon::identity::JsonDocument;
 using merlon::identity::JsonKind;
 using merlon::identity::JsonValue;
+using merlon::identity::Proof;
 using merlon::identity::ProofTarget;
-using merlon::identity::Sha256;
 
 constexpr merlon::identity::TokenTime kNow = 2'000'000'000;
 
@@ -58,7 +58,7 @@ std::string signed_proof(std::string_view head, std::string_view payload) {
   return text + "." + sign(text);
 }
 
-Result<Sha256> judge(std::string_view proof, bool with_nonce) {
+Result<Proof> judge(std::string_view proof, bool with_nonce) {
   static merlon::identity::TokenReader reader;
   static merlon::identity::DpopNonces nonces;
   const ProofTarget target{.method = "GET", .host = "api.example.com", .path = "/a"};
@@ -69,7 +69,7 @@ Result<Sha256> judge(std::string_view proof, bool with_nonce) {
 }
 
 /// No signature, or none of our nonces, can be guessed.
-void never(const Result<Sha256>& judged) {
+void never(const Result<Proof>& judged) {
   if (judged.has_value()) std::abort();
 }
 

@@ -42,8 +42,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   check_answer(text);
   check_metadata(text);
-  const std::size_t half = size / 2;
-  const auto fresh = merlon::identity::freshness(text.substr(0, half), text.substr(half));
+  const std::size_t quarter = size / 4;
+  const auto part = [&](std::size_t n) { return std::string(text.substr(n * quarter, quarter)); };
+  const auto fresh = merlon::identity::freshness(
+      {.cache_control = part(0), .age = part(1), .expires = part(2), .date = part(3)});
   require(fresh >= merlon::identity::kFreshMin && fresh <= merlon::identity::kFreshMax);
   static_cast<void>(merlon::identity::metadata_urls(text));
   static_cast<void>(merlon::identity::is_bearer_token(text));

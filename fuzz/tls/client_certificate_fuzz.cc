@@ -25,7 +25,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const unsigned char* at = data;
   X509* certificate = d2i_X509(nullptr, &at, static_cast<long>(size));
   if (certificate != nullptr) {
-    const auto read = merlon::tls::read_client_certificate(certificate);
+    const auto read = merlon::tls::read_client_certificate({&certificate, 1});
     if (read.has_value()) {
       require_visible(read->dns);
       require_visible(read->uris);

@@ -48,6 +48,11 @@ int run(const Arguments& arguments) {
   const auto broker = io::make_local_broker();
   const gateway::LoadResult result =
       gateway::load_plan(arguments.config, *broker, SystemClock().wall_now(), gateway::kStrict);
+  if (::geteuid() == 0) {
+    fmt::print(stderr,
+               "merlon: checked as root, who can read every file: run it as the gateway's user "
+               "(such as `sudo -u merlon`) to find those that it cannot\n");
+  }
   print(arguments.format == "json" ? json_report(arguments.config, result)
                                    : text_report(arguments.config, result));
   return result.plan != nullptr ? 0 : 1;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/ip.h"
 #include "cli/diagnostics_output.h"
 #include "config/schema.h"
 #include "identity/api_keys.h"
@@ -19,26 +20,35 @@ struct Options {
   std::string owner;
   std::vector<std::string> scopes;
   std::string expires;
+  std::vector<std::string> networks;
 };
+
+std::string list_of(std::string_view name, const std::vector<std::string>& items) {
+  std::string text = fmt::format("    {}: [", name);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    text += (i == 0 ? "" : ", ") + config::detail::yaml_scalar(items[i]);
+  }
+  return text + "]\n";
+}
 
 /// The entry for the file, such that it can be appended to it as it is.
 std::string entry_of(const identity::NewApiKey& key, const Options& options) {
   std::string text = fmt::format("  - id: {}\n    owner: {}\n    hash: {}\n", key.id,
                                  config::detail::yaml_scalar(options.owner), key.hash);
-  if (!options.scopes.empty()) {
-    text += "    scopes: [";
-    for (std::size_t i = 0; i < options.scopes.size(); ++i) {
-      text += (i == 0 ? "" : ", ") + config::detail::yaml_scalar(options.scopes[i]);
-    }
-    text += "]\n";
-  }
+  if (!options.scopes.empty()) text += list_of("scopes", options.scopes);
   if (!options.expires.empty()) text += fmt::format("    expires: {}\n", options.expires);
+  if (!options.networks.empty()) text += list_of("networks", options.networks);
   return text;
 }
 
 int make_key(const Options& options) {
   if (!options.expires.empty() && !identity::parse_date(options.expires).has_value()) {
     fmt::print(stderr, "merlon: --expires is a date such as 2027-01-31\n");
+    return 2;
+  }
+  for (const std::string& network : options.networks) {
+    if (Cidr::parse(network).has_value()) continue;
+    fmt::print(stderr, "merlon: --network is an address or a block such as 10.0.0.0/8\n");
     return 2;
   }
   const auto key = identity::make_api_key();
@@ -64,6 +74,8 @@ void add_key_command(CLI::App& app, int& exit_code) {
   fresh->add_option("--owner", options->owner, "Who holds it: `sub` of the identity")->required();
   fresh->add_option("--scope", options->scopes, "What it may do; may be given several times");
   fresh->add_option("--expires", options->expires, "When it ends, such as 2027-01-31");
+  fresh->add_option("--network", options->networks,
+                    "Where it may come from, such as 10.0.0.0/8; may be given several times");
   fresh->footer(
       "Exit codes: 0 printed, 1 no randomness, 2 wrong usage.\n"
       "Example: merlon key new --owner billing --scope orders.read --expires 2027-01-31");

@@ -156,6 +156,17 @@ Result<std::shared_ptr<const identity::Identity>> judge_by(const identity::Provi
   return second || errand->answer ? second : std::unexpected(errand->answer.error());
 }
 
+/// What has to be shown with a token that is bound; "" for one that is not.
+std::string conditions_of(const identity::Identity& who) {
+  std::string out;
+  if (!who.dpop_thumbprint().empty()) out = " with a proof of its key in the field DPoP";
+  if (!who.certificate_thumbprint().empty()) {
+    out += (out.empty() ? " on a connection with" : " and on a connection with");
+    out += " its client certificate";
+  }
+  return out.empty() ? out : ", only" + out;
+}
+
 int judge(Options options, std::string_view token, std::string& out) {
   const SystemClock clock;
   const auto broker = io::make_local_broker();
@@ -175,8 +186,14 @@ int judge(Options options, std::string_view token, std::string& out) {
   identity::Agent agent(*broker, clock, nullptr);
   agent.adopt({provider});
   const auto identity = judge_by(*provider, agent, token, clock);
+  if (identity && provider->dpop_required() && (*identity)->dpop_thumbprint().empty()) {
+    out += fmt::format(
+        "{} refuses it: it is bound to no key, and `dpop.required` asks for one ({}).\n",
+        options.identity, rule_name(code::kTokenAsBearer));
+    return 1;
+  }
   if (identity) {
-    out += fmt::format("{} accepts it.\n", options.identity);
+    out += fmt::format("{} accepts it{}.\n", options.identity, conditions_of(**identity));
     return 0;
   }
   out += fmt::format("{} refuses it: {} ({}).\n", options.identity, identity.error().what,

@@ -271,7 +271,7 @@ void judge_admin(const Config& config, CompileContext& context) {
 }
 
 void judge_host_names(const Config& config, const std::vector<ListenerCertificates>& certificates,
-                      CompileContext& context) {
+                      bool api_in_clear, CompileContext& context) {
   const Reader::Step step(context.reader, "routes");
   for (const RouteConfig& route : config.routes) {
     const Reader::Step here(context.reader, route.name);
@@ -279,9 +279,10 @@ void judge_host_names(const Config& config, const std::vector<ListenerCertificat
       const bool covered =
           std::ranges::any_of(certificates, [&](const auto& c) { return c.covers(*host); });
       if (covered || *host == "*") continue;
-      std::string message = fmt::format(
-          "no certificate of a listener carries {}, so nobody can ask for it", shown(*host));
-      if (context.bad_certificate == BadCertificate::kClose) {
+      std::string message =
+          fmt::format("no certificate of a listener carries {}, so nobody can ask for it{}",
+                      shown(*host), api_in_clear ? " over TLS" : "");
+      if (api_in_clear || context.goes_on()) {
         context.reader.diagnostics().warning(host.at, std::move(message));
       } else {
         static_cast<void>(

@@ -103,7 +103,9 @@ class Compiler {
       plan_->providers.push_back(provider);
       if (provider->is_closed()) plan_->closed.push_back(fmt::format("identity.{}", name));
     }
-    plan_->shared_state = compile_shared_state(config_, context_);
+    // Its files are not watched.
+    plan_->shared_state = context_.in_force != nullptr ? context_.in_force->shared_state
+                                                       : compile_shared_state(config_, context_);
     judge_upstream_names();
     judge_certificates_asked(config_, names_, context_);
     compile_routes();
@@ -154,6 +156,7 @@ class Compiler {
       for (const auto& block : from.allow_from) listener.allow_from.push_back(*block);
       ListenerCertificates certificates = compile_tls(from, context_);
       listener.tls = certificates.context;
+      context_.pairs[from.name] = certificates.loaded.pairs;
       for (const tls::FailedPair& pair : certificates.loaded.failed)
         plan_->closed.push_back(closed_names(from.name, pair));
       if (listener.serve.api) {
@@ -377,7 +380,9 @@ class Compiler {
       reader().error(config_.listeners.front().at,
                      "there is no route: every request would be answered 404");
     }
-    if (serves_api && !api_in_clear_) judge_host_names(config_, certificates_, context_);
+    if (!certificates_.empty()) {
+      judge_host_names(config_, certificates_, api_in_clear_, context_);
+    }
   }
 
   const Config& config_;

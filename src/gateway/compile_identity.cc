@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/ascii.h"
@@ -106,13 +107,28 @@ const char* right_word(identity::Provider::Kind kind) {
   return "";
 }
 
-/// At a start a file that cannot be used closes its own routes (503) and is a warning.
+/// The provider of this name that is in force; null when none is to be kept.
+std::shared_ptr<const identity::Provider> in_force(std::string_view name,
+                                                   const CompileContext& context) {
+  if (context.in_force == nullptr) return nullptr;
+  const auto& all = context.in_force->providers;
+  const auto found =
+      std::ranges::find_if(all, [&](const auto& provider) { return provider->name() == name; });
+  return found == all.end() ? nullptr : *found;
+}
+
+/// At a start a file that cannot be used closes its own routes (503) and is a warning; later it
+/// leaves what is in force.
 std::shared_ptr<const identity::Provider> load_or_close(const std::string& name,
                                                         const identity::ProviderConfig& from,
                                                         std::vector<std::string> claims,
                                                         CompileContext& context) {
   Diagnostics findings;
   auto provider = identity::Provider::load(name, from, claims, context.broker, findings);
+  if (auto kept = provider == nullptr ? in_force(name, context) : nullptr) {
+    pass_on(findings, false, context);
+    return kept;
+  }
   const bool close = provider == nullptr && context.bad_certificate == BadCertificate::kClose;
   for (Diagnostic finding : findings.all()) {
     if (close && finding.severity == Severity::kError) {
@@ -122,6 +138,25 @@ std::shared_ptr<const identity::Provider> load_or_close(const std::string& name,
     context.reader.diagnostics().add(std::move(finding));
   }
   return close ? identity::Provider::closed(name, from, std::move(claims)) : provider;
+}
+
+/// Keys are fetched once for all entries with one issuer: were they to trust others for it, one
+/// entry's trust would be in force for all of them.
+void judge_shared_sources(const Config& config, const Providers& providers,
+                          CompileContext& context) {
+  std::map<std::uint64_t, const identity::Provider*> seen;  // by LiveKeys::id
+  for (const auto& [name, provider] : providers) {
+    if (provider == nullptr || provider->key_source() == nullptr) continue;
+    const identity::KeySource& source = *provider->key_source();
+    const identity::Provider* first =
+        seen.try_emplace(source.live->id(), provider.get()).first->second;
+    if (source.same_as(*first->key_source())) continue;
+    context.reader.error(
+        config.identity.at(name).at,
+        fmt::format("{} has the same issuer, and other `tls`, `hosts` or `stale_for`",
+                    shown(first->name())),
+        "make them the same: its keys are fetched once for both");
+  }
 }
 
 }  // namespace
@@ -157,6 +192,7 @@ Providers compile_providers(const Config& config, CompileContext& context) {
     }
     providers[name] = load_or_close(name, from, claims_asked(config, name), context);
   }
+  judge_shared_sources(config, providers, context);
   return providers;
 }
 

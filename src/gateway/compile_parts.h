@@ -42,6 +42,10 @@ struct RawNames {
 
 // ---- compile_tls.cc ----
 
+/// Passes on what was found about files. Errors that the context's `bad_certificate` allows become
+/// warnings; a certificate out of its dates may be waived if it is loaded all the same (`usable`).
+void pass_on(const Diagnostics& findings, bool usable, CompileContext& context);
+
 struct ListenerCertificates {
   std::shared_ptr<const tls::ServerContext> context;
   tls::LoadedCertificates loaded;
@@ -98,7 +102,9 @@ void judge_trust(const Config& config, CompileContext& context);
 void judge_listeners(const Config& config, CompileContext& context);
 void judge_upstreams(const Config& config, CompileContext& context);
 void judge_admin(const Config& config, CompileContext& context);
+/// Hosts of routes that no certificate carries. With a listener that serves the API in clear they
+/// can be asked for all the same, so it is a warning then.
 void judge_host_names(const Config& config, const std::vector<ListenerCertificates>& certificates,
-                      CompileContext& context);
+                      bool api_in_clear, CompileContext& context);
 
 }  // namespace merlon::gateway

@@ -5,6 +5,7 @@
 #include "config/shown.h"
 #include "gateway/compile_parts.h"
 #include "gateway/digest.h"
+#include "tls/rotation.h"
 #include "tls/ticket_keys.h"
 
 namespace merlon::gateway {
@@ -18,23 +19,6 @@ std::shared_ptr<tls::TicketKeys> ticket_keys() {
   static const SystemClock clock;
   static const auto keys = std::make_shared<tls::TicketKeys>(clock);
   return keys;
-}
-
-/// Passes on what was found about certificates. Errors that `bad_certificate` allows become
-/// warnings; a certificate out of its dates may be waived if it is loaded all the same.
-void pass_on(const Diagnostics& findings, bool usable, CompileContext& context) {
-  for (Diagnostic finding : findings.all()) {
-    if (finding.severity == Severity::kError) {
-      if (usable && finding.rule == "cert-expired" &&
-          granted(context, finding.rule, finding.at, finding.message)) {
-        continue;
-      }
-      if (context.bad_certificate == BadCertificate::kClose) {
-        finding.severity = Severity::kWarning;
-      }
-    }
-    context.reader.diagnostics().add(std::move(finding));
-  }
 }
 
 /// True when `name`, of a certificate, can answer for a host that fits `pattern`.
@@ -64,6 +48,73 @@ std::optional<std::string> host_to_verify(const UpstreamConfig& upstream, Compil
   return std::nullopt;
 }
 
+/// As load_client_auth. Bad files are an error, at a start too: without its authorities a listener
+/// would let in everybody. Only what is in force may stay in their place.
+std::optional<tls::ClientAuth> load_clients(const tls::ClientAuthFiles& files,
+                                            const tls::ClientAuth* in_force,
+                                            CompileContext& context) {
+  if (in_force == nullptr)
+    return tls::load_client_auth(files, context.broker, context.reader.diagnostics());
+  Diagnostics findings;
+  auto loaded = tls::load_client_auth(files, context.broker, findings);
+  pass_on(findings, false, context);
+  return loaded.has_value() ? std::move(loaded) : *in_force;
+}
+
+/// What of `settings` asks clients for certificates, at `of`; the listener's own without a place.
+const tls::ClientAuth* clients_in(const tls::ServerSettings& settings, const Mark* of = nullptr) {
+  if (of == nullptr) return settings.client_auth.has_value() ? &*settings.client_auth : nullptr;
+  for (std::size_t i = 0; i < settings.own_client_auth.size(); ++i) {
+    if (tls::same_place(settings.own_client_auth_of[i], *of)) return &settings.own_client_auth[i];
+  }
+  return nullptr;
+}
+
+void load_clients(const ListenerConfig& listener, const tls::ServerSettings* in_force,
+                  tls::ServerSettings& settings, CompileContext& context) {
+  if (listener.tls->client_auth.has_value()) {
+    settings.client_auth = load_clients(
+        *listener.tls->client_auth, in_force == nullptr ? nullptr : clients_in(*in_force), context);
+  }
+  for (const tls::CertificateFiles& files : listener.tls->certificates) {
+    if (!files.client_auth.has_value()) continue;
+    auto own =
+        load_clients(*files.client_auth,
+                     in_force == nullptr ? nullptr : clients_in(*in_force, &files.at), context);
+    if (!own.has_value()) continue;
+    settings.own_client_auth.push_back(std::move(*own));
+    settings.own_client_auth_of.push_back(files.at);
+  }
+}
+
+/// The listener of this name that is in force; null when nothing of it is to be kept.
+const Listener* in_force(const ListenerConfig& listener, const CompileContext& context) {
+  if (context.in_force == nullptr) return nullptr;
+  const auto& all = context.in_force->listeners;
+  const auto found = std::ranges::find(all, listener.name, &Listener::name);
+  return found == all.end() || found->tls == nullptr ? nullptr : &*found;
+}
+
+/// The context of what was loaded; where the library refuses that (a revocation list is read only
+/// here), with what clients are asked for in force; at last the one in force.
+void make_or_keep(tls::ServerSettings settings, const Listener& before,
+                  ListenerCertificates& result, CompileContext& context) {
+  for (const bool keeps_clients : {false, true}) {
+    if (keeps_clients) {
+      settings.client_auth = before.tls->settings().client_auth;
+      settings.own_client_auth = before.tls->settings().own_client_auth;
+      settings.own_client_auth_of = before.tls->settings().own_client_auth_of;
+    }
+    Diagnostics findings;
+    result.context =
+        tls::ServerContext::make(settings, result.loaded.pairs, ticket_keys(), findings);
+    pass_on(findings, false, context);
+    if (findings.ok() && result.context != nullptr) return;
+  }
+  result.context = before.tls;
+  result.loaded.pairs = context.pairs_in_force[before.name];
+}
+
 void add_file(Digest& digest, const std::optional<Located<config::FilePath>>& file,
               io::Broker& broker) {
   if (!file.has_value()) {
@@ -75,6 +126,19 @@ void add_file(Digest& digest, const std::optional<Located<config::FilePath>>& fi
 }
 
 }  // namespace
+
+void pass_on(const Diagnostics& findings, bool usable, CompileContext& context) {
+  for (Diagnostic finding : findings.all()) {
+    if (finding.severity == Severity::kError) {
+      const bool dates = usable && finding.rule == "cert-expired";
+      if (dates && granted(context, finding.rule, finding.at, finding.message)) continue;
+      if (context.bad_certificate == BadCertificate::kKeep) context.bad_files.push_back(finding);
+      const bool passes = dates && context.bad_certificate == BadCertificate::kRefuseUnfit;
+      if (passes || context.goes_on()) finding.severity = Severity::kWarning;
+    }
+    context.reader.diagnostics().add(std::move(finding));
+  }
+}
 
 bool ListenerCertificates::covers(std::string_view host_pattern) const {
   return std::ranges::any_of(
@@ -98,20 +162,15 @@ ListenerCertificates compile_tls(const ListenerConfig& listener, CompileContext&
   settings.min_version = listener.tls->min_version;
   settings.allow_aes128 =
       granted(context, "tls-aes128", listener.tls->at, "AES-128 suites are offered");
-  if (listener.tls->client_auth.has_value()) {
-    // Never a warning, at a start neither: without its authorities it would let in everybody.
-    settings.client_auth = tls::load_client_auth(*listener.tls->client_auth, context.broker,
-                                                 context.reader.diagnostics());
-  }
-  for (const tls::CertificateFiles& files : listener.tls->certificates) {
-    if (!files.client_auth.has_value()) continue;
-    auto own =
-        tls::load_client_auth(*files.client_auth, context.broker, context.reader.diagnostics());
-    if (!own.has_value()) continue;
-    settings.own_client_auth.push_back(std::move(*own));
-    settings.own_client_auth_of.push_back(files.at);
-  }
+  const Listener* const before = in_force(listener, context);
+  load_clients(listener, before == nullptr ? nullptr : &before->tls->settings(), settings, context);
   pass_on(findings, true, context);
+  if (before != nullptr) {
+    result.loaded = tls::keep_in_use(result.loaded, listener.tls->certificates,
+                                     context.pairs_in_force[listener.name], context.now);
+    make_or_keep(std::move(settings), *before, result, context);
+    return result;
+  }
   result.context = tls::ServerContext::make(settings, result.loaded.pairs, ticket_keys(),
                                             context.reader.diagnostics());
   return result;
@@ -130,7 +189,12 @@ std::shared_ptr<tls::ClientContext> compile_tls(const UpstreamConfig& upstream,
                                          context.now, findings);
   // Without a context its requests would go out in clear: such an upstream is closed.
   pass_on(findings, client != nullptr, context);
-  return client;
+  if (context.in_force == nullptr || findings.ok()) return client;
+  const auto& all = context.in_force->upstreams;
+  const auto before = std::ranges::find_if(
+      all, [&](const auto& one) { return tls::same_place(one->at, upstream.at); });
+  const bool kept = before != all.end() && (*before)->tls != nullptr;
+  return kept ? (*before)->tls : client;
 }
 
 std::string terms_of(std::string_view name, const UpstreamConfig& upstream, io::Broker& broker) {

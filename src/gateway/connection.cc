@@ -4,6 +4,8 @@
 
 #include "gateway/http2_requests.h"
 #include "gateway/request.h"
+#include "gateway/shed.h"
+#include "http/h1_write_out.h"
 #include "http/proxy_protocol.h"
 
 namespace merlon::gateway {
@@ -16,13 +18,6 @@ using telemetry::str;
 // not lost to a reset (RFC 9112 §9.6).
 constexpr std::size_t kLingerBytesMax = 256 * 1024;
 constexpr milliseconds kLingerTime{1'000};
-
-constexpr std::string_view kShedAnswer =
-    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: "
-    "close\r\n"
-    "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
-    "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\nReferrer-Policy: "
-    "no-referrer\r\n\r\n";
 
 constexpr std::string_view kHttp2PrefaceLine = "PRI * HTTP/2.0\r\n";
 
@@ -89,6 +84,12 @@ void ClientConnection::close_if_idle() noexcept {
   }
 }
 
+void ClientConnection::compare_with_plan() noexcept {
+  if (tls_ == nullptr || facts_.outdated || !worker_.plan().has_door(door_)) return;
+  const auto& now = worker_.plan().listener(door_).tls;
+  facts_.outdated = now != nullptr && !tls_->was_asked_as_by(*now);
+}
+
 void ClientConnection::abort() noexcept {
   if (idle_) {
     delete this;
@@ -102,7 +103,9 @@ void ClientConnection::abort() noexcept {
 
 io::Task<void> ClientConnection::open_and_run() {
   const bool opened = co_await open();
-  if (!opened) {
+  // A reload may have come during the handshake.
+  compare_with_plan();
+  if (!opened || facts_.outdated) {
     delete this;
   } else if (tls_ != nullptr && tls_->alpn() == "h2") {
     co_await serve_http2({});
@@ -117,7 +120,7 @@ io::Task<void> ClientConnection::run() {
   bool again = worker_.plan().has_door(door_);
   while (again && stream_->readable()) {
     again = co_await serve_requests();
-    again = again && worker_.plan().has_door(door_);
+    again = again && worker_.plan().has_door(door_) && !facts_.outdated;
   }
   if (again) {
     wait_for_request();
@@ -152,10 +155,18 @@ void ClientConnection::on_idle_event() noexcept {
   }
 }
 
-void ClientConnection::shed_request() noexcept {
-  worker_.counters().refusals.count(code::kOverloaded);
-  worker_.note_shed("limits.requests_in_flight or limits.memory");
-  const iovec answer{const_cast<char*>(kShedAnswer.data()), kShedAnswer.size()};
+/// The answer goes out as far as the socket takes it at once: nobody waits for such a client.
+void ClientConnection::shed() {
+  const std::unique_ptr<ShedAnswer> shed =
+      shed_request(worker_, facts_, door_, "HTTP/1.1", nullptr, code::kOverloaded);
+  http::HeadWriter out(http::head_scratch());
+  out.status_line(shed->head.status);
+  for (const http::Field& field : shed->head.fields) out.field(field.name, field.value);
+  out.field("Content-Length", shed->body.size());
+  out.field("Connection", "close");
+  out.end();
+  out.raw(shed->body);
+  const iovec answer{const_cast<char*>(out.text().data()), out.size()};
   static_cast<void>(stream_->try_write({&answer, 1}));
 }
 
@@ -163,7 +174,7 @@ void ClientConnection::shed_request() noexcept {
 io::Task<void> ClientConnection::serve_http2(std::string begun) {
   const auto requests = std::make_unique<Http2Requests>(worker_, *stream_, facts_, door_);
   http2_ = requests.get();
-  if (worker_.draining()) requests->drain();
+  if (worker_.ends(door_)) requests->drain();
   const Error error = co_await requests->run(begun);
   http2_ = nullptr;
   if (error.code != 0) {
@@ -177,8 +188,9 @@ io::Task<void> ClientConnection::serve_http2(std::string begun) {
 
 /// Step 0: who is behind the peer, and TLS.
 io::Task<bool> ClientConnection::open() {
-  const Plan& plan = worker_.plan().plan();
-  const Listener& at = worker_.plan().listener(door_);
+  const PlanPin pin(worker_.plan());  // a reload may come while the peer is waited for
+  const Plan& plan = pin->plan();
+  const Listener& at = pin->listener(door_);
   const Instant begun = worker_.loop().now();
   const Instant deadline = begun + plan.timeouts.handshake;
   if (at.proxy_protocol && contains_any(plan.trusted_proxies, facts_.peer.address)) {
@@ -204,9 +216,8 @@ io::Task<bool> ClientConnection::open() {
     co_return false;
   }
   worker_.counters().handshakes.add();
-  // A reload may have ended the plan that it began with.
   if (worker_.loop().now() - begun > kHandshakeTimeMax)
-    worker_.count_waiver(*worker_.plan().running, plan.process_waivers.handshake_time);
+    worker_.count_waiver(*pin->running, plan.process_waivers.handshake_time);
   if (tls_->resumed()) worker_.counters().handshakes_resumed.add();
   co_return true;
 }
@@ -268,14 +279,15 @@ void ClientConnection::log_handshake_failure(const Error& error) {
 io::Task<bool> ClientConnection::serve_requests() {
   std::unique_ptr<Transaction> transaction = worker_.take_transaction(door_);
   if (transaction == nullptr) {
-    shed_request();
+    shed();
     co_await linger();
     co_return false;
   }
   std::unique_ptr<http::H1Server> server = worker_.take_h1_server();
   server->attach(*stream_);
   bool again = true;
-  for (std::uint64_t in_a_row = 1; again; ++in_a_row) {
+  // A reload may take the door away between two requests of a pipeline.
+  for (std::uint64_t in_a_row = 1; again && worker_.plan().has_door(door_); ++in_a_row) {
     again = co_await serve_one(*server, *transaction);
     if (!server->buffered()) break;
     // A pipeline gives way to the other connections now and then.
@@ -300,11 +312,14 @@ io::Task<bool> ClientConnection::serve_one(http::H1Server& server, Transaction& 
   }
   RequestWay way(worker_, facts_, door_, server, t);
   way_ = &way;
+  stream_->on_reset([](void* served) noexcept { static_cast<RequestWay*>(served)->client_gone(); },
+                    &way);
   if (head) {
     co_await way.serve();
   } else {
     co_await way.answer_broken_head(head.error());
   }
+  stream_->on_idle_event(nullptr, nullptr);
   way_ = nullptr;
   if (aborted_) co_return false;
   if (head && server.finish()) co_return true;

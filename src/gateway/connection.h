@@ -28,6 +28,9 @@ class ClientConnection {
   /// Ends the wait for a next request, and the connection with it; requests in progress are
   /// finished.
   void close_if_idle() noexcept;
+  /// After a reload: notes when clients are asked for other certificates now, or for none.
+  void compare_with_plan() noexcept;
+  [[nodiscard]] bool outdated() const noexcept { return facts_.outdated; }
   /// Ends whatever it waits for. An idle connection is gone afterwards.
   void abort() noexcept;
 
@@ -43,7 +46,7 @@ class ClientConnection {
   void wait_for_request() noexcept;
   void watch_idle() noexcept;
   void on_idle_event() noexcept;
-  void shed_request() noexcept;
+  void shed();
   [[nodiscard]] io::Task<bool> open();
   [[nodiscard]] io::Task<Result<void>> read_proxy_header(Instant deadline);
   [[nodiscard]] io::Task<bool> serve_requests();

@@ -175,7 +175,6 @@ class Walk {
   }
 
   void redirect() {
-    if (!may_redirect(parser_.head(), reading_)) return refuse(cleartext_refusal(at_));
     out_.status = 308;
     say("route", fmt::format("sent to https on port {}", *at_.redirect_to_port), &at_.at);
   }

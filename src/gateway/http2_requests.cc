@@ -1,6 +1,7 @@
 #include "gateway/http2_requests.h"
 
 #include "gateway/request.h"
+#include "gateway/shed.h"
 
 namespace merlon::gateway {
 namespace {
@@ -15,7 +16,10 @@ http::H2Server::Options options_of(const Plan& plan) {
   return options;
 }
 
-void abort_way(void* way) noexcept { static_cast<RequestWay*>(way)->abort(); }
+void abort_way(void* way) noexcept {
+  static_cast<RequestWay*>(way)->client_gone();
+  static_cast<RequestWay*>(way)->abort();
+}
 
 }  // namespace
 
@@ -27,10 +31,13 @@ Http2Requests::Http2Requests(Worker& worker, io::Stream& stream, const Connectio
       server_(stream, *this, options_of(worker.plan().plan())) {}
 
 io::Task<void> Http2Requests::serve(http::H2ServerStream& stream) {
-  std::unique_ptr<Transaction> transaction;
-  if (worker_.plan().has_door(door_)) transaction = worker_.take_transaction(door_);
+  if (!worker_.plan().has_door(door_)) {
+    co_await shed(stream, code::kDraining);
+    co_return;
+  }
+  std::unique_ptr<Transaction> transaction = worker_.take_transaction(door_);
   if (transaction == nullptr) {
-    co_await shed(stream);
+    co_await shed(stream, code::kOverloaded);
     co_return;
   }
   transaction->plan = PlanPin(worker_.plan());
@@ -45,15 +52,11 @@ io::Task<void> Http2Requests::serve(http::H2ServerStream& stream) {
   worker_.give_back(std::move(transaction));
 }
 
-/// No room for another request: an answer that costs little, with what the door would set.
-io::Task<void> Http2Requests::shed(http::H2ServerStream& stream) {
-  worker_.counters().refusals.count(code::kOverloaded);
-  const auto head = std::make_unique<http::ResponseHead>();
-  head->status = 503;
-  head->fields.add("retry-after", "1", http::FieldId::kRetryAfter);
-  dress(*head, {.secure = facts_.secure(), .request_id = {}, .date = worker_.date()});
-  head->fields.drop(http::FieldId::kXRequestId);
-  static_cast<void>(co_await stream.send_head(*head, {.data = {}, .last = true}));
+io::Task<void> Http2Requests::shed(http::H2ServerStream& stream, std::uint16_t why) {
+  const bool broken = stream.broken().code != 0;
+  const std::unique_ptr<ShedAnswer> shed = shed_request(worker_, facts_, door_, stream.protocol(),
+                                                        broken ? nullptr : &stream.request(), why);
+  static_cast<void>(co_await stream.send_head(shed->head, {.data = shed->body, .last = true}));
 }
 
 }  // namespace merlon::gateway

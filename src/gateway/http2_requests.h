@@ -22,7 +22,7 @@ class Http2Requests final : private http::H2Server::Handler {
 
  private:
   io::Task<void> serve(http::H2ServerStream& stream) override;
-  [[nodiscard]] io::Task<void> shed(http::H2ServerStream& stream);
+  [[nodiscard]] io::Task<void> shed(http::H2ServerStream& stream, std::uint16_t why);
 
   Worker& worker_;
   const ConnectionFacts& facts_;

@@ -1,11 +1,14 @@
 #include "gateway/judge.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstring>
 
 #include "base/ascii.h"
 #include "http/grpc.h"
 #include "http/status.h"
+#include "identity/provider.h"
+#include "tls/client_auth.h"
 #include "tls/server_context.h"
 #include "tls/tls_stream.h"
 
@@ -75,6 +78,30 @@ bool asks_for_status(const http::RequestHead& head, const Listener& at,
   return (at.serve.health && health) || (at.serve.metrics && reading.path == "/metrics");
 }
 
+/// Fields that prove who asks, those of API keys by the names that the configuration gives them.
+bool carries_credentials(const http::Fields& fields, const Plan& plan) noexcept {
+  using http::FieldId;
+  for (const FieldId id :
+       {FieldId::kAuthorization, FieldId::kCookie, FieldId::kProxyAuthorization, FieldId::kDpop,
+        FieldId::kXApiKey, FieldId::kXAccessToken, FieldId::kXIdToken}) {
+    if (fields.contains(id)) return true;
+  }
+  return std::ranges::any_of(plan.providers, [&](const auto& provider) {
+    if (provider->header().empty()) return false;
+    return std::ranges::any_of(fields, [&](const http::Field& field) {
+      return ascii::iequals(field.name, provider->header());
+    });
+  });
+}
+
+/// True when a request to a redirecting listener gave away nothing yet, so that it may be sent to
+/// https; any other is refused, so that its sender learns of it.
+bool may_redirect(const http::RequestHead& head, const Plan& plan,
+                  const Reading& reading) noexcept {
+  return (head.method == http::Method::kGet || head.method == http::Method::kHead) &&
+         !carries_credentials(head.fields, plan) && !reading.host.name.empty();
+}
+
 }  // namespace
 
 Refusal framing_refusal(const Error& error) noexcept {
@@ -121,6 +148,25 @@ bool check_certificate(const ConnectionFacts& facts, const Listener& at, const R
   return false;
 }
 
+bool check_client_certificate(const ConnectionFacts& facts, const Listener& at,
+                              const Reading& reading, const Clock& clock,
+                              Refusal& refusal) noexcept {
+  if (facts.tls == nullptr) return true;
+  const tls::ClientCertificate* const shown = facts.tls->client_certificate();
+  // 421: whoever comes with the same request on a new connection is asked for what holds now.
+  if (facts.outdated ||
+      (at.tls != nullptr && !facts.tls->was_asked_as_by(*at.tls, reading.host.name))) {
+    refusal = refused(421, code::kMisdirected,
+                      "clients are asked for other certificates than when this one connected",
+                      "connection", &at.at);
+    return false;
+  }
+  if (shown == nullptr || clock.wall_now() < shown->good_until) return true;
+  refusal = refused(421, code::kCertificateExpired, "the client's certificate has expired",
+                    "connection", &at.at);
+  return false;
+}
+
 Routed route_request(const http::RequestHead& head, const Plan& plan, const Reading& reading,
                      policy::ResponseFields& fields, Refusal& refusal) noexcept {
   bool preflight = false;
@@ -161,6 +207,10 @@ Judged judge_head(const http::RequestHead& head, const ConnectionFacts& facts, c
     return {.where = Destination::kRefused, .routed = {}, .ambiguous = true};
   }
   if (!check_certificate(facts, at, reading, refusal)) return {};
+  if (at.redirect_to_port && !may_redirect(head, plan, reading)) {
+    refusal = refused(403, code::kCleartextRefused, "only https is served", "connection", &at.at);
+    return {};
+  }
   if (at.redirect_to_port)
     return {.where = Destination::kRedirect, .routed = {}, .ambiguous = false};
   if (asks_for_status(head, at, reading))
@@ -174,14 +224,15 @@ Judged judge_head(const http::RequestHead& head, const ConnectionFacts& facts, c
   return {.where = Destination::kRoute, .routed = routed, .ambiguous = false};
 }
 
-bool may_redirect(const http::RequestHead& head, const Reading& reading) noexcept {
-  return (head.method == http::Method::kGet || head.method == http::Method::kHead) &&
-         !head.fields.contains(http::FieldId::kAuthorization) &&
-         !head.fields.contains(http::FieldId::kCookie) && !reading.host.name.empty();
-}
-
-Refusal cleartext_refusal(const Listener& at) noexcept {
-  return refused(403, code::kCleartextRefused, "only https is served", "connection", &at.at);
+std::optional<std::uint32_t> hops_left(const http::RequestHead& head) noexcept {
+  if (head.method != http::Method::kOptions) return {};
+  const std::string_view text = head.fields.value(http::FieldId::kMaxForwards);
+  std::uint32_t hops = 0;
+  const char* const end = text.data() + text.size();
+  const auto [at, error] = std::from_chars(text.data(), end, hops);
+  if (text.empty() || at != end || error == std::errc::invalid_argument) return {};
+  // More than we can count is passed on as the most that we can (RFC 9110 §7.6.2).
+  return error == std::errc::result_out_of_range ? UINT32_MAX : hops;
 }
 
 policy::Decision run_policies(const Route& route, policy::Context& context,

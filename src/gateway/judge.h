@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <optional>
+
 #include "base/error.h"
 #include "gateway/plan.h"
 #include "policy/policy.h"
@@ -22,6 +25,13 @@ using policy::Refusal;
 /// Step 2 for what the connection knows: the certificate that was presented covers the host.
 [[nodiscard]] bool check_certificate(const ConnectionFacts& facts, const Listener& at,
                                      const Reading& reading, Refusal& refusal) noexcept;
+
+/// Step 2 again, of the client's side: its certificate is still good, and what it was asked for
+/// when it connected is what this host asks for now. What a handshake proves, it proves for its
+/// time.
+[[nodiscard]] bool check_client_certificate(const ConnectionFacts& facts, const Listener& at,
+                                            const Reading& reading, const Clock& clock,
+                                            Refusal& refusal) noexcept;
 
 /// Where steps 3 and 4 took a request.
 struct Routed {
@@ -57,11 +67,6 @@ struct Judged {
                                 Reading& reading, policy::ResponseFields& fields,
                                 Refusal& refusal) noexcept;
 
-/// True when a request to a redirecting listener gave away nothing yet, so that it may be sent to
-/// https; any other is refused, so that its sender learns of it.
-[[nodiscard]] bool may_redirect(const http::RequestHead& head, const Reading& reading) noexcept;
-[[nodiscard]] Refusal cleartext_refusal(const Listener& at) noexcept;
-
 /// Steps 5 to 11: the route's policies from number `next` on, which moves behind those that were
 /// asked. kNext: all of them have been, and none is against it.
 [[nodiscard]] policy::Decision run_policies(const Route& route, policy::Context& context,
@@ -78,6 +83,10 @@ struct Judged {
 /// Step 10 for a body of which so many bytes came, or are declared: 413.
 [[nodiscard]] bool fits_body_size(std::uint64_t bytes, const Route& route,
                                   Refusal& refusal) noexcept;
+
+/// How often an OPTIONS may still be forwarded: its Max-Forwards (RFC 9110 §7.6.2). nullopt:
+/// nothing bounds it, as with other methods. TRACE, the other one that it is for, is on no route.
+[[nodiscard]] std::optional<std::uint32_t> hops_left(const http::RequestHead& head) noexcept;
 
 /// The refusal for a failure of reading, from the parser on.
 [[nodiscard]] Refusal framing_refusal(const Error& error) noexcept;

@@ -117,6 +117,7 @@ struct Environment {
   WallTime today;
   LoadMode mode;
   bool from_file;
+  const LoadResult* in_force = nullptr;  ///< for reload_files
 };
 
 /// From the tree in `result` to its plan.
@@ -135,21 +136,33 @@ void judge(LoadResult& result, const std::string& path, const Environment& envir
     recovery.routes(result.config);
     recovery.excuse(waivers);
   }
-  ReadWitness witness(environment.broker, policy_files(result.config));
-  for (const PolicyFile& file : witness.files())
-    judge_file_mode(file.path, file.at, environment.broker, out);
+  const LoadResult* const in_force = environment.in_force;
+  ReadWitness witness(environment.broker, result.config,
+                      in_force == nullptr ? ReadWitness::Texts() : in_force->unwatched);
+  // What is in force was judged when it was taken.
+  if (in_force == nullptr) {
+    for (const PolicyFile& file : policy_files(result.config))
+      judge_file_mode(file.path, file.at, environment.broker, out);
+  }
   CompileContext context{.reader = reader,
                          .root = root,
                          .broker = witness,
                          .now = environment.today,
-                         .bad_certificate = environment.mode.bad_certificate};
+                         .bad_certificate = environment.mode.bad_certificate,
+                         .in_force = in_force == nullptr ? nullptr : in_force->plan.get(),
+                         .pairs_in_force = in_force == nullptr ? ListenerPairs() : in_force->pairs};
   std::shared_ptr<Plan> plan = compile(result.config, context);
-  waivers.report_unused(out);
+  // A certificate that was renewed needs its waiver no more: no reason to do without it.
+  if (in_force == nullptr) waivers.report_unused(out);
+  result.bad_files = std::move(context.bad_files);
+  result.pairs = std::move(context.pairs);
   if (!out.ok()) return;
   if (environment.from_file) plan->path = path;
   plan->hash = hash_of(*result.tree, &witness);
   plan->text_hash = hash_of(*result.tree, nullptr);
   plan->waivers = waivers.all();
+  result.files = witness.states();
+  result.unwatched = witness.texts();
   result.plan = std::move(plan);
 }
 
@@ -186,6 +199,19 @@ LoadResult load_plan_text(const std::string& name, const std::string& text, io::
   if (result.tree != nullptr) {
     judge(result, name, {.broker = broker, .today = today, .mode = mode, .from_file = false});
   }
+  result.diagnostics.sort();
+  return result;
+}
+
+LoadResult reload_files(const LoadResult& in_force, io::Broker& broker, WallTime today) {
+  LoadResult result;
+  result.tree = in_force.tree;
+  judge(result, std::string(in_force.tree->sources().front()->path),
+        {.broker = broker,
+         .today = today,
+         .mode = {.expiry = config::ExpiryMode::kWarn, .bad_certificate = BadCertificate::kKeep},
+         .from_file = !in_force.plan->path.empty(),
+         .in_force = &in_force});
   result.diagnostics.sort();
   return result;
 }

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/diagnostics.h"
 #include "base/time.h"
@@ -11,6 +13,7 @@
 #include "gateway/config.h"
 #include "gateway/plan.h"
 #include "io/broker.h"
+#include "tls/rotation.h"
 
 /// A configuration file, from its name to the plan in force.
 namespace merlon::gateway {
@@ -25,6 +28,14 @@ struct LoadResult {
   /// file is no YAML.
   std::shared_ptr<const config::Tree> tree;
   Config config;
+  /// The files that the configuration names, each in the state in which it was just before it was
+  /// read.
+  tls::FileWatch::States files;
+  /// The text of those that are not watched, by path: see `reload_files`.
+  std::map<std::string, std::string> unwatched;
+  ListenerPairs pairs;
+  /// Of `reload_files`: what is wrong with files in whose place others stay, each as an error.
+  std::vector<Diagnostic> bad_files;
 };
 
 /// What becomes of expired waivers and of TLS files that cannot be used.
@@ -41,7 +52,7 @@ inline constexpr LoadMode kAtStart{.expiry = config::ExpiryMode::kWarn,
 /// Of a reload of the text that is in force: no date refuses it, but files that went bad do, so
 /// that those in use stay.
 inline constexpr LoadMode kUnchanged{.expiry = config::ExpiryMode::kWarn,
-                                     .bad_certificate = BadCertificate::kRefuse};
+                                     .bad_certificate = BadCertificate::kRefuseUnfit};
 
 /// Reads, judges and compiles the file at `path` with all that it includes; every error is
 /// reported, not only the first. Blocks on files; never on a network. Relative names in the file
@@ -53,5 +64,12 @@ inline constexpr LoadMode kUnchanged{.expiry = config::ExpiryMode::kWarn,
 /// relative names. Includes are refused: there is no directory that they could come from.
 [[nodiscard]] LoadResult load_plan_text(const std::string& name, const std::string& text,
                                         io::Broker& broker, WallTime today, LoadMode mode);
+
+/// Takes the files that `in_force` names as they are now, with its text as it was: what is being
+/// edited waits for a reload. So do the files that are not watched. Each file that cannot be used,
+/// and each certificate out of its dates, leaves what is in use and is told in `bad_files`: one
+/// that is bad keeps no other from being renewed. `in_force` has a plan.
+[[nodiscard]] LoadResult reload_files(const LoadResult& in_force, io::Broker& broker,
+                                      WallTime today);
 
 }  // namespace merlon::gateway

@@ -556,6 +556,25 @@ TEST_F(WithCertificates, AHostThatNoCertificateCarries) {
   EXPECT_NE(load(wild, kStrict, now()).plan, nullptr);
 }
 
+TEST_F(WithCertificates, AHostThatNoCertificateCarriesIsToldBesideAListenerInClearToo) {
+  const std::string both =
+      replaced(replaced(text(good_), "host: a.example", "host: [a.example, b.example]"),
+               "listeners:\n", "listeners:\n  - { name: inner, address: 127.0.0.1:8078 }\n");
+  const LoadResult check = load(both, kStrict, now());
+  EXPECT_NE(check.plan, nullptr) << check.diagnostics.render();
+  const std::string told = check.diagnostics.render();
+  EXPECT_NE(told.find("b.example"), std::string::npos) << told;
+  EXPECT_EQ(told.find("carries `a.example`"), std::string::npos) << told;
+}
+
+TEST_F(WithCertificates, NoDateRefusesTheTextThatIsInForce) {
+  EXPECT_EQ(load(text(old_), kStrict, now()).plan, nullptr);
+  const LoadResult same = load(text(old_), kUnchanged, now());
+  EXPECT_NE(same.plan, nullptr) << same.diagnostics.render();
+  const std::string none = folder_.write("none.crt", "nothing");
+  EXPECT_EQ(load(text(none), kUnchanged, now()).plan, nullptr);
+}
+
 TEST_F(WithCertificates, ABadOneStopsACheckButNoStart) {
   for (const std::string& bad : {old_, folder_.write("none.crt", "nothing")}) {
     EXPECT_EQ(load(text(bad), kStrict, now()).plan, nullptr) << bad;

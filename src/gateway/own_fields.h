@@ -16,6 +16,7 @@ struct OwnFields {
   telemetry::TraceparentText traceparent;
   http::GrpcTimeoutText grpc_timeout;
   http::WebSocketKey websocket_key;
+  std::array<char, 10> max_forwards{};
 };
 
 }  // namespace merlon::gateway

@@ -23,6 +23,11 @@ class Collector {
     add(clients->crl);
   }
   [[nodiscard]] std::vector<PolicyFile> take() && { return std::move(files_); }
+  [[nodiscard]] std::vector<std::string> take_paths() && {
+    std::vector<std::string> paths;
+    for (PolicyFile& file : files_) paths.push_back(std::move(file.path));
+    return paths;
+  }
   void add_keys(const identity::ProviderConfig& provider) {
     if (provider.api_keys.has_value()) add(provider.api_keys->file);
   }
@@ -30,6 +35,15 @@ class Collector {
  private:
   std::vector<PolicyFile> files_;
 };
+
+void add_unwatched(const Config& config, Collector& files) {
+  for (const RouteConfig& route : config.routes) {
+    files.add(policy::setting<policy::Body>(route).schema);
+  }
+  if (config.shared_state.has_value() && config.shared_state->redis.tls.has_value()) {
+    files.add(config.shared_state->redis.tls->ca);
+  }
+}
 
 }  // namespace
 
@@ -50,32 +64,74 @@ std::vector<PolicyFile> policy_files(const Config& config) {
     files.add(provider.revocations);
     files.add_keys(provider);
   }
-  for (const RouteConfig& route : config.routes) {
-    files.add(policy::setting<policy::Body>(route).schema);
-  }
-  if (config.shared_state.has_value() && config.shared_state->redis.tls.has_value()) {
-    files.add(config.shared_state->redis.tls->ca);
-  }
+  add_unwatched(config, files);
   return std::move(files).take();
 }
 
-ReadWitness::ReadWitness(io::Broker& broker, std::vector<PolicyFile> files)
-    : broker_(broker), files_(std::move(files)) {
-  for (const PolicyFile& file : files_) read_.emplace(file.path, "");
+std::vector<std::string> unwatched_files(const Config& config) {
+  Collector files;
+  add_unwatched(config, files);
+  return std::move(files).take_paths();
+}
+
+std::vector<std::string> watched_files(const Config& config) {
+  Collector files;
+  for (const ListenerConfig& listener : config.listeners) {
+    if (!listener.tls.has_value()) continue;
+    files.add(listener.tls->client_auth);
+    for (const tls::CertificateFiles& pair : listener.tls->certificates) {
+      files.add(pair.cert);
+      files.add(pair.key);
+      files.add(pair.client_auth);
+    }
+  }
+  for (const auto& [name, upstream] : config.upstreams) {
+    if (!upstream.tls.has_value()) continue;
+    for (const auto* file : {&upstream.tls->ca, &upstream.tls->cert, &upstream.tls->key})
+      files.add(*file);
+  }
+  for (const auto& [name, provider] : config.identity) {
+    if (provider.tls.has_value()) files.add(provider.tls->ca);
+    if (provider.introspection.has_value()) files.add(provider.introspection->secret_file);
+    files.add(provider.jwks_file);
+    files.add(provider.revocations);
+    files.add_keys(provider);
+  }
+  return std::move(files).take_paths();
+}
+
+ReadWitness::ReadWitness(io::Broker& broker, const Config& config, Texts given)
+    : broker_(broker), files_(policy_files(config)), given_(std::move(given)), texts_(given_) {
+  for (const std::string& path : unwatched_files(config)) texts_.emplace(path, "");
+  for (const PolicyFile& file : files_) digests_.emplace(file.path, "");
+  // Also of those that nobody reads again.
+  for (const auto& [path, text] : given_) note(path, text);
+}
+
+void ReadWitness::note(const std::string& path, const std::string& text) {
+  const auto wanted = digests_.find(path);
+  if (wanted == digests_.end()) return;
+  Digest digest;
+  wanted->second = digest.add(text).hex();
 }
 
 io::OsResult<std::string> ReadWitness::read_file(const std::string& path, std::size_t bytes_max) {
-  io::OsResult<std::string> text = broker_.read_file(path, bytes_max);
-  const auto wanted = read_.find(path);
-  if (text.has_value() && wanted != read_.end()) {
-    Digest digest;
-    wanted->second = digest.add(*text).hex();
+  const auto given = given_.find(path);
+  if (given != given_.end()) return given->second;
+  if (!states_.contains(path)) {
+    const auto state = broker_.status(path);
+    states_.emplace(path, state.has_value() ? std::optional(*state) : std::nullopt);
   }
+  io::OsResult<std::string> text = broker_.read_file(path, bytes_max);
+  if (!text.has_value()) return text;
+  note(path, *text);
+  const auto kept = texts_.find(path);
+  if (kept != texts_.end()) kept->second = *text;
   return text;
 }
 
 void ReadWitness::add_to(Digest& digest) const {
-  for (const PolicyFile& file : files_) digest.add(read_.at(file.path));
+  for (const PolicyFile& file : files_) digest.add(digests_.at(file.path));
 }
 
 }  // namespace merlon::gateway

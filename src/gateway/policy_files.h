@@ -7,6 +7,7 @@
 #include "gateway/config.h"
 #include "gateway/digest.h"
 #include "io/broker.h"
+#include "tls/rotation.h"
 
 /// The files besides the configuration itself that say what is let through: two nodes are only the
 /// same when these are, too.
@@ -23,17 +24,30 @@ struct PolicyFile {
 /// guessed at.
 [[nodiscard]] std::vector<PolicyFile> policy_files(const Config& config);
 
+/// Those of them that take effect with a reload only: nobody replaces them in one step, as
+/// certificates are renewed, so a half-written one must not be taken.
+[[nodiscard]] std::vector<std::string> unwatched_files(const Config& config);
+/// The files that take effect when they change: certificates, private keys, authorities and
+/// revocation lists, key sets, revocations, API keys, client secrets.
+[[nodiscard]] std::vector<std::string> watched_files(const Config& config);
+
 /// Opens everything by another broker, and keeps a digest of what it read of some files, so that
-/// what is hashed is what was used. For the time of a load.
+/// what is hashed is what was used, with the state of each file before it was read. For the time of
+/// a load.
 class ReadWitness final : public io::Broker {
  public:
-  /// `broker` outlives this object.
-  ReadWitness(io::Broker& broker, std::vector<PolicyFile> files);
+  using Texts = std::map<std::string, std::string>;  ///< by path
 
-  [[nodiscard]] const std::vector<PolicyFile>& files() const noexcept { return files_; }
+  /// `broker` outlives this object. The files of `given` are not read: that is what they say.
+  ReadWitness(io::Broker& broker, const Config& config, Texts given);
 
-  /// Adds for each file, in order, a digest of its content; "" for what was not read.
+  /// Adds for each policy file of the configuration, in order, a digest of its content; "" for what
+  /// was not read.
   void add_to(Digest& digest) const;
+  /// What was read, each as it was just before.
+  [[nodiscard]] const tls::FileWatch::States& states() const noexcept { return states_; }
+  /// Of the files that are not watched.
+  [[nodiscard]] const Texts& texts() const noexcept { return texts_; }
 
   io::OsResult<io::Fd> listen_tcp(const Endpoint& endpoint,
                                   const io::ListenOptions& options) override {
@@ -60,9 +74,14 @@ class ReadWitness final : public io::Broker {
   }
 
  private:
+  void note(const std::string& path, const std::string& text);
+
   io::Broker& broker_;
   const std::vector<PolicyFile> files_;
-  std::map<std::string, std::string> read_;  ///< digests by path; empty until it is read
+  const Texts given_;
+  Texts texts_;
+  std::map<std::string, std::string> digests_;  ///< by path; empty until it is read
+  tls::FileWatch::States states_;
 };
 
 }  // namespace merlon::gateway

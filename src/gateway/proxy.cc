@@ -39,6 +39,15 @@ bool is_untouched(const Error& error) noexcept {
   return error.code == code::kH2StreamRefused || error.code == code::kH2GoAway;
 }
 
+constexpr Error kBodyLate{.code = code::kBodyTooSlow,
+                          .blame = Blame::kClient,
+                          .what = "the body was not whole when the route's time was over"};
+
+/// The gateway ended it for want of the client's reading.
+bool is_cut_off(const Error& error) noexcept {
+  return error.code == code::kH2WindowStalled || error.code == code::kTimedOut;
+}
+
 constexpr Error kCallExpired{.code = code::kUpstreamTimeout,
                              .blame = Blame::kUpstream,
                              .what = "the deadline of the call has passed"};
@@ -74,7 +83,13 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
   http::drop_client_claims(fields);
   http::drop_hop_by_hop(fields);
   fields.drop(FieldId::kExpect);  // answered by the gateway itself
+  const std::optional<std::uint32_t> hops = hops_left(out);
   fields.drop(FieldId::kMaxForwards);
+  if (hops) {
+    const auto text = fmt::format_to_n(own.max_forwards.data(), own.max_forwards.size(), "{}",
+                                       *hops - 1);  // 0 was answered here
+    fields.add("Max-Forwards", {own.max_forwards.data(), text.size}, FieldId::kMaxForwards);
+  }
   fields.drop(FieldId::kVia);
   fields.drop(FieldId::kXRequestId);
   if (!route.forward_authorization) {
@@ -127,7 +142,6 @@ io::Task<void> RequestWay::proxy() {
   const bool repeatable = http::is_idempotent(head.method);
   const bool expects = head.expect_continue;
   const Instant now = worker_.loop().now();
-  const Instant deadline = std::min(now + route.timeout, t_.grpc.deadline.value_or(Instant::max()));
   t_.record.upstream = route.upstream->name;
 
   const bool held = route.content != nullptr && !t_.held.view().empty();
@@ -160,12 +174,15 @@ io::Task<void> RequestWay::proxy() {
   // Waited for before an upstream is asked: a slow client holds no connection of it, and what is
   // whole may be sent once more.
   if (!first->last && client_.body_fits()) {
-    first = co_await client_.gather_body(*first);
+    first = co_await client_.gather_body(*first, now + route.timeout);
     if (!first) {
       co_await refuse_body(first.error());
       co_return;
     }
   }
+  // Counts from here, so that an upstream has all of it however long the client took.
+  const Instant deadline =
+      std::min(worker_.loop().now() + route.timeout, t_.grpc.deadline.value_or(Instant::max()));
 
   for (unsigned attempt = 0;; ++attempt) {
     upstream::Lease lease;
@@ -182,16 +199,26 @@ io::Task<void> RequestWay::proxy() {
         co_await refuse(upstream_refusal(opened.error(), route));
         co_return;
       }
-      counted.connects.add();
       lease = std::move(*opened);
+      // Whoever waited for a place may have been handed a connection that came free.
+      (lease.reused() && lease.h2() == nullptr ? counted.reuses : counted.connects).add();
       t_.record.upstream_connect =
           std::chrono::duration_cast<microseconds>(worker_.loop().now() - begun);
+    }
+    if (gone_) {
+      lease.keep();
+      note_gone();
+      co_return;
     }
     ++t_.record.upstream_attempts;
     const bool reused = lease.reused();
     const Result<void> done = co_await exchange(cluster, lease, *first, deadline);
     if (done) co_return;
-    counted.failures.add();
+    if (gone_) {
+      note_gone();
+      co_return;
+    }
+    if (done.error().blame == Blame::kUpstream) counted.failures.add();
     // A pooled connection may have been closed while it was idle: the request has not been answered
     // by anyone, so it may go out once more if it can be repeated and all of it is still here.
     const bool lost = attempt == 0 && reused && repeatable;
@@ -211,11 +238,18 @@ io::Task<void> RequestWay::proxy() {
   }
 }
 
+/// The client left before it was answered: no upstream is to blame, and nothing is sent.
+void RequestWay::note_gone() noexcept {
+  t_.record.refusal = {.step = "forward", .rule = rule_name(code::kClosed), .line = {}};
+}
+
 /// Sends the request while the response is awaited: an upstream may answer before it has all.
 io::Task<void> RequestWay::pump_request() {
   const milliseconds idle = t_.route->upstream->idle_timeout;
   while (!stop_pump_) {
+    client_owes_ = true;
     const Result<BodyPart> part = co_await client_.read_body();
+    client_owes_ = false;
     if (!part) {
       // A client may be quiet for as long as the upstream has something to say to it.
       const bool quiet = t_.grpc.active && part.error().code == code::kBodyTooSlow;
@@ -310,7 +344,12 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
     pumped_ = {};
     moved_ = sent_at;
     stop_pump_ = false;
-    const Instant until = std::min(deadline, worker_.loop().now() + upstream.response_timeout);
+    Instant until = std::min(deadline, worker_.loop().now() + upstream.response_timeout);
+    // A client that said how long it waits is taken at its word, while the stream is not idle for
+    // too long: what a call does before its first message is the service's affair.
+    if (t_.grpc.deadline && upstream.protocol == Protocol::kHttp2)
+      until = std::min(*t_.grpc.deadline, worker_.loop().now() + std::max(upstream.response_timeout,
+                                                                          upstream.idle_timeout));
     std::optional<io::Fork> pump;
     if (!first.last) pump.emplace(pump_request());
     const bool streaming = pump && !pump->done();
@@ -331,6 +370,9 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
       failure = upstream_failure(head.error());
       failure.retryable = !client.response_started() &&
                           (failure.code == code::kUpstreamReset || is_untouched(failure));
+      // An upstream need not answer what it has not got: the client took all of the time.
+      const bool waits_for_client = pump && !pump->done() && client_owes_ && !t_.grpc.active;
+      if (failure.code == code::kUpstreamTimeout && waits_for_client) failure = kBodyLate;
     }
     if (pump) {
       if (!pump->done()) {
@@ -377,7 +419,7 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
       head.fields.add("Location", t_.location, FieldId::kLocation);
     }
   }
-  if (worker_.draining()) client_.close_after();
+  if (worker_.ends(door_) || connection_.outdated) client_.close_after();
   t_.record.status = head.status;
   dress_response(head);
   const bool trailers = client_.request().te_trailers || t_.grpc.active;
@@ -389,14 +431,15 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
   }
   if (!trailers) first->trailers = {};
   if (t_.grpc.active) note_grpc_response(head.fields, *first);
-  const Result<void> sent = co_await client_.send_head(head, *first);
-  if (!sent || first->last) co_return;
-  const Result<void> relayed = co_await relay_body(cluster);
-  if (!relayed) {
-    worker_.counters().refusals.count(relayed.error().code);
-    t_.record.refusal = {.step = "forward", .rule = rule_name(relayed.error().code), .line = {}};
-    if (t_.grpc.active) co_await end_call(relayed.error());
-  }
+  Result<void> relayed = co_await client_.send_head(head, *first);
+  const bool begun = relayed.has_value();
+  if (begun && first->last) co_return;
+  if (begun) relayed = co_await relay_body(cluster);
+  // A client that has gone is no failure; one that was cut off for what it did not take is told of.
+  if (relayed || (!begun && !is_cut_off(relayed.error()))) co_return;
+  worker_.counters().refusals.count(relayed.error().code);
+  t_.record.refusal = {.step = "forward", .rule = rule_name(relayed.error().code), .line = {}};
+  if (begun && t_.grpc.active) co_await end_call(relayed.error());
 }
 
 io::Task<Result<void>> RequestWay::relay_body(const upstream::Cluster& cluster) {

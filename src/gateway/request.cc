@@ -2,9 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "http/ip_text.h"
-#include "http/status.h"
-#include "tls/tls_stream.h"
+#include "gateway/access_line.h"
 
 namespace merlon::gateway {
 
@@ -21,6 +19,7 @@ RequestWay::RequestWay(Worker& worker, const ConnectionFacts& connection, std::u
 
 io::Task<void> RequestWay::serve() {
   begin_record();
+  head_read_ = true;
   co_await handle();
   finish_record();
 }
@@ -55,7 +54,14 @@ Destination RequestWay::judge(Refusal& refusal) {
   t_.preflight = judged.routed.preflight;
   // Whoever sends what can be read two ways is not asked again.
   if (judged.ambiguous) client_.close_after();
-  return judged.where;
+  if (judged.where == Destination::kRefused ||
+      check_client_certificate(connection_, listener(), t_.reading, worker_.loop().clock(),
+                               refusal)) {
+    return judged.where;
+  }
+  t_.route = nullptr;
+  client_.close_after();
+  return Destination::kRefused;
 }
 
 /// Steps 5 to 11. False: it has been answered.
@@ -121,6 +127,11 @@ io::Task<void> RequestWay::handle() {
   Refusal refusal;
   switch (judge(refusal)) {
     case Destination::kRefused:
+      if (refusal.error.code == code::kCleartextRefused) {
+        worker_.shared().events.warning("cleartext_refused",
+                                        {str("client", t_.reading.client.address.to_string()),
+                                         str("method", client_.request().method_text)});
+      }
       return refuse(refusal);
     case Destination::kRedirect:
       return redirect(*listener().redirect_to_port);
@@ -175,10 +186,22 @@ io::Task<void> RequestWay::deliver() {
                    .step = "websocket",
                    .line = nullptr});
   }
-  if (t_.route->upstream != nullptr) return proxy();
+  if (t_.route->upstream != nullptr)
+    return hops_left(client_.request()) == 0U ? answer_last_hop() : proxy();
   const Respond& fixed = *t_.route->respond;
   t_.body = fixed.body;
   own_answer(fixed.status, fixed.content_type);
+  return send_own();
+}
+
+/// OPTIONS that may not be forwarded is answered by whoever has it (RFC 9110 §7.6.2).
+io::Task<void> RequestWay::answer_last_hop() {
+  // No route lists the empty method: what comes back is all that this path takes.
+  const RouteMatch all = t_.plan->plan().router->match(t_.reading.host.name, t_.reading.path,
+                                                       http::Method::kOther, {});
+  t_.body.clear();
+  own_answer(204, {});
+  t_.reply.fields.add("Allow", all.allow, http::FieldId::kAllow);
   return send_own();
 }
 
@@ -228,16 +251,8 @@ io::Task<void> RequestWay::refuse_body(const Error& error) {
   return refuse(refusal);
 }
 
-/// Port 80: to https for requests that gave away nothing yet; others have to learn of it.
+/// Port 80: to https.
 io::Task<void> RequestWay::redirect(std::uint16_t port) {
-  const http::RequestHead& head = client_.request();
-  if (!may_redirect(head, t_.reading)) {
-    worker_.shared().events.warning(
-        "cleartext_refused",
-        {str("client", t_.reading.client.address.to_string()), str("method", head.method_text)});
-    co_await refuse(cleartext_refusal(listener()));
-    co_return;
-  }
   const bool v6 = t_.reading.host.address && t_.reading.host.address->is_v6();
   t_.location = fmt::format("https://{}{}{}{}{}{}{}", v6 ? "[" : "", t_.reading.host.name,
                             v6 ? "]" : "", port == 443 ? "" : fmt::format(":{}", port),
@@ -255,7 +270,7 @@ io::Task<void> RequestWay::send_own(std::span<const http::Field> trailers) {
     const Result<http::BodyPart> rest = client_.buffered_body();
     if (!rest || !rest->last) client_.close_after();
   }
-  if (worker_.draining()) client_.close_after();
+  if (worker_.ends(door_) || connection_.outdated) client_.close_after();
   t_.record.status = t_.grpc.refused != 0 ? t_.grpc.refused : t_.reply.status;
   dress_response(t_.reply);
   const Result<void> sent =
@@ -291,17 +306,13 @@ void RequestWay::finish_record() {
 
   const http::RequestHead& head = client_.request();
   const bool known = !t_.reading.path.empty();
-  const http::IpText client(known ? t_.reading.client.address : connection_.client);
-  char peer[64];
-  const http::IpText peer_address(connection_.peer.address);
-  const bool v6 = connection_.peer.address.is_v6();
-  const auto peer_end = fmt::format_to_n(peer, sizeof peer, "{}{}{}:{}", v6 ? "[" : "",
-                                         peer_address.view(), v6 ? "]" : "", connection_.peer.port);
   telemetry::AccessRecord& r = t_.record;
+  // Empty until the head was read to its end.
+  const IpAddress& client = t_.reading.client.address;
+  const ConnectionText connection(connection_,
+                                  client.is_unspecified() ? connection_.client : client, r);
   r.time = worker_.loop().clock().wall_now();
   r.request_id = t_.id.view();
-  r.client = client.view();
-  r.peer = {peer, peer_end.size};
   r.listener = listener().name;
   if (route != nullptr) r.route = route->name;
   r.protocol = client_.protocol();
@@ -309,16 +320,12 @@ void RequestWay::finish_record() {
     r.method = head.method_text;
     r.host = t_.reading.host.name;
     r.path = t_.reading.path;
+  } else if (head_read_) {
+    note_raw_target(head, r);
   }
   r.request_body_bytes = client_.bytes_received();
   r.response_body_bytes = client_.bytes_sent();
   r.total = total;
-  if (const tls::TlsStream* tls = connection_.tls; tls != nullptr) {
-    r.tls_version = tls->version();
-    r.tls_cipher = tls->cipher();
-    r.tls_server_name = tls->server_name();
-    r.tls_resumed = tls->resumed();
-  }
   char subject[identity::kPseudonymBytes];
   if (t_.identity != nullptr) {
     r.identity_method = identity::name_of(t_.identity->method());

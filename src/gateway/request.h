@@ -32,11 +32,16 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<void> serve();
   /// The answer to a head that could not be read.
   [[nodiscard]] io::Task<void> answer_broken_head(Error error);
-  /// Ends a wait for the upstream or for its turn: the client is gone.
+  /// Ends a wait for the upstream or for its turn.
   void abort() noexcept {
     if (upstream_ != nullptr) upstream_->cancel();
     if (tunnel_ != nullptr) tunnel_->abort();
     turn_.cancel();
+  }
+  /// The same, since nobody wants the answer any more. A tunnel sees its own ends.
+  void client_gone() noexcept {
+    gone_ = true;
+    if (tunnel_ == nullptr) abort();
   }
 
  private:
@@ -53,6 +58,7 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<void> serve_route();
   [[nodiscard]] io::Task<void> deliver_when_judged();
   [[nodiscard]] io::Task<void> deliver();
+  [[nodiscard]] io::Task<void> answer_last_hop();
   void note_observations();
   void count_waivers() noexcept;
   void count_upstream_waivers(const upstream::Lease& lease) noexcept;
@@ -94,6 +100,7 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<Result<void>> relay_body(const upstream::Cluster& cluster);
   [[nodiscard]] http::ClientExchange& attach(upstream::Lease& lease, const Upstream& upstream);
   void detach(upstream::Lease& lease, bool good) noexcept;
+  void note_gone() noexcept;
   void prepare_upstream_head(http::RequestHead& out, struct OwnFields& own);
   void dress_response(http::ResponseHead& head) noexcept;
 
@@ -116,6 +123,9 @@ class RequestWay : private Tunnel::Owner {
   Instant moved_{};                           ///< when a part of a body last came or went
   io::Signal turn_;                           ///< a request that a limit delays waits here
   const std::uint32_t door_;                  ///< Worker::doors_
+  bool head_read_ = false;                    ///< and well formed
+  bool gone_ = false;                         ///< the client is
+  bool client_owes_ = false;                  ///< the next part of the request's body is waited for
   bool stop_pump_ = false;  ///< the response is done: the rest of the request's body is of no use
 };
 

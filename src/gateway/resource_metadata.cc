@@ -14,7 +14,7 @@ namespace {
 /// What is said of one resource.
 struct Described {
   std::string name;  ///< of the first entry that names it
-  Located<upstream::HttpsUrl> resource;
+  Located<identity::Resource> resource;
   std::set<std::string> issuers{};
   std::set<std::string> scopes{};
   identity::AlgorithmSet proofs{};
@@ -38,10 +38,8 @@ std::set<std::string> names_of(identity::AlgorithmSet algorithms) {
 
 /// RFC 9728 §2.
 std::string document_of(const Described& described) {
-  const upstream::HttpsUrl& url = *described.resource;
-  std::string out =
-      fmt::format(R"({{"resource":{},"bearer_methods_supported":["header"])",
-                  json_quoted("https://" + url.authority() + (url.path == "/" ? "" : url.path)));
+  std::string out = fmt::format(R"({{"resource":{},"bearer_methods_supported":["header"])",
+                                json_quoted(described.resource->written));
   if (!described.issuers.empty())
     out += R"(,"authorization_servers":)" + list_of(described.issuers);
   if (!described.scopes.empty()) out += R"(,"scopes_supported":)" + list_of(described.scopes);
@@ -78,7 +76,7 @@ bool is_named(const std::string& host, const Config& config) {
 
 RouteConfig route_of(const Described& described) {
   const Mark& at = described.resource.at;
-  const upstream::HttpsUrl& url = *described.resource;
+  const upstream::HttpsUrl& url = described.resource->url;
   RouteConfig route;
   // No name in the file has a colon.
   route.name = fmt::format("{}:resource-metadata", described.name);
@@ -118,7 +116,7 @@ void add_resource_metadata(Config& config, Diagnostics& out) {
   }
   std::vector<RouteConfig> made;
   for (const Described& one : all) {
-    if (is_named(one.resource->host, config)) {
+    if (is_named(one.resource->url.host, config)) {
       made.push_back(route_of(one));
     } else {
       out.error(one.resource.at, "no route names the host of this resource",

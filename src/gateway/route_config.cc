@@ -216,11 +216,14 @@ const Object<RouteConfig>& route_schema() {
                    "Changes to the fields of responses.")
             .field("forward", &RouteConfig::forward, config::object(forward_schema()),
                    "What the upstream learns of the client.")
-            .field("timeout", &RouteConfig::timeout,
-                   config::waivable(config::duration(milliseconds{10}, kRouteTimeMax),
-                                    config::duration(milliseconds{10}, hours{24}),
-                                    "upstream-timeout-infinite"),
-                   "For the whole exchange; 504 after it.")
+            .field(
+                "timeout", &RouteConfig::timeout,
+                config::waivable(config::duration(milliseconds{10}, kRouteTimeMax),
+                                 config::duration(milliseconds{10}, hours{24}),
+                                 "upstream-timeout-infinite"),
+                "For the request's body, and until the head of the response; after it 504, or 408 "
+                "where the body is not here. Of the response's body only silence is bounded, by "
+                "the upstream's `timeouts.idle`.")
             .field("upstream", &RouteConfig::upstream, config::name(), "Who answers.")
             .field("respond", &RouteConfig::respond, config::object(respond_schema()),
                    "A fixed answer in place of an upstream.")

@@ -15,6 +15,7 @@
 
 #include "base/escape.h"
 #include "base/terminal.h"
+#include "gateway/policy_files.h"
 
 namespace merlon::gateway {
 namespace {
@@ -129,6 +130,7 @@ bool Server::start() {
   start_health_checks();
   start_admin(plan);
   ready_ = true;  // before the first request can ask; what comes earlier waits at the sockets
+  watch_files(loaded);
   apply(std::move(loaded), std::move(sockets));
   notifier_.ready();
   events_->info("started", {str("version", MERLON_VERSION), str("config_hash", plan_->hash),
@@ -319,8 +321,10 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
   for (std::size_t i = 0; i < sockets.size(); ++i)
     workers_[i]->adopt(running, std::move(sockets[i]));
   adopt_admin(*loaded.plan);
-  watch_files(loaded.config);
   plan_ = loaded.plan;
+  loaded.config = {};
+  loaded.diagnostics = {};
+  in_force_ = std::move(loaded);
   metrics_->set_config(plan_->hash, clock_.wall_now(), plan_->closed.size());
   events_->set_level(level_of(plan_->log_level));
   const std::lock_guard lock(status_mutex_);
@@ -356,6 +360,7 @@ std::string Server::reload() {
     problem += '\n';
   }
   if (problem.empty()) {
+    watch_files(loaded);
     apply(std::move(loaded), std::move(sockets));
     events_->info("reloaded",
                   {str("config_hash", plan_->hash), num("routes", plan_->routes.size())});
@@ -368,36 +373,46 @@ std::string Server::reload() {
   return problem;
 }
 
-void Server::watch_files(const Config& config) {
-  std::vector<std::string> paths;
-  for (const ListenerConfig& listener : config.listeners) {
-    if (!listener.tls) continue;
-    const auto watch_clients = [&](const std::optional<tls::ClientAuthFiles>& clients) {
-      if (!clients.has_value()) return;
-      paths.push_back(clients->ca->path);
-      if (clients->crl) paths.push_back((*clients->crl)->path);
-    };
-    watch_clients(listener.tls->client_auth);
-    for (const tls::CertificateFiles& pair : listener.tls->certificates) {
-      paths.push_back(pair.cert.value.path);
-      paths.push_back(pair.key.value.path);
-      watch_clients(pair.client_auth);
-    }
+void Server::watch_files(const LoadResult& loaded) {
+  watch_ = std::make_unique<tls::FileWatch>(watched_files(loaded.config), loaded.files, broker_);
+  bad_files_.clear();
+}
+
+/// Only the files that the configuration names: what is being edited in its text, or what an
+/// operator has not yet asked for, waits for a reload.
+void Server::take_changed_files() {
+  if (!watch_->due(broker_, clock_.now())) return;
+  LoadResult loaded = reload_files(in_force_, broker_, clock_.wall_now());
+  bool all_taken = loaded.plan != nullptr;
+  std::string bad = all_taken ? "" : loaded.diagnostics.render();
+  for (const Diagnostic& file : loaded.bad_files) {
+    bad += fmt::format("{}: {}\n", file.at.file_line(), file.message);
+    // What a date did lasts until the file changes.
+    all_taken &= file.rule == "cert-expired";
   }
-  for (const auto& [name, upstream] : config.upstreams) {
-    if (!upstream.tls) continue;
-    for (const auto* file : {&upstream.tls->ca, &upstream.tls->cert, &upstream.tls->key}) {
-      if (*file) paths.push_back((*file)->value.path);
-    }
+  const bool same = watch_->is_again() && bad == bad_files_;
+  bad_files_ = std::move(bad);
+  if (!same) apply_changed_files(std::move(loaded));
+  if (all_taken) watch_->taken();
+}
+
+void Server::apply_changed_files(LoadResult loaded) {
+  events_->info("certificates_changed");
+  for (const Diagnostic& file : loaded.bad_files) {
+    events_->error("file_not_taken", {str("at", file.at.file_line()), str("rule", file.rule),
+                                      str("reason", file.message)});
   }
-  for (const auto& [name, provider] : config.identity) {
-    if (provider.tls && provider.tls->ca) paths.push_back((*provider.tls->ca)->path);
-    if (provider.introspection) paths.push_back(provider.introspection->secret_file->path);
-    if (provider.jwks_file) paths.push_back((*provider.jwks_file)->path);
-    if (provider.revocations) paths.push_back((*provider.revocations)->path);
-    if (provider.api_keys) paths.push_back(provider.api_keys->file->path);
+  if (loaded.plan == nullptr) {
+    metrics_->count_reload_failure();
+    events_->error("reload_refused", {str("reason", loaded.diagnostics.render())});
+    return;
   }
-  watch_ = std::make_unique<tls::CertificateWatch>(std::move(paths), broker_);
+  notifier_.reloading(clock_.now());
+  std::vector<std::vector<io::Fd>> sockets(metrics_->workers());
+  for (auto& of_worker : sockets) of_worker.resize(loaded.plan->listeners.size());
+  apply(std::move(loaded), std::move(sockets));
+  events_->info("reloaded", {str("config_hash", plan_->hash), num("routes", plan_->routes.size())});
+  notifier_.ready();
 }
 
 /// A date does not end a gateway, so that it is not missed: who reads the log hears of it each day.
@@ -431,10 +446,7 @@ int Server::run() {
     if (clock_.now() >= tell_waivers_at_) tell_waivers();
     if (stopping_ || clock_.now() < look_at) continue;
     look_at = clock_.now() + kWatchInterval;
-    if (watch_->changed(broker_)) {
-      events_->info("certificates_changed");
-      static_cast<void>(reload());
-    }
+    take_changed_files();
   }
   drain();
   return 0;

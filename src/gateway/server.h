@@ -13,7 +13,7 @@
 #include "telemetry/log_sink.h"
 #include "telemetry/metrics.h"
 #include "telemetry/notify.h"
-#include "tls/certificates.h"
+#include "tls/rotation.h"
 #include "upstream/health_checks.h"
 
 namespace merlon::gateway {
@@ -58,7 +58,9 @@ class Server {
   void apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets);
   /// Reads the configuration again: all of it is taken, or nothing changes. Returns "" or why not.
   [[nodiscard]] std::string reload();
-  void watch_files(const Config& config);
+  void watch_files(const LoadResult& loaded);
+  void take_changed_files();
+  void apply_changed_files(LoadResult loaded);
   void tell_waivers();
   void on_signal();
   void on_admin_socket();
@@ -76,13 +78,15 @@ class Server {
   telemetry::Notifier notifier_;
   std::unique_ptr<Shared> shared_;
   std::shared_ptr<const Plan> plan_;
+  LoadResult in_force_;    ///< of `plan_`, for `reload_files`: without configuration and findings
+  std::string bad_files_;  ///< what kept the last change of files from being taken whole
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<identity::Agent> agent_;  ///< goes before the workers that it answers
   std::unique_ptr<upstream::HealthChecks> health_;
   std::unique_ptr<Monitor> monitor_;
   std::vector<std::thread> threads_;
   std::vector<telemetry::ActivatedSocket> activated_;
-  std::unique_ptr<tls::CertificateWatch> watch_;
+  std::unique_ptr<tls::FileWatch> watch_;
   io::Fd signals_;
   io::Fd admin_socket_;
   io::Fd admin_listener_;  ///< of the admin address, until its worker takes it

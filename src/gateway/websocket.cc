@@ -59,7 +59,7 @@ io::Task<void> RequestWay::carry_tunnel(bool extended) {
 
 /// A reload that changed nothing of the route and its upstream changes nothing of the tunnel.
 bool RequestWay::carry_over(WorkerPlan& plan) {
-  if (!plan.has_door(door_)) return false;
+  if (!plan.has_door(door_) || connection_.outdated) return false;
   for (const auto& route : plan.plan().routes) {
     if (route->name != t_.route->name) continue;
     if (route->digest.empty() || route->digest != t_.route->digest) return false;

@@ -116,12 +116,13 @@ void Worker::take_plan(std::shared_ptr<const RunningPlan> running, std::vector<i
       open_door(door, std::move(listeners[listener]));
     }
   }
+  for_each_connection([](ClientConnection& c) { c.compare_with_plan(); });
   carry_tunnels_over();
   drop_unused_plans();
   std::erase_if(clusters_, [](const auto& entry) { return entry.second.expired(); });
 
   for_each_connection([this](ClientConnection& c) {
-    if (!this->plan().has_door(c.door_)) c.close_if_idle();
+    if (!this->plan().has_door(c.door_) || c.outdated()) c.close_if_idle();
   });
 }
 

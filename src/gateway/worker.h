@@ -145,6 +145,9 @@ class Worker {
   [[nodiscard]] identity::ThreadState& identities() noexcept { return identities_; }
   [[nodiscard]] WorkerPlan& plan() noexcept { return *plans_.back(); }
   [[nodiscard]] bool draining() const noexcept { return draining_; }
+  /// Connections of this door are told to close with their next answer: the worker drains, or the
+  /// plan in force has no such listener.
+  [[nodiscard]] bool ends(std::size_t door) noexcept { return draining_ || !plan().has_door(door); }
   /// Until when a connection may wait for a request.
   [[nodiscard]] Instant idle_deadline() noexcept;
   /// Something was refused for want of `reason`: says so in the process log, now and then.

@@ -43,8 +43,11 @@ class ServerExchange {
   /// Follows `buffered_body`: the rest of the body fits here, so that `gather_body` can wait for
   /// it.
   [[nodiscard]] virtual bool body_fits() const noexcept { return false; }
-  /// `first`, which `buffered_body` gave, with all that follows it. Errors as of read_body.
-  [[nodiscard]] virtual io::Task<Result<BodyPart>> gather_body(BodyPart first) { co_return first; }
+  /// `first`, which `buffered_body` gave, with all that follows it. Errors as of read_body;
+  /// kBodyTooSlow also when it is not whole by `deadline`.
+  [[nodiscard]] virtual io::Task<Result<BodyPart>> gather_body(BodyPart first, Instant) {
+    co_return first;
+  }
   /// An interim response: 100 (RFC 9110 §15.2).
   [[nodiscard]] virtual io::Task<Result<void>> send_continue() = 0;
   /// The final head and the first part of the body in one write. Framing goes by `head.framing`,

@@ -19,14 +19,17 @@ namespace merlon::http {
 [[nodiscard]] inline std::size_t first_bad_value_byte(std::string_view text) noexcept {
   constexpr std::uint64_t kOnes = 0x0101010101010101ULL;
   constexpr std::uint64_t kHigh = 0x8080808080808080ULL;
-  std::size_t i = 0;
-  while (i + 8 <= text.size()) {
+  const auto suspicious = [&](std::size_t at) {
     std::uint64_t word;
-    std::memcpy(&word, text.data() + i, 8);
+    std::memcpy(&word, text.data() + at, 8);
     const std::uint64_t del = word ^ (kOnes * 0x7f);
     const std::uint64_t controls = (word - kOnes * 0x20) & ~word & kHigh;
     const std::uint64_t deletes = (del - kOnes) & ~del & kHigh;
-    if ((controls | deletes) != 0) {
+    return (controls | deletes) != 0;
+  };
+  std::size_t i = 0;
+  while (i + 8 <= text.size()) {
+    if (suspicious(i)) {
       // A tab, or the end of the search.
       for (const std::size_t end = i + 8; i < end; ++i) {
         if (!is_value_byte(text[i])) return i;
@@ -35,6 +38,8 @@ namespace merlon::http {
       i += 8;
     }
   }
+  // What is left once more with bytes that are known, as a whole word.
+  if (text.size() >= 8 && !suspicious(text.size() - 8)) return text.size();
   while (i < text.size() && is_value_byte(text[i])) ++i;
   return i;
 }

@@ -28,6 +28,10 @@ io::Task<Result<void>> H1Client::send_head(const RequestHead& head, std::string_
     out.field("Connection", "Upgrade");
     out.field("Upgrade", "websocket");
   }
+  if (head.te_trailers && !head.wants_websocket) {
+    out.field("TE", "trailers");
+    out.field("Connection", "TE");
+  }
   chunked_out_ = head.framing == Framing::kChunked;
   if (chunked_out_) out.field("Transfer-Encoding", "chunked");
   if (head.framing == Framing::kLength) out.field("Content-Length", head.content_length);

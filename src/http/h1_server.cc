@@ -1,5 +1,6 @@
 #include "http/h1_server.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "http/h1_write.h"
@@ -95,14 +96,15 @@ io::Task<Result<BodyPart>> H1Server::read_body() {
     Result<BodyPart> part = decode();
     if (!part || !part->data.empty() || part->last) co_return part;
     at_ = end_ = head_end_;
-    const Result<void> received = co_await receive_body();
+    const Result<void> received = co_await receive_body(Instant::max());
     if (!received) co_return std::unexpected(received.error());
   }
 }
 
-io::Task<Result<void>> H1Server::receive_body() {
-  const Result<std::size_t> n = co_await stream_->read(
-      {buffer_.data() + end_, buffer_.size() - end_}, pace_deadline(body_since_, received_));
+io::Task<Result<void>> H1Server::receive_body(Instant deadline) {
+  const Result<std::size_t> n =
+      co_await stream_->read({buffer_.data() + end_, buffer_.size() - end_},
+                             std::min(deadline, pace_deadline(body_since_, received_)));
   if (!n) {
     Error error = n.error();
     if (error.code == code::kTimedOut) error.code = code::kBodyTooSlow;
@@ -119,11 +121,11 @@ bool H1Server::body_fits() const noexcept {
          parser_.head().content_length <= buffer_.size() - head_end_;
 }
 
-io::Task<Result<BodyPart>> H1Server::gather_body(BodyPart first) {
+io::Task<Result<BodyPart>> H1Server::gather_body(BodyPart first, Instant deadline) {
   // Nothing was read beyond what is decoded, so that parts lie one behind the other.
   std::size_t size = first.data.size();
   while (!body_done_) {
-    const Result<void> received = co_await receive_body();
+    const Result<void> received = co_await receive_body(deadline);
     if (!received) co_return std::unexpected(received.error());
     const Result<BodyPart> part = decode();
     if (!part) co_return std::unexpected(part.error());

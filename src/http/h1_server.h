@@ -41,7 +41,7 @@ class H1Server final : public ServerExchange {
   [[nodiscard]] Result<BodyPart> buffered_body() noexcept override;
   [[nodiscard]] io::Task<Result<BodyPart>> read_body() override;
   [[nodiscard]] bool body_fits() const noexcept override;
-  [[nodiscard]] io::Task<Result<BodyPart>> gather_body(BodyPart first) override;
+  [[nodiscard]] io::Task<Result<BodyPart>> gather_body(BodyPart first, Instant deadline) override;
   [[nodiscard]] io::Task<Result<void>> send_continue() override;
   [[nodiscard]] io::Task<Result<void>> send_head(const ResponseHead& head, BodyPart first) override;
   [[nodiscard]] io::Task<Result<void>> send_body(BodyPart part) override;
@@ -65,8 +65,8 @@ class H1Server final : public ServerExchange {
 
   void begin_body(std::size_t head_bytes) noexcept;
   [[nodiscard]] Result<BodyPart> decode() noexcept;
-  /// Reads more of the body behind what is there.
-  [[nodiscard]] io::Task<Result<void>> receive_body();
+  /// Reads more of the body behind what is there, for as long as it keeps pace, until `deadline`.
+  [[nodiscard]] io::Task<Result<void>> receive_body(Instant deadline);
   void write_framing(class HeadWriter& out, const ResponseHead& head) noexcept;
   [[nodiscard]] io::Task<Result<void>> send(std::string_view head, BodyPart part);
   [[nodiscard]] io::Task<Result<void>> note_when_sent(io::Task<Result<void>> written,

@@ -19,6 +19,9 @@ constexpr FieldId kNeverIndexed[] = {
     FieldId::kAuthorization, FieldId::kCookie,      FieldId::kSetCookie,  FieldId::kXApiKey,
     FieldId::kXRequestId,    FieldId::kTraceparent, FieldId::kGrpcTimeout};
 
+// A frame of data that is smaller, and not the last of its part, is no progress.
+constexpr std::size_t kUsefulDataBytes = 1024;
+
 bool is_never_indexed(FieldId id) noexcept {
   return std::ranges::find(kNeverIndexed, id) != std::end(kNeverIndexed);
 }
@@ -166,7 +169,9 @@ int H2Session::on_send_data(std::int32_t id, const unsigned char* header, std::s
   stream.out_.copy(out_.data() + out_size_ + kHeaderBytes, bytes);
   out_size_ += kHeaderBytes + bytes;
   stream.out_.remove_prefix(bytes);
-  budget_.data_sent();
+  // Not what the client's own window cuts into crumbs: it would earn more than it costs to open the
+  // window again (CVE-2019-9511).
+  if (bytes >= kUsefulDataBytes || stream.out_.empty()) budget_.data_sent();
   if (stream.out_.empty()) stream.on_output();
   return 0;
 }

@@ -259,6 +259,11 @@ Result<std::shared_ptr<const Identity>> judge_introspected(JsonValue answer,
   if (!is_access_token(answer.find("token_type"))) {
     return fail(code::kTokenType, Blame::kClient, "a token of this type is no access token");
   }
+  const bool says_dpop = ascii::iequals(answer.find("token_type").text(), "DPoP");
+  if (says_dpop && !answer.find("cnf").find("jkt")) {
+    return fail(code::kTokenBinding, Blame::kClient,
+                "the token is bound to a key, and not to which");
+  }
   const JsonValue issuer = answer.find("iss");
   if (!rules.issuer.empty() && issuer && issuer.text() != rules.issuer) {
     return fail(code::kTokenIssuer, Blame::kClient, "the token is of another issuer");

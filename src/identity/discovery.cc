@@ -1,10 +1,13 @@
 #include "identity/discovery.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <charconv>
 #include <optional>
 
 #include "base/ascii.h"
+#include "identity/date.h"
 #include "identity/json.h"
 
 namespace merlon::identity {
@@ -23,6 +26,27 @@ std::string_view trimmed(std::string_view text) noexcept {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
   return text;
+}
+
+/// "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 §5.6.7); the obsolete forms are nobody's any more.
+std::optional<TokenTime> http_date(std::string_view text) {
+  constexpr std::string_view kMonths = "JanFebMarAprMayJunJulAugSepOctNovDec";
+  if (text.size() != 29 || !text.ends_with(" GMT") || text.substr(3, 2) != ", ") {
+    return std::nullopt;
+  }
+  const std::size_t month = kMonths.find(text.substr(8, 3));
+  if (month == std::string_view::npos || month % 3 != 0) return std::nullopt;
+  return parse_date(fmt::format("{}-{:02}-{}T{}Z", text.substr(12, 4), month / 3 + 1,
+                                text.substr(5, 2), text.substr(17, 8)));
+}
+
+std::optional<std::int64_t> lifetime_by_dates(const upstream::FetchResponse& response) {
+  if (response.expires.empty()) return std::nullopt;
+  const auto expires = http_date(response.expires);
+  if (!expires.has_value()) return 0;  // RFC 9111 §5.3: in the past
+  const auto date = http_date(response.date);
+  if (!date.has_value()) return std::nullopt;
+  return std::max<std::int64_t>(*expires - *date, 0);
 }
 
 }  // namespace
@@ -57,9 +81,9 @@ std::expected<upstream::HttpsUrl, std::string> read_metadata(std::string_view te
   return std::move(*url);
 }
 
-seconds freshness(std::string_view cache_control, std::string_view age) noexcept {
-  std::optional<std::int64_t> fresh_s;
-  for (std::string_view rest = cache_control; !rest.empty();) {
+seconds freshness(const upstream::FetchResponse& response) {
+  std::optional<std::int64_t> fresh_s = lifetime_by_dates(response);
+  for (std::string_view rest = response.cache_control; !rest.empty();) {
     const std::string_view one = trimmed(rest.substr(0, rest.find(',')));
     rest.remove_prefix(std::min(
         rest.size(), rest.find(',') == std::string_view::npos ? rest.size() : rest.find(',') + 1));
@@ -70,7 +94,7 @@ seconds freshness(std::string_view cache_control, std::string_view age) noexcept
     }
   }
   if (!fresh_s.has_value()) return kFreshDefault;
-  const std::int64_t spent_s = number(trimmed(age)).value_or(0);
+  const std::int64_t spent_s = number(trimmed(response.age)).value_or(0);
   const std::int64_t capped_s = std::min<std::int64_t>(*fresh_s, kFreshMax.count());
   return std::clamp(seconds{capped_s - std::min(spent_s, capped_s)}, kFreshMin, kFreshMax);
 }

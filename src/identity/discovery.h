@@ -7,6 +7,7 @@
 
 #include "base/time.h"
 #include "upstream/https_url.h"
+#include "upstream/origin.h"
 
 /// What issuers publish about themselves.
 namespace merlon::identity {
@@ -26,9 +27,9 @@ inline constexpr std::size_t kMetadataBytesMax = 64UL * 1024;
 inline constexpr seconds kFreshMin{5};
 inline constexpr seconds kFreshDefault{300};
 inline constexpr seconds kFreshMax{24 * 3600};
-/// How long a response may be used without asking again: `max-age` less `Age` (RFC 9111 §4.2),
-/// within kFreshMin and kFreshMax; kFreshMin for no-store and no-cache, kFreshDefault without a
-/// word.
-[[nodiscard]] seconds freshness(std::string_view cache_control, std::string_view age) noexcept;
+/// How long a response may be used without asking again: `max-age`, or else `Expires` less `Date`,
+/// and less `Age` (RFC 9111 §4.2), within kFreshMin and kFreshMax; kFreshMin for no-store, no-cache
+/// and an `Expires` that is no date; kFreshDefault without a word.
+[[nodiscard]] seconds freshness(const upstream::FetchResponse& response);
 
 }  // namespace merlon::identity

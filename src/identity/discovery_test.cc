@@ -49,19 +49,38 @@ TEST(Metadata, WhatCouldDeceiveIsRefused) {
   }
 }
 
+seconds fresh(const char* cache_control, const char* age) {
+  return freshness({.cache_control = cache_control, .age = age});
+}
+
 TEST(Freshness, IsWhatTheIssuerSaysWithinBounds) {
-  EXPECT_EQ(freshness("max-age=600", ""), seconds{600});
-  EXPECT_EQ(freshness("public, MAX-AGE=600 , must-revalidate", ""), seconds{600});
-  EXPECT_EQ(freshness("max-age=600", "100"), seconds{500});
-  EXPECT_EQ(freshness("max-age=600", "700"), kFreshMin);
-  EXPECT_EQ(freshness("max-age=600", "-5"), seconds{600});
-  EXPECT_EQ(freshness("", ""), kFreshDefault);
-  EXPECT_EQ(freshness("max-age=x", ""), kFreshDefault);
-  EXPECT_EQ(freshness("max-age=0", ""), kFreshMin);
-  EXPECT_EQ(freshness("no-store", ""), kFreshMin);
-  EXPECT_EQ(freshness("max-age=600, no-cache", ""), kFreshMin);
-  EXPECT_EQ(freshness("max-age=99999999999999999999", ""), kFreshDefault) << "no number that fits";
-  EXPECT_EQ(freshness("max-age=9223372036854775807", ""), kFreshMax);
+  EXPECT_EQ(fresh("max-age=600", ""), seconds{600});
+  EXPECT_EQ(fresh("public, MAX-AGE=600 , must-revalidate", ""), seconds{600});
+  EXPECT_EQ(fresh("max-age=600", "100"), seconds{500});
+  EXPECT_EQ(fresh("max-age=600", "700"), kFreshMin);
+  EXPECT_EQ(fresh("max-age=600", "-5"), seconds{600});
+  EXPECT_EQ(fresh("", ""), kFreshDefault);
+  EXPECT_EQ(fresh("max-age=x", ""), kFreshDefault);
+  EXPECT_EQ(fresh("max-age=0", ""), kFreshMin);
+  EXPECT_EQ(fresh("no-store", ""), kFreshMin);
+  EXPECT_EQ(fresh("max-age=600, no-cache", ""), kFreshMin);
+  EXPECT_EQ(fresh("max-age=99999999999999999999", ""), kFreshDefault) << "no number that fits";
+  EXPECT_EQ(fresh("max-age=9223372036854775807", ""), kFreshMax);
+}
+
+TEST(Freshness, GoesByExpiresWithoutMaxAge) {
+  constexpr const char* kDate = "Sun, 06 Nov 1994 08:49:37 GMT";
+  const auto until = [](const char* expires, const char* date, const char* cache_control = "") {
+    return freshness({.cache_control = cache_control, .expires = expires, .date = date});
+  };
+  EXPECT_EQ(until("Sun, 06 Nov 1994 09:49:37 GMT", kDate), seconds{3600});
+  EXPECT_EQ(until("Sun, 06 Nov 1994 09:49:37 GMT", kDate, "public"), seconds{3600});
+  EXPECT_EQ(until("Sun, 06 Nov 1994 09:49:37 GMT", kDate, "max-age=60"), seconds{60});
+  EXPECT_EQ(until("Tue, 06 Dec 1994 09:49:37 GMT", kDate), kFreshMax);
+  EXPECT_EQ(until("Sun, 06 Nov 1994 08:00:00 GMT", kDate), kFreshMin);
+  EXPECT_EQ(until("0", kDate), kFreshMin) << "RFC 9111 §5.3";
+  EXPECT_EQ(until("Sun, 06 Nox 1994 09:49:37 GMT", kDate), kFreshMin);
+  EXPECT_EQ(until("Sun, 06 Nov 1994 09:49:37 GMT", ""), kFreshDefault);
 }
 
 }  // namespace

@@ -152,9 +152,9 @@ bool DpopNonces::accepts(std::string_view nonce, TokenTime now) {
   return !nonce.empty() && (nonce == current_ || nonce == previous_);
 }
 
-Result<Sha256> judge_proof(std::string_view proof, const ProofTarget& target,
-                           std::string_view token, std::string_view thumbprint,
-                           const ProofRules& rules, TokenTime now, TokenReader& reader) {
+Result<Proof> judge_proof(std::string_view proof, const ProofTarget& target, std::string_view token,
+                          std::string_view thumbprint, const ProofRules& rules, TokenTime now,
+                          TokenReader& reader) {
   if (proof.size() > kProofBytesMax) return invalid("the proof is too long");
   const Result<TokenHead> head = reader.read_head(proof);
   if (!head) return invalid("the proof is no signed JWT");
@@ -173,7 +173,7 @@ Result<Sha256> judge_proof(std::string_view proof, const ProofTarget& target,
   const Sha256 known_by =
       hasher.sha256((*key)->thumbprint() + "\n" + std::string(text_of(*claims, "jti")), hashed);
   if (!hashed) return invalid("the proof cannot be hashed");
-  return known_by;
+  return Proof{.known_by = known_by, .made = *claims->find("iat").integer()};
 }
 
 }  // namespace merlon::identity

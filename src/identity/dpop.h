@@ -42,6 +42,12 @@ class DpopNonces {
   std::string previous_;
 };
 
+/// A proof that was found good.
+struct Proof {
+  Sha256 known_by{};   ///< the digest under which it is known (state::ReplayTable)
+  TokenTime made = 0;  ///< `iat`: it is good until kProofAge_s and the leeway later
+};
+
 struct ProofRules {
   AlgorithmSet algorithms = kDefaultAlgorithms;
   std::int64_t leeway_s = 10;
@@ -50,11 +56,11 @@ struct ProofRules {
 
 /// Judges the proof of the field DPoP that comes with `token` (RFC 9449 §4.3), all but whether it
 /// was shown before: type, algorithm, signature by the key that it carries, `htm`, `htu`, `ath`,
-/// `iat`, `nonce`, and that the key is the one whose thumbprint the token is bound to. Returns the
-/// digest under which it is known (state::ReplayTable). Errors: kProofInvalid, kProofNonce.
-[[nodiscard]] Result<Sha256> judge_proof(std::string_view proof, const ProofTarget& target,
-                                         std::string_view token, std::string_view thumbprint,
-                                         const ProofRules& rules, TokenTime now,
-                                         TokenReader& reader);
+/// `iat`, `nonce`, and that the key is the one whose thumbprint the token is bound to. Errors:
+/// kProofInvalid, kProofNonce.
+[[nodiscard]] Result<Proof> judge_proof(std::string_view proof, const ProofTarget& target,
+                                        std::string_view token, std::string_view thumbprint,
+                                        const ProofRules& rules, TokenTime now,
+                                        TokenReader& reader);
 
 }  // namespace merlon::identity

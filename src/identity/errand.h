@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "base/ip.h"
 #include "base/time.h"
 #include "identity/digest.h"
 #include "identity/identity.h"
@@ -22,12 +23,14 @@ struct Errand {
   Kind kind = Kind::kKeys;
   std::shared_ptr<const Provider> provider;
   std::string subject;    ///< the `kid`, or the token
+  IpAddress client{};     ///< on whose behalf, as clients are told apart (IpAddress::client_key)
   Sha256 token_digest{};  ///< of an introspection
 
   // ---- Written by the request's worker once the answer is there, or the time over. ----
   bool done = false;
   /// Of an introspection who it is; of keys null when it is worth judging again. Errors:
-  /// kKeysUnavailable, kTokenKeyUnknown, kIntrospectionFailed, and what speaks against the token.
+  /// kKeysUnavailable, kTokenKeyUnknown, kTokenKeyPending, kIntrospectionFailed,
+  /// kIntrospectionRefused, kAuthenticationBudget, and what speaks against the token.
   Result<std::shared_ptr<const Identity>> answer = nullptr;
   TokenTime good_until = 0;  ///< an introspection's answer may be used for so long
 

@@ -47,6 +47,11 @@ constexpr Case kCases[] = {
     {"other_issuer", R"({"active":true,"aud":"a","iss":"https://b.example"})", code::kTokenIssuer},
     {"other_audience", R"({"active":true,"aud":"b"})", code::kTokenAudience},
     {"no_audience", R"({"active":true})", code::kTokenClaims},
+    {"dpop_without_key", R"({"active":true,"token_type":"DPoP"})", code::kTokenBinding},
+    {"dpop_with_another_binding",
+     R"({"active":true,"token_type":"dpop",)"
+     R"("cnf":{"x5t#S256":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}})",
+     code::kTokenBinding},
     {"unknown_binding", R"({"active":true,"aud":"a","cnf":{"kid":"x"}})", code::kTokenBinding},
 };
 class IntrospectionAnswer : public testing::TestWithParam<Case> {};

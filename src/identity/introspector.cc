@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace merlon::identity {
@@ -15,11 +16,22 @@ constexpr std::size_t kWorkersMax = 32;
 constexpr std::size_t kQueueMax = 4096;
 constexpr std::size_t kWaitingMax = 4096;  // requests for one token
 constexpr std::size_t kKeptMax = 16'384;
-// After a failure nothing is asked for so long: waiting for a dead server helps nobody.
+// Of one client: half of those in progress at most, so that whoever guesses at a slow server leaves
+// it to others, and never more of the queue than a two hundredth.
+constexpr std::size_t kPendingOfClientMax = 16;
+// After so many failures in a row nothing is asked for so long: waiting for a dead server helps
+// nobody. One alone may be the fault of the question.
+constexpr unsigned kFailuresMax = 3;
 constexpr milliseconds kBrokenFor{500};
 
 ErrandAnswer failure(const char* why) {
   return {.identity = fail(code::kIntrospectionFailed, Blame::kInternal, why)};
+}
+
+/// Answers that are about what was asked: of its form or its size (RFC 9110 §15.5). The rest is
+/// about the server, its address, or who the gateway is to it.
+bool is_about_the_token(unsigned status) noexcept {
+  return status == 400 || status == 413 || status == 414 || status == 422 || status == 431;
 }
 
 upstream::Origin::Settings settings_of(const IntrospectionSource& source) {
@@ -77,13 +89,20 @@ void Introspector::ask(const Errand& errand, Done done) {
   if (stopping_ || ground_.loop.now() < broken_until_) {
     return done(failure("the authorisation server cannot be asked"));
   }
+  const auto pending = pending_of_.find(errand.client);
+  if (pending != pending_of_.end() && pending->second >= kPendingOfClientMax) {
+    return done({.identity = fail(code::kAuthenticationBudget, Blame::kClient,
+                                  "too many tokens of one client wait to be asked about")});
+  }
   if (queue_.size() >= kQueueMax) return done(failure("too many tokens wait to be asked about"));
   auto flight = std::make_shared<Flight>();
   flight->digest = errand.token_digest;
   flight->policy_id = key.first;
+  flight->client = errand.client;
   flight->provider = errand.provider;
   flight->token = errand.subject;
   flight->waiting.push_back(std::move(done));
+  ++pending_of_[errand.client];
   flights_.emplace(key, flight);
   queue_.push_back(std::move(flight));
   if (working_ < kWorkersMax) tasks_.spawn(work());
@@ -101,9 +120,9 @@ io::Task<void> Introspector::work() {
     }
     const Key key{flight->policy_id, flight->digest};
     flights_.erase(key);
-    const bool about_the_token =
-        answer.identity || answer.identity.error().code != code::kIntrospectionFailed;
-    if (about_the_token) keep(key, answer);
+    const auto pending = pending_of_.find(flight->client);
+    if (--pending->second == 0) pending_of_.erase(pending);
+    if (answer.good_until != 0) keep(key, answer);
     for (const Done& done : flight->waiting) done(answer);
   }
   --working_;
@@ -117,7 +136,8 @@ io::Task<ErrandAnswer> Introspector::ask_server(const Flight& flight) {
   const Result<upstream::FetchResponse> response =
       co_await origin_.fetch(std::move(request), ground_.loop.now() + kAskTimeout);
   if (!response) co_return failed(response.error().what);
-  if (response->status != 200) co_return failed(fmt::format("answered {}", response->status));
+  if (response->status != 200) co_return judge_status(response->status);
+  failures_ = 0;
   co_return judge(flight, *response, asked_at);
 }
 
@@ -125,20 +145,39 @@ ErrandAnswer Introspector::judge(const Flight& flight, const upstream::FetchResp
                                  TokenTime asked_at) {
   auto identity = read_introspection(response.body, flight.provider->rules(), asked_at, document_);
   if (!identity && identity.error().code == code::kIntrospectionFailed) {
-    return failed(identity.error().what);
+    note_failure(identity.error().what);
+    return failure(identity.error().what);
   }
   (identity ? figures_->active : figures_->refused).fetch_add(1, std::memory_order_relaxed);
   return {.identity = std::move(identity),
           .good_until = asked_at + flight.provider->introspection()->cache.count()};
 }
 
-ErrandAnswer Introspector::failed(std::string_view reason) {
-  figures_->failed.fetch_add(1, std::memory_order_relaxed);
-  broken_until_ = ground_.loop.now() + kBrokenFor;
-  if (ground_.events != nullptr && !stopping_) {
-    ground_.events->error("introspection_failed",
-                          {str("identity", provider_->name()), str("reason", reason)});
+ErrandAnswer Introspector::judge_status(unsigned status) {
+  const std::string reason = fmt::format("answered {}", status);
+  if (is_about_the_token(status)) {
+    failures_ = 0;
+    note_failure(reason);
+    return {.identity = fail(code::kIntrospectionRefused, Blame::kClient,
+                             "the authorisation server does not take this token for one")};
   }
+  // Our own credentials are wrong: that mends itself for no token.
+  if (status == 401 || status == 403) failures_ = kFailuresMax;
+  return failed(reason);
+}
+
+void Introspector::note_failure(std::string_view reason) {
+  figures_->failed.fetch_add(1, std::memory_order_relaxed);
+  if (ground_.events == nullptr || stopping_) return;
+  ground_.events->error("introspection_failed",
+                        {str("identity", provider_->name()), str("reason", reason)});
+}
+
+/// Of the server, not of one token.
+ErrandAnswer Introspector::failed(std::string_view reason) {
+  note_failure(reason);
+  failures_ = std::min(failures_ + 1, kFailuresMax);
+  if (failures_ == kFailuresMax) broken_until_ = ground_.loop.now() + kBrokenFor;
   return failure("the authorisation server cannot be asked");
 }
 

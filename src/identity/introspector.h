@@ -28,9 +28,9 @@ struct IntrospectionFigures {
 };
 
 /// Asks one authorisation server about tokens: each at most once at a time, however many requests
-/// wait, and not again while the answer is fresh. Bounded in questions, waiting and in progress,
-/// and in answers kept. After a failure it lets a moment pass before the next try. Lives on the
-/// agent's thread.
+/// wait, and not again while the answer is fresh. Bounded in questions, waiting and in progress, of
+/// one client and of all, and in answers kept. A server that fails again and again is left alone
+/// for a moment before the next try. Lives on the agent's thread.
 class Introspector {
  public:
   using Done = std::function<void(ErrandAnswer)>;
@@ -53,6 +53,7 @@ class Introspector {
   struct Flight {
     Sha256 digest{};
     std::uint64_t policy_id = 0;
+    IpAddress client;  ///< whose request was the first to wait: it counts for this one
     std::shared_ptr<const Provider> provider;
     std::string token;
     std::vector<Done> waiting;
@@ -68,6 +69,8 @@ class Introspector {
   [[nodiscard]] io::Task<ErrandAnswer> ask_server(const Flight& flight);
   [[nodiscard]] ErrandAnswer judge(const Flight& flight, const upstream::FetchResponse& response,
                                    TokenTime asked_at);
+  [[nodiscard]] ErrandAnswer judge_status(unsigned status);
+  void note_failure(std::string_view reason);
   ErrandAnswer failed(std::string_view reason);
 
   const AgentGround& ground_;
@@ -79,7 +82,9 @@ class Introspector {
   std::deque<std::shared_ptr<Flight>> queue_;
   std::list<Kept> kept_;  ///< the newest first
   std::map<Key, std::list<Kept>::iterator> by_key_;
+  std::map<IpAddress, std::size_t> pending_of_;  ///< questions, waiting and in progress, by client
   std::size_t working_ = 0;
+  unsigned failures_ = 0;  ///< in a row
   Instant broken_until_{};
   bool stopping_ = false;
   io::TaskSet tasks_;

@@ -63,22 +63,22 @@ io::Task<void> Issuer::run() {
       next_ = ground_.loop.now() + kRetryFirst * (1U << std::min(failures_ - 1, kRetryDoublings));
     }
     source_->live->attempted(renewed);
-    settle(renewed);
+    settle(renewed ? Outcome::kFetched : Outcome::kFailed);
     while (!stopping_ && !asked_ && ground_.loop.now() < next_) {
       withdraw_when_stale();
       const bool has_keys = figures_->keys.load(std::memory_order_relaxed) != 0;
-      const Instant until = has_keys ? std::min(next_, stale_until_) : next_;
+      const Instant until = has_keys ? std::min(next_, stale_until()) : next_;
       const Result<void> woken = co_await wake_.wait(until);
       static_cast<void>(woken);  // time or a notification: what is due is looked at anew
     }
     withdraw_when_stale();
     asked_ = false;
   }
-  settle(false);
+  settle(Outcome::kFailed);
 }
 
 void Issuer::withdraw_when_stale() {
-  if (figures_->keys.load(std::memory_order_relaxed) == 0 || ground_.loop.now() < stale_until_)
+  if (figures_->keys.load(std::memory_order_relaxed) == 0 || ground_.loop.now() < stale_until())
     return;
   source_->live->publish(nullptr);
   figures_->keys.store(0, std::memory_order_relaxed);
@@ -189,14 +189,16 @@ bool Issuer::take_keys(const upstream::FetchResponse& response) {
   const std::shared_ptr<const KeySet> before = source_->live->keys();
   const bool changed = before == nullptr || !before->same_keys(*read->keys);
   const Instant now = ground_.loop.now();
-  const seconds fresh = freshness(response.cache_control, response.age);
+  const seconds fresh = freshness(response);
   next_ = now + ahead_of(fresh);
-  stale_until_ = now + fresh + source_->stale_for;
+  fresh_until_ = now + fresh;
   figures_->fetched.fetch_add(1, std::memory_order_relaxed);
   figures_->renewed_ns.store(now.time_since_epoch().count(), std::memory_order_relaxed);
   if (!changed) return true;
   source_->live->publish(read->keys);
   source_->live->forget_unknown();
+  // Nobody has to ask for those that are gone: this set is the answer.
+  if (before != nullptr) note_gone(*before, *read->keys);
   figures_->keys.store(read->keys->keys().size(), std::memory_order_relaxed);
   figures_->changes.fetch_add(1, std::memory_order_relaxed);
   if (ground_.events != nullptr) {
@@ -208,6 +210,13 @@ bool Issuer::take_keys(const upstream::FetchResponse& response) {
   return true;
 }
 
+void Issuer::note_gone(const KeySet& before, const KeySet& now) {
+  for (const auto& key : before.keys()) {
+    if (now.has_kid(key->kid())) continue;
+    source_->live->note_unknown(key->kid(), ground_.loop.now() + kUnknownAge);
+  }
+}
+
 void Issuer::ask(const std::string& kid, Done done) {
   const Instant now = ground_.loop.now();
   if (stopping_ || waiting_.size() >= kWaitingMax) {
@@ -216,39 +225,47 @@ void Issuer::ask(const std::string& kid, Done done) {
   }
   waiting_.push_back({.kid = kid, .done = std::move(done)});
   if (fetching_ || asked_) return;
-  if (!source_->live->worth_asking(kid, now)) return settle(!source_->live->failing());
+  using Asking = LiveKeys::Asking;
+  const Asking asking = source_->live->asking(kid, now);
+  if (asking != Asking::kWorthIt) {
+    if (source_->live->failing()) return settle(Outcome::kFailed);
+    return settle(asking == Asking::kInVain ? Outcome::kInVain : Outcome::kTooSoon);
+  }
   asked_ = true;  // one fetch serves all who wait
   by_asking_ = true;
   wake_.notify_all();
 }
 
-void Issuer::settle(bool succeeded) {
+void Issuer::settle(Outcome outcome) {
   std::vector<Waiting> all;
   all.swap(waiting_);
+  const Instant now = ground_.loop.now();
   // Only now: while a fetch is on its way, whoever comes waits for it.
-  if (std::exchange(by_asking_, false)) {
-    source_->live->ask_not_before(ground_.loop.now() + kAskInterval);
-  }
+  if (std::exchange(by_asking_, false)) source_->live->ask_not_before(now + kAskInterval);
   const std::shared_ptr<const KeySet> keys = source_->live->keys();
-  if (succeeded && ground_.loop.now() >= unknown_until_) {
-    source_->live->forget_unknown();
-    unknown_until_ = ground_.loop.now() + kUnknownAge;
-  }
-  for (Waiting& one : all) {
-    const bool found = keys != nullptr && std::ranges::any_of(keys->keys(), [&](const auto& key) {
-                         return key->kid() == one.kid;
-                       });
-    if (found || (succeeded && one.kid.empty())) {
+  for (const Waiting& one : all) {
+    const bool first_keys = one.kid.empty() && outcome != Outcome::kFailed;
+    if (keys != nullptr && (first_keys || keys->has_kid(one.kid))) {
       one.done({.identity = nullptr});
-    } else if (succeeded) {
-      source_->live->note_unknown(one.kid);
-      one.done({.identity = fail(code::kTokenKeyUnknown, Blame::kClient,
-                                 "no key of the issuer fits the token")});
-    } else {
-      one.done({.identity = fail(code::kKeysUnavailable, Blame::kInternal,
-                                 "the issuer's keys cannot be fetched")});
+      continue;
     }
+    if (outcome == Outcome::kFetched) source_->live->note_unknown(one.kid, now + kUnknownAge);
+    one.done({.identity = without_key(outcome)});
   }
+}
+
+std::unexpected<Error> Issuer::without_key(Outcome outcome) noexcept {
+  switch (outcome) {
+    case Outcome::kFetched:
+    case Outcome::kInVain:
+      return fail(code::kTokenKeyUnknown, Blame::kClient, "no key of the issuer fits the token");
+    case Outcome::kTooSoon:
+      return fail(code::kTokenKeyPending, Blame::kClient,
+                  "the issuer was asked a moment ago, and is asked for this key later");
+    case Outcome::kFailed:
+      break;
+  }
+  return fail(code::kKeysUnavailable, Blame::kInternal, "the issuer's keys cannot be fetched");
 }
 
 }  // namespace merlon::identity

@@ -75,9 +75,14 @@ class Issuer {
                                                               Instant deadline);
   [[nodiscard]] upstream::Origin* origin_for(const upstream::HttpsUrl& url, bool named);
   bool take_keys(const upstream::FetchResponse& response);
+  void note_gone(const KeySet& before, const KeySet& now);
   bool failed(std::string_view what, std::string_view reason);
+  [[nodiscard]] Instant stale_until() const noexcept { return fresh_until_ + source_->stale_for; }
   void withdraw_when_stale();
-  void settle(bool succeeded);
+  /// How it ends for those who wait.
+  enum class Outcome : std::uint8_t { kFetched, kFailed, kInVain, kTooSoon };
+  void settle(Outcome outcome);
+  [[nodiscard]] static std::unexpected<Error> without_key(Outcome outcome) noexcept;
 
   const AgentGround& ground_;
   std::string name_;
@@ -87,8 +92,7 @@ class Issuer {
   std::optional<upstream::HttpsUrl> discovered_;
   Instant discovered_until_{};
   Instant next_{};         ///< when the next fetch is due
-  Instant stale_until_{};  ///< when the keys in force are withdrawn
-  Instant unknown_until_{};
+  Instant fresh_until_{};  ///< of the keys in force; `stale_for` later they are withdrawn
   unsigned failures_ = 0;  ///< in a row
   bool fetching_ = false;
   bool stopping_ = false;

@@ -246,10 +246,17 @@ Result<const PublicKey*> KeySet::choose(std::string_view kid, bool has_kid,
     }
     found = key.get();
   }
+  if (found == nullptr && has_kid && this->has_kid(kid)) {
+    return fail(code::kTokenAlgorithm, Blame::kClient, "the key is not for this algorithm");
+  }
   if (found == nullptr) {
     return fail(code::kTokenKeyUnknown, Blame::kClient, "no key of the issuer fits the token");
   }
   return found;
+}
+
+bool KeySet::has_kid(std::string_view kid) const noexcept {
+  return std::ranges::any_of(keys_, [&](const auto& key) { return key->kid() == kid; });
 }
 
 bool KeySet::contains(std::uint64_t key_id) const noexcept {

@@ -69,9 +69,11 @@ class KeySet {
   explicit KeySet(std::vector<std::shared_ptr<const PublicKey>> keys);
 
   /// The key for a token: that of its `kid`, or without one the only one that fits `algorithm`.
-  /// kTokenKeyUnknown when there is none, kTokenKeyAmbiguous when there are several.
+  /// kTokenKeyUnknown when there is none, kTokenKeyAmbiguous when there are several, and
+  /// kTokenAlgorithm when the key of the `kid` is for other algorithms: no newer set mends that.
   [[nodiscard]] Result<const PublicKey*> choose(std::string_view kid, bool has_kid,
                                                 Algorithm algorithm) const noexcept;
+  [[nodiscard]] bool has_kid(std::string_view kid) const noexcept;
   /// True when a key with this id is still in the set.
   [[nodiscard]] bool contains(std::uint64_t key_id) const noexcept;
   [[nodiscard]] const std::vector<std::shared_ptr<const PublicKey>>& keys() const noexcept {

@@ -14,10 +14,17 @@ std::uint64_t next_id() {
   return ++last;
 }
 
-/// Nobody can choose names that meet, and 0 stands for an empty slot.
+constexpr std::uint64_t kSecondsMask = UINT32_MAX;
+
+/// Nobody can choose names that meet.
 std::uint64_t hash_of(std::string_view kid) noexcept {
   static const state::KeyedHash hash;
-  return hash(kid) | 1U;
+  return hash(kid);
+}
+
+std::uint64_t whole_seconds(Instant at) noexcept {
+  return static_cast<std::uint64_t>(std::chrono::ceil<seconds>(at.time_since_epoch()).count()) &
+         kSecondsMask;
 }
 
 }  // namespace
@@ -43,10 +50,18 @@ std::shared_ptr<const KeySet> LiveKeys::keys() const {
   return keys_;
 }
 
-bool LiveKeys::worth_asking(std::string_view kid, Instant now) const noexcept {
-  if (now.time_since_epoch().count() < ask_again_ns_.load(std::memory_order_relaxed)) return false;
+LiveKeys::Asking LiveKeys::asking(std::string_view kid, Instant now) const noexcept {
   const std::uint64_t hash = hash_of(kid);
-  return unknown_[hash / 2 % kUnknownSlots].load(std::memory_order_relaxed) != hash;
+  const std::uint64_t noted = unknown_[hash % kUnknownSlots].load(std::memory_order_relaxed);
+  const bool same = (noted & ~kSecondsMask) == (hash & ~kSecondsMask);
+  if (same && whole_seconds(now) < (noted & kSecondsMask)) return Asking::kInVain;
+  return until_next_ask(now) > nanoseconds{0} ? Asking::kTooSoon : Asking::kWorthIt;
+}
+
+nanoseconds LiveKeys::until_next_ask(Instant now) const noexcept {
+  const std::int64_t again = ask_again_ns_.load(std::memory_order_relaxed);
+  const std::int64_t now_ns = now.time_since_epoch().count();
+  return nanoseconds{again > now_ns ? again - now_ns : 0};
 }
 
 void LiveKeys::publish(std::shared_ptr<const KeySet> keys) {
@@ -60,9 +75,10 @@ void LiveKeys::attempted(bool succeeded) noexcept {
   starting_.store(false, std::memory_order_relaxed);
 }
 
-void LiveKeys::note_unknown(std::string_view kid) noexcept {
+void LiveKeys::note_unknown(std::string_view kid, Instant until) noexcept {
   const std::uint64_t hash = hash_of(kid);
-  unknown_[hash / 2 % kUnknownSlots].store(hash, std::memory_order_relaxed);
+  unknown_[hash % kUnknownSlots].store((hash & ~kSecondsMask) | whole_seconds(until),
+                                       std::memory_order_relaxed);
 }
 
 void LiveKeys::forget_unknown() noexcept {

@@ -34,9 +34,15 @@ class LiveKeys {
   [[nodiscard]] bool starting() const noexcept { return starting_.load(std::memory_order_relaxed); }
   /// True when the last fetch failed: what is not known now may be known to the issuer.
   [[nodiscard]] bool failing() const noexcept { return failing_.load(std::memory_order_relaxed); }
-  /// Whether a fetch for the sake of this unknown `kid` would be made: it was not looked for in
-  /// vain of late, and the budget for such fetches is not spent.
-  [[nodiscard]] bool worth_asking(std::string_view kid, Instant now) const noexcept;
+  /// What a fetch for the sake of an unknown `kid` is worth.
+  enum class Asking : std::uint8_t {
+    kWorthIt,
+    kInVain,   ///< it was looked for of late, and was not there
+    kTooSoon,  ///< nobody looked for it yet, and the budget for such fetches is spent
+  };
+  [[nodiscard]] Asking asking(std::string_view kid, Instant now) const noexcept;
+  /// How long that budget stays spent; 0: it is not.
+  [[nodiscard]] nanoseconds until_next_ask(Instant now) const noexcept;
 
   // ---- For the agent. ----
   void publish(std::shared_ptr<const KeySet> keys);
@@ -45,7 +51,8 @@ class LiveKeys {
   void ask_not_before(Instant when) noexcept {
     ask_again_ns_.store(when.time_since_epoch().count(), std::memory_order_relaxed);
   }
-  void note_unknown(std::string_view kid) noexcept;
+  /// `kid` was looked for in vain: it is not worth asking before `until`.
+  void note_unknown(std::string_view kid, Instant until) noexcept;
   void forget_unknown() noexcept;
 
  private:
@@ -57,7 +64,9 @@ class LiveKeys {
   std::atomic<bool> starting_{true};
   std::atomic<bool> failing_{false};
   std::atomic<std::int64_t> ask_again_ns_{INT64_MIN};
-  /// Keyed hashes of names that the issuer does not have.
+  /// Of names that the issuer does not have: the high half of a keyed hash, and below it the second
+  /// of the monotonic clock until which that is believed. In one word, so that no thread sees the
+  /// one without the other; two names that meet in all of it share their wait, which harms nobody.
   std::array<std::atomic<std::uint64_t>, kUnknownSlots> unknown_{};
   mutable std::mutex mutex_;
   std::shared_ptr<const KeySet> keys_;

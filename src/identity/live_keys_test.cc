@@ -5,6 +5,8 @@
 namespace merlon::identity {
 namespace {
 
+using Asking = LiveKeys::Asking;
+
 std::shared_ptr<const KeySet> some_keys() { return std::make_shared<const KeySet>(KeySet({})); }
 
 TEST(LiveKeys, AreTheSameForTheSameSource) {
@@ -39,15 +41,26 @@ TEST(LiveKeys, ViewsOfManySourcesAreBoundedAndRight) {
 TEST(LiveKeys, WhatWasLookedForInVainIsNotWorthAsking) {
   const auto live = LiveKeys::of("asking");
   const Instant now{seconds{1000}};
-  EXPECT_TRUE(live->worth_asking("k1", now));
-  live->note_unknown("k1");
-  EXPECT_FALSE(live->worth_asking("k1", now));
-  EXPECT_TRUE(live->worth_asking("k2", now));
+  EXPECT_EQ(live->asking("k1", now), Asking::kWorthIt);
+  live->note_unknown("k1", now + seconds{30});
+  EXPECT_EQ(live->asking("k1", now), Asking::kInVain);
+  EXPECT_EQ(live->asking("k2", now), Asking::kWorthIt);
   live->ask_not_before(now + seconds{5});
-  EXPECT_FALSE(live->worth_asking("k2", now)) << "the budget is spent";
-  EXPECT_TRUE(live->worth_asking("k2", now + seconds{5}));
+  EXPECT_EQ(live->asking("k1", now), Asking::kInVain);
+  EXPECT_EQ(live->asking("k2", now), Asking::kTooSoon);
+  EXPECT_EQ(live->until_next_ask(now + seconds{2}), seconds{3});
+  EXPECT_EQ(live->asking("k2", now + seconds{5}), Asking::kWorthIt);
+  EXPECT_EQ(live->until_next_ask(now + seconds{5}), seconds{0});
   live->forget_unknown();
-  EXPECT_TRUE(live->worth_asking("k1", now + seconds{5}));
+  EXPECT_EQ(live->asking("k1", now + seconds{5}), Asking::kWorthIt);
+}
+
+TEST(LiveKeys, WhatWasLookedForInVainIsWorthAskingAfterItsTime) {
+  const auto live = LiveKeys::of("in vain for a while");
+  const Instant now{milliseconds{1'000'250}};
+  live->note_unknown("k1", now + seconds{30});
+  EXPECT_EQ(live->asking("k1", now + seconds{29}), Asking::kInVain);
+  EXPECT_EQ(live->asking("k1", now + seconds{30}), Asking::kWorthIt);
 }
 
 }  // namespace

@@ -151,7 +151,7 @@ void Provider::describe(const ProviderConfig& config) {
     dpop_required_ = config.dpop->required;
     dpop_nonce_ = config.dpop->nonce;
   }
-  if (config.resource.has_value()) metadata_url_ = resource_metadata_url(**config.resource);
+  if (config.resource.has_value()) metadata_url_ = resource_metadata_url((*config.resource)->url);
 }
 
 void Provider::load_key_source(const ProviderConfig& config, io::Broker& broker, Diagnostics& out) {
@@ -270,7 +270,7 @@ std::shared_ptr<Errand> Provider::errand_after(const Error& error, std::string_v
     const auto head = thread.reader.read_head(token);
     if (!head || !head->has_kid) return nullptr;
     kid = head->kid;
-    if (!source_->live->worth_asking(kid, now)) return nullptr;
+    if (source_->live->asking(kid, now) != LiveKeys::Asking::kWorthIt) return nullptr;
   } else if (error.code != code::kKeysUnavailable || !source_->live->starting()) {
     return nullptr;
   }
@@ -279,6 +279,12 @@ std::shared_ptr<Errand> Provider::errand_after(const Error& error, std::string_v
   errand->provider = shared_from_this();
   errand->subject = std::move(kid);
   return errand;
+}
+
+bool Provider::may_have_key(std::string_view token, ThreadState& thread, Instant now) const {
+  const auto head = thread.reader.read_head(token);
+  return source_ != nullptr && head && head->has_kid &&
+         source_->live->asking(head->kid, now) != LiveKeys::Asking::kInVain;
 }
 
 Result<std::shared_ptr<const Identity>> Provider::recall_token(

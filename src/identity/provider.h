@@ -75,6 +75,8 @@ class Provider : public std::enable_shared_from_this<Provider> {
   /// The errand that might change what `authenticate_token` said; null when none does.
   [[nodiscard]] std::shared_ptr<Errand> errand_after(const Error& error, std::string_view token,
                                                      ThreadState& thread, Instant now) const;
+  /// True for a token whose key nobody looked for yet, since the issuer was asked a moment ago.
+  [[nodiscard]] bool may_have_key(std::string_view token, ThreadState& thread, Instant now) const;
   /// Who sent this opaque token, when it was asked about of late; null with an errand otherwise.
   [[nodiscard]] Result<std::shared_ptr<const Identity>> recall_token(
       std::string_view token, ThreadState& thread, TokenTime now,

@@ -47,6 +47,13 @@ std::expected<std::string, std::string> parse_header(std::string_view text) {
   return std::string(text);
 }
 
+/// Dates in tokens are whole seconds: what is written is what counts.
+Type<milliseconds> whole_seconds(seconds min, seconds max) {
+  return config::where<milliseconds>(config::duration(min, max), [](const milliseconds& value) {
+    return value.count() % 1000 == 0 ? "" : "it is counted in whole seconds";
+  });
+}
+
 /// `type`, of which what `rule` recognises is refused by the name of that rule: never waived.
 template <class T>
 Type<T> refusing(Type<T> type, std::string_view (*rule)(std::string_view written),
@@ -121,6 +128,18 @@ Type<upstream::HttpsUrl> url(std::string example) {
            }}));
 }
 
+Type<Resource> resource() {
+  return never_in_clear(config::custom<Resource>(
+      {.name = "an https URL",
+       .example = "https://api.example.com/",
+       .parse = [](std::string_view text) -> std::expected<Resource, std::string> {
+         auto read = upstream::parse_https_url(text);
+         if (!read.has_value()) return std::unexpected(std::move(read.error()));
+         return Resource{.written = std::string(text), .url = std::move(*read)};
+       },
+       .format = [](const Resource& v) { return config::detail::yaml_scalar(v.written); }}));
+}
+
 /// A host as URLs have it, without port.
 std::expected<std::string, std::string> parse_host(std::string_view text) {
   const auto read = upstream::parse_https_url("https://" + std::string(text) + "/");
@@ -152,9 +171,9 @@ const Object<IntrospectionConfig>& introspection_schema() {
                     "Who the gateway is to it.")
           .required("client_secret_file", &IntrospectionConfig::secret_file, config::secret_file(),
                     "The secret that proves it, in one line.")
-          .field("cache", &IntrospectionConfig::cache, config::duration(seconds{1}, seconds{300}),
+          .field("cache", &IntrospectionConfig::cache, whole_seconds(seconds{1}, seconds{300}),
                  "How long an answer is used: a token that was revoked is refused at the latest "
-                 "after this.")
+                 "after this. Whole seconds.")
           .mark(&IntrospectionConfig::at);
   return schema;
 }
@@ -251,7 +270,7 @@ void check_key_source(const ProviderConfig& config, Reader& reader) {
 /// A resource is one path of a host.
 void check_resource(const ProviderConfig& config, Reader& reader) {
   if (!config.resource.has_value()) return;
-  const upstream::HttpsUrl& url = **config.resource;
+  const upstream::HttpsUrl& url = (*config.resource)->url;
   if (url.has_query || url.path.find_first_of("*{}%;") != std::string::npos ||
       url.path.contains("//")) {
     reader.error(config.resource->at, "a resource is named without query and special characters");
@@ -328,10 +347,9 @@ const Object<ProviderConfig>& provider_schema() {
                  "Any other must have an address on the public Internet.")
           .field("tls", &ProviderConfig::tls, config::object(tls_schema()),
                  "Of connections to the issuer.")
-          .field("stale_for", &ProviderConfig::stale_for,
-                 config::duration(seconds{0}, hours{24 * 7}),
+          .field("stale_for", &ProviderConfig::stale_for, whole_seconds(seconds{0}, hours{24 * 7}),
                  "How long keys stay in use that could not be renewed; 1h without it. Afterwards "
-                 "503.")
+                 "503. Whole seconds.")
           .field(
               "algorithms", &ProviderConfig::algorithms,
               config::list_of(
@@ -339,11 +357,11 @@ const Object<ProviderConfig>& provider_schema() {
                   1, kAlgorithmCount),
               "How tokens may be signed; RS256 and ES256 without it.")
           .field(
-              "leeway", &ProviderConfig::leeway, config::duration(milliseconds{0}, seconds{60}),
+              "leeway", &ProviderConfig::leeway, whole_seconds(seconds{0}, seconds{60}),
               "For clocks that differ, on `exp`, `nbf` and `iat`; 10s without it. Whole seconds.")
           .field("max_lifetime", &ProviderConfig::lifetime_max,
-                 config::duration(seconds{10}, hours{24}),
-                 "How long a token may live from `iat` to `exp`; 24h without it.")
+                 whole_seconds(seconds{10}, hours{24}),
+                 "How long a token may live from `iat` to `exp`; 24h without it. Whole seconds.")
           .field("type", &ProviderConfig::type,
                  config::words<TokenType>({{"at+jwt", TokenType::kAccessToken}}),
                  "Only tokens of this `typ`, with the claims that RFC 9068 requires. Without it "
@@ -358,7 +376,7 @@ const Object<ProviderConfig>& provider_schema() {
                  "Tokens without content of their own, asked about one by one.")
           .field("dpop", &ProviderConfig::dpop, config::object(dpop_schema()),
                  "Stricter rules for tokens that are bound to a key of the client.")
-          .field("resource", &ProviderConfig::resource, url("https://api.example.com/"),
+          .field("resource", &ProviderConfig::resource, resource(),
                  "What the tokens open, as clients name it: its metadata (RFC 9728) is served at "
                  "`/.well-known/oauth-protected-resource` of this host, and challenges point "
                  "there.")

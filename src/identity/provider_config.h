@@ -46,6 +46,14 @@ struct DpopConfig {
   Mark at;
 };
 
+/// What tokens open, as it calls itself (RFC 9728 §2: compared as it is written, so kept so).
+struct Resource {
+  std::string written;
+  upstream::HttpsUrl url;
+
+  bool operator==(const Resource&) const = default;
+};
+
 /// One entry of `identity:`: an issuer of tokens, someone to ask about them, or a file of keys.
 struct ProviderConfig {
   std::optional<Located<std::string>> issuer;
@@ -63,7 +71,7 @@ struct ProviderConfig {
   std::optional<ApiKeysConfig> api_keys;
   std::optional<IntrospectionConfig> introspection;
   std::optional<DpopConfig> dpop;
-  std::optional<Located<upstream::HttpsUrl>> resource;
+  std::optional<Located<Resource>> resource;
   Mark at;
 
   /// True when its keys come over the network.

@@ -24,12 +24,19 @@ class EpollPoller final : public Poller {
     return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
   }
 
-  // Closing the descriptor takes it out of the set by itself; only events at hand must be
+  // Closing the only descriptor takes it out of the set by itself; just events at hand must be
   // forgotten.
   void remove(int /*fd*/, Watch& watch) noexcept override {
     for (std::size_t i = next_; i < count_; ++i) {
       if (events_[i].data.ptr == &watch) events_[i].data.ptr = nullptr;
     }
+  }
+
+  // The kernel's set holds open file descriptions, not descriptors: one that another process or
+  // worker holds, too, stays in it after the close and would tell a watch that is gone.
+  void remove_shared(int fd, Watch& watch) noexcept override {
+    static_cast<void>(::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr));
+    remove(fd, watch);
   }
 
   std::size_t wait(int timeout_ms, Loop& loop) noexcept override {

@@ -38,7 +38,11 @@ class Poller {
   /// Watches `fd` for reading and writing, edge-triggered. False when the kernel has no room.
   virtual bool add(int fd, Watch& watch) noexcept = 0;
   /// Forgets `watch`: no event of it is delivered any more, also not one fetched already.
+  /// `fd` is closed next, and nobody else holds what it refers to.
   virtual void remove(int fd, Watch& watch) noexcept = 0;
+  /// The same for a descriptor whose socket others may hold, too: closing it would not end the
+  /// watching. Costs a system call.
+  virtual void remove_shared(int fd, Watch& watch) noexcept { remove(fd, watch); }
   /// Waits at most `timeout_ms` (0 polls, -1 waits) and delivers what happened. Returns the number
   /// of events; `woken` is called after the wait and before the first delivery, to refresh the
   /// clock.

@@ -158,7 +158,9 @@ void SocketStream::on_events(std::uint32_t events) noexcept {
   const bool writable = (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0;
   if (readable) raw_readable_ = true;
   if (writable) raw_writable_ = true;
-  if (idle_handler_ != nullptr && readable && !read_waits()) {
+  if (reset_only_) {
+    if ((events & (EPOLLHUP | EPOLLERR)) != 0) idle_handler_(idle_context_);
+  } else if (idle_handler_ != nullptr && readable && !read_waits()) {
     if (writable) on_ready(false, true);
     idle_handler_(idle_context_);
     return;
@@ -238,7 +240,8 @@ void Acceptor::admit_no_more() noexcept {
 
 void Acceptor::close() noexcept {
   if (!listener_) return;
-  if (attached_) loop_.poller().remove(listener_.get(), *this);
+  // Socket activation: systemd, the server and every worker hold the same listening socket.
+  if (attached_) loop_.poller().remove_shared(listener_.get(), *this);
   attached_ = false;
   retry_.disarm();
   detach_filter(listener_.get());  // others may hold the same socket

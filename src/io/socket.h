@@ -47,7 +47,15 @@ class SocketStream : public Stream, private Watch {
     idle_handler_ = handler;
     idle_context_ = context;
     idle_timed_ = deadline != Instant::max();
+    reset_only_ = false;
     arm(deadline);
+  }
+  /// In place of it, while a request is served: called when the peer resets the connection, also
+  /// when an operation waits, which then fails. A FIN is no reset: who has sent all may still want
+  /// the answer. Must not destroy the stream. Costs nothing until then: the poller tells unasked.
+  void on_reset(IdleHandler handler, void* context) noexcept {
+    on_idle_event(handler, context);
+    reset_only_ = true;
   }
 
   /// Waits until a connection in progress is decided.
@@ -83,6 +91,7 @@ class SocketStream : public Stream, private Watch {
   Fd fd_;
   bool attached_ = false;
   bool idle_timed_ = false;
+  bool reset_only_ = false;
   bool raw_readable_ = false;
   bool raw_writable_ = true;
   int write_flags_ = MSG_NOSIGNAL;

@@ -274,6 +274,34 @@ TEST(Socket, EchoesOverLoopbackAndReportsARefusedConnection) {
   EXPECT_EQ(code, code::kRefused);
 }
 
+// With socket activation others hold the listening socket, too: it outlives the acceptor.
+TEST(Acceptor, HearsNothingMoreOfASocketThatOthersHold) {
+  const SystemClock clock;
+  Loop loop(clock);
+  const auto broker = make_local_broker();
+  OsResult<Fd> listener =
+      broker->listen_tcp(Endpoint{.address = IpAddress::v4(0x7f000001), .port = 0}, {});
+  ASSERT_TRUE(listener.has_value());
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  ASSERT_EQ(::getsockname(listener->get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
+  const Fd held(::dup(listener->get()));
+  int accepted = 0;
+  auto acceptor = std::make_unique<Acceptor>(
+      loop, std::move(*listener), [&](Fd, const Endpoint&) { ++accepted; }, [] {});
+  const auto connect_and_turn = [&] {
+    const Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::connect(client.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+    for (int i = 0; i < 5; ++i) loop.turn(milliseconds{20});
+  };
+  connect_and_turn();
+  EXPECT_EQ(accepted, 1);
+  acceptor->close();
+  acceptor.reset();
+  connect_and_turn();
+  EXPECT_EQ(accepted, 1) << "it waits for whoever holds the socket";
+}
+
 // A read that fills its buffer to the last byte cannot tell whether more is there.
 TEST(Socket, HasNoNewsWhenAllWasRead) {
   const SystemClock clock;

@@ -1,5 +1,6 @@
 #include "policy/auth_config.h"
 
+#include <algorithm>
 #include <set>
 
 namespace merlon::policy {
@@ -48,19 +49,46 @@ std::string problem_of_name(const std::string& text) {
   return {};
 }
 
+std::string problem_of_issuer(const std::string& text) {
+  constexpr std::size_t kDigits = 64;
+  if (!text.starts_with(kIssuerDigest)) {
+    return text.contains('=') ? "" : "a distinguished name is written as CN=Partners,O=Example";
+  }
+  const std::string_view digits = std::string_view(text).substr(kIssuerDigest.size());
+  const bool hex = digits.size() == kDigits && std::ranges::all_of(digits, [](char c) {
+                     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+                   });
+  return hex ? "" : "a digest has 64 hexadecimal digits in lower case";
+}
+
 const Object<ClientCertConfig>& client_cert_schema() {
   static const auto schema =
       Object<ClientCertConfig>("client cert",
                                "Whose certificate is let through, of those that the listener's "
-                               "`client_auth` verified.")
-          .required("san", &ClientCertConfig::names,
-                    config::list_of(config::located(config::where<std::string>(config::text(1, 512),
-                                                                               problem_of_name)),
-                                    1, 256),
-                    "Names of which the certificate must have one (subject alternative name): a "
-                    "URI such as `spiffe://example.org/orders`, an e-mail address, or a DNS name. "
-                    "Each is compared with names of its kind only, and whole.")
-          .mark(&ClientCertConfig::at);
+                               "`client_auth` verified: by their names, by who issued them, or by "
+                               "both.")
+          .field("san", &ClientCertConfig::names,
+                 config::list_of(config::located(config::where<std::string>(config::text(1, 512),
+                                                                            problem_of_name)),
+                                 1, 256),
+                 "Names of which the certificate must have one (subject alternative name): a URI "
+                 "such as `spiffe://example.org/orders`, an e-mail address, or a DNS name. Each is "
+                 "compared with names of its kind only, and whole.")
+          .field("issuer", &ClientCertConfig::issuers,
+                 config::list_of(config::located(config::where<std::string>(config::text(1, 1024),
+                                                                            problem_of_issuer)),
+                                 1, 64),
+                 "Who must have issued it, one of these: the distinguished name as RFC 4514 writes "
+                 "it, such as `CN=Partners,O=Example`, compared whole, or `sha256:` and the 64 "
+                 "hexadecimal digits of the issuing certificate's digest. It is that of the chain "
+                 "which was verified.")
+          .mark(&ClientCertConfig::at)
+          .check([](const ClientCertConfig& asked, Reader& reader) {
+            if (asked.names.empty() && asked.issuers.empty()) {
+              reader.error(asked.at, "whoever has a certificate would get in",
+                           "name `san`, `issuer` or both");
+            }
+          });
   return schema;
 }
 

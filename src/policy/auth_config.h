@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/schema.h"
@@ -18,8 +19,12 @@ enum class NameKind : std::uint8_t { kDns, kUri, kEmail };
 /// By its form: with `://` a URI, else with `@` an e-mail address, else a DNS name.
 [[nodiscard]] NameKind kind_of_name(std::string_view name) noexcept;
 
+/// What a digest of an issuer begins with.
+inline constexpr std::string_view kIssuerDigest = "sha256:";
+
 struct ClientCertConfig {
-  std::vector<Located<std::string>> names;  ///< one of them is enough
+  std::vector<Located<std::string>> names;    ///< one of them is enough; empty: not asked
+  std::vector<Located<std::string>> issuers;  ///< so here; where both are there, both must fit
   Mark at;
 };
 

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <iterator>
 #include <utility>
 
 #include "base/ascii.h"
+#include "policy/client_certificate.h"
 #include "tls/client_auth.h"
 #include "tls/tls_stream.h"
 
@@ -22,12 +24,22 @@ constexpr std::size_t kChallengeBytes = 512;
 constexpr const char kAskedAtRunTime[] = "the authorisation server is asked at run time only";
 constexpr const char kFetchedAtRunTime[] = "the issuer's keys are fetched at run time only";
 
-/// Failures that speak against the client. Sending nothing, keys that are not there, and being told
-/// a nonce for the first time do not.
+/// Failures that speak against the client. Sending nothing, keys that are not there, being told a
+/// nonce for the first time, and being told to wait do not. A key that is looked for later does,
+/// and a token that its server calls nonsense: who guesses is answered so, too.
 bool counts_as_failure(std::uint16_t code) noexcept {
-  return code != code::kCredentialsMissing && code != code::kKeysUnavailable &&
-         code != code::kIntrospectionFailed && code != code::kProofNonce &&
-         code != code::kProofsFull;
+  switch (code) {
+    case code::kCredentialsMissing:
+    case code::kKeysUnavailable:
+    case code::kIntrospectionFailed:
+    case code::kProofNonce:
+    case code::kProofsFull:
+    case code::kProofsOfKey:
+    case code::kAuthenticationBudget:
+      return false;
+    default:
+      return true;
+  }
 }
 
 unsigned status_of(std::uint16_t code) noexcept {
@@ -36,8 +48,13 @@ unsigned status_of(std::uint16_t code) noexcept {
       return 400;
     case code::kKeysUnavailable:
     case code::kIntrospectionFailed:
+    case code::kIntrospectionRefused:
+    case code::kTokenKeyPending:
     case code::kProofsFull:
       return 503;
+    case code::kAuthenticationBudget:
+    case code::kProofsOfKey:
+      return 429;
     default:
       return 401;
   }
@@ -89,7 +106,7 @@ identity::ProofTarget target_of(const Context& context) noexcept {
 
 void add_retry_after(ResponseFields& fields, nanoseconds wait) noexcept {
   char text[24];
-  const auto whole = std::chrono::ceil<seconds>(wait).count();
+  const auto whole = std::max<std::int64_t>(std::chrono::ceil<seconds>(wait).count(), 1);
   const auto end = std::to_chars(text, text + sizeof text, whole).ptr;
   static_cast<void>(fields.add_copy("Retry-After", {text, end}, http::FieldId::kRetryAfter));
 }
@@ -97,7 +114,8 @@ void add_retry_after(ResponseFields& fields, nanoseconds wait) noexcept {
 }  // namespace
 
 bool needs_others(const Error& error) noexcept {
-  return error.what == kAskedAtRunTime || error.what == kFetchedAtRunTime;
+  return error.what == kAskedAtRunTime || error.what == kFetchedAtRunTime ||
+         error.what == kShownAtRunTime;
 }
 
 Result<Credentials> shown_token(const http::RequestHead& head) noexcept {
@@ -173,7 +191,9 @@ Authenticate::Who Authenticate::find_bearer(Context& context, std::string_view t
   if (provider_->kind() == identity::Provider::Kind::kOpaqueTokens) {
     if (before != nullptr) return provider_->take_answer(*before, *context.identities, now);
     Who who = provider_->recall_token(token, *context.identities, now, context.errand);
-    if (context.errand == nullptr || context.may_ask) return who;
+    if (context.errand == nullptr) return who;
+    context.errand->client = context.reading.client.address.client_key();
+    if (context.may_ask) return who;
     context.errand = nullptr;
     return fail(code::kIntrospectionFailed, Blame::kInternal, kAskedAtRunTime);
   }
@@ -191,16 +211,23 @@ Authenticate::Who Authenticate::find_bearer(Context& context, std::string_view t
   if (!context.may_ask && source != nullptr && who.error().code == code::kKeysUnavailable) {
     return fail(code::kKeysUnavailable, Blame::kInternal, kFetchedAtRunTime);
   }
-  if (who.error().code == code::kTokenKeyUnknown && source != nullptr && source->live->failing()) {
+  if (who.error().code != code::kTokenKeyUnknown || source == nullptr) return who;
+  if (source->live->failing()) {
     return fail(code::kKeysUnavailable, Blame::kInternal,
                 "the issuer cannot be asked whether it has this key");
   }
-  return who;
+  return context.may_ask && provider_->may_have_key(token, *context.identities, context.now)
+             ? fail(code::kTokenKeyPending, Blame::kClient,
+                    "the issuer was asked a moment ago, and is asked for this key later")
+             : who;
 }
 
 Result<void> Authenticate::judge_binding(Context& context, const identity::Identity& who,
                                          const Credentials& shown, identity::TokenTime now) const {
   if (!is_certificate_shown(who, context.connection)) {
+    if (context.connection.made_up_tls) {
+      return fail(code::kTokenBinding, Blame::kClient, kShownAtRunTime);
+    }
     return fail(code::kTokenBinding, Blame::kClient, "the token is bound to a key not shown here");
   }
   if (!shown.dpop) {
@@ -219,12 +246,18 @@ Result<void> Authenticate::judge_binding(Context& context, const identity::Ident
       .algorithms = provider_->rules().algorithms,
       .leeway_s = provider_->rules().leeway_s,
       .nonces = provider_->dpop_nonce() ? &context.identities->nonces : nullptr};
-  const Result<identity::Sha256> proof =
+  const Result<identity::Proof> proof =
       identity::judge_proof(fields.value(http::FieldId::kDpop), target_of(context), shown.token,
                             who.dpop_thumbprint(), rules, now, context.identities->proofs);
   if (!proof) return std::unexpected(proof.error());
-  const std::int64_t until = now + identity::kProofAge_s + 2 * rules.leeway_s;
-  switch (context.tables.proofs.note(*proof, until, now)) {
+  const std::int64_t age_s = identity::kProofAge_s + rules.leeway_s;
+  const state::Taken room = context.tables.proofs_of_keys.take(
+      who.dpop_thumbprint(), seconds{age_s + rules.leeway_s}, context.now);
+  if (!room.admitted) {
+    add_retry_after(context.fields, room.retry_after);
+    return fail(code::kProofsOfKey, Blame::kClient, "too many proofs of this key");
+  }
+  switch (context.tables.proofs.note(proof->known_by, proof->made + age_s, now)) {
     case state::ReplayTable::Seen::kNever:
       return {};
     case state::ReplayTable::Seen::kBefore:
@@ -268,6 +301,7 @@ void Authenticate::add_challenges(Context& context, const Error& error) const no
       fmt::format_to(std::back_inserter(text), "{}{}=\"{}\"", std::exchange(before, ", "), name,
                      value);
     };
+    put("realm", provider_->name());
     put("error", said);
     put("algs", algorithms);
     put("resource_metadata", provider_->metadata_url());
@@ -281,7 +315,11 @@ void Authenticate::add_challenges(Context& context, const Error& error) const no
 
 Decision Authenticate::refuse(Context& context, const Error& error) const noexcept {
   const unsigned status = status_of(error.code);
-  if (status != 503) add_challenges(context, error);
+  if (status < 429) add_challenges(context, error);
+  if (error.code == code::kTokenKeyPending) {
+    add_retry_after(context.fields, provider_->key_source()->live->until_next_ask(context.now));
+  }
+  if (error.code == code::kAuthenticationBudget) add_retry_after(context.fields, seconds{1});
   if (error.code == code::kProofNonce) {
     const std::string_view nonce =
         context.identities->nonces.current(identity::token_time(context.wall));

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "identity/provider.h"
+#include "policy/authenticate.h"
 
 namespace merlon::policy {
 namespace {
@@ -33,11 +34,13 @@ Authorize::Authorize(const AuthConfig& config, const identity::Provider& provide
     claims_.push_back(std::move(claim));
   }
   if (provider.takes_tokens()) {
-    challenge_ = fmt::format("{} error=\"insufficient_scope\", scope=\"{}\"",
-                             provider.dpop_required() ? "DPoP" : "Bearer", all);
+    std::string said = fmt::format(" realm=\"{}\", error=\"insufficient_scope\", scope=\"{}\"",
+                                   provider.name(), all);
     if (!provider.metadata_url().empty()) {
-      challenge_ += fmt::format(", resource_metadata=\"{}\"", provider.metadata_url());
+      said += fmt::format(", resource_metadata=\"{}\"", provider.metadata_url());
     }
+    bearer_challenge_ = "Bearer" + said;
+    dpop_challenge_ = "DPoP" + said;
   }
 }
 
@@ -45,9 +48,11 @@ Decision Authorize::check(Context& context) const noexcept {
   const identity::Identity& who = *context.identity;
   for (const Scope& scope : scopes_) {
     if (who.has_scope(scope.name)) continue;
-    if (!challenge_.empty()) {
-      static_cast<void>(
-          context.fields.add("WWW-Authenticate", challenge_, http::FieldId::kWwwAuthenticate));
+    if (!bearer_challenge_.empty()) {
+      const Result<Credentials> shown = shown_token(context.head);
+      static_cast<void>(context.fields.add(
+          "WWW-Authenticate", shown && shown->dpop ? dpop_challenge_ : bearer_challenge_,
+          http::FieldId::kWwwAuthenticate));
     }
     return refused(code::kScopeMissing, "a scope is missing", scope.at);
   }

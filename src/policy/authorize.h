@@ -37,7 +37,8 @@ class Authorize final : public Policy {
   Mark at_;
   std::vector<Scope> scopes_;
   std::vector<Claim> claims_;
-  std::string challenge_;  ///< empty: not for tokens
+  std::string bearer_challenge_;  ///< empty: not for tokens
+  std::string dpop_challenge_;
 };
 
 }  // namespace merlon::policy

@@ -22,6 +22,7 @@ struct ConnectionFacts {
   IpAddress client;                     ///< the peer, or whom the PROXY protocol names
   const tls::TlsStream* tls = nullptr;  ///< null: cleartext
   bool made_up_tls = false;             ///< for `explain`: TLS, of which there is no stream
+  bool outdated = false;  ///< a reload asks other certificates of clients: to be ended
 
   [[nodiscard]] bool secure() const noexcept { return tls != nullptr || made_up_tls; }
 };

@@ -1,27 +1,38 @@
 #include "state/replay_table.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace merlon::state {
 
+bool ReplayTable::holds(Set set, const Entry& wanted, std::uint32_t now_s) noexcept {
+  return std::ranges::any_of(set, [&](const Entry& entry) {
+    return entry.expires_s >= now_s && entry.high == wanted.high && entry.low == wanted.low;
+  });
+}
+
+/// An entry may stand in two sets, and goes where there is more room: so the table is as good as
+/// full before any set is.
 ReplayTable::Seen ReplayTable::note(std::span<const unsigned char, 32> digest,
                                     std::int64_t expires_s, std::int64_t now_s) {
-  std::uint64_t high = 0;
-  std::uint64_t low = 0;
-  std::memcpy(&high, digest.data(), sizeof high);
-  std::memcpy(&low, digest.data() + sizeof high, sizeof low);
-  Shard& shard = shards_[high % kShards];
+  Entry made{.expires_s = static_cast<std::uint32_t>(expires_s)};
+  std::memcpy(&made.high, digest.data(), sizeof made.high);
+  std::memcpy(&made.low, digest.data() + sizeof made.high, sizeof made.low);
+  const auto now = static_cast<std::uint32_t>(now_s);
+  Shard& shard = shards_[made.high % kShards];
   const std::lock_guard lock(shard.mutex);
   if (shard.entries.empty()) shard.entries.resize(kSets * kWays);
-  const std::size_t first = high / kShards % kSets * kWays;
-  Entry* room = nullptr;
-  for (Entry& entry : std::span(shard.entries).subspan(first, kWays)) {
-    const bool over = entry.expires_s < now_s;
-    if (!over && entry.high == high && entry.low == low) return Seen::kBefore;
-    if (over) room = &entry;
-  }
-  if (room == nullptr) return Seen::kNoRoom;
-  *room = {.high = high, .low = low, .expires_s = expires_s};
+  const auto set_at = [&](std::uint64_t number) {
+    return Set(std::span(shard.entries).subspan(number % kSets * kWays).first<kWays>());
+  };
+  const Set sets[] = {set_at(made.high / kShards), set_at(made.high >> 32U)};
+  if (holds(sets[0], made, now) || holds(sets[1], made, now)) return Seen::kBefore;
+  const auto over = [&](const Entry& entry) { return entry.expires_s < now; };
+  const bool second = std::ranges::count_if(sets[1], over) > std::ranges::count_if(sets[0], over);
+  const Set into = sets[second ? 1 : 0];
+  const auto room = std::ranges::find_if(into, over);
+  if (room == into.end()) return Seen::kNoRoom;
+  *room = made;
   return Seen::kNever;
 }
 

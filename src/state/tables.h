@@ -3,6 +3,7 @@
 #include "state/auth_budget.h"
 #include "state/concurrency_table.h"
 #include "state/limit_table.h"
+#include "state/proof_budget.h"
 #include "state/replay_table.h"
 #include "state/shared_node.h"
 
@@ -15,6 +16,7 @@ struct Tables {
   ConcurrencyTable in_progress;
   AuthBudget auth_failures{limits};
   ReplayTable proofs{};  ///< of possession, that were shown
+  ProofBudget proofs_of_keys{limits};
   SharedNode node;
 };
 

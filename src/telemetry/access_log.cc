@@ -16,7 +16,6 @@ constexpr std::size_t kMethodBytes = 64;
 constexpr std::size_t kHostBytes = 300;
 constexpr std::size_t kPathBytes = 2048;
 constexpr std::size_t kPlaceBytes = 512;
-constexpr std::size_t kOfferedBytes = 1024;
 
 void put(JsonLine& line, std::string_view key, std::string_view value, std::size_t max) noexcept {
   if (!value.empty()) line.text(key, value, max);
@@ -103,20 +102,6 @@ void AccessLogWriter::write(const AccessRecord& record) noexcept {
   put_identity(line, record);
   put_refusal(line, "refusal", record.refusal);
   put_refusal(line, "observed", record.observed);
-  push(line.finish());
-}
-
-void AccessLogWriter::write(const ConnectionRecord& record) noexcept {
-  JsonLine line(line_, sizeof line_);
-  line.time("time", record.time, timestamp_);
-  line.text("kind", "connection", kNameBytes);
-  put(line, "peer", record.peer, kAddressBytes);
-  put(line, "listener", record.listener, kNameBytes);
-  put(line, "total_us", record.total);
-  put(line, "server_name", record.server_name, kHostBytes);
-  put(line, "tls_versions", record.tls_versions, kOfferedBytes);
-  put(line, "tls_ciphers", record.tls_ciphers, kOfferedBytes);
-  put_refusal(line, "refusal", record.refusal);
   push(line.finish());
 }
 

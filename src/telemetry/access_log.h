@@ -61,18 +61,6 @@ struct AccessRecord {
   RefusalRecord observed{};              ///< what a policy that only observes would have refused
 };
 
-/// A connection that ended before a request could be read: a failed handshake, a closed door.
-struct ConnectionRecord {
-  WallTime time{};
-  std::string_view peer{};
-  std::string_view listener{};
-  RefusalRecord refusal{};          ///< rule is the reason
-  std::string_view server_name{};   ///< asked for in the handshake
-  std::string_view tls_versions{};  ///< offered, as the TLS room words it
-  std::string_view tls_ciphers{};   ///< offered
-  microseconds total{0};
-};
-
 /// One worker's end of the access log. Formats into the worker's ring: no allocation, no lock, no
 /// system call but a wakeup when the ring becomes half full. Budget: 400 ns a line.
 ///
@@ -83,7 +71,6 @@ class AccessLogWriter {
   AccessLogWriter(std::size_t ring_bytes, int wakeup_fd);
 
   void write(const AccessRecord& record) noexcept;
-  void write(const ConnectionRecord& record) noexcept;
 
   /// Lines dropped since the start. Any thread.
   [[nodiscard]] std::uint64_t dropped() const noexcept { return ring_.dropped(); }

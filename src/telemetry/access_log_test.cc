@@ -152,20 +152,6 @@ TEST_F(AccessLog, NeverHoldsAQuery) {  // tokens and personal data travel in que
   EXPECT_FALSE(read_all(path_).contains("s3cret"));
 }
 
-TEST_F(AccessLog, HoldsConnectionsThatNeverBecameARequest) {
-  const nlohmann::json line =
-      logged(ConnectionRecord{.peer = "192.0.2.9:1",
-                              .listener = "public",
-                              .refusal = {.step = "tls", .rule = "tls-unknown-server-name"},
-                              .server_name = "evil.example",
-                              .tls_versions = "1.2,1.3",
-                              .tls_ciphers = "c02f"});
-  EXPECT_EQ(line["kind"], "connection");
-  EXPECT_EQ(line["server_name"], "evil.example");
-  EXPECT_EQ(line["tls_versions"], "1.2,1.3");
-  EXPECT_EQ(line["refusal"]["rule"], "tls-unknown-server-name");
-}
-
 TEST_F(AccessLog, OneHostileRequestIsOneValidLine) {  // log injection, terminal escapes
   std::string hostile;
   for (int i = 0; i < 256; ++i) hostile += static_cast<char>(i == '?' ? '!' : i);

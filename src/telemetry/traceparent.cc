@@ -58,7 +58,8 @@ TraceContext child_of(const TraceContext& parent, IdGenerator& ids) noexcept {
 TraceContext new_trace(IdGenerator& ids, bool sampled) noexcept {
   TraceContext context;
   context.trace_id = ids.next().hex;
-  if (!is_id(context.trace_id_text())) context.trace_id.back() = '1';
+  constexpr std::string_view kNone = "00000000000000000000000000000000";
+  if (context.trace_id_text() == kNone) context.trace_id.back() = '1';
   context.span_id = new_span_id(ids);
   context.sampled = sampled;
   return context;

@@ -398,40 +398,4 @@ std::shared_ptr<const CertificatePair> load_client_certificate(const Certificate
   return PairLoader(files, broker, now, out).load(false);
 }
 
-namespace {
-std::vector<std::string> paths_of(const std::vector<CertificateFiles>& files) {
-  std::vector<std::string> paths;
-  for (const CertificateFiles& entry : files) {
-    paths.push_back(entry.cert->path);
-    paths.push_back(entry.key->path);
-  }
-  return paths;
-}
-
-std::optional<io::FileStatus> status_of(const std::string& path, io::Broker& broker) {
-  const auto status = broker.status(path);
-  if (!status) return {};
-  return *status;
-}
-}  // namespace
-
-CertificateWatch::CertificateWatch(std::vector<std::string> paths, io::Broker& broker)
-    : paths_(std::move(paths)) {
-  for (const std::string& path : paths_) known_.push_back(status_of(path, broker));
-}
-
-CertificateWatch::CertificateWatch(const std::vector<CertificateFiles>& files, io::Broker& broker)
-    : CertificateWatch(paths_of(files), broker) {}
-
-bool CertificateWatch::changed(io::Broker& broker) {
-  bool any = false;
-  for (std::size_t i = 0; i < paths_.size(); ++i) {
-    const auto now = status_of(paths_[i], broker);
-    if (!now || now == known_[i]) continue;
-    known_[i] = now;
-    any = true;
-  }
-  return any;
-}
-
 }  // namespace merlon::tls

@@ -100,23 +100,4 @@ struct LoadedCertificates {
 [[nodiscard]] std::shared_ptr<const CertificatePair> load_client_certificate(
     const CertificateFiles& files, io::Broker& broker, WallTime now, Diagnostics& out);
 
-/// Sees whether files of certificates were replaced: compares size, times and inode. Asked every
-/// few seconds by the control thread, which then loads them again and makes a new ServerContext;
-/// while that fails, the old one stays. Not thread-safe.
-class CertificateWatch {
- public:
-  /// Takes the present state of the files as known.
-  CertificateWatch(std::vector<std::string> paths, io::Broker& broker);
-  /// For the files of a listener.
-  CertificateWatch(const std::vector<CertificateFiles>& files, io::Broker& broker);
-
-  /// True once after each change. A file that vanished for a moment while it is replaced counts
-  /// when it is back.
-  [[nodiscard]] bool changed(io::Broker& broker);
-
- private:
-  std::vector<std::string> paths_;
-  std::vector<std::optional<io::FileStatus>> known_;
-};
-
 }  // namespace merlon::tls

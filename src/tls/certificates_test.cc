@@ -203,18 +203,5 @@ TEST_F(Files, AMissingFileIsToldWithTheUserAndLeavesTheOthers) {
   EXPECT_NE(out_.all()[0].help.find("user"), std::string::npos);
 }
 
-TEST_F(Files, AChangeIsSeenOnce) {
-  const std::string path = folder_.write("c", "one");
-  CertificateWatch watch(std::vector<std::string>{path}, *broker_);
-  EXPECT_FALSE(watch.changed(*broker_));
-  folder_.write("c", "other");
-  EXPECT_TRUE(watch.changed(*broker_));
-  EXPECT_FALSE(watch.changed(*broker_));
-  std::filesystem::remove(path);
-  EXPECT_FALSE(watch.changed(*broker_));
-  folder_.write("c", "again, longer");
-  EXPECT_TRUE(watch.changed(*broker_));
-}
-
 }  // namespace
 }  // namespace merlon::tls

@@ -5,7 +5,9 @@
 #include <openssl/pem.h>
 #include <openssl/sha.h>
 
-#include <array>
+#include <algorithm>
+#include <ctime>
+#include <iterator>
 
 #include "base/ascii.h"
 #include "base/base64.h"
@@ -96,8 +98,43 @@ bool add_name(const GENERAL_NAME* name, ClientCertificate& out) {
   return true;
 }
 
-std::string_view bytes_of(const unsigned char* data, std::size_t size) {
-  return {reinterpret_cast<const char*>(data), size};
+std::string der_of(X509* certificate) {
+  unsigned char* der = nullptr;
+  const int size = i2d_X509(certificate, &der);
+  if (size <= 0) return {};
+  std::string out(reinterpret_cast<const char*>(der), static_cast<std::size_t>(size));
+  OPENSSL_free(der);
+  return out;
+}
+
+std::string sha256(std::string_view bytes) {
+  std::string digest(SHA256_DIGEST_LENGTH, '\0');
+  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+         reinterpret_cast<unsigned char*>(digest.data()));
+  return digest;
+}
+
+/// A distinguished name as text (RFC 4514), all but printable ASCII escaped.
+std::optional<std::string> written(const X509_NAME* name) {
+  const BioPtr bio(BIO_new(BIO_s_mem()));
+  if (bio == nullptr || X509_NAME_print_ex(bio.get(), name, 0, XN_FLAG_RFC2253) < 0) {
+    return std::nullopt;
+  }
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &data);
+  return std::string(data, static_cast<std::size_t>(size));
+}
+
+/// When it is no longer good; nullopt for a date that is none.
+std::optional<WallTime> end_of(X509* certificate) {
+  std::tm parts{};
+  if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &parts) != 1) return std::nullopt;
+  const seconds since{timegm(&parts)};
+  // "Without end" (RFC 5280 §4.1.2.5) is the year 9999, which nanoseconds do not reach.
+  if (since >= std::chrono::floor<seconds>(WallTime::max().time_since_epoch())) {
+    return WallTime::max();
+  }
+  return WallTime{since + seconds{1}};
 }
 
 /// base64 as base64url without padding.
@@ -149,7 +186,10 @@ void ask_as(SSL* connection, SSL_CTX* site) noexcept {
   static_cast<void>(SSL_set_num_tickets(connection, 0));
 }
 
-std::optional<ClientCertificate> read_client_certificate(X509* certificate) {
+std::optional<ClientCertificate> read_client_certificate(std::span<X509* const> chain) {
+  X509* const certificate = chain.front();
+  // Whoever signs for itself is its own issuer.
+  X509* const issuer = chain[std::min<std::size_t>(1, chain.size() - 1)];
   ClientCertificate out;
   const NamesPtr names(static_cast<GENERAL_NAMES*>(
       X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
@@ -158,14 +198,24 @@ std::optional<ClientCertificate> read_client_certificate(X509* certificate) {
   for (int i = 0; i < count; ++i) {
     if (!add_name(sk_GENERAL_NAME_value(names.get(), i), out)) return std::nullopt;
   }
-  unsigned char* der = nullptr;
-  const int size = i2d_X509(certificate, &der);
-  if (size <= 0) return std::nullopt;
-  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
-  SHA256(der, static_cast<std::size_t>(size), digest.data());
-  out.thumbprint = to_url(base64(bytes_of(digest.data(), digest.size())));
-  out.field = ":" + base64(bytes_of(der, static_cast<std::size_t>(size))) + ":";
-  OPENSSL_free(der);
+  const std::string der = der_of(certificate);
+  const std::string issuer_der = der_of(issuer);
+  auto subject = written(X509_get_subject_name(certificate));
+  auto issued_by = written(X509_get_subject_name(issuer));
+  if (der.empty() || issuer_der.empty() || !subject || !issued_by) return std::nullopt;
+  out.thumbprint = to_url(base64(sha256(der)));
+  out.field = ":" + base64(der) + ":";
+  out.subject = std::move(*subject);
+  out.issuer = std::move(*issued_by);
+  for (const char byte : sha256(issuer_der)) {
+    fmt::format_to(std::back_inserter(out.issuer_sha256), "{:02x}",
+                   static_cast<unsigned char>(byte));
+  }
+  for (X509* const one : chain) {
+    const auto end = end_of(one);
+    if (!end.has_value()) return std::nullopt;
+    out.good_until = std::min(out.good_until, *end);
+  }
   return out;
 }
 

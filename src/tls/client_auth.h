@@ -1,10 +1,12 @@
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/diagnostics.h"
+#include "base/time.h"
 #include "io/broker.h"
 #include "tls/tls_config.h"
 
@@ -28,6 +30,11 @@ struct ClientAuth {
   }
 };
 
+/// The same for what may be absent: no certificate is asked for.
+[[nodiscard]] inline bool ask_the_same(const ClientAuth* one, const ClientAuth* other) noexcept {
+  return one == other || (one != nullptr && other != nullptr && one->same_as(*other));
+}
+
 /// Reads the files. nullopt after an error in `out`: a listener without its authorities would let
 /// in everybody. Blocks on files: for the control thread.
 [[nodiscard]] std::optional<ClientAuth> load_client_auth(const ClientAuthFiles& config,
@@ -49,10 +56,16 @@ struct ClientCertificate {
   std::vector<std::string> emails;  ///< as they stand
   std::string thumbprint;           ///< SHA-256 of the DER form, in base64url (RFC 8705 §3.1)
   std::string field;                ///< the value of Client-Cert (RFC 9440 §2.1)
+  std::string subject;              ///< the distinguished name as RFC 4514 has it; may be ""
+  std::string issuer;         ///< the same of whoever signed it, in the chain that was verified
+  std::string issuer_sha256;  ///< of the issuer's DER form, 64 hexadecimal digits
+  WallTime good_until = WallTime::max();  ///< the first end of a certificate of the chain
 };
 
-/// nullopt for a certificate whose names have anything but visible ASCII in them, such as the NUL
+/// `chain` is the one that was verified, the client's certificate first; at least that. nullopt for
+/// a certificate whose names have anything but visible ASCII in them, such as the NUL
 /// that hides the rest of a name from C strings, or that has more than 64 of them.
-[[nodiscard]] std::optional<ClientCertificate> read_client_certificate(x509_st* certificate);
+[[nodiscard]] std::optional<ClientCertificate> read_client_certificate(
+    std::span<x509_st* const> chain);
 
 }  // namespace merlon::tls

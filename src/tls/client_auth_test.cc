@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "tls/openssl_ptr.h"
+#include "tls/test_pki.h"
 
 namespace merlon::tls {
 namespace {
@@ -27,17 +28,23 @@ X509Ptr certificate_with(std::initializer_list<Name> names) {
     sk_GENERAL_NAME_push(list.get(), one);
   }
   X509_add1_ext_i2d(certificate.get(), NID_subject_alt_name, list.get(), 0, 0);
+  X509_gmtime_adj(X509_getm_notAfter(certificate.get()), 86'400);
   const KeyPtr key(EVP_EC_gen("P-256"));
   X509_set_pubkey(certificate.get(), key.get());
   X509_sign(certificate.get(), key.get(), EVP_sha256());
   return certificate;
 }
 
+/// As one that nobody else signed.
+std::optional<ClientCertificate> read_alone(X509* certificate) {
+  return read_client_certificate({&certificate, 1});
+}
+
 TEST(ClientCertificate, KeepsTheKindsOfNamesApart) {
   const X509Ptr certificate = certificate_with({{GEN_DNS, "Svc.Example.org"},
                                                 {GEN_URI, "spiffe://example.org/a"},
                                                 {GEN_EMAIL, "ops@example.org"}});
-  const auto read = read_client_certificate(certificate.get());
+  const auto read = read_alone(certificate.get());
   ASSERT_TRUE(read.has_value());
   EXPECT_EQ(read->dns, std::vector<std::string>{"svc.example.org"});
   EXPECT_EQ(read->uris, std::vector<std::string>{"spiffe://example.org/a"});
@@ -47,7 +54,7 @@ TEST(ClientCertificate, KeepsTheKindsOfNamesApart) {
 }
 
 TEST(ClientCertificate, WithoutNamesHasNone) {
-  const auto read = read_client_certificate(certificate_with({}).get());
+  const auto read = read_alone(certificate_with({}).get());
   ASSERT_TRUE(read.has_value());
   EXPECT_TRUE(read->dns.empty() && read->uris.empty() && read->emails.empty());
 }
@@ -59,8 +66,7 @@ TEST(ClientCertificate, A67NamesThatDeceiveAreRefused) {
                                      "good.test\n"sv, "good test"sv, "g\xc3\xb6od.test"sv, ""sv}) {
     for (const int type : {GEN_DNS, GEN_URI, GEN_EMAIL}) {
       EXPECT_FALSE(
-          read_client_certificate(certificate_with({{GEN_DNS, "a.test"}, {type, bad}}).get())
-              .has_value())
+          read_alone(certificate_with({{GEN_DNS, "a.test"}, {type, bad}}).get()).has_value())
           << bad << type;
     }
   }
@@ -77,7 +83,28 @@ TEST(ClientCertificate, HasABoundedNumberOfNames) {
     sk_GENERAL_NAME_push(list.get(), one);
   }
   X509_add1_ext_i2d(certificate.get(), NID_subject_alt_name, list.get(), 0, 0);
-  EXPECT_FALSE(read_client_certificate(certificate.get()).has_value());
+  EXPECT_FALSE(read_alone(certificate.get()).has_value());
+}
+
+TEST(ClientCertificate, SaysWhoSignedItAndHowLongItIsGood) {
+  const KeyPtr key = test::ec_key();
+  const X509Ptr root = test::make_certificate(
+      key.get(), {.subject = "Clients, \"A\"", .to_days = 3, .authority = true});
+  const X509Ptr leaf =
+      test::make_certificate(key.get(), {.subject = "orders", .to_days = 9}, root.get(), key.get());
+  X509* const chain[] = {leaf.get(), root.get()};
+  const auto read = read_client_certificate(chain);
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(read->subject, "CN=orders");
+  EXPECT_EQ(read->issuer, R"(CN=Clients\, \"A\")");
+  EXPECT_EQ(read->issuer_sha256.size(), 64U);
+  const WallTime now = SystemClock().wall_now();
+  EXPECT_GT(read->good_until, now + std::chrono::days{2});
+  EXPECT_LT(read->good_until, now + std::chrono::days{4}) << "its issuer ends first";
+  const auto alone = read_alone(root.get());
+  ASSERT_TRUE(alone.has_value());
+  EXPECT_EQ(alone->issuer, alone->subject);
+  EXPECT_EQ(alone->issuer_sha256, read->issuer_sha256);
 }
 
 }  // namespace

@@ -136,9 +136,7 @@ class ServerContextBuilder {
   }
 
   bool asks_alike(const CertificatePair& one, const CertificatePair& other) const {
-    const ClientAuth* const a = client_auth_of(one);
-    const ClientAuth* const b = client_auth_of(other);
-    return a == b || (a != nullptr && b != nullptr && a->same_as(*b));
+    return ask_the_same(client_auth_of(one), client_auth_of(other));
   }
 
   const ServerContext::Site* site_of(const Pairs& group) {
@@ -227,9 +225,7 @@ bool ServerContext::covers(const Site& site, std::string_view host) const {
   if (!asks_by_name()) return true;
   const Site* const own = find(host);
   if (own == &site || own == nullptr) return true;
-  const ClientAuth* const asked = own->client_auth;
-  return asked == site.client_auth ||
-         (asked != nullptr && site.client_auth != nullptr && asked->same_as(*site.client_auth));
+  return ask_the_same(own->client_auth, site.client_auth);
 }
 
 const ServerContext::Site* ServerContext::find(std::string_view server_name) const {

@@ -253,7 +253,11 @@ bool TlsStream::take_client_certificate() noexcept {
   if (certificate == nullptr) return true;
   if (SSL_get_verify_result(ssl_) != X509_V_OK)
     return refuse(code::kTlsPeerCertificate, "the certificate was not verified");
-  auto read = read_client_certificate(certificate);
+  std::vector<X509*> chain;
+  const auto* const verified = SSL_get0_verified_chain(ssl_);
+  for (int i = 0; i < sk_X509_num(verified); ++i) chain.push_back(sk_X509_value(verified, i));
+  if (chain.empty()) return refuse(code::kTlsPeerCertificate, "the certificate has no chain");
+  auto read = read_client_certificate(chain);
   if (!read.has_value())
     return refuse(code::kTlsPeerCertificate, "the certificate has names that are none");
   client_certificate_ = std::make_unique<const ClientCertificate>(std::move(*read));

@@ -248,6 +248,17 @@ bool TlsStream::covers(std::string_view host) const noexcept {
   return site_ != nullptr && server_->covers(*site_, host);
 }
 
+bool TlsStream::was_asked_as_by(const ServerContext& now, std::string_view host) const {
+  if (site_ == nullptr || &now == server_.get()) return true;
+  const ServerContext::Site* const site = now.find(host);
+  return ask_the_same(site_->client_auth, site == nullptr ? nullptr : site->client_auth);
+}
+
+bool TlsStream::was_asked_as_by(const ServerContext& now) const {
+  if (!server_name_.empty()) return was_asked_as_by(now, server_name_);
+  return !local_ || was_asked_as_by(now, local_->address.to_string());
+}
+
 bool TlsStream::resumed() const noexcept {
   return ssl_ != nullptr && SSL_session_reused(ssl_) == 1;
 }

@@ -128,6 +128,10 @@ class TlsStream final : public io::SocketStream {
   /// Server side: whether the presented certificate is good for `host` (see
   /// CertificateNames::covers): when it is not, a request for that host is misdirected (421).
   [[nodiscard]] bool covers(std::string_view host) const noexcept;
+  /// Server side: whether `now`, the context that is in force, asks of the clients of `host` what
+  /// this connection was asked for; of the name that it asked for itself without a host.
+  [[nodiscard]] bool was_asked_as_by(const ServerContext& now, std::string_view host) const;
+  [[nodiscard]] bool was_asked_as_by(const ServerContext& now) const;
   [[nodiscard]] bool resumed() const noexcept;
   /// Server side: the certificate that the client presented and that was verified; nullptr when
   /// there is none. Lives with the stream.

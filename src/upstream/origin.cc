@@ -112,6 +112,8 @@ io::Task<Result<FetchResponse>> Origin::exchange(tls::TlsStream& stream,
       .status = (*got)->status,
       .cache_control = std::string((*got)->fields.value(http::FieldId::kCacheControl)),
       .age = std::string((*got)->fields.value(http::FieldId::kAge)),
+      .expires = std::string((*got)->fields.value(http::FieldId::kExpires)),
+      .date = std::string((*got)->fields.value(http::FieldId::kDate)),
       .body = {}};
   for (bool last = false; !last;) {
     if (loop_.now() >= deadline) co_return bad_response("the response took too long");

@@ -29,9 +29,11 @@ struct FetchRequest {
 
 struct FetchResponse {
   unsigned status = 0;
-  std::string cache_control;  ///< of the first line of that name
-  std::string age;
-  std::string body;
+  std::string cache_control{};  ///< these are of the first line of their name
+  std::string age{};
+  std::string expires{};
+  std::string date{};
+  std::string body{};
 };
 
 /// One https server that things are fetched from, over verified TLS and HTTP/1.1. Follows no

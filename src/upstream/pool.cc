@@ -122,12 +122,15 @@ void Cluster::update(std::shared_ptr<const Upstream> upstream,
       endpoints_.back().text = address.to_string();
     }
   }
+  for (EndpointState& endpoint : endpoints_) endpoint.weight = 0;
+  for (const std::size_t turn : turns_) ++endpoints_[turn].weight;
   for (EndpointState& endpoint : endpoints_) {
     const CheckedEndpoint* const checked =
         health_ == nullptr ? nullptr : health_->find(endpoint.address);
     if (std::exchange(endpoint.checked, checked) != checked)
       endpoint.recoveries = checked == nullptr ? 0 : checked->recoveries();
   }
+  place_.notify_all();  // there may be more places now
 }
 
 Cluster::~Cluster() {
@@ -173,7 +176,7 @@ std::size_t Cluster::choose() noexcept {
       best = candidate;
       break;
     }
-    if (best == kNobody || endpoint.active < endpoints_[best].active) best = candidate;
+    if (best == kNobody || endpoint.less_busy_than(endpoints_[best])) best = candidate;
   }
   next_turn_ = (next_turn_ + 1) % turns_.size();
   // When all fail, one is tried all the same: refusing everything would prolong the outage. Not so
@@ -182,6 +185,12 @@ std::size_t Cluster::choose() noexcept {
 }
 
 Lease Cluster::reuse() noexcept {
+  // What came free is for those who wait already.
+  if (pending_ > 0 && upstream_->protocol != Protocol::kHttp2) return {};
+  return take_idle();
+}
+
+Lease Cluster::take_idle() noexcept {
   const std::size_t turn = next_turn_;
   const std::size_t index = choose();
   if (index == kNobody) return {};
@@ -208,8 +217,25 @@ Lease Cluster::reuse() noexcept {
   return {};
 }
 
-io::Task<Result<void>> Cluster::take_place(Instant deadline) {
-  while (open_ >= upstream_->connections_max) {
+/// Closes the connection that has been idle longest, so that another endpoint can have its place.
+/// False when none is idle.
+bool Cluster::close_oldest_idle() noexcept {
+  Connection* oldest = nullptr;
+  for (const EndpointState& endpoint : endpoints_) {
+    for (const auto& idle : endpoint.idle) {
+      if (oldest == nullptr || idle->idle_until_ < oldest->idle_until_) oldest = idle.get();
+    }
+  }
+  if (oldest == nullptr) return false;
+  unpark(endpoints_[oldest->endpoint_], oldest->idle_slot_).reset();
+  --open_;
+  return true;
+}
+
+/// A place for a connection that is to be opened, or the lease of one that came free meanwhile.
+io::Task<Result<Lease>> Cluster::take_place(Instant deadline) {
+  bool queued = pending_ > 0;  // whoever waits already comes first
+  while (queued || (open_ >= upstream_->connections_max && !close_oldest_idle())) {
     if (pending_ >= upstream_->pending_max)
       co_return upstream_error(code::kUpstreamLimit, "too many requests wait for a connection");
     ++pending_;
@@ -217,9 +243,12 @@ io::Task<Result<void>> Cluster::take_place(Instant deadline) {
     --pending_;
     if (!waited)
       co_return upstream_error(code::kUpstreamLimit, "no connection became free in time");
+    Lease lease = take_idle();
+    if (lease) co_return lease;
+    queued = false;
   }
   ++open_;
-  co_return Result<void>{};
+  co_return Lease{};
 }
 
 io::Task<Result<std::unique_ptr<io::SocketStream>>> Cluster::connect_to(std::size_t index,
@@ -263,8 +292,8 @@ io::Task<Result<Lease>> Cluster::open(Instant deadline) {
 }
 
 io::Task<Result<Lease>> Cluster::open_own(Instant deadline) {
-  const Result<void> place = co_await take_place(deadline);
-  if (!place) co_return std::unexpected(place.error());
+  Result<Lease> place = co_await take_place(deadline);
+  if (!place || *place) co_return place;
   Error last{.code = code::kUpstreamConnect,
              .blame = Blame::kUpstream,
              .retryable = true,
@@ -313,6 +342,7 @@ void Cluster::park(std::unique_ptr<Connection> connection) noexcept {
   connection->idle_until_ = loop_.now() + upstream_->idle_timeout;
   if (!connection->armed()) loop_.timers().arm(*connection, connection->idle_until_);
   endpoint.idle.push_back(std::move(connection));
+  place_.notify_one();
 }
 
 std::unique_ptr<Connection> Cluster::unpark(EndpointState& endpoint, std::size_t slot) noexcept {

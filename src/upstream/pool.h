@@ -115,10 +115,12 @@ class Cluster {
   [[nodiscard]] const Upstream& upstream() const noexcept { return *upstream_; }
 
   /// A connection of the endpoint whose turn it is, idle or with room for another stream, or an
-  /// empty lease: then `open` is due, and it is still that endpoint's turn.
+  /// empty lease, also while others wait for a connection of HTTP/1.1: then `open` is due, and it
+  /// is still that endpoint's turn.
   [[nodiscard]] Lease reuse() noexcept;
   /// A new connection, to the next endpoint when one fails, within the connect timeout and
-  /// `deadline`. Waits for a place when `connections_max` are open. Errors: kUpstreamConnect,
+  /// `deadline`. When `connections_max` are open, one that is idle at another endpoint makes place;
+  /// else it waits, and may be given one that came free: `reused` tells. Errors: kUpstreamConnect,
   /// kUpstreamConnectTimeout, kUpstreamTls, kUpstreamNotH2, kUpstreamLimit, kUpstreamUnhealthy at
   /// once (blame upstream, retryable), kResources (the gateway's own want), kCancelled.
   [[nodiscard]] io::Task<Result<Lease>> open(Instant deadline);
@@ -146,12 +148,17 @@ class Cluster {
     std::uint32_t connecting = 0;  ///< shared connections that are being made …
     std::uint32_t waiting = 0;     ///< … and requests that wait for them
     std::uint32_t active = 0;      ///< leases out
+    std::uint64_t weight = 0;      ///< its turns; 0: no longer configured
     std::uint32_t failures = 0;    ///< in a row
     Instant passed_over_until{};
     const CheckedEndpoint* checked = nullptr;  ///< null: nobody checks it
     std::uint32_t recoveries = 0;              ///< of it, when it was passed over
 
     [[nodiscard]] bool healthy() const noexcept { return checked == nullptr || checked->in_use(); }
+    /// Fewer requests for its weight.
+    [[nodiscard]] bool less_busy_than(const EndpointState& other) const noexcept {
+      return active * other.weight < other.active * weight;
+    }
   };
   static constexpr std::size_t kNobody = SIZE_MAX;
 
@@ -159,7 +166,9 @@ class Cluster {
   [[nodiscard]] std::size_t choose() noexcept;
   [[nodiscard]] bool passed_over(EndpointState& endpoint) noexcept;
   [[nodiscard]] io::Task<Result<Lease>> open_own(Instant deadline);
-  [[nodiscard]] io::Task<Result<void>> take_place(Instant deadline);
+  [[nodiscard]] Lease take_idle() noexcept;
+  [[nodiscard]] bool close_oldest_idle() noexcept;
+  [[nodiscard]] io::Task<Result<Lease>> take_place(Instant deadline);
   [[nodiscard]] io::Task<Result<std::unique_ptr<io::SocketStream>>> connect_to(std::size_t endpoint,
                                                                                Instant deadline);
   void failed(EndpointState& endpoint) noexcept;

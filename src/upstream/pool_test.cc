@@ -19,10 +19,17 @@ Endpoint endpoint(std::uint16_t port) {
 /// A cluster of three endpoints, ports 1 to 3, of which a test says which are healthy.
 class Choosing : public testing::Test {
  protected:
-  void make(Balance balance, std::size_t endpoints = 3) {
+  /// `bounds`: how many connections, and how many requests may wait for one.
+  struct Bounds {
+    std::uint32_t connections;
+    std::uint32_t pending;
+  };
+  void make(Balance balance, std::size_t endpoints = 3, Bounds bounds = {1024, 1024}) {
     auto upstream = std::make_shared<Upstream>();
     upstream->name = "orders";
     upstream->balance = balance;
+    upstream->connections_max = bounds.connections;
+    upstream->pending_max = bounds.pending;
     std::vector<std::shared_ptr<const CheckedEndpoint>> all;
     for (std::uint16_t port = 1; port <= endpoints; ++port) {
       upstream->endpoints.push_back(endpoint(port));
@@ -58,6 +65,9 @@ class Choosing : public testing::Test {
       lease.keep();
     }
     return port;
+  }
+  void turn_until(const std::optional<Result<Lease>>& there) {
+    for (int i = 0; i < 100 && !there.has_value(); ++i) loop.turn(milliseconds{10});
   }
   std::vector<std::uint16_t> ask_times(int n) {
     std::vector<std::uint16_t> ports;
@@ -149,6 +159,55 @@ TEST_F(Choosing, ARefusedConnectionGoesToAnotherHealthyEndpoint) {
   broker.refuse(1);
   EXPECT_EQ(ask(), 3);
   EXPECT_EQ(broker.asked(), (Ports{1, 3}));
+}
+
+TEST_F(Choosing, LeastRequestsGoesByWeight) {
+  auto upstream = std::make_shared<Upstream>();
+  upstream->balance = Balance::kLeastRequests;
+  for (const std::uint16_t port : Ports{1, 2, 1, 1}) upstream->endpoints.push_back(endpoint(port));
+  cluster = std::make_unique<Cluster>(loop, broker, tasks, nullptr, std::move(upstream));
+  std::vector<Lease> held;
+  Ports ports;
+  for (int i = 0; i < 12; ++i) ports.push_back(ask(&held));
+  EXPECT_EQ(std::ranges::count(ports, 1), 9) << "three times as many as the other holds";
+  EXPECT_EQ(std::ranges::count(ports, 2), 3);
+}
+
+TEST_F(Choosing, AConnectionThatComesFreeGoesToWhoeverWaitsLongest) {
+  make(Balance::kRoundRobin, 1, {1, 2});
+  std::vector<Lease> held;
+  EXPECT_EQ(ask(&held), 1);
+  std::optional<Result<Lease>> waiting[3];
+  for (auto& one : waiting) tasks.spawn(open(*cluster, loop.now() + seconds{10}, one));
+  ASSERT_TRUE(waiting[2].has_value()) << "no more than `pending` wait";
+  EXPECT_EQ(waiting[2]->error().code, code::kUpstreamLimit);
+  held[0].keep();
+  EXPECT_FALSE(cluster->reuse()) << "nobody goes before those who wait";
+  turn_until(waiting[0]);
+  ASSERT_TRUE(waiting[0].has_value() && waiting[0]->has_value());
+  EXPECT_TRUE((*waiting[0])->reused());
+  EXPECT_FALSE(waiting[1].has_value());
+  (*waiting[0])->close();
+  turn_until(waiting[1]);
+  ASSERT_TRUE(waiting[1].has_value() && waiting[1]->has_value());
+  EXPECT_FALSE((*waiting[1])->reused()) << "the other was closed, which left its place";
+  EXPECT_EQ(broker.asked(), (Ports{1, 1}));
+}
+
+TEST_F(Choosing, AnIdleConnectionGivesItsPlaceToAnotherEndpoint) {
+  make(Balance::kRoundRobin, 2, {1, 1});
+  EXPECT_EQ(ask_times(4), (Ports{1, 2, 1, 2}));
+  EXPECT_EQ(cluster->open_connections(), 1U);
+  std::vector<Lease> held;
+  EXPECT_EQ(ask(&held), 1);
+  std::optional<Result<Lease>> waiting;
+  tasks.spawn(open(*cluster, loop.now() + seconds{10}, waiting));
+  EXPECT_FALSE(waiting.has_value());
+  held[0].keep();
+  turn_until(waiting);
+  ASSERT_TRUE(waiting.has_value() && waiting->has_value());
+  EXPECT_EQ((*waiting)->endpoint().port, 2) << "whose turn it is";
+  EXPECT_EQ(cluster->open_connections(), 1U);
 }
 
 }  // namespace

@@ -51,12 +51,13 @@ def configuration(upstream, *, methods=ALL_METHODS, routes=None, **more):
 class Gateway:
     """`merlon run` with a configuration, a dict. Listeners without an address get one on loopback.
 
-    `within` is a command that becomes the program: `[*within, program, ...]`. `starved` says that it
+    `within` is a command that becomes the program: `[*within, program, ...]`, and inherits the
+    descriptors in `keeps`. `starved` says that it
     will be out of descriptors or memory: sanitizers cannot look at types without the former, and keep
     the latter.
     """
 
-    def __init__(self, program, folder, config, within=(), starved=False):
+    def __init__(self, program, folder, config, within=(), keeps=(), starved=False):
         folder.mkdir(parents=True, exist_ok=True)
         self.program = program
         self.file = folder / "merlon.yaml"
@@ -82,6 +83,7 @@ class Gateway:
             self.process = subprocess.Popen(
                 [*within, program, "run", "-c", str(self.file)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment, cwd=folder,
+                pass_fds=keeps,
             )  # fmt: skip
         self._await_listeners()
 

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import subprocess
 import time
 
 import pytest
@@ -39,7 +40,9 @@ def start(merlon, upstream, keys, tmp_path):
         staff = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_file": str(keys_file), **entry}
         route = {"name": "guarded", "match": {"host": "*", "path": "/guarded/**"},
                  "methods": ["GET", "POST"], "auth": {"jwt": "staff"}, "upstream": "api"}  # fmt: skip
-        return merlon(configuration(upstream, routes=[route], identity={"staff": staff}))
+        scoped = {**route, "name": "scoped", "match": {"host": "*", "path": "/scoped"},
+                  "auth": {"jwt": "staff", "scopes": ["orders.admin"]}}  # fmt: skip
+        return merlon(configuration(upstream, routes=[route, scoped], identity={"staff": staff}))
 
     return begin
 
@@ -85,7 +88,7 @@ def test_a_proof_is_good_once(start, keys, token):
     assert ask(gateway, token, one).status == 200
     for again in (one, other):
         answer = ask(gateway, token, again)
-        assert answer.status == 401 and 'DPoP error="invalid_dpop_proof"' in challenge(answer)
+        assert answer.status == 401 and 'DPoP realm="staff", error="invalid_dpop_proof"' in challenge(answer)
 
 
 def test_downgrades_are_refused(start, keys, token):
@@ -94,7 +97,7 @@ def test_downgrades_are_refused(start, keys, token):
     # A bound token as a bearer, also with a good proof beside it; RFC 9449 §7.2.
     for answer in (ask(gateway, token, scheme="Bearer"),
                    ask(gateway, token, proof(keys["client"], token), scheme="Bearer")):  # fmt: skip
-        assert answer.status == 401 and 'DPoP error="invalid_token"' in challenge(answer)
+        assert answer.status == 401 and 'DPoP realm="staff", error="invalid_token"' in challenge(answer)
     # A token that is bound to nothing does not become bound by a proof.
     assert ask(gateway, plain, proof(keys["client"], plain)).status == 401
     assert ask(gateway, plain, scheme="Bearer").status == 200
@@ -159,7 +162,7 @@ def test_the_method_is_the_one_that_was_sent(start, keys, token):
 def test_a_nonce_is_given_and_asked_for(start, keys, token):
     gateway = start(dpop={"nonce": True})
     first = ask(gateway, token, proof(keys["client"], token))
-    assert first.status == 401 and 'DPoP error="use_dpop_nonce"' in challenge(first)
+    assert first.status == 401 and 'DPoP realm="staff", error="use_dpop_nonce"' in challenge(first)
     nonce = first.get("DPoP-Nonce")
     assert nonce and ask(gateway, token, proof(keys["client"], token, nonce=nonce)).status == 200
     for wrong in ("", "x", nonce[:-1], nonce + "A"):
@@ -174,12 +177,38 @@ def test_only_bound_tokens_where_they_are_required(start, keys, token):
     gateway = start(dpop={"required": True})
     answer = ask(gateway, keys["issuer"].token(), scheme="Bearer")
     assert answer.status == 401 and "Bearer" not in challenge(answer)
-    assert 'DPoP error="invalid_token"' in challenge(answer)
+    assert 'DPoP realm="staff", error="invalid_token"' in challenge(answer)
     nothing = gateway.ask(request("GET", "/guarded/a"))
-    assert nothing.status == 401 and nothing.get("WWW-Authenticate").startswith('DPoP algs="')
+    assert nothing.status == 401 and nothing.get("WWW-Authenticate").startswith('DPoP realm="staff", algs="')
     assert ask(gateway, token, proof(keys["client"], token)).status == 200
 
 
 def test_a_proof_with_rsa_is_as_good(start, keys):
     token = keys["issuer"].token(claims(cnf={"jkt": thumbprint(keys["rsa"])}))
     assert ask(start(), token, proof(keys["rsa"], token)).status == 200
+
+
+def test_whoever_may_not_is_told_so_in_the_scheme_that_was_used(start, keys, token):
+    gateway = start()
+    htu = "http://api.example.com/scoped"
+    answer = ask(gateway, token, proof(keys["client"], token, htu=htu), target="/scoped")
+    said = 'realm="staff", error="insufficient_scope", scope="orders.admin"'
+    assert answer.status == 403 and challenge(answer) == f"DPoP {said}"
+    answer = ask(gateway, keys["issuer"].token(), scheme="Bearer", target="/scoped")
+    assert answer.status == 403 and challenge(answer) == f"Bearer {said}"
+
+
+def test_token_inspect_says_what_has_to_come_with_a_token(start, keys, token, merlon_bin):
+    def inspect(gateway, token):
+        done = subprocess.run([merlon_bin, "token", "inspect", "-c", str(gateway.file)], input=token,
+                              capture_output=True, text=True, timeout=60)  # fmt: skip
+        return done.returncode, done.stdout
+
+    gateway = start()
+    code, said = inspect(gateway, token)
+    assert code == 0 and "staff accepts it, only with a proof of its key" in said
+    certified = keys["issuer"].token(claims(cnf={"x5t#S256": b64(bytes(32))}))
+    code, said = inspect(gateway, certified)
+    assert code == 0 and "staff accepts it, only on a connection with its client certificate" in said
+    code, said = inspect(start(dpop={"required": True}), keys["issuer"].token())
+    assert code == 1 and "dpop-token-as-bearer" in said

@@ -288,6 +288,30 @@ def test_a_stream_waits_for_its_first_answer_while_it_is_sent(merlon, upstream):
         assert outcome(raw.wait(number))[0] == "0"
 
 
+def test_a_call_waits_as_long_as_its_client(merlon, upstream):
+    gateway = merlon(config(upstream, {"timeouts": {"response": "300ms"}}))
+
+    def late(call):
+        time.sleep(1)
+        answered(call)
+
+    upstream.answer = late
+    with RawCalls(gateway.ports["public"]) as raw:
+        assert outcome(raw.wait(raw.call(more=[("grpc-timeout", "20S")])))[0] == "0"
+
+
+def test_a_call_that_is_shed_is_told_in_trailers(merlon, upstream):
+    made = config(upstream)
+    made["limits"] = {"workers": 1, "requests_in_flight": 1}
+    gateway = merlon(made)
+    upstream.on_head = lambda call: None
+    with RawCalls(gateway.ports["public"]) as raw:
+        raw.call(end=False)
+        assert eventually(lambda: upstream.calls)
+        got = raw.wait(raw.call())
+        assert (got.status, outcome(got)[0], got.body) == (200, "14", b"")
+
+
 def test_a_call_that_breaks_off_is_told_in_trailers(raw, upstream):
     def break_off(call):
         call.head([(":status", "200"), ("content-type", "application/grpc")])

@@ -248,6 +248,18 @@ def test_a92_windows_that_stay_shut_end_the_streams(proxied, upstream):
         stalled.sock.settimeout(40)
         stalled.until(lambda: all(stalled.stream(n).done for n in numbers))
         assert {stalled.stream(n).reset for n in numbers} == {CANCEL}
+    assert eventually(lambda: str(proxied.access_log).count("h2-window-stalled") >= 50), proxied.access_log[-1]
+
+
+def test_a91_windows_that_open_byte_by_byte_end_the_connection(proxied, upstream):
+    """CVE-2019-9511: each byte of the response would cost a frame, and earn the right to the next."""
+    upstream.answer = lambda *_: reply(200, b"x" * 60_000)
+    with Http2Client(proxied.ports["public"], windows=False, entries=[(4, 0)]) as dribble:
+        number = dribble.open()
+        dribble.until(lambda: dribble.stream(number).status)
+        for _ in range(40):
+            dribble.send(window_update(number, 1) * 100)
+        assert dribble.to_end() == ENHANCE_YOUR_CALM
 
 
 def test_a75_every_stream_is_a_request(merlon, upstream):

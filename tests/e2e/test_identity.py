@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from gateway import configuration
@@ -65,7 +66,7 @@ def test_a_good_token_is_let_through(guarded, keys, upstream, name):
 def test_without_a_token_the_client_learns_what_is_asked(guarded, upstream):
     got = guarded.ask(request("GET", "/plain"))
     assert got.status == 401
-    assert got.get("WWW-Authenticate") == "Bearer"
+    assert got.get("WWW-Authenticate") == 'Bearer realm="staff"'
     assert got.get("Content-Type") == "application/problem+json"
     assert guarded.ask(request("GET", "/plain", fields=[("Authorization", "Basic QTpC")])).status == 401
     assert upstream.received == b""
@@ -102,7 +103,7 @@ def test_bad_tokens_are_refused(guarded, keys, upstream):
     for name, token in bad.items():
         got = guarded.ask(bearer(token))
         assert got.status == 401, name
-        assert 'Bearer error="invalid_token"' in got.all("WWW-Authenticate"), name
+        assert 'Bearer realm="staff", error="invalid_token"' in got.all("WWW-Authenticate"), name
     assert upstream.received == b""
     want = {"token-algorithm", "token-signature", "token-expired", "token-audience"}
     assert eventually(lambda: want <= {rule_of(line) for line in guarded.access_log})
@@ -128,7 +129,7 @@ def test_a60_tokens_in_a_query_are_refused_and_not_logged(guarded, keys, upstrea
     for name in ["access_token", "access%5Ftoken", "x=1&access_token"]:
         got = guarded.ask(bearer(token, f"/plain?{name}={token}"))
         assert got.status == 400
-        assert got.get("WWW-Authenticate") == 'Bearer error="invalid_request"'
+        assert got.get("WWW-Authenticate") == 'Bearer realm="staff", error="invalid_request"'
     assert guarded.ask(bearer(token, "/plain?my_access_token=1")).status == 200
     twice = [("Authorization", f"Bearer {token}")] * 2
     assert guarded.ask(request("GET", "/plain", fields=twice)).status == 400
@@ -140,7 +141,7 @@ def test_known_callers_that_may_not_get_403(guarded, keys):
     got = guarded.ask(bearer(keys["e1"].token(), "/scoped"))
     assert got.status == 403
     assert got.get("WWW-Authenticate") == (
-        'Bearer error="insufficient_scope", scope="orders.read orders.write"'
+        'Bearer realm="staff", error="insufficient_scope", scope="orders.read orders.write"'
     )
     both = keys["e1"].token(claims(scope="orders.write orders.read"))
     assert guarded.ask(bearer(both, "/scoped")).status == 200
@@ -297,6 +298,20 @@ def test_an_api_key_says_who_asks_and_stays_here(machines, upstream):
     assert machines.ask(request("GET", "/write", fields=field)).status == 403
     assert machines.secret not in machines.file.read_text()
     assert machines.secret[16:] not in json.dumps(machines.access_log) + machines.errors
+
+
+def test_an_api_key_is_good_from_its_networks_only(machines, merlon_bin):
+    made = subprocess.run([merlon_bin, "key", "new", "--owner", "o", "--network", "127.0.0.2/32",
+                           "--network", "10.0.0.0/8"], check=True, capture_output=True, text=True).stdout  # fmt: skip
+    assert "    networks: [127.0.0.2/32, 10.0.0.0/8]" in made.replace('"', "")
+    file = Path(machines.config["identity"]["machines"]["api_keys"]["file"])
+    file.write_text(file.read_text() + made[made.index("  - id:") :])
+    asked = request("GET", "/any", fields=[("X-Api-Key", re.search(r"mk_\S+", made).group())])
+    assert eventually(lambda: machines.ask(asked, source="127.0.0.2").status == 200)
+    assert machines.ask(asked).status == 401
+    wrong = subprocess.run([merlon_bin, "key", "new", "--owner", "o", "--network", "10.0.0.0/99"],
+                           capture_output=True, text=True)  # fmt: skip
+    assert wrong.returncode == 2 and "--network" in wrong.stderr
 
 
 def test_other_api_keys_are_refused(machines, upstream):

@@ -49,9 +49,9 @@ def start(merlon, upstream, server, pki, tmp_path):
     return begin
 
 
-def ask(gateway, token, path="/guarded"):
+def ask(gateway, token, path="/guarded", **options):
     fields = [("Authorization", f"Bearer {token}")] if token else []
-    return gateway.ask(request("GET", path, fields=fields))
+    return gateway.ask(request("GET", path, fields=fields), **options)
 
 
 def was_refused_by(gateway, rule):
@@ -165,6 +165,58 @@ def test_a_client_that_keeps_guessing_stops_costing_questions(start, server):
     statuses = [ask(gateway, f"guess{n}").status for n in range(40)]
     assert statuses[:20] == [401] * 20 and statuses[-1] == 429
     assert len(server.asked) < 30
+
+
+def test_guesses_at_a_slow_server_leave_it_to_others(start, server):
+    """Waiting is no failure yet: what a client has under way is bounded, and the rest is told to wait."""
+    server.delay_s = 1.5
+    gateway = start()
+    statuses = []
+
+    def guess(n):
+        statuses.append(ask(gateway, f"guess{n}").status)
+
+    threads = [threading.Thread(target=guess, args=(n,)) for n in range(240)]
+    for thread in threads:
+        thread.start()
+    assert eventually(lambda: 429 in statuses)
+    assert ask(gateway, "good", source="127.0.0.2").status == 200
+    for thread in threads:
+        thread.join()
+    assert len(statuses) == 240 and set(statuses) <= {401, 429}
+    # Sixteen at a time, until twenty have failed.
+    assert server.count("/introspect") <= 20 + 16 + 1
+    assert statuses.count(401) <= 20 + 16
+
+
+def test_one_bad_answer_does_not_close_the_routes(start, server):
+    gateway = start()
+
+    def answer_next(lie):
+        server.answers["/introspect"] = lie
+        status = ask(gateway, f"token{len(server.asked)}").status
+        server.answers.clear()
+        return status
+
+    for n, lie in enumerate([(400, "{}", {}), (413, "{}", {}), (200, "<html>", {}), (500, "{}", {}), (503, "{}", {})]):
+        assert answer_next(lie) == 503, lie
+        server.tokens[f"other{n}"] = GOOD
+        assert ask(gateway, f"other{n}").status == 200, lie
+    # Its failures in a row are another thing: then it is left alone for half a second.
+    for _ in range(3):
+        assert answer_next((500, "{}", {})) == 503
+    asked = len(server.asked)
+    assert ask(gateway, "good").status == 503
+    assert len(server.asked) == asked
+    assert eventually(lambda: ask(gateway, "good").status == 200)
+
+
+def test_tokens_that_the_server_calls_nonsense_count(start, server):
+    server.answers["/introspect"] = (400, '{"error": "invalid_request"}', {})
+    gateway = start()
+    statuses = [ask(gateway, f"guess{n}").status for n in range(25)]
+    assert statuses[:20] == [503] * 20 and statuses[-1] == 429
+    assert was_refused_by(gateway, "introspection-refused")
 
 
 def test_what_was_asked_is_counted(start, server):

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from clock import Clock
 from gateway import STATUS, configuration
 from issuer import METADATA, Issuer
 from tokens import AUDIENCE, Key, claims
@@ -31,7 +32,7 @@ def issuer(pki, keys):
 def start(merlon, upstream, issuer, pki):
     """A gateway with one guarded route and one public one; `start(key=value)` changes the issuer's entry."""
 
-    def begin(host="*", **entry):
+    def begin(host="*", within=(), **entry):
         staff = {"issuer": issuer.url, "audience": AUDIENCE, "tls": {"ca": str(pki.ca)}, **entry}
 
         def route(name, auth):
@@ -41,7 +42,8 @@ def start(merlon, upstream, issuer, pki):
         routes = [route("guarded", {"jwt": "staff"}), route("public", "none")]
         return merlon(
             configuration(upstream, routes=routes, identity={"staff": staff},
-                          listeners=[{"name": "public"}, dict(STATUS)])  # fmt: skip
+                          listeners=[{"name": "public"}, dict(STATUS)]),  # fmt: skip
+            within=within,
         )
 
     return begin
@@ -51,9 +53,9 @@ def token_of(key, issuer, **changes):
     return key.token(claims(iss=issuer.url, **changes))
 
 
-def ask(gateway, token, path="/guarded"):
+def ask(gateway, token, path="/guarded", **options):
     fields = [("Authorization", f"Bearer {token}")] if token else []
-    return gateway.ask(request("GET", path, fields=fields))
+    return gateway.ask(request("GET", path, fields=fields), **options)
 
 
 def was_refused_by(gateway, rule):
@@ -125,16 +127,78 @@ def test_a_new_key_is_fetched_when_a_token_names_it(start, issuer, keys):
 
 
 def test_a54_a_flood_of_unknown_keys_is_a_bounded_number_of_fetches(start, issuer, keys):
+    """From many addresses, so that no budget of failures ends it."""
     gateway = start()
     assert ask(gateway, token_of(keys["e1"], issuer)).status == 200
     began = time.monotonic()
     kids = ["../../etc/passwd", "' OR 1=1 --", "a\x00b", "|id", *(f"kid-{n}" for n in range(60))]
-    for kid in kids:
-        head = {"alg": "ES256", "kid": kid}
-        assert ask(gateway, keys["e1"].token(claims(iss=issuer.url), head=head)).status in (401, 429)
+    for n, kid in enumerate(kids):
+        token = keys["e1"].token(claims(iss=issuer.url), head={"alg": "ES256", "kid": kid})
+        assert ask(gateway, token, source=f"127.0.1.{n + 1}").status in (401, 503)
+    assert ask(gateway, token_of(keys["e1"], issuer)).status == 200
     # One for each five seconds, however many names there are.
     assert issuer.count("/jwks") <= 2 + (time.monotonic() - began) / 5
     assert set(issuer.asked) == {METADATA, "/jwks"}
+
+
+def test_a_key_that_comes_later_is_looked_for_again(start, issuer, keys, tmp_path):
+    clock = Clock(tmp_path, monotonic=True)
+    issuer.max_age = 86_400
+    gateway = start(within=clock.within)
+    assert ask(gateway, token_of(keys["e1"], issuer)).status == 200
+    late = token_of(keys["e2"], issuer)
+    assert ask(gateway, late).status == 401
+    issuer.keys = [keys["e1"], keys["e2"]]
+    assert ask(gateway, late).status == 401, "it was looked for a moment ago"
+    assert issuer.count("/jwks") == 2
+    clock.jump(31)
+    assert ask(gateway, late).status == 200
+    assert issuer.count("/jwks") == 3
+
+
+def test_a_new_key_that_nobody_looked_for_yet_is_no_wrong_token(start, issuer, keys):
+    """While the budget for fetches is spent: 503, which a client tries again, and not 401."""
+    gateway = start()
+    assert ask(gateway, token_of(keys["e1"], issuer)).status == 200
+    unknown = [keys["e1"].token(claims(iss=issuer.url), head={"alg": "ES256", "kid": f"k{n}"}) for n in range(30)]
+    assert ask(gateway, unknown[0], source="127.0.1.1").status == 401
+    issuer.keys = [keys["e1"], keys["e2"]]
+    new = token_of(keys["e2"], issuer)
+    answer = ask(gateway, new)
+    assert answer.status == 503 and 1 <= int(answer.get("Retry-After")) <= 5
+    assert was_refused_by(gateway, "token-key-pending")
+    # Whoever guesses is answered so, too, and it counts.
+    statuses = [ask(gateway, token, source="127.0.1.2").status for token in unknown[1:]]
+    assert statuses[0] == 503 and statuses[-1] == 429
+    assert eventually(lambda: ask(gateway, new, source="127.0.1.3").status == 200)
+
+
+def test_a_known_key_with_another_algorithm_is_no_reason_to_fetch(start, issuer, keys):
+    gateway = start()
+    assert ask(gateway, token_of(keys["e1"], issuer)).status == 200
+    for _ in range(3):
+        assert ask(gateway, keys["r1"].token(claims(iss=issuer.url), head={"alg": "RS256", "kid": "e1"})).status == 401
+    assert was_refused_by(gateway, "token-algorithm")
+    assert issuer.count("/jwks") == 1
+
+
+def test_entries_with_one_issuer_trust_it_alike(start, issuer, merlon_bin, tmp_path):
+    gateway = start()
+    config = json.loads(gateway.file.read_text())
+    config["identity"]["other"] = {**config["identity"]["staff"], "stale_for": "5s"}
+    config["routes"].append({**config["routes"][0], "name": "more", "match": {"host": "*", "path": "/more"},
+                             "auth": {"jwt": "other"}})  # fmt: skip
+    file = tmp_path / "two.yaml"
+
+    def check():
+        file.write_text(json.dumps(config))
+        file.chmod(0o640)
+        return subprocess.run([merlon_bin, "check", "-c", str(file)], capture_output=True, text=True, timeout=60)
+
+    done = check()
+    assert done.returncode == 1 and "has the same issuer" in done.stdout
+    del config["identity"]["other"]["stale_for"]
+    assert check().returncode == 0
 
 
 def test_keys_are_renewed_ahead_of_their_end(start, issuer, keys):
@@ -269,11 +333,11 @@ def test_the_resource_tells_who_issues_its_tokens(start, issuer, keys):
     page = gateway.ask(request("GET", "/.well-known/oauth-protected-resource"))
     assert page.status == 200 and page.get("Content-Type") == "application/json"
     said = json.loads(page.body)
-    assert said["resource"] == "https://api.example.com"
+    assert said["resource"] == "https://api.example.com/", "as it is written: clients compare the text"
     assert said["authorization_servers"] == [issuer.url]
     assert said["bearer_methods_supported"] == ["header"]
     pointer = 'resource_metadata="https://api.example.com/.well-known/oauth-protected-resource"'
-    assert ask(gateway, None).get("WWW-Authenticate") == f"Bearer {pointer}"
+    assert ask(gateway, None).get("WWW-Authenticate") == f'Bearer realm="staff", {pointer}'
     assert pointer in ask(gateway, "bad").get("WWW-Authenticate")
     other = request("GET", "/.well-known/oauth-protected-resource", host="other.example.com")
     assert gateway.ask(other).status == 404

@@ -2,8 +2,10 @@
 
 import copy
 import signal
+import socket
 import subprocess
 import threading
+import time
 
 import pytest
 from gateway import answers, configuration
@@ -171,3 +173,75 @@ def test_ports_that_are_taken_are_told(merlon, merlon_bin, upstream):
     )
     assert ended.returncode > 0
     assert str(upstream.port) in ended.stderr
+
+
+def slow_answer():
+    """An answer of an upstream that waits for `go_on`, and the event that it was asked."""
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def answer(*_):
+        arrived.set()
+        go_on.wait(30)
+        return reply(200, b"finished")
+
+    return answer, arrived, go_on
+
+
+def test_a_listener_that_goes_takes_its_pipeline_along(merlon, upstream):
+    """A second request that was here already once ended the process: its listener was not."""
+    upstream.answer, arrived, go_on = slow_answer()
+    config = configuration(upstream, listeners=[{"name": "public"}, {"name": "other"}])
+    gateway = merlon(config)
+    with gateway.client("other") as client:
+        client.send(request("GET", "/slow") + request("GET", "/second"))
+        assert arrived.wait(20)
+        gateway.reload({**config, "listeners": config["listeners"][:1]})
+        assert gateway.told("reloaded")
+        assert eventually(lambda: not answers(gateway.ports["other"]))
+        go_on.set()
+        got = client.response()
+        assert (got.status, got.body) == (200, b"finished")
+        assert got.get("Connection") == "close"
+        assert client.is_closed_by_peer()
+    assert gateway.ask(request()).status == 200
+    assert "/second" not in "".join(upstream.heads())
+
+
+@pytest.fixture
+def activated(merlon, upstream):
+    """A gateway whose listener was opened by somebody else, who keeps it: systemd, or this test."""
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as listener:
+        address = "127.0.0.1:%d" % listener.getsockname()[1]
+        listeners = [{"name": "public"}, {"name": "given", "address": address}]
+        within = ["bash", "-c", f'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@" 3<&{listener.fileno()}', "bash"]
+        yield merlon(
+            configuration(upstream, listeners=listeners), within=within, keeps=[listener.fileno()]
+        )
+
+
+@pytest.mark.parametrize("how", ["drain", "reload"])
+def test_a_socket_that_others_hold_is_left_to_them(activated, upstream, how):
+    """Who connects to it after the gateway let go of it once met freed memory."""
+    upstream.answer, arrived, go_on = slow_answer()
+    with activated.client("given") as busy:
+        busy.send(request("GET", "/slow"))
+        assert arrived.wait(20)
+        if how == "drain":
+            activated.process.send_signal(signal.SIGTERM)
+        else:
+            config = activated.config
+            activated.reload({**config, "listeners": config["listeners"][:1]})
+            assert activated.told("reloaded")
+        time.sleep(0.2)  # until it has let go
+        with activated.client("given") as waiting:
+            waiting.send(request())
+            time.sleep(0.2)
+            go_on.set()
+            assert busy.response().body == b"finished"
+            waiting.sock.settimeout(0.2)
+            with pytest.raises(TimeoutError):  # in the queue, for the next who takes the socket
+                waiting.more()
+    if how == "reload":
+        assert activated.ask(request()).status == 200
+        activated.process.send_signal(signal.SIGTERM)
+    assert activated.wait() == 0

@@ -1,6 +1,7 @@
 """Client certificates: who is let in, by which names, and what upstreams learn of it."""
 
 import base64
+import hashlib
 import shutil
 import ssl
 import subprocess
@@ -140,6 +141,31 @@ def test_a68_names_are_compared_with_their_kind_only(secured, pki, clients, upst
                                   for line in gateway.access_log))  # fmt: skip
 
 
+def test_an_issuer_is_let_in_and_its_neighbour_is_not(secured, pki, clients, tmp_path, upstream):
+    """Two authorities in one file, of which the routes ask for one: by its name, by its digest, and with a name."""
+    partners = Authority(tmp_path, "partners")
+    bundle = tmp_path / "both.pem"
+    bundle.write_text(clients.ca.read_text() + partners.ca.read_text())
+    der = ssl.PEM_cert_to_DER_cert(partners.ca.read_text())
+    asked = {
+        "named": {"issuer": ["CN=partners"]},
+        "digest": {"issuer": ["CN=nobody", f"sha256:{hashlib.sha256(der).hexdigest()}"]},
+        "both": {"issuer": ["CN=partners"], "san": ["svc.example.org"]},
+    }
+    routes = [route(name, {"client_cert": one}, forward={"identity": ["sub"]}) for name, one in asked.items()]
+    gateway = secured(ca=bundle, routes=routes)
+    ours = clients.issue("ours", "DNS:svc.example.org")
+    theirs, unnamed = (partners.issue(name, f"DNS:{name}.example.org") for name in ("svc", "other"))
+    for name in asked:
+        assert ask(gateway, pki, f"/{name}", theirs).status == 200, name
+        assert ask(gateway, pki, f"/{name}", ours).status == 403, name
+    assert [seen.get("X-Merlon-Identity-Sub") for seen in upstream.requests] == ["CN=svc", "CN=svc", "svc.example.org"]
+    assert ask(gateway, pki, "/named", unnamed).status == 200
+    assert ask(gateway, pki, "/both", unnamed).status == 403
+    assert eventually(lambda: {"certificate-issuer", "certificate-name"}
+                      <= {line.get("refusal", {}).get("rule") for line in gateway.access_log})  # fmt: skip
+
+
 def test_what_is_no_good_certificate_ends_in_the_handshake(secured, pki, clients, tmp_path, upstream):
     gateway = secured()
     assert is_refused(gateway, pki, "/public")
@@ -226,6 +252,13 @@ def test_a_route_that_nobody_could_use_is_an_error(merlon_bin, tmp_path):
     assert "no listener asks clients for certificates" in done.stdout
 
 
+def test_explain_leaves_open_what_a_certificate_would_say(secured, merlon_bin, clients):
+    gateway = secured()
+    url = f"GET https://{NAME}:{gateway.ports['public']}/orders"
+    done = subprocess.run([merlon_bin, "explain", "-c", str(gateway.file), url], capture_output=True, text=True, timeout=60)
+    assert "shown at run time only" in done.stdout and done.returncode == 4
+
+
 def test_a_bound_token_is_good_with_its_certificate_only(secured, pki, clients, tmp_path):
     key = Key(tmp_path, "k1")
     (tmp_path / "jwks.json").write_text(jwks(key))
@@ -234,8 +267,6 @@ def test_a_bound_token_is_good_with_its_certificate_only(secured, pki, clients, 
     gateway = secured(routes=routes, identity={"staff": staff})
     first, second = (clients.issue(name, f"URI:{SPIFFE}") for name in ("first", "second"))
     der = ssl.PEM_cert_to_DER_cert(open(first[0]).read())
-    import hashlib
-
     bound = claims(cnf={"x5t#S256": b64(hashlib.sha256(der).digest())})
     bearer = [("Authorization", f"Bearer {key.token(bound)}")]
     assert ask(gateway, pki, "/both", first, fields=bearer).status == 200
@@ -289,7 +320,7 @@ def test_the_certificate_for_an_upstream_is_renewed_on_disk(merlon, pki, tmp_pat
         assert eventually(renewed)
         # One of the pair alone fits nothing: what is in force stays.
         shutil.copy(pki.issue("third.internal")[0], cert)
-        assert gateway.told("reload_refused")
+        assert gateway.told("file_not_taken", rule="cert-key-mismatch")
         assert gateway.ask(request()).status == 200
         assert shown[-1] == "second.internal"
     finally:

@@ -55,6 +55,17 @@ def audit(merlon_bin, tmp_path):
     return run
 
 
+def test_a_route_for_certificates_says_whose(audit, pki):
+    cert, key = pki.issue("a.example")
+    config = CONFIG.replace("127.0.0.1:8080 }", f"127.0.0.1:8080, tls: {{ certificates: [{{ cert: {cert}, key: {key} }}],"
+                            f" client_auth: {{ ca: {pki.ca} }} }} }}")  # fmt: skip
+    config += ("  - { name: certified, match: { host: a.example, path: /certified }, methods: [GET], upstream: api,\n"
+               "      auth: { client_cert: { san: [b.example], issuer: ['CN=Partners'] } } }\n")  # fmt: skip
+    code, said = audit(config, "--format", "json")
+    rows = {row["route"].rpartition("(")[2][:-1]: row["auth"] for row in json.loads(said)["exposure"]}
+    assert rows["certified"] == "client certificate b.example issued by CN=Partners"
+
+
 @pytest.mark.parametrize("form", ["text", "json", "html"])
 def test_each_route_says_how_callers_are_known(audit, form):
     code, said = audit(CONFIG, "--format", form)

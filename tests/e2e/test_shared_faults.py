@@ -3,15 +3,12 @@
 import json
 import os
 import re
-import shutil
 import socket
-import struct
-import subprocess
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from clock import Clock
 from gateway import Gateway
 from redis_server import Redis, free_port
 from test_shared_limits import Staff, get, redis, shared, volley  # noqa: F401
@@ -20,26 +17,6 @@ from tokens import AUDIENCE, ISSUER, Key, claims, jwks
 from wire import eventually, request
 
 DAY = 86400
-
-
-class Clock:
-    """A wall clock that jumps: what a process is given for it."""
-
-    def __init__(self, folder):
-        compiler = next(filter(shutil.which, ("clang-19", "cc", "clang", "gcc")), None)
-        if compiler is None:
-            pytest.skip("there is no C compiler")
-        library = folder / "clock_shift.so"
-        subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library,
-                        Path(__file__).with_name("clock_shift.c")], check=True)  # fmt: skip
-        self.file = folder / "clock"
-        self.jump(0)
-        self.environment = {"LD_PRELOAD": str(library), "CLOCK_SHIFT": str(self.file)}
-
-    def jump(self, seconds):
-        """So far from the true time."""
-        with open(self.file, "r+b" if self.file.exists() else "wb") as file:
-            file.write(struct.pack("=q", seconds))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import socket
 import ssl
 import struct
+import subprocess
 
 import pytest
 from gateway import configuration, reserve
@@ -98,7 +99,7 @@ def test_large_bodies_over_tls(secured, upstream, pki):
         assert client.ask(request("POST", body=body)).body == body
 
 
-def test_cleartext_is_redirected(merlon, upstream, pki):
+def test_cleartext_is_redirected(merlon, merlon_bin, upstream, pki, tmp_path):
     cert, key = pki.issue("api.example.com")
     with reserve() as plain:
         port = plain.getsockname()[1]
@@ -107,7 +108,16 @@ def test_cleartext_is_redirected(merlon, upstream, pki):
             "redirect_from": port,
             "tls": {"certificates": [{"cert": cert, "key": key}]},
         }
-        gateway = merlon(configuration(upstream, listeners=[listener]))
+        keys = tmp_path / "keys.yaml"
+        made = subprocess.run(
+            [merlon_bin, "key", "new", "--owner", "job"], check=True, capture_output=True, text=True
+        ).stdout
+        keys.write_text("keys:\n" + made[made.index("  - id:") :])
+        keys.chmod(0o600)
+        machines = {"api_keys": {"file": str(keys), "header": "X-Machine-Key"}}
+        config = configuration(upstream, listeners=[listener], identity={"machines": machines})
+        config["routes"][0]["auth"] = {"api_key": "machines"}
+        gateway = merlon(config)
         gateway.ports["plain"] = port
         got = gateway.ask(request("GET", "/a?b=1"), listener="plain")
         assert got.status == 308
@@ -118,8 +128,14 @@ def test_cleartext_is_redirected(merlon, upstream, pki):
             request("POST", body=b"x"),
             request(fields=[("Authorization", "Bearer x")]),
             request(fields=[("Cookie", "session=x")]),
+            request(fields=[("Proxy-Authorization", "Basic x")]),
+            request(fields=[("DPoP", "x.y.z")]),
+            request(fields=[("X-Api-Key", "x")]),
+            request("HEAD", fields=[("x-machine-key", "x")]),
         ):
             assert gateway.ask(data, listener="plain").status == 403, "credentials went in clear"
+        refused = [event for event in gateway.events if event["event"] == "cleartext_refused"]
+        assert len(refused) == 7
     assert upstream.received == b""
 
 

@@ -456,3 +456,92 @@ def test_one_endpoint_leaves_no_choice(merlon, merlon_bin, upstream, tmp_path):
         )
         assert ended.returncode == 1
         assert told in ended.stdout
+
+
+def at_once(gateway, count):
+    """The statuses of so many requests that are asked together."""
+    clients = [gateway.client() for _ in range(count)]
+    try:
+        for client in clients:
+            client.send(request())
+        return [client.response().status for client in clients]
+    finally:
+        for client in clients:
+            client.sock.close()
+
+
+def slow_echo(_message, _connection):
+    time.sleep(0.3)
+    return reply(200, b"ok")
+
+
+def test_a_connection_that_comes_free_is_handed_on(merlon, upstream):
+    """Requests that waited for a place once saw none come free before they timed out."""
+    upstream.answer = slow_echo
+    config = configuration(upstream, limits={"workers": 1})
+    config["upstreams"]["api"]["limits"] = {"connections": 1, "pending": 1}
+    assert at_once(merlon(config), 2) == [200, 200]
+    assert upstream.connections == 1
+
+
+def test_endpoints_share_the_places_there_are(merlon, upstreams):
+    both = [upstreams(), upstreams()]
+    for one in both:
+        one.answer = slow_echo
+    config = configuration(both[0], limits={"workers": 1})
+    config["upstreams"]["api"]["endpoints"] = [one.address for one in both]
+    config["upstreams"]["api"]["limits"] = {"connections": 1, "pending": 4}
+    gateway = merlon(config)
+    assert at_once(gateway, 4) == [200] * 4
+    assert gateway.ask(request()).status == 200
+    assert {len(one.requests) for one in both} == {2, 3}
+
+
+def test_a_slow_upload_is_no_fault_of_the_upstream(merlon, upstreams):
+    """It once ended in 504, and the endpoint was passed over."""
+    both = [upstreams(), upstreams()]
+    config = configuration(both[0], limits={"workers": 1})
+    config["upstreams"]["api"]["endpoints"] = [one.address for one in both]
+    config["routes"][0]["timeout"] = "2s"
+    gateway = merlon(config)
+    with gateway.client() as client:
+        client.send(request("POST", fields=[("Transfer-Encoding", "chunked")]))
+        for _ in range(6):
+            client.send(b"400\r\n" + b"a" * 1024 + b"\r\n")  # well within the least pace
+            time.sleep(0.3)
+        assert client.response().status == 408
+    for _ in range(4):
+        assert gateway.ask(request()).status == 200
+    assert [len(one.requests) for one in both] == [2, 2]
+    assert eventually(lambda: len(gateway.access_log) >= 5)
+    refused = [line["refusal"]["rule"] for line in gateway.access_log if "refusal" in line]
+    assert refused == ["body-too-slow"]
+
+
+def test_a_small_body_has_the_time_of_the_route(merlon, upstream):
+    config = configuration(upstream)
+    config["routes"][0]["timeout"] = "1s"
+    gateway = merlon(config)
+    with gateway.client() as client:
+        client.send(request("POST", fields=[("Content-Length", "1000")]) + b"a" * 500)
+        begun = time.monotonic()
+        assert client.response().status == 408
+        assert time.monotonic() - begun < 5, "long before it would be below the least pace"
+        assert client.is_closed_by_peer()
+    assert upstream.received == b""
+
+
+def test_a_small_body_takes_nothing_of_the_upstreams_time(merlon, upstream):
+    def answer(*_):
+        time.sleep(0.9)
+        return reply(200, b"ok")
+
+    upstream.answer = answer
+    config = configuration(upstream)
+    config["routes"][0]["timeout"] = "1500ms"
+    gateway = merlon(config)
+    with gateway.client() as client:
+        client.send(request("POST", fields=[("Content-Length", "1000")]) + b"a" * 500)
+        time.sleep(0.9)
+        client.send(b"a" * 500)
+        assert client.response().status == 200

@@ -182,7 +182,7 @@ def test_what_was_sent_early_is_not_lost(tunnelled):
 
 
 def test_the_end_of_the_stream_is_the_end_of_the_tunnel(tunnelled):
-    gateway, upstream = tunnelled(listeners=[{"name": "public"}, STATUS])
+    gateway, upstream = tunnelled(listeners=[{"name": "public"}, dict(STATUS)])
     with Http2Client(gateway.ports["public"]) as client:
         first, second = Tunnel(client), Tunnel(client)
         client.send(h2_frame(DATA, END_STREAM, first.number))

@@ -159,10 +159,11 @@ class Connection:
 
 
 class Client(Connection, Reader):
-    """One connection. With `tls` (an ssl.SSLContext) and `name` the server is asked for by name."""
+    """One connection. With `tls` (an ssl.SSLContext) and `name` the server is asked for by name; from the
+    address `source`."""
 
-    def __init__(self, port, tls=None, name=None, host="127.0.0.1"):
-        sock = socket.create_connection((host, port), TIMEOUT_S)
+    def __init__(self, port, tls=None, name=None, host="127.0.0.1", source=None):
+        sock = socket.create_connection((host, port), TIMEOUT_S, source and (source, 0))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             try:

@@ -12,6 +12,7 @@
 #include "audit/certificate.h"
 #include "audit/certificate_verdict.h"
 #include "audit/merlon/measures.h"
+#include "base/units.h"
 #include "config/catalogue.h"
 #include "gateway/load.h"
 #include "tls/server_context.h"
@@ -215,8 +216,7 @@ class OwnReader {
     if (auth.introspect.has_value())
       parts.push_back(provider_of("introspection", **auth.introspect));
     if (auth.api_key.has_value()) parts.push_back(provider_of("api key", **auth.api_key));
-    if (auth.client_cert.has_value())
-      parts.push_back("client certificate " + one_of(auth.client_cert->names));
+    if (auth.client_cert.has_value()) parts.push_back(certificate_of(*auth.client_cert));
     if (parts.empty()) return "public";
     if (!auth.scopes.empty()) {
       std::string scopes = "scopes";
@@ -226,6 +226,13 @@ class OwnReader {
     for (const auto& [name, values] : auth.claims)
       parts.push_back(fmt::format("claim {} {}", name, one_of(values)));
     return fmt::format("{}", fmt::join(parts, "; "));
+  }
+
+  static std::string certificate_of(const policy::ClientCertConfig& asked) {
+    std::string text = "client certificate";
+    if (!asked.names.empty()) text += " " + one_of(asked.names);
+    if (!asked.issuers.empty()) text += " issued by " + one_of(asked.issuers);
+    return text;
   }
 
   static std::string one_of(const std::vector<config::Located<std::string>>& values) {
@@ -248,21 +255,30 @@ class OwnReader {
                        nonce ? ", with a nonce" : "");
   }
 
+  /// "10/s per client, burst 20; quota 100000/day per identity; 20 at a time per client".
   static std::string limits_of(const gateway::RouteConfig& config) {
-    std::string out;
-    const auto& rates = policy::setting<policy::RateLimits>(config);
-    if (!rates.empty()) out = "rate " + policy::RateLimits::type().format(rates);
-    const auto& quotas = policy::setting<policy::Quotas>(config);
-    if (!quotas.empty()) {
-      out +=
-          (out.empty() ? "" : "; ") + std::string("quota ") + policy::Quotas::type().format(quotas);
-    }
-    const auto& places = policy::setting<policy::Concurrencies>(config);
-    if (!places.empty()) {
-      out += (out.empty() ? "" : "; ") + std::string("concurrency ") +
-             policy::Concurrencies::type().format(places);
-    }
-    return out.empty() ? "-" : out;
+    std::vector<std::string> parts;
+    for (const policy::RateLimitConfig& limit : policy::setting<policy::RateLimits>(config))
+      parts.push_back(rate_of(limit));
+    for (const policy::QuotaConfig& quota : policy::setting<policy::Quotas>(config))
+      parts.push_back(fmt::format("quota {} per {}", format_rate(*quota.limit),
+                                  policy::limit_per_name(*quota.per)));
+    for (const policy::ConcurrencyConfig& places : policy::setting<policy::Concurrencies>(config))
+      parts.push_back(
+          fmt::format("{} at a time per {}", *places.limit, policy::limit_per_name(*places.per)));
+    return parts.empty() ? "-" : fmt::format("{}", fmt::join(parts, "; "));
+  }
+
+  static std::string rate_of(const policy::RateLimitConfig& limit) {
+    std::string text =
+        fmt::format("{} per {}", format_rate(*limit.rate), policy::limit_per_name(*limit.per));
+    if (*limit.burst > 1) text += fmt::format(", burst {}", *limit.burst);
+    if (limit.delay) text += ", delayed";
+    if (*limit.shared) text += ", over all nodes";
+    if (!limit.classes.empty())
+      text += fmt::format(", {} {} apart", limit.classes.size(),
+                          limit.classes.size() == 1 ? "class" : "classes");
+    return text;
   }
 
   /// The position in the configuration of a listener of the plan, which has those of

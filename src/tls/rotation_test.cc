@@ -1,0 +1,57 @@
+#include "tls/rotation.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <string>
+
+#include "tls/test_pki.h"
+
+namespace merlon::tls {
+namespace {
+
+class Rotation : public testing::Test {
+ protected:
+  const std::unique_ptr<io::Broker> broker_ = io::make_local_broker();
+  test::Folder folder_;
+};
+
+TEST_F(Rotation, AChangeIsDueUntilItIsTaken) {
+  const std::string path = folder_.write("c", "one");
+  FileWatch watch({path}, {}, *broker_);
+  const Instant start{};
+  EXPECT_FALSE(watch.due(*broker_, start));
+  folder_.write("c", "other");
+  EXPECT_TRUE(watch.due(*broker_, start));
+  watch.taken();
+  EXPECT_FALSE(watch.due(*broker_, start + seconds{3600}));
+  std::filesystem::remove(path);
+  EXPECT_FALSE(watch.due(*broker_, start));
+  folder_.write("c", "again, longer");
+  EXPECT_TRUE(watch.due(*broker_, start));
+}
+
+TEST_F(Rotation, AChangeThatCouldNotBeTakenStaysDueAfterGrowingPauses) {
+  const std::string path = folder_.write("c", "one");
+  FileWatch watch({path}, {}, *broker_);
+  folder_.write("c", "other");
+  Instant now{};
+  EXPECT_TRUE(watch.due(*broker_, now));
+  for (const int pause_s : {2, 4, 8, 16, 32, 64, 128, 256, 300, 300}) {
+    EXPECT_FALSE(watch.due(*broker_, now + seconds{pause_s} - milliseconds{1})) << pause_s;
+    now += seconds{pause_s};
+    EXPECT_TRUE(watch.due(*broker_, now)) << pause_s;
+  }
+  folder_.write("c", "and another");
+  EXPECT_TRUE(watch.due(*broker_, now)) << "a new change does not wait";
+}
+
+TEST_F(Rotation, AChangeBetweenReadingAndWatchingIsSeen) {
+  const std::string path = folder_.write("c", "one");
+  const FileWatch::States read{{path, *broker_->status(path)}};
+  folder_.write("c", "other");
+  EXPECT_TRUE(FileWatch({path}, read, *broker_).due(*broker_, Instant{}));
+}
+
+}  // namespace
+}  // namespace merlon::tls

@@ -1,0 +1,62 @@
+"""Clients that leave before they are answered."""
+
+import socket
+import struct
+import threading
+import time
+
+import pytest
+from gateway import configuration
+from wire import eventually, reply, request
+
+
+def reset(client):
+    """Leaves without a word: the peer hears of it at once."""
+    client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.sock.close()
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["cleartext", "tls"])
+def test_a_client_that_leaves_ends_its_request(merlon, upstreams, pki, secure):
+    """No endpoint is to blame: the next requests go to both."""
+    arrived, gone = threading.Event(), threading.Event()
+
+    def hang(_message, connection):
+        arrived.set()
+        connection.to_end()
+        gone.set()
+
+    both = [upstreams(), upstreams()]
+    config = configuration(both[0], limits={"workers": 1})
+    config["upstreams"]["api"]["endpoints"] = [one.address for one in both]
+    over = {}
+    if secure:
+        cert, key = pki.issue("api.example.com")
+        config["listeners"][0]["tls"] = {"certificates": [{"cert": cert, "key": key}]}
+        over = {"tls": pki.client(), "name": "api.example.com"}
+    gateway = merlon(config)
+    both[0].script = [hang]
+    with gateway.client(**over) as client:
+        client.send(request("GET", "/left"))
+        assert arrived.wait(20)
+        reset(client)
+    assert gone.wait(3), "long before any timeout"
+    for _ in range(4):
+        assert gateway.ask(request(), **over).status == 200
+    assert [len(one.requests) for one in both] == [3, 2]
+    left = eventually(lambda: [line for line in gateway.access_log if line.get("path") == "/left"])
+    line = left[0]
+    assert line["status"] == 0
+    assert line["refusal"]["rule"] == "closed"
+
+
+def test_a_client_that_has_sent_all_still_gets_its_answer(proxied, upstream):
+    def answer(*_):
+        time.sleep(0.3)
+        return reply(200, b"late")
+
+    upstream.answer = answer
+    with proxied.client() as client:
+        client.send(request())
+        client.finish()
+        assert client.response().body == b"late"

@@ -1,0 +1,312 @@
+"""The gateway as a process: its logs, what it tells the service manager, the commands around it."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import uuid
+
+import pytest
+from gateway import STATUS, configuration, reserve
+from wire import TIMEOUT_S, eventually, reply, request
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
+
+
+def lines_of(file):
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text().splitlines() if line.startswith("{")]
+
+
+def events_of(file):
+    return [line["event"] for line in lines_of(file)]
+
+
+# ---- logs ----
+
+
+def test_sigusr1_reopens_both_logs(merlon, upstream, tmp_path):
+    access, process = tmp_path / "access.log", tmp_path / "process.log"
+    gateway = merlon(configuration(upstream, log={"access": str(access), "process": str(process)}))
+    gateway.ask(request("GET", "/before"))
+    assert eventually(lambda: [line["path"] for line in lines_of(access)] == ["/before"])
+    assert "started" in events_of(process)
+    for file in (access, process):
+        file.rename(file.with_suffix(".1"))
+    gateway.process.send_signal(signal.SIGUSR1)
+    assert eventually(lambda: access.exists() and process.exists())
+    gateway.ask(request("GET", "/after"))
+    assert eventually(lambda: [line["path"] for line in lines_of(access)] == ["/after"])
+    gateway.process.send_signal(signal.SIGHUP)
+    assert eventually(lambda: "reloaded" in events_of(process))
+    assert [line["path"] for line in lines_of(access.with_suffix(".1"))] == ["/before"]
+    assert "reloaded" not in events_of(process.with_suffix(".1"))
+
+
+@pytest.fixture
+def secured(merlon, upstream, pki):
+    cert, key = pki.issue("api.example.com")
+    listener = {"name": "public", "tls": {"certificates": [{"cert": cert, "key": key}]}}
+    return merlon(configuration(upstream, listeners=[listener], methods=["GET", "POST"]))
+
+
+SECRETS = [("Authorization", "Bearer s3cret-token"), ("Cookie", "session=s3cret-cookie")]
+
+
+def test_what_the_access_log_says_of_a_request_that_was_served(secured, upstream, pki):
+    upstream.answer = lambda *_: reply(201, b"twelve bytes")
+    with secured.client(tls=pki.client(), name="api.example.com") as client:
+        asked = request("POST", "/a/b?token=s3cret-query", fields=SECRETS, body=b"seven b")
+        got = client.ask(asked)
+        own = "%s:%d" % client.sock.getsockname()
+    assert eventually(lambda: secured.access_log)
+    [line] = secured.access_log
+    assert TIME.fullmatch(line["time"])
+    expected = {
+        "kind": "request", "client": "127.0.0.1", "peer": own, "listener": "public",
+        "route": "everything", "method": "POST", "host": "api.example.com", "path": "/a/b",
+        "protocol": "HTTP/1.1", "status": 201, "request_body_bytes": 7, "response_body_bytes": 12,
+    }  # fmt: skip
+    assert expected.items() <= line.items()
+    assert line["request_id"] == got.get("X-Request-Id")
+    told = line["upstream"]
+    assert (told["name"], told["endpoint"], told["attempts"]) == ("api", upstream.address, 1)
+    assert 0 < told["first_byte_us"] <= line["total_us"]
+    assert told["connect_us"] >= 0
+    assert line["tls"]["version"] == "TLSv1.3"
+    assert line["tls"]["cipher"].startswith("TLS_")
+    assert line["tls"]["server_name"] == "api.example.com"
+    assert "refusal" not in line
+    assert "s3cret" not in json.dumps(line) + secured.errors
+
+
+def test_what_the_access_log_says_of_a_request_that_was_refused(secured, upstream, pki):
+    with secured.client(tls=pki.client(), name="api.example.com") as client:
+        got = client.ask(request("DELETE", "/a?token=s3cret-query", fields=SECRETS))
+    assert got.status == 405
+    assert eventually(lambda: secured.access_log)
+    [line] = secured.access_log
+    assert (line["status"], line["method"], line["path"]) == (405, "DELETE", "/a")
+    assert line["response_body_bytes"] == len(got.body)
+    assert line["refusal"]["step"] == "method"
+    assert line["refusal"]["rule"] == "method-not-allowed"
+    file, _, number = line["refusal"]["line"].rpartition(":")
+    assert file == str(secured.file)
+    at = secured.file.read_text().splitlines()[int(number) - 1]
+    assert '"methods"' in at, "the line that decided"
+    assert "upstream" not in line
+    assert "s3cret" not in json.dumps(line) + secured.errors
+    assert upstream.received == b""
+
+
+def test_a_failed_handshake_is_told_with_what_the_client_offered(secured, pki):
+    context = pki.client()
+    context.set_ciphers("ECDHE-ECDSA-AES256-GCM-SHA384")
+    with pytest.raises(ssl.SSLError):
+        secured.client(tls=context, name="unknown.example.com")
+    name = "unknown.example.com"
+    assert secured.told("tls_handshake_failed", server_name=name)
+    [event] = [event for event in secured.events if event.get("server_name") == name]
+    assert event["reason"]
+    assert event["rule"].startswith("tls-")
+    assert event["peer"].startswith("127.0.0.1:")
+    assert {"0304", "0303"} <= set(event["versions"].split(","))
+    assert {"1302", "c02c"} <= set(event["suites"].split(","))
+
+
+# ---- the service manager ----
+
+
+class Manager:
+    """The socket that NOTIFY_SOCKET names."""
+
+    def __init__(self):
+        name = f"merlon-test-{uuid.uuid4()}"
+        self.address = "@" + name
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._sock.bind("\0" + name)
+        self._sock.settimeout(TIMEOUT_S)
+
+    def next(self):
+        return dict(line.split("=", 1) for line in self._sock.recv(4096).decode().splitlines())
+
+    def close(self):
+        self._sock.close()
+
+
+@pytest.fixture
+def manager(monkeypatch):
+    manager = Manager()
+    monkeypatch.setenv("NOTIFY_SOCKET", manager.address)
+    yield manager
+    manager.close()
+
+
+def test_the_service_manager_is_told(manager, merlon, upstream):
+    gateway = merlon(configuration(upstream))
+    assert manager.next() == {"READY": "1"}
+    gateway.process.send_signal(signal.SIGHUP)
+    reloading = manager.next()
+    assert reloading["RELOADING"] == "1"
+    assert int(reloading["MONOTONIC_USEC"]) > 0
+    assert manager.next() == {"READY": "1"}
+    gateway.process.send_signal(signal.SIGTERM)
+    assert manager.next() == {"STOPPING": "1"}
+    assert gateway.wait() == 0
+
+
+# Does what systemd does for a .socket unit: the socket becomes descriptor 3 of the program.
+ACTIVATE = """
+import os, socket, sys
+port, told, *command = sys.argv[1:]
+sock = socket.create_server(("127.0.0.1", int(port)), reuse_port=True)
+open(told, "w").write(str(os.fstat(sock.fileno()).st_ino))
+if sock.fileno() != 3:
+    os.dup2(sock.fileno(), 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(command[0], command)
+"""
+
+
+def listening(port):
+    """The inodes of the sockets that listen there."""
+    rows = [line.split() for line in open("/proc/net/tcp").readlines()[1:]]
+    return {int(row[9]) for row in rows if row[3] == "0A" and row[1].endswith(f":{port:04X}")}
+
+
+def test_a_socket_that_is_handed_over_is_served(merlon, upstream, tmp_path):
+    told = tmp_path / "inode"
+    with reserve() as reserved:
+        port = reserved.getsockname()[1]
+        config = configuration(upstream)
+        config["listeners"][0]["address"] = f"127.0.0.1:{port}"
+        activate = (sys.executable, "-c", ACTIVATE, str(port), str(told))
+        gateway = merlon(config, within=activate)
+        assert gateway.ask(request("GET", "/a")).status == 200
+        assert listening(port) == {int(told.read_text())}, "it listens there and nowhere else"
+        gateway.process.send_signal(signal.SIGHUP)
+        assert gateway.told("reloaded")
+        assert gateway.ask(request("GET", "/a")).status == 200
+
+
+# ---- commands ----
+
+
+def command(merlon_bin, *arguments):
+    return subprocess.run(
+        [merlon_bin, *map(str, arguments)], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "NO_COLOR": "1"},
+    )  # fmt: skip
+
+
+def test_reload_asks_the_running_gateway(merlon, merlon_bin, upstream, tmp_path):
+    admin = {"socket": str(tmp_path / "admin.sock")}
+    config = configuration(upstream, admin=admin)
+    config["listeners"].append(dict(STATUS))
+    gateway = merlon(config)
+
+    def reload():
+        return command(merlon_bin, "reload", "-c", gateway.file)
+
+    def hash_in_force():
+        return json.loads(gateway.ask(request("GET", "/readyz"), listener="status").body)["config_hash"]
+
+    before = hash_in_force()
+    changed = {**gateway.config, "timeouts": {"drain": "5s"}}
+    gateway.write(changed)
+    done = reload()
+    assert done.returncode == 0, done.stderr
+    assert hash_in_force() != before
+    assert done.stdout == f"reloaded: config hash {hash_in_force()}\n"
+
+    in_force = hash_in_force()
+    gateway.write({**changed, "routes": 7})
+    refused = reload()
+    assert refused.returncode == 1
+    assert "the running gateway was not asked" in refused.stderr
+
+    gateway.write({**changed, "limits": {"workers": 63}})  # sound, but not without a restart
+    refused = reload()
+    assert refused.returncode == 1
+    assert "limits.workers" in refused.stderr
+    assert "the old configuration stays in force" in refused.stderr
+    assert hash_in_force() == in_force
+    assert gateway.told("reload_refused")
+
+    gateway.write(changed)
+    gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.wait() == 0
+    alone = reload()
+    assert alone.returncode == 4
+    assert "is the gateway running" in alone.stderr
+    gateway.write({key: value for key, value in changed.items() if key != "admin"})
+    assert reload().returncode == 2
+
+
+def test_version(merlon_bin):
+    said = command(merlon_bin, "version")
+    assert said.returncode == 0
+    assert re.fullmatch(r"merlon \d+\.\d+\.\d+\S*\n", said.stdout)
+
+
+def test_check_says_what_root_cannot_find(merlon_bin, upstream, tmp_path):
+    file = tmp_path / "merlon.yaml"
+    config = configuration(upstream)
+    config["listeners"][0]["address"] = "127.0.0.1:8080"
+    file.write_text(json.dumps(config))
+    for how in ([], ["--format", "json"]):
+        checked = command(merlon_bin, "check", "-c", file, *how)
+        assert checked.returncode == 0
+        assert ("checked as root" in checked.stderr) == (os.geteuid() == 0)
+        assert "checked as root" not in checked.stdout
+
+
+def free_ports():
+    """A port that is free, as is the next: the demo takes both."""
+    for _ in range(100):
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+    raise AssertionError("no two free ports side by side")
+
+
+def test_the_demo_answers_what_it_prints(merlon_bin, tmp_path):
+    out, err = tmp_path / "out", tmp_path / "err"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with open(out, "wb") as stdout, open(err, "wb") as stderr:
+        demo = subprocess.Popen(
+            [merlon_bin, "demo", "--port", str(free_ports())],
+            stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=environment,
+        )  # fmt: skip
+    try:
+        assert eventually(lambda: demo.poll() is not None or "access log follows" in out.read_text())
+        assert demo.poll() is None, err.read_text()
+        curls = re.findall(r"^  (curl .*)$", out.read_text(), re.M)
+        codes = []
+        for line in curls:
+            got = subprocess.run(
+                [*shlex.split(line), "--silent", "--max-time", "20"], capture_output=True, timeout=60
+            )
+            assert got.returncode == 0, got.stderr
+            codes.append(int(got.stdout.split(b" ")[1]))
+        assert codes == [200, 405, 400]
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(40) == 0
+    finally:
+        if demo.poll() is None:
+            demo.kill()
+            demo.wait()
+    assert "Sanitizer" not in err.read_text()
+    assert not list(tmp_path.glob("merlon-demo-*")), "it leaves nothing behind"
