@@ -55,18 +55,23 @@ def base(folder, pki):
         "limits": {}, "timeouts": {}, "admin": {}, "log": {},
         "identity": {
             "staff": {"issuer": "https://id.example.com/", "audience": "orders", "jwks_file": at("jwks.json"),
-                      "dpop": {"required": True}},
+                      "dpop": {"required": True, "nonce": True}},
             "net": {"issuer": "https://id.example.org/", "audience": "orders",
                     "jwks_uri": "https://id.example.org/jwks", "tls": {"ca": str(pki.ca)}},
+            "found": {"issuer": "https://id.example.com.au/", "audience": "orders"},
             "opaque": {"introspection": {"url": "https://id.example.net/i", "client_id": "gateway",
                                          "client_secret_file": at("secret")}},
+            "opaque2": {"introspection": {"url": "https://id.example.net/2", "client_id": "gateway",
+                                          "client_secret_file": at("secret")}},
             "machines": {"api_keys": {"file": at("keys.yaml")}},
+            "machines2": {"api_keys": {"file": at("keys.yaml")}},
         },
         "upstreams": {
-            "api": {"endpoints": [{"address": "127.0.0.1:9000"}], "limits": {}, "timeouts": {},
+            "api": {"endpoints": [{"address": "127.0.0.1:9000"}, {"address": "127.0.0.1:9002"}], "limits": {}, "timeouts": {},
                     "tls": {"ca": str(pki.ca), "cert": cert, "key": key, "server_name": "a.example"},
                     "health": {"path": "/healthz"}},
             "rpc": {"endpoints": ["127.0.0.1:9001"], "protocol": "h2", "health": {"grpc": True, "service": "a"}},
+            "plain": {"endpoints": ["127.0.0.1:9003"]},
         },
         "routes": [
             {**route, "name": "r", "match": {"host": "a.example", "path": "/v1/**"},
@@ -78,24 +83,37 @@ def base(folder, pki):
              "quota": {"limit": "100/day", "per": "identity"},
              "concurrency": {"limit": 5}, "rewrite": {"add_prefix": "/x"}},
             {**route, "name": "open", "match": {"host": "a.example", "path": "/open/**"}, "auth": "none",
-             "upstream": "api", "rate_limit": {"rate": "10/s"}, "body": {"content_types": ["application/json"]}},
-            {**route, "name": "net", "match": {"host": "a.example", "path": "/net"}, "auth": {"jwt": "net"},
-             "upstream": "rpc"},
-            {**route, "name": "asked", "match": {"host": "a.example", "path": "/asked"},
-             "auth": {"introspect": "opaque"}, "upstream": "rpc"},
-            {**route, "name": "keys", "match": {"host": "a.example", "path": "/keys"},
-             "auth": {"api_key": "machines"}, "upstream": "rpc"},
+             "upstream": "api", "rate_limit": {"rate": "10/s", "burst": 5}, "body": {"content_types": ["application/json"]}},
+            # Of each kind there are more than one route needs, so that one may ask for another.
+            *({**route, "name": name, "match": {"host": "a.example", "path": f"/{name}"}, "auth": {kind: provider},
+               "upstream": "plain",
+               "rate_limit": {"rate": "10/s", "per": "identity",
+                              "classes": [{"name": "n", "identities": ["svc"], "rate": "20/s"}]}}
+              for name, kind, provider in (
+                  ("net", "jwt", "net"), ("net2", "jwt", "net"), ("found", "jwt", "found"),
+                  ("asked", "introspect", "opaque"), ("asked2", "introspect", "opaque2"),
+                  ("asked3", "introspect", "opaque2"), ("keys", "api_key", "machines"),
+                  ("keys2", "api_key", "machines2"), ("keys3", "api_key", "machines2"))),
             {**route, "name": "certs", "match": {"host": "a.example", "path": "/certs"},
              "auth": {"client_cert": {"san": ["spiffe://a/b"]}}, "upstream": "rpc", "forward": {}},
             {**route, "name": "talk", "match": {"host": "a.example", "path": "/talk"}, "methods": ["GET"],
              "auth": "none", "upstream": "api", "websocket": {"idle_timeout": "1min"}},
             {**route, "name": "fixed", "match": {"host": "a.example", "path": "/fixed"}, "methods": ["GET"],
-             "auth": "none", "respond": {"status": 200}},
+             "auth": "none", "respond": {"status": 200, "body": "here"}},
         ],
         "shared_state": {"redis": {"address": "127.0.0.1:6379", "tls": {"ca": str(pki.ca), "server_name": "r.example"},
                                    "username": "merlon", "password_file": at("secret")}, "nodes": 2},
         "waivers": [waiver("csp-html", "routes.r")],
     }  # fmt: skip
+
+
+def bases(folder, pki):
+    """The configuration, and what it looks like where Redis is more than a server."""
+    whole = base(folder, pki)
+    for where in ({"sentinels": ["127.0.0.1:6379"], "master": "limits"}, {"cluster": ["127.0.0.1:6379"]}):
+        redis = {key: value for key, value in whole["shared_state"]["redis"].items() if key != "address"}
+        yield {**whole, "shared_state": {**whole["shared_state"], "redis": {**redis, **where}}}
+    yield whole
 
 
 def requests():
@@ -141,8 +159,22 @@ def alternatives(folder, pki):
         ("listener", "allow_from"): [["198.51.100.0/24"]], ("listener", "address"): ["127.0.0.1:8555"],
         ("listener-tls", "certificates"): [[certificate]],
         ("client-auth", "ca"): [str(other.ca)],
+        ("listener-certificate", "client_auth"): [{"ca": str(other.ca)}],
+        ("admin", "address"): ["127.0.0.1:8099"],
+        ("auth", "jwt"): ["staff"], ("auth", "introspect"): ["opaque"], ("auth", "api_key"): ["machines"],
+        ("body", "content_types"): [["text/plain"]],
+        ("cors", "headers"): [["x-trace"]], ("cors", "methods"): [["GET"]], ("cors", "expose"): [["x-b"]],
+        ("health", "path"): ["/other"], ("health", "service"): ["b"], ("health", "timeout"): ["300ms"],
+        ("identity", "resource"): ["https://a.example/"],
+        ("limit-class", "identities"): [["another"]],
+        ("respond", "content_type"): ["text/csv"], ("rewrite", "strip_prefix"): ["/v1"],
+        ("route", "upstream"): ["rpc"], ("route", "methods"): [["GET"]],
+        ("waiver", "rule"): ["path-semicolon"], ("waiver", "on"): ["routes.open"],
+        ("redis", "tls"): [{"ca": str(other.ca), "server_name": "r.example"}],
+        ("redis", "cluster"): [["127.0.0.1:7777"]], ("redis", "sentinels"): [["127.0.0.1:7777"]],
+        ("redis", "master"): ["others"],
         ("client-auth", "crl"): [at("clients/crl.pem")],
-        ("endpoint", "address"): ["127.0.0.1:9009"],
+        ("endpoint", "address"): ["127.0.0.1:9009"], ("endpoint", "weight"): [3],
         ("identity", "audience"): ["others"], ("identity", "hosts"): [["keys.example.org"]],
         ("identity", "jwks_file"): [at("other-jwks.json")], ("identity", "revocations"): [at("other-revoked.json")],
         ("api-keys", "file"): [at("other-keys.yaml")], ("api-keys", "header"): ["X-Other"],
@@ -166,7 +198,11 @@ def alternatives(folder, pki):
 
 
 # Keys that cannot be anything else here: the path and a value that is refused with its place.
-SETTLED = {}
+SETTLED = {
+    ("", "version"): (("version",), 2),
+    ("health", "grpc"): (("upstreams", "rpc", "health", "grpc"), False),
+    ("quota", "per"): (("routes", 0, "quota", "per"), "client"),
+}
 
 # Where neither the posture nor `explain` tells of a key: a test that watches it in a running gateway.
 WATCHED = {
@@ -178,6 +214,7 @@ WATCHED = {
     ("listener", "proxy_protocol"): "test_attacks_fields.py::test_a45_a_proxy_header_from_a_trusted_peer_is_believed",
     ("listener-tls", "min_version"): "test_keys_at_work.py::test_min_version_of_a_listener",
     ("client-auth", "ca"): "test_mtls.py::test_an_optional_certificate_is_asked_for_by_the_route",
+    ("listener-certificate", "client_auth"): "test_mtls_by_name.py::test_each_name_asks_for_its_own",
     ("client-auth", "crl"): "test_mtls.py::test_a_revoked_certificate_is_refused",
     ("client-auth", "required"): "test_mtls.py::test_an_optional_certificate_is_asked_for_by_the_route",
     ("limits", "workers"): "test_health_checks.py::test_the_number_of_workers_does_not_multiply_checks",
@@ -210,12 +247,16 @@ WATCHED = {
     ("upstream-timeouts", "connect"): "test_upstream_faults.py::test_an_upstream_that_never_accepts_gives_504",
     ("upstream-timeouts", "response"): "test_http1.py::test_a_slow_upstream",
     ("upstream-timeouts", "idle"): "test_grpc.py::test_a_stream_on_which_nothing_moves_ends",
+    ("health", "path"): "test_health_checks.py::test_a_path_is_asked_for_over_http2",
+    ("health", "service"): "test_health_checks.py::test_of_a_named_service_everything_but_serving_is_a_failure",
     ("endpoint", "weight"): "test_upstream_faults.py::test_weights_take_effect_on_a_reload",
     ("rewrite", "strip_prefix"): "test_http1.py::test_rewrite_and_header_settings",
     ("rewrite", "add_prefix"): "test_http1.py::test_rewrite_and_header_settings",
     ("headers", "set"): "test_http1.py::test_rewrite_and_header_settings",
     ("headers", "remove"): "test_http1.py::test_rewrite_and_header_settings",
     ("forward", "authorization"): "test_http1.py::test_credentials_stay_here_unless_the_route_forwards_them",
+    ("rate-limit", "delay"): "test_limits.py::test_a_limit_that_delays_spreads_requests_out",
+    ("respond", "content_type"): "test_keys_at_work.py::test_content_type_of_an_answer",
     ("cors", "expose"): "test_browser_cors.py::test_pages_of_allowed_and_foreign_origins",
     ("cors", "credentials"): "test_cors.py::test_answers_and_later_refusals_carry_the_fields_of_an_allowed_origin",
     ("cors", "max_age"): "test_browser_cors.py::test_pages_of_allowed_and_foreign_origins",
@@ -230,6 +271,10 @@ WATCHED = {
     ("shared-state", "on_failure"): "test_shared_limits.py::test_closed_refuses_with_503",
     ("shared-state", "mode"): "test_shared_limits.py::test_exact_is_exact_over_nodes",
     ("shared-state", "nodes"): "test_shared_limits.py::test_killed_then_local_then_back",
+    ("redis", "sentinels"): "test_shared_topologies.py::test_the_master_that_sentinels_name_counts",
+    ("redis", "master"): "test_shared_topologies.py::test_the_master_that_sentinels_name_counts",
+    ("redis", "cluster"): "test_shared_topologies.py::test_a_cluster_counts_wherever_the_key_is",
+    ("redis", "tls"): "test_shared_topologies.py::test_tls_is_verified",
     ("redis", "username"): "test_shared_limits.py::test_an_acl_user_needs_little",
     ("redis", "password_file"): "test_shared_limits.py::test_an_acl_user_needs_little",
 }
