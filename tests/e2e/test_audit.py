@@ -175,3 +175,12 @@ def test_hooks_and_examples_use_options_that_exist(merlon, tmp_path):
 def test_hooks_take_the_files_that_are_theirs(path, hook):
     patterns = re.findall(r"id: merlon-audit-(\w+).*?files: (\S+)", (ROOT / ".pre-commit-hooks.yaml").read_text(), re.S)
     assert [kind for kind, pattern in patterns if re.search(pattern, path)] == ([hook] if hook else [])
+
+
+def test_a_map_of_a_constant_is_read(merlon, tmp_path):
+    """Generated configurations have `map "" $x`: there is no variable that could be echoed."""
+    found = merlon(written(tmp_path, "nginx.conf", 'events {}\nhttp { map "" $a { default $scheme; } server { listen '
+                           "127.0.0.1:1; location / { proxy_set_header X-A $a; proxy_pass http://127.0.0.1:2; } } }\n"),
+                   "--format", "json")  # fmt: skip
+    assert found.returncode in (0, 1), found.stderr
+    assert json.loads(found.stdout)["findings"]

@@ -75,7 +75,7 @@ def test_a_handshake_opens_a_tunnel(tunnelled):
 
 
 def test_the_tunnel_is_counted_and_timed(tunnelled):
-    gateway, _ = tunnelled(listeners=[{"name": "public"}, STATUS])
+    gateway, _ = tunnelled(listeners=[{"name": "public"}, dict(STATUS)])
     client = opened(gateway)
     # The client may have its 101 before the gateway has its tunnel.
     assert eventually(lambda: gateway.metric("merlon_websocket_tunnels") == 1)

@@ -275,9 +275,8 @@ class OwnReader {
     if (*limit.burst > 1) text += fmt::format(", burst {}", *limit.burst);
     if (limit.delay) text += ", delayed";
     if (*limit.shared) text += ", over all nodes";
-    if (!limit.classes.empty())
-      text += fmt::format(", {} {} apart", limit.classes.size(),
-                          limit.classes.size() == 1 ? "class" : "classes");
+    for (const policy::LimitClassConfig& one : limit.classes)
+      text += fmt::format(", {} {}", one.name, format_rate(*one.rate));
     return text;
   }
 

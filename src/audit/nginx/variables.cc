@@ -336,7 +336,8 @@ Origin Variables::map_origin(const Directive& map, const Context& context) const
         one = combine(one, capture_of(pattern, group, subject));
         continue;
       }
-      const bool itself = map.arg(0).substr(1) == use.name;
+      // A map of a constant has no source that could be echoed.
+      const bool itself = map.arg(0).starts_with('$') && map.arg(0).substr(1) == use.name;
       if (itself && regex && pattern.anchored_at_start() && pattern.anchored_at_end()) {
         one = combine(one, capture_of(pattern, 0, subject));
         continue;
