@@ -183,7 +183,7 @@ def alternatives(folder, pki):
         ("introspection", "client_secret_file"): [at("other-secret")],
         ("redis", "password_file"): [at("other-secret")], ("redis", "username"): ["another"],
         ("auth", "scopes"): [["write"]], ("auth", "claims"): [{"tenant": "t9"}],
-        ("client-cert", "san"): [["spiffe://a/c"]],
+        ("client-cert", "san"): [["spiffe://a/c"]], ("client-cert", "issuer"): [["CN=Partners"]],
         ("headers", "set"): [{"x-a": "2"}], ("headers", "remove"): [["x-b"]],
         ("forward", "identity"): [["sub"]],
         ("respond", "body"): ["other"],
