@@ -7,11 +7,15 @@ something else, or a test must be named here that watches the key at work in a r
 
 import copy
 import json
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 from effective_base import SETTLED, WATCHED, alternatives, base, bases, files, requests
+
+# Hundreds of short runs: what a sanitizer says of leaks at the end of each is other tests' matter.
+HASTE = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0:malloc_context_size=0"}
 
 
 class Tool:
@@ -19,7 +23,8 @@ class Tool:
         self.program, self.file = program, folder / "merlon.yaml"
 
     def ask(self, *arguments, **options):
-        return subprocess.run([self.program, *arguments], capture_output=True, text=True, timeout=120, **options)
+        return subprocess.run([self.program, *arguments], env=HASTE, capture_output=True, text=True, timeout=120,
+                              **options)  # fmt: skip
 
     def shown(self, config):
         """The values in force, or None and the findings."""
