@@ -59,6 +59,22 @@ bool is_alone(const Directive& directive) {
   return std::ranges::count(last, ';') == 1 || directive.name.line != directive.end_line;
 }
 
+bool has_directive_like(const Scope& scope, std::span<const std::string_view> starts) {
+  return std::ranges::any_of(scope.settings, [&](const Directive* directive) {
+    return std::ranges::any_of(
+        starts, [&](std::string_view start) { return directive->name.text.starts_with(start); });
+  });
+}
+
+bool has_directive_like(const Server& server, std::span<const std::string_view> starts) {
+  for (const Scope* level = server.scope; level != nullptr; level = level->parent) {
+    if (has_directive_like(*level, starts)) return true;
+  }
+  return std::ranges::any_of(server.all_locations, [&](const Location* location) {
+    return has_directive_like(*location->scope, starts);
+  });
+}
+
 }  // namespace
 
 Finding& Inspection::report(std::string_view rule, Level level, const Directive& at,
@@ -182,6 +198,17 @@ bool is_denied_to_all(const Scope& scope) {
 bool guards(const Inspection& inspection, const Scope& scope) {
   return is_denied_to_all(scope) || has_network_acl(scope) ||
          has_authentication(inspection.model, scope);
+}
+
+bool scripts_decide(const Server& server) {
+  constexpr std::array<std::string_view, 3> kStarts = {"rewrite_by_lua", "access_by_lua",
+                                                       "server_rewrite_by_lua"};
+  return has_directive_like(server, kStarts);
+}
+
+bool scripts_edit_header(const Server& server) {
+  constexpr std::array<std::string_view, 2> kStarts = {"header_filter_by_lua", "js_header_filter"};
+  return has_directive_like(server, kStarts);
 }
 
 bool accepts_any_host(const Model& model, const Server& server) {

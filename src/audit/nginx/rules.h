@@ -81,6 +81,11 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] bool guards(const Inspection& inspection, const Scope& scope);
 /// A server that answers to any Host: the default one of a socket, or one with a wildcard name.
 [[nodiscard]] bool accepts_any_host(const Model& model, const Server& server);
+/// True when Lua decides about the requests of a server, in any of its scopes or around them: it
+/// may redirect or refuse what the directives let through.
+[[nodiscard]] bool scripts_decide(const Server& server);
+/// True when Lua or njs edits the response header of a server, in any of its scopes.
+[[nodiscard]] bool scripts_edit_header(const Server& server);
 /// True when no outside client gets an answer but a refusal.
 [[nodiscard]] bool is_denied_to_all(const Scope& scope);
 /// The statement as written, in one line, without its semicolon.

@@ -140,6 +140,10 @@ void report_absent(Inspection& in, std::string_view rule, std::string_view messa
       anywhere = anywhere || present(*location->scope);
     }
     if (anywhere) continue;
+    if (scripts_edit_header(server)) {
+      in.not_checked(rule, "a script edits the response header, and what it does is not read");
+      continue;
+    }
     if (server.scope->level_of("add_header") == nullptr && server.scope->may_inherit_unseen()) {
       in.not_checked(rule, "the http block, which may set it, is not in the files");
       continue;
@@ -291,10 +295,11 @@ void check_hsts_missing(Inspection& in) {
       in.not_checked("HDR-07", "the http block, which may set it, is not in the files");
       continue;
     }
+    const bool scripted = scripts_edit_header(server);
     Finding& finding = in.report(
-        "HDR-07", Level::kMedium, server.at(),
+        "HDR-07", scripted ? Level::kLow : Level::kMedium, server.at(),
         "this HTTPS server sends no Strict-Transport-Security: expected max-age=31536000 or more");
-    finding.confidence = Confidence::kLikely;
+    finding.confidence = scripted ? Confidence::kPossible : Confidence::kLikely;
     finding.affected.push_back(server.label());
     if (server.scope->level_of("add_header") == nullptr || server.scope->has("add_header")) {
       finding.fix = insert_first(

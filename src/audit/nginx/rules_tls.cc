@@ -356,7 +356,7 @@ void check_cleartext(Inspection& in) {
       if (listen.proxy_protocol) continue;
       const bool meant =
           has_public_name(server) || (tls_somewhere && !has_local_names_only(server));
-      const bool sure = meant && listen.port == 80;
+      const bool sure = meant && listen.port == 80 && !scripts_decide(server);
       Finding& finding =
           listen.at != nullptr
               ? in.report("TLS-13", sure ? Level::kHigh : Level::kMedium, *listen.at, {})

@@ -43,6 +43,15 @@ void look_up(const Model& model, Hop& hop) {
     return;
   }
   hop.resolved = !block->incomplete;
+  // Lua chooses the servers, and those that are written are none: what it balances over is most
+  // often the network that it stands in.
+  const bool scripted = std::ranges::any_of(block->body, [](const Directive* directive) {
+    return directive->name.text.starts_with("balancer_by_lua");
+  });
+  if (scripted) {
+    hop.distance = Distance::kSingleLabel;
+    return;
+  }
   for (const Directive* server : block->body) {
     if (!server->is("server")) continue;
     const Target target = parse_target(server->arg(0));
