@@ -28,16 +28,19 @@ std::string_view host_part(std::string_view url, const Variables& variables, con
   return url.substr(0, end);
 }
 
+/// Domains that stand behind the last variable of `host`, such as ".internal.svc".
+bool has_fixed_suffix(std::string_view host) {
+  const std::vector<VariableUse> uses = variables_in(host);
+  if (uses.empty()) return false;
+  const std::size_t after = uses.back().at + uses.back().length;
+  return after < host.size() && host[after] == '.';
+}
+
 /// Whether a client can make `host` lead where it likes.
 bool chooses_host(const Origin& origin, std::string_view host) {
   if (!origin.client()) return false;
   // One label of a name that ends in a fixed domain stays inside that domain.
-  const std::vector<VariableUse> uses = variables_in(host);
-  if ((origin.taint & kSlashFree) != 0 && !uses.empty()) {
-    const std::size_t after = uses.back().at + uses.back().length;
-    if (after < host.size() && host[after] == '.') return false;
-  }
-  return true;
+  return (origin.taint & kSlashFree) == 0 || !has_fixed_suffix(host);
 }
 
 /// What decides where `url` leads, if a client does; an origin without a client otherwise. Values
@@ -118,6 +121,21 @@ void check_upstream_path(Inspection& in) {
   }
 }
 
+/// True when a server_name captured the value: the server is chosen by what the client wrote.
+bool is_captured_from_name(const Origin& origin) {
+  return (origin.taint & kHostOnly) != 0 && origin.source != "$host" &&
+         !origin.source.ends_with("server_name");
+}
+
+/// True when a name that was captured leads to some hosts only: one label, or a fixed domain.
+bool stays_within(const Inspection& in, const Origin& origin, const Scope& scope,
+                  const Directive& pass) {
+  if (!is_captured_from_name(origin)) return false;
+  const std::string text = in.variables.expanded(pass.arg(0), scope);
+  return (origin.taint & kSlashFree) != 0 ||
+         has_fixed_suffix(host_part(text, in.variables, scope, pass));
+}
+
 void check_ssrf(Inspection& in) {
   check_upstream_path(in);
   for (const Scope* scope : request_scopes(in.model)) {
@@ -128,19 +146,22 @@ void check_ssrf(Inspection& in) {
     if (!origin.client()) continue;
     const Server* server = in.model.server_of(*scope);
     // The Host field has to match the names of a server that is not the default one.
-    const bool by_name = (origin.taint & kHostOnly) != 0 || origin.source == "$http_host";
+    const bool by_name = ((origin.taint & kHostOnly) != 0 && !is_captured_from_name(origin)) ||
+                         origin.source == "$http_host";
     if (by_name && (server == nullptr || !accepts_any_host(in.model, *server))) {
       continue;
     }
-    const bool internal = scope->has("internal");
+    const bool within = stays_within(in, origin, *scope, *pass);
     Finding& finding = in.report(
-        "SSR-01", internal ? Level::kMedium : Level::kCritical, *pass,
+        "SSR-01", scope->has("internal") || within ? Level::kMedium : Level::kCritical, *pass,
         fmt::format("{} decides which server is asked, and the client chooses it: expected a map "
                     "to a list of upstreams",
                     origin.source));
     finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
     finding.evidence =
-        fmt::format("{} can be made to lead to 169.254.169.254 or 127.0.0.1", origin.source);
+        within
+            ? fmt::format("a Host that server_name matches puts other names into {}", origin.source)
+            : fmt::format("{} can be made to lead to 169.254.169.254 or 127.0.0.1", origin.source);
     finding.affected.push_back(in.model.route_of(*scope));
   }
 }
