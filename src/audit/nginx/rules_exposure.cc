@@ -358,12 +358,18 @@ void check_status_pages(Inspection& in) {
   }
 }
 
-/// True when `path` has `word` as whole segments at its end or before a "/".
+/// True when `path` starts with `word` as whole segments, or has it as its last one behind one
+/// other. Deeper down, such as in /api/v1/metrics, it is a business's word.
 bool names_endpoint(std::string_view path, std::string_view word) {
+  if (path.starts_with('^')) path.remove_prefix(1);
+  while (path.size() > 1 && (path.ends_with('/') || path.ends_with('$'))) path.remove_suffix(1);
   const std::size_t at = path.find(word);
   if (at == std::string_view::npos) return false;
   const std::size_t end = at + word.size();
-  return end == path.size() || path[end] == '/' || path[end] == '$' || path[end] == '(';
+  if (at == 0) {
+    return end == path.size() || path[end] == '/' || path[end] == '$' || path[end] == '(';
+  }
+  return end == path.size() && path.find('/', 1) == at;
 }
 
 void check_management(Inspection& in) {

@@ -174,6 +174,8 @@ void check_passed_addresses(Inspection& in) {
                              origin.source.starts_with("$arg_") ||
                              origin.source.starts_with("$cookie_");
     if (!from_client || trusts_named_proxies(scope)) return;
+    // With the peer's address at the end it is what $proxy_add_x_forwarded_for makes.
+    if (value.ends_with("$remote_addr") || value.ends_with("$realip_remote_addr")) return;
     in.report("XFF-02", Level::kMedium, *header,
               fmt::format("the upstream is told the address that the client wrote in {}: "
                           "expected $remote_addr or $proxy_add_x_forwarded_for",

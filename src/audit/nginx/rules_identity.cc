@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 #include "audit/nginx/directives.h"
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/identity_view.h"
 #include "audit/nginx/rules.h"
+#include "audit/nginx/upstream_view.h"
 
 namespace merlon::audit::nginx {
 namespace {
@@ -38,19 +40,18 @@ void check_audience(Inspection& in) {
 }
 
 void check_key_transport(Inspection& in) {
-  for (const Scope& scope : in.model.scopes) {
-    const Directive* request = scope.own("auth_jwt_key_request");
-    if (request == nullptr) continue;
-    const Server* server = in.model.server_of(scope);
-    const Location* location =
-        server == nullptr ? nullptr : in.model.match(*server, request->arg(0));
-    const Directive* pass = location == nullptr ? nullptr : location->scope->own("proxy_pass");
+  std::map<const Directive*, std::size_t> reported;
+  for (const KeySource& source : key_sources(in.model)) {
+    const auto& [request, location] = source;
+    const Directive* pass = location->scope->own("proxy_pass");
     if (pass == nullptr) continue;
     const Target target = parse_target(pass->arg(0));
     const bool clear = target.scheme == "http" && distance_of(target.host) == Distance::kPublic;
     const bool unverified =
         target.scheme == "https" && !location->scope->flag("proxy_ssl_verify", false);
     if (!clear && !unverified) continue;
+    const auto [found, added] = reported.try_emplace(pass, in.out.findings.size());
+    if (!added) continue;
     Finding& finding = in.report(
         "JWT-05", Level::kHigh, *pass,
         clear ? "the keys that verify tokens are fetched in clear: whoever is on the way replaces "
@@ -59,6 +60,13 @@ void check_key_transport(Inspection& in) {
     finding.trail.push_back({request->mark(), "the keys are asked for here"});
     finding.affected.push_back(location->label());
   }
+}
+
+/// An `if` with more than one variable in its parentheses, which may stand apart.
+bool compares(const Directive& condition) {
+  return std::ranges::count_if(condition.args, [](const Word& word) {
+           return word.text != "(" && word.text != ")";
+         }) > 1;
 }
 
 void check_query_credentials(Inspection& in) {
@@ -71,6 +79,8 @@ void check_query_credentials(Inspection& in) {
     for (const Word& word : directive.args) {
       const std::string_view credential = query_credential_in(word.text);
       if (credential.empty()) continue;
+      // if ($arg_token): that there is one is no check of it.
+      if (name == "if" && !compares(directive)) break;
       Finding& finding = in.report(
           "JWT-06", Level::kHigh, directive,
           fmt::format("a credential is taken from the query (${}): URLs end up in logs, histories "

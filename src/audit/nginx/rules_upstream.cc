@@ -58,8 +58,11 @@ void check_cleartext(Inspection& in) {
 
 void check_unverified(Inspection& in) {
   std::map<std::pair<const Directive*, std::string>, std::size_t> reported;
+  const std::vector<KeySource> keys = key_sources(in.model);
   for (const Hop& hop : hops(in)) {
     if (!hop.is_tls) continue;
+    // Of the hop that fetches the keys of tokens, JWT-05 speaks.
+    if (std::ranges::find(keys, hop.scope->location, &KeySource::location) != keys.end()) continue;
     const Name verify = hop.pass->is("grpc_pass")    ? Name("grpc_ssl_verify")
                         : hop.pass->is("uwsgi_pass") ? Name("uwsgi_ssl_verify")
                                                      : Name("proxy_ssl_verify");

@@ -82,4 +82,15 @@ std::vector<Hop> hops(const Inspection& inspection) {
   return out;
 }
 
+std::vector<KeySource> key_sources(const Model& model) {
+  std::vector<KeySource> out;
+  for (const Scope& scope : model.scopes) {
+    const Directive* request = scope.own("auth_jwt_key_request");
+    const Server* server = request == nullptr ? nullptr : model.server_of(scope);
+    const Location* location = server == nullptr ? nullptr : model.match(*server, request->arg(0));
+    if (location != nullptr) out.push_back({request, location});
+  }
+  return out;
+}
+
 }  // namespace merlon::audit::nginx
