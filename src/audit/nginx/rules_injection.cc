@@ -127,12 +127,14 @@ bool is_captured_from_name(const Origin& origin) {
          !origin.source.ends_with("server_name");
 }
 
-/// True when a name that was captured leads to some hosts only: one label, or a fixed domain.
+/// True when a name that was captured leads to some hosts only: one label, or a fixed domain. With
+/// "Host: 127.0.0.1?.example.com" the domain ends up in the query (seen of nginx 1.22).
 bool stays_within(const Inspection& in, const Origin& origin, const Scope& scope,
                   const Directive& pass) {
   if (!is_captured_from_name(origin)) return false;
   const std::string text = in.variables.expanded(pass.arg(0), scope);
-  return (origin.taint & kSlashFree) != 0 ||
+  if ((origin.taint & kSlashFree) != 0) return true;
+  return (origin.taint & kQuestionMark) == 0 &&
          has_fixed_suffix(host_part(text, in.variables, scope, pass));
 }
 
@@ -158,10 +160,11 @@ void check_ssrf(Inspection& in) {
                     "to a list of upstreams",
                     origin.source));
     finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
-    finding.evidence =
-        within
-            ? fmt::format("a Host that server_name matches puts other names into {}", origin.source)
-            : fmt::format("{} can be made to lead to 169.254.169.254 or 127.0.0.1", origin.source);
+    const char* how = within ? "a Host that server_name matches puts other names into {}"
+                      : is_captured_from_name(origin)
+                          ? "a Host that begins with \"169.254.169.254?\" puts that into {}"
+                          : "{} can be made to lead to 169.254.169.254 or 127.0.0.1";
+    finding.evidence = fmt::format(fmt::runtime(how), origin.source);
     finding.affected.push_back(in.model.route_of(*scope));
   }
 }
@@ -174,6 +177,13 @@ std::string_view redirect_target(const Directive& directive) {
       return only.starts_with("http") || only.starts_with('$') ? only : std::string_view{};
     }
     return directive.arg(0).starts_with('3') ? directive.arg(1) : std::string_view{};
+  }
+  if (directive.is("error_page") && !directive.args.empty()) {
+    const std::string_view to = directive.args.back().text;
+    return to.starts_with("http") || to.starts_with('$') ? to : std::string_view{};
+  }
+  for (const SentField& field : fields_of(directive)) {
+    if (ascii::iequals(field.name, "Location")) return field.value;
   }
   if (!directive.is("rewrite")) return {};
   const std::string_view flag = directive.arg(2);
