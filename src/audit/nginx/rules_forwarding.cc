@@ -64,7 +64,7 @@ void check_host_header(Inspection& in) {
                         origin.source))
               .trail = origin.trail;
         }
-        Finding& finding = in.out.findings[found->second];
+        Finding& finding = in.reported(found->second);
         finding.affected.push_back(in.model.route_of(scope));
         if (header->arg(1) != "$http_host") continue;
         const auto edits = replace_statement(*header, fmt::format("{} Host $host;", name.text));

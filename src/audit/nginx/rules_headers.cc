@@ -94,7 +94,7 @@ void check_always(Inspection& in) {
       const auto [found, added] = index.try_emplace(key, in.out.findings.size());
       std::vector<Edit> edit = replace_statement(*header, statement(*header) + " always;");
       if (!added) {
-        Finding& known = in.out.findings[found->second];
+        Finding& known = in.reported(found->second);
         known.affected.push_back(in.model.route_of(scope));
         known.fix.insert(known.fix.end(), edit.begin(), edit.end());
         continue;

@@ -42,7 +42,7 @@ void check_cleartext(Inspection& in) {
             "network is shared");
         finding.confidence = Confidence::kPossible;
       }
-      in.out.findings[near].affected.push_back(fmt::format("{} -> {}", route, hosts_text(hop)));
+      in.reported(near).affected.push_back(fmt::format("{} -> {}", route, hosts_text(hop)));
       continue;
     }
     const auto [found, added] = reported.try_emplace(hosts_text(hop), in.out.findings.size());
@@ -52,7 +52,7 @@ void check_cleartext(Inspection& in) {
                             "on",
                             hosts_text(hop)));
     }
-    in.out.findings[found->second].affected.push_back(route);
+    in.reported(found->second).affected.push_back(route);
   }
 }
 
@@ -92,7 +92,7 @@ void check_unverified(Inspection& in) {
                             hosts_text(hop), set == nullptr ? ", which is nginx's default" : "",
                             verify.text));
     }
-    Finding& finding = in.out.findings[found->second];
+    Finding& finding = in.reported(found->second);
     finding.level = std::max(finding.level, level);
     finding.affected.push_back(in.model.route_of(*hop.scope));
   }
