@@ -238,8 +238,14 @@ std::vector<Sink> sinks_of(const Directive& directive) {
   if (name == "return" || name == "rewrite") {
     const std::string_view to = redirect_target(directive);
     if (!to.empty()) out.push_back({to, "the Location field"});
-  } else if (name == "add_header" || name == "add_trailer") {
-    out.push_back({directive.arg(1), "a response header"});
+  } else if (name == "add_header" || name == "more_set_headers") {
+    for (const SentField& field : fields_of(directive)) {
+      out.push_back({field.value, "a response header"});
+    }
+  } else if (name == "add_trailer") {
+    out.push_back({directive.arg(1), "a trailer"});
+  } else if (name == "error_page") {
+    out.push_back({redirect_target(directive), "the Location field"});
   } else if (name == "proxy_set_header" || name == "grpc_set_header") {
     out.push_back({directive.arg(1), "a header of the request to the upstream"});
   } else if (name == "proxy_pass") {
