@@ -187,8 +187,13 @@ bool has_network_acl(const Scope& scope) {
                        : allow->is_below(*deny) ? allow
                                                 : deny;
   if (level == nullptr) return false;
-  return std::ranges::any_of(level->own_all("deny"),
-                             [](const Directive* d) { return d->arg(0) == "all"; });
+  // In order: what stands behind a rule for everyone is never looked at.
+  for (const Directive* rule : level->settings) {
+    const bool everyone = rule->arg(0) == "all" || rule->arg(0) == "0.0.0.0/0";
+    if (rule->is("allow") && everyone) return false;
+    if (rule->is("deny") && everyone) return true;
+  }
+  return false;
 }
 
 bool is_denied_to_all(const Scope& scope) {

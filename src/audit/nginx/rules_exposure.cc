@@ -322,7 +322,10 @@ bool is_guarded(const Inspection& in, const Scope& scope) {
   if (has_authentication(in.model, scope) || has_network_acl(scope)) return true;
   if (is_denied_to_all(scope) || scope.has("internal")) return true;
   // An allow without its deny is a finding of its own, with this very cause.
-  return scope.level_of("allow") != nullptr;
+  const std::vector<const Directive*> allows = scope.effective_all("allow");
+  return !allows.empty() && std::ranges::none_of(allows, [](const Directive* allow) {
+    return allow->arg(0) == "all" || allow->arg(0) == "0.0.0.0/0";
+  });
 }
 
 /// Conditions on the client's address do what allow and deny do.
@@ -340,6 +343,31 @@ bool tests_address(const Inspection& in, const Scope& scope) {
     }
   }
   return false;
+}
+
+/// A location that hands php-fpm's own status page on: pm.status_path, by its usual names.
+bool is_fpm_status(const Location& location) {
+  if (!location.scope->has("fastcgi_pass") || location.internal) return false;
+  constexpr std::array<std::string_view, 6> kPaths = {
+      "/status", "/php-status", "/php_status", "/fpm_status", "/phpfpm-status", "/php-fpm-status"};
+  return std::ranges::any_of(kPaths, [&](std::string_view path) {
+    if (!location.is_regex()) return location.path == path;
+    return location.pattern->search(path).value_or(false) &&
+           !location.pattern->search("/a.php").value_or(true) &&
+           !location.pattern->search("/a").value_or(true);
+  });
+}
+
+void check_fpm_status(Inspection& in) {
+  for (const Location& location : in.model.locations) {
+    const Scope& scope = *location.scope;
+    if (!is_fpm_status(location) || location.server->is_local() || scope.incomplete) continue;
+    if (is_guarded(in, scope) || tests_address(in, scope) || return_status(scope) != 0) continue;
+    in.report("EXP-02", Level::kMedium, location.at(),
+              "the status page of php-fpm is open to everyone: expected \"allow 127.0.0.1; deny "
+              "all;\"")
+        .affected.push_back(location.label());
+  }
 }
 
 void check_status_pages(Inspection& in) {
@@ -454,6 +482,7 @@ constexpr RuleEntry kRules[] = {
     {"INF-08", check_roots},
     {"INF-09", check_debug_log},
     {"EXP-02", check_status_pages},
+    {"EXP-02", check_fpm_status},
     {"EXP-01", nullptr},
     {"EXP-03", check_management},
     {"EXP-05", check_default_site},

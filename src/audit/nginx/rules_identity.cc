@@ -132,8 +132,9 @@ void check_leeway(Inspection& in) {
 
 bool is_server_error(std::string_view code) { return code.size() == 3 && code[0] == '5'; }
 
-/// "=200" or "=" with a page of its own: the refusal turns into a success.
+/// "=200", or "=" with a location that asks the same upstream: the refusal turns into a success.
 void check_fail_open(Inspection& in) {
+  std::map<const Directive*, std::size_t> reported;
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* request = scope->effective("auth_request");
     if (request == nullptr || request->arg(0) == "off") continue;
@@ -147,8 +148,9 @@ void check_fail_open(Inspection& in) {
       }
       const std::string_view target = page->arg(page->args.size() - 1);
       bool serves = false;
-      const bool on_error = std::ranges::any_of(
-          page->args, [](const Word& word) { return is_server_error(word.text); });
+      const bool on_error = std::ranges::any_of(page->args, [](const Word& word) {
+        return is_server_error(word.text) || word.text == "401" || word.text == "403";
+      });
       const Server* server = in.model.server_of(*scope);
       if (on_error && server != nullptr) {
         for (const Location* location : server->all_locations) {
@@ -161,6 +163,11 @@ void check_fail_open(Inspection& in) {
         }
       }
       if (!(refusal && success) && !serves) continue;
+      const auto [found, added] = reported.try_emplace(page, in.out.findings.size());
+      if (!added) {
+        in.reported(found->second).affected.push_back(in.model.route_of(*scope));
+        continue;
+      }
       Finding& finding = in.report(
           "JWT-08", Level::kHigh, *page,
           "when the authorisation service fails or refuses, the request is answered all the same: "
