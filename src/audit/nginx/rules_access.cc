@@ -84,6 +84,7 @@ void check_rewrite(Inspection& in) {
   for (const Location& location : in.model.locations) {
     const std::string control = own_access_control(*location.scope);
     if (control.empty() || return_status(*location.scope) != 0) continue;
+    if (!guards(in, *location.scope)) continue;  // a list of a few that are kept out
     for (const Directive* rewrite : location.scope->own_all("rewrite")) {
       const std::string_view flag = rewrite->arg(2);
       const std::string_view to = rewrite->arg(1);
@@ -92,6 +93,8 @@ void check_rewrite(Inspection& in) {
       const Location* next = in.model.match(*location.server, path);
       if (next == nullptr || next == &location || next->scope->is_below(*location.scope)) continue;
       if (guards(in, *next->scope) || next->scope->incomplete) continue;
+      // A path of its own that a regular expression takes is PTH-10, rewritten or not.
+      if (next->is_regex() && path.starts_with(location.path)) continue;
       Finding& finding =
           in.report("LOC-02", Level::kHigh, *rewrite,
                     fmt::format("rewrite leads to {} before {} is looked at, and nothing guards "

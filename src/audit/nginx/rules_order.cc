@@ -109,6 +109,8 @@ void check_passed_by(Inspection& in) {
     const bool regex = guarded.is_regex() && guarded.pattern->ok();
     if ((!prefix && !regex) || !guards_by_itself(in, *guarded.scope)) continue;
     if (prefix && return_status(*guarded.scope) != 0) continue;
+    // Where all of "/" is closed to everyone, the rest is what was meant to be open.
+    if (guarded.path == "/" && is_denied_to_all(*guarded.scope)) continue;
     const bool any_regex = std::ranges::any_of(
         guarded.server->locations,
         [&](const Location* location) { return location != &guarded && location->is_regex(); });

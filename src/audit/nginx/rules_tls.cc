@@ -465,16 +465,22 @@ void check_listen_443(Inspection& in) {
 }
 
 /// True when something that a request to `server` meets reads $ssl_client_verify, through maps and
-/// sets too. What is only logged decides nothing.
-bool tests_client_certificate(const Inspection& in, const Server& server) {
+/// sets too; of "optional", when an if asks anything about the certificate, for nginx answers one
+/// that fails with 400. What is only logged decides nothing.
+bool tests_client_certificate(const Inspection& in, const Server& server, bool verified) {
   if (scripts_decide(server)) return true;
-  const auto is_verdict = [](std::string_view name) { return name == "ssl_client_verify"; };
   const auto reads = [&](const Directive& directive, const Scope& scope) {
     if (directive.is("log_format") || directive.is("access_log") || directive.is("map")) {
       return false;
     }
+    const bool any = verified && directive.is("if");
     return std::ranges::any_of(directive.args, [&](const Word& word) {
-      return in.variables.depends_on(word.text, is_verdict, scope);
+      return in.variables.depends_on(
+          word.text,
+          [any](std::string_view name) {
+            return name == "ssl_client_verify" || (any && name.starts_with("ssl_client_"));
+          },
+          scope);
     });
   };
   return std::ranges::any_of(in.model.scopes, [&](const Scope& scope) {
@@ -490,7 +496,7 @@ void check_optional_mtls(Inspection& in) {
     const Directive* verify = server.scope->effective("ssl_verify_client");
     if (verify == nullptr) continue;
     if (verify->arg(0) != "optional" && verify->arg(0) != "optional_no_ca") continue;
-    if (tests_client_certificate(in, server)) continue;
+    if (tests_client_certificate(in, server, verify->arg(0) == "optional")) continue;
     if (server.scope->may_inherit_unseen() && server.scope->incomplete) continue;
     Finding& finding = in.report(
         "TLS-16", Level::kHigh, *verify,

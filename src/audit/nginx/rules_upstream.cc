@@ -234,6 +234,9 @@ void check_sent_credentials(Inspection& in) {
 void check_compared_credentials(Inspection& in) {
   for (const Directive& condition : in.model.tree.directives) {
     if (!condition.is("if") || condition.args.size() < 3) continue;
+    const bool exact = std::ranges::any_of(
+        condition.args, [](const Word& word) { return word.text == "=" || word.text == "!="; });
+    if (!exact) continue;  // a pattern says how a key looks, not what it is
     const std::string_view variable = if_variable(condition);
     const bool keys = variable.starts_with("$http_") &&
                       (variable.find("key") != std::string_view::npos ||
