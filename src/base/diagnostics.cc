@@ -101,7 +101,10 @@ std::string Mark::to_string() const {
 }
 
 std::string Mark::file_line() const {
-  return known() ? fmt::format("{}:{}", source->path, line) : std::string{};
+  if (!known()) return {};
+  const fmt::format_int digits(line);  // each refusal is told with its line
+  std::string text = source->path;
+  return text.append(1, ':').append(digits.data(), digits.size());
 }
 
 void Diagnostics::add(Diagnostic diagnostic) {

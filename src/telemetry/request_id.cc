@@ -15,9 +15,12 @@ namespace {
 using Lanes = std::uint32_t __attribute__((vector_size(16)));
 using Blocks = std::array<Lanes, 16>;
 
-Lanes rotl(Lanes x, int by) noexcept { return x << by | x >> (32 - by); }
+[[gnu::always_inline]] inline Lanes rotl(Lanes x, int by) noexcept {
+  return x << by | x >> (32 - by);
+}
 
-void quarter_round(Blocks& x, std::size_t a, std::size_t b, std::size_t c, std::size_t d) noexcept {
+[[gnu::always_inline]] inline void quarter_round(Blocks& x, std::size_t a, std::size_t b,
+                                                 std::size_t c, std::size_t d) noexcept {
   x[a] += x[b];
   x[d] = rotl(x[d] ^ x[a], 16);
   x[c] += x[d];
@@ -29,7 +32,7 @@ void quarter_round(Blocks& x, std::size_t a, std::size_t b, std::size_t c, std::
 }
 
 /// A block of key stream for each lane of `state` (RFC 8439 §2.3).
-Blocks chacha20_blocks(const Blocks& state) noexcept {
+[[gnu::always_inline]] inline Blocks chacha20_blocks(const Blocks& state) noexcept {
   Blocks x = state;
   for (int i = 0; i < 10; ++i) {
     quarter_round(x, 0, 4, 8, 12);
@@ -43,6 +46,21 @@ Blocks chacha20_blocks(const Blocks& state) noexcept {
   }
   for (std::size_t i = 0; i < x.size(); ++i) x[i] += state[i];
   return x;
+}
+
+#if defined(__x86_64__)
+/// The same with rotations and registers enough: a fifth of the instructions.
+[[gnu::target("avx512vl")]] void make_blocks_avx512vl(const Blocks& state, Blocks& made) noexcept {
+  made = chacha20_blocks(state);
+}
+#endif
+
+void make_blocks(const Blocks& state, Blocks& made) noexcept {
+#if defined(__x86_64__)
+  static const bool has_avx512vl = __builtin_cpu_supports("avx512vl") != 0;
+  if (has_avx512vl) return make_blocks_avx512vl(state, made);
+#endif
+  made = chacha20_blocks(state);
 }
 
 /// The 8 digits of four bytes, the first byte's first: each nibble in a byte of its own, then 'a'
@@ -85,7 +103,8 @@ void IdGenerator::refill() noexcept {
     // 64 bits of counter: no repetition in the life of a machine.
     if (++state_[12] == 0) ++state_[13];
   }
-  const Blocks made = chacha20_blocks(state);
+  Blocks made;
+  make_blocks(state, made);
   for (std::size_t lane = 0; lane < kBlocks; ++lane) {
     for (std::size_t i = 0; i < made.size(); ++i) stream_[16 * lane + i] = made[i][lane];
   }
