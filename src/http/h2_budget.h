@@ -19,6 +19,9 @@ class H2Budget {
   /// PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, unknown frames (CVE-2019-9511 to 9518).
   static constexpr std::int32_t kControls = 1'000;
   static constexpr std::int32_t kResetsPerStream = 1;
+  /// A stream that was cut off since its client did not take the response (CVE-2019-9517) kept its
+  /// request for ten seconds and more: 25 of them, a quarter of what may be open, are no accident.
+  static constexpr std::int32_t kResetsPerStall = 4;
   static constexpr std::int32_t kControlsPerStream = 10;
   static constexpr std::int32_t kControlsPerDataSent = 4;
   static constexpr std::int32_t kControlsPerDataReceived = 2;
@@ -30,6 +33,7 @@ class H2Budget {
   /// Each spends one; false when there is none left: the connection ends with ENHANCE_YOUR_CALM.
   [[nodiscard]] bool spend_reset() noexcept { return --resets_ >= 0; }
   [[nodiscard]] bool spend_control() noexcept { return --controls_ >= 0; }
+  [[nodiscard]] bool spend_stall() noexcept { return (resets_ -= kResetsPerStall) >= 0; }
 
   void stream_completed() noexcept {
     earn(resets_, kResetsPerStream, kResets);

@@ -153,6 +153,23 @@ TEST(Budgets, CompletedStreamsPayForAsManyResets) {
   EXPECT_EQ(server.last(kGoAway), nullptr);
 }
 
+TEST(Budgets, A92StreamsThatAreNotTakenEndTheConnection) {
+  TestServer server(H2Settings{});
+  ASSERT_TRUE(server.receive(settings({{4, 0}})).has_value());
+  const std::string body(100, 'x');
+  constexpr std::uint32_t kMost = H2Budget::kResets / H2Budget::kResetsPerStall;
+  for (std::uint32_t n = 0; n <= kMost; ++n) {
+    ASSERT_EQ(server.last(kGoAway), nullptr) << n;
+    ASSERT_TRUE(server.receive(headers(number(n), get())).has_value());
+    server.answer(static_cast<std::int32_t>(number(n)), body);
+    server.session.cut_off(*server.streams.at(static_cast<std::int32_t>(number(n))));
+    server.collect();
+  }
+  EXPECT_EQ(server.count(kRstStream), kMost);
+  EXPECT_EQ(server.verdict(), H2Code::kEnhanceYourCalm);
+  EXPECT_EQ(server.session.failure().code, code::kH2WindowStalled);
+}
+
 /// Cancelling calls is how gRPC ends them: 1,000 a second, each after some work.
 TEST(Budgets, CancellingWhatWasServedForAWhileIsFree) {
   TestServer server;

@@ -280,6 +280,12 @@ void H2Session::reset(H2Stream& stream, H2Code code) noexcept {
                                               static_cast<std::uint32_t>(code)));
 }
 
+void H2Session::cut_off(H2Stream& stream) noexcept {
+  reset(stream, H2Code::kCancel);
+  if (budget_.spend_stall() || failure_.code != 0) return;
+  terminate(H2Code::kEnhanceYourCalm, code::kH2WindowStalled);
+}
+
 void H2Session::forget(H2Stream& stream) noexcept {
   if (!stream.closed_)
     static_cast<void>(nghttp2_session_set_stream_user_data(session_, stream.id_, nullptr));

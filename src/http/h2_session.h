@@ -110,6 +110,9 @@ class H2Session {
   /// `bytes` of the stream's inbox have been used: the peer may send as many again.
   void consumed(H2Stream& stream, std::size_t bytes) noexcept;
   void reset(H2Stream& stream, H2Code code) noexcept;
+  /// Resets a stream for which the client keeps its windows shut. Too many of them end the
+  /// connection: failure() tells, and GOAWAY is due.
+  void cut_off(H2Stream& stream) noexcept;
   /// The owner lets go of a stream: what arrives for it later is discarded.
   void forget(H2Stream& stream) noexcept;
 
