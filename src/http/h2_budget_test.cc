@@ -107,8 +107,9 @@ const Flood kFloods[] = {
     {"A91_unknown_frames", "", [](auto) { return frame(kUnknown, 0xff, 0, "x"); }, kControlRounds,
      code::kH2ControlFlood},
     {"A91_data_for_a_stream_that_was_reset",
-     headers(1, post() + Lines{{"te", "gzip"}}, kEndHeaders), [](auto) { return data(1, "x"); },
-     kControlRounds, code::kH2ControlFlood},
+     headers(1, post() + Lines{{"te", "gzip"}}, kEndHeaders),
+     [](auto) { return data(1, std::string(1'000, 'x')); }, kControlRounds + 65,
+     code::kH2ControlFlood},
 };
 INSTANTIATE_TEST_SUITE_P(Attacks, Floods, testing::ValuesIn(kFloods),
                          [](const auto& test) { return std::string(test.param.name); });
@@ -168,6 +169,21 @@ TEST(Budgets, A92StreamsThatAreNotTakenEndTheConnection) {
   EXPECT_EQ(server.count(kRstStream), kMost);
   EXPECT_EQ(server.verdict(), H2Code::kEnhanceYourCalm);
   EXPECT_EQ(server.session.failure().code, code::kH2WindowStalled);
+}
+
+/// A client whose request is refused may have a whole window of small frames on their way.
+TEST(Budgets, DataOnTheirWayWhenAStreamIsResetAreFree) {
+  TestServer server;
+  for (std::uint32_t n = 0; n < 20; ++n) {
+    ASSERT_TRUE(server.receive(headers(number(n), post(), kEndHeaders)).has_value());
+    server.answer(static_cast<std::int32_t>(number(n)));
+    server.session.reset(*server.streams.at(static_cast<std::int32_t>(number(n))),
+                         H2Code::kNoError);
+    server.collect();
+    for (int i = 0; i < 2'600; ++i)
+      ASSERT_TRUE(server.receive(data(number(n), std::string(25, 'x'))).has_value()) << n << i;
+  }
+  EXPECT_EQ(server.last(kGoAway), nullptr);
 }
 
 /// Cancelling calls is how gRPC ends them: 1,000 a second, each after some work.

@@ -274,7 +274,6 @@ void H2Session::consumed(H2Stream& stream, std::size_t bytes) noexcept {
 
 void H2Session::reset(H2Stream& stream, H2Code code) noexcept {
   if (stream.closed_) return;
-  if (!settings_.server && !stream.input_done_) discard_bytes_max_ += settings_.stream_window_bytes;
   withdraw(stream);
   static_cast<void>(nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream.id_,
                                               static_cast<std::uint32_t>(code)));

@@ -152,6 +152,17 @@ def test_a_body_beyond_the_route_is_refused(client):
     assert got.reset == NO_ERROR, "the rest need not be sent"
 
 
+def test_what_was_on_its_way_when_a_request_was_refused_is_free(client):
+    """As much as the window of the stream took, in small frames; nobody sends more by mistake."""
+    number = client.open("POST", more=[("content-length", "2000000")], end=False)
+    client.until(lambda: client.stream(number).reset is not None)
+    small = frame(DATA, 0, number, b"x" * 25)
+    client.send(small * 2_600)
+    assert client.ask().status == 200
+    client.send(small * 2_600)
+    assert client.to_end() == ENHANCE_YOUR_CALM
+
+
 def test_a_cancelled_stream_cancels_the_upstream(client, proxied, upstream):
     upstream.answer = upstream.hang
     number = client.open()
