@@ -339,6 +339,7 @@ void RequestWay::detach(bool good) noexcept {
   if (keep) {
     lease_->keep();
   } else {
+    if (gone_ && lease_->h2() == nullptr) client_.upstream_lost();
     lease_->close();
   }
 }

@@ -197,6 +197,26 @@ TEST(Budgets, CancellingWhatWasServedForAWhileIsFree) {
   EXPECT_EQ(server.last(kGoAway), nullptr);
 }
 
+/// Each costs a connection where the upstream speaks HTTP/1.1: 1,000 a second pass, no more than
+/// 1,500 for long.
+TEST(Budgets, A86LosingConnectionsOfUpstreamsIsBoundedByTime) {
+  for (const auto& [a_second, passes] : {std::pair(1'000, true), std::pair(5'000, false)}) {
+    TestServer server;
+    int lost = 0;
+    while (server.last(kGoAway) == nullptr && lost < 20 * a_second) {
+      static_cast<void>(server.receive({}));
+      for (int i = 0; i < a_second / 10; ++i, ++lost) server.session.charge_lost_upstream();
+      server.now += milliseconds{100};
+      server.collect();
+    }
+    EXPECT_EQ(server.last(kGoAway) == nullptr, passes) << a_second;
+    if (passes) continue;
+    EXPECT_EQ(server.verdict(), H2Code::kEnhanceYourCalm);
+    EXPECT_EQ(server.session.failure().code, code::kH2RapidReset);
+    EXPECT_LE(lost, 3'000);
+  }
+}
+
 TEST(Budgets, CancellingAStreamWhoseResponseHasBegunIsFree) {
   TestServer server;
   for (std::uint32_t n = 0; n < 5'000; ++n) {

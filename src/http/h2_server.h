@@ -37,6 +37,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   void close_after() noexcept override {}
   void cancel_body() noexcept override;
   void expect_messages(milliseconds idle) noexcept override { message_idle_ = idle; }
+  void upstream_lost() noexcept override;
   [[nodiscard]] std::uint64_t bytes_received() const noexcept override { return received_; }
   [[nodiscard]] std::uint64_t bytes_sent() const noexcept override { return sent_; }
   [[nodiscard]] bool head_sent() const noexcept override { return head_sent_; }
@@ -68,6 +69,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
 
   void end() noexcept;
   void tell_gone() noexcept;
+  void end_if_over_budget() noexcept;
   [[nodiscard]] Result<BodyPart> take_part() noexcept;
   [[nodiscard]] io::Task<Result<void>> wait_for_body(Instant deadline);
   [[nodiscard]] io::Task<Result<void>> until_taken();

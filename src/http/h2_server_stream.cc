@@ -42,6 +42,17 @@ void H2ServerStream::end() noexcept {
   output_.notify_all();
 }
 
+void H2ServerStream::upstream_lost() noexcept {
+  if (!closed()) return;  // the whole connection went
+  connection_.session().charge_lost_upstream();
+  end_if_over_budget();
+}
+
+void H2ServerStream::end_if_over_budget() noexcept {
+  connection_.pump();
+  if (connection_.session().failure().code != 0) connection_.look_again();
+}
+
 std::unexpected<Error> H2ServerStream::gone() const noexcept {
   if (broken_.code != 0) return std::unexpected(broken_);
   return fail(code::kH2StreamReset, Blame::kClient, "the client gave up the stream");
@@ -198,8 +209,7 @@ io::Task<Result<void>> H2ServerStream::until_taken() {
     const Result<void> waited = co_await output_.wait(deadline);
     if (!waited) {
       connection_.session().cut_off(*this);
-      connection_.pump();
-      if (connection_.session().failure().code != 0) connection_.look_again();
+      end_if_over_budget();
       co_return fail(code::kH2WindowStalled, Blame::kClient, "the client keeps its window shut");
     }
   }

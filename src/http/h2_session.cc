@@ -285,6 +285,11 @@ void H2Session::cut_off(H2Stream& stream) noexcept {
   terminate(H2Code::kEnhanceYourCalm, code::kH2WindowStalled);
 }
 
+void H2Session::charge_lost_upstream() noexcept {
+  if (budget_.spend_upstream() || failure_.code != 0) return;
+  terminate(H2Code::kEnhanceYourCalm, code::kH2RapidReset);
+}
+
 void H2Session::forget(H2Stream& stream) noexcept {
   if (!stream.closed_)
     static_cast<void>(nghttp2_session_set_stream_user_data(session_, stream.id_, nullptr));

@@ -113,6 +113,8 @@ class H2Session {
   /// Resets a stream for which the client keeps its windows shut. Too many of them end the
   /// connection: failure() tells, and GOAWAY is due.
   void cut_off(H2Stream& stream) noexcept;
+  /// The client reset a stream, for which a connection to an upstream had to be closed. The same.
+  void charge_lost_upstream() noexcept;
   /// The owner lets go of a stream: what arrives for it later is discarded.
   void forget(H2Stream& stream) noexcept;
 
