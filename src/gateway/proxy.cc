@@ -123,14 +123,17 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
     fields.add("Client-Cert", connection_.tls->client_certificate()->field, FieldId::kClientCert);
   }
   fields.add("X-Request-Id", t_.id.view(), FieldId::kXRequestId);
-  if (t_.grpc.deadline) {
-    own.grpc_timeout = http::GrpcTimeoutText(*t_.grpc.deadline - worker_.loop().clock().now());
-    fields.drop(FieldId::kGrpcTimeout);
-    fields.add("grpc-timeout", own.grpc_timeout.view(), FieldId::kGrpcTimeout);
-  }
   fields.add("traceparent", own.traceparent.view(), FieldId::kTraceparent);
   prepare_handshake(out, own);
   out.target.path = upstream_path(route, t_.reading.path, t_.path);
+}
+
+/// What is left of it, for each attempt anew: waiting for a body or a place takes time.
+void RequestWay::pass_deadline_on(http::RequestHead& out, OwnFields& own) const noexcept {
+  if (!t_.grpc.deadline) return;
+  own.grpc_timeout = http::GrpcTimeoutText(*t_.grpc.deadline - worker_.loop().clock().now());
+  out.fields.drop(FieldId::kGrpcTimeout);
+  out.fields.add("grpc-timeout", own.grpc_timeout.view(), FieldId::kGrpcTimeout);
 }
 
 io::Task<void> RequestWay::proxy() {
@@ -214,6 +217,7 @@ io::Task<void> RequestWay::proxy() {
       note_gone();
       co_return;
     }
+    pass_deadline_on(head, own);
     ++t_.record.upstream_attempts;
     const bool reused = lease.reused();
     const Endpoint endpoint = lease.endpoint();

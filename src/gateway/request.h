@@ -105,6 +105,7 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<void> release_when_stopped();
   void note_gone() noexcept;
   void prepare_upstream_head(http::RequestHead& out, struct OwnFields& own);
+  void pass_deadline_on(http::RequestHead& out, struct OwnFields& own) const noexcept;
   void dress_response(http::ResponseHead& head) noexcept;
 
   // websocket.cc
