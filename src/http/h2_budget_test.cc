@@ -171,6 +171,19 @@ TEST(Budgets, A92StreamsThatAreNotTakenEndTheConnection) {
   EXPECT_EQ(server.session.failure().code, code::kH2WindowStalled);
 }
 
+/// A client that does not know our settings yet is refused by nghttp2 itself, which tells nobody.
+TEST(Budgets, DataForAStreamThatWasNeverOpenedAreBounded) {
+  TestServer server;
+  for (std::uint32_t n = 0; n <= 100; ++n)
+    ASSERT_TRUE(server.receive(headers(number(n), post(), kEndHeaders)).has_value());
+  ASSERT_EQ(server.streams.count(static_cast<std::int32_t>(number(100))), 0U);
+  ASSERT_EQ(server.verdict(), H2Code::kRefusedStream);
+  const std::string part = data(number(100), "x");
+  for (int i = 0; i < 500; ++i) ASSERT_TRUE(server.receive(part).has_value());
+  for (int i = 0; i < 1'000; ++i) static_cast<void>(server.receive(part));
+  EXPECT_EQ(server.verdict(), H2Code::kEnhanceYourCalm);
+}
+
 /// A client whose request is refused may have a whole window of small frames on their way.
 TEST(Budgets, DataOnTheirWayWhenAStreamIsResetAreFree) {
   TestServer server;

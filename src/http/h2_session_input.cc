@@ -81,7 +81,9 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
       block_fields_ = 0;
       block_bytes_ = 0;
       head_since_ = now_;
-      return settings_.server ? check_closed_stream(id, 0) : check_forgotten_stream(id, 0);
+      if (!settings_.server) return check_forgotten_stream(id, 0);
+      if (id > last_id_ && id % 2 == 1) use_number(id);
+      return check_closed_stream(id, 0);
     case NGHTTP2_CONTINUATION:
       if (++block_frames_ <= kContinuationsMax) return 0;
       return abort(H2Code::kEnhanceYourCalm, code::kH2ContinuationFlood,
@@ -132,7 +134,8 @@ int H2Session::check_forgotten_stream(std::int32_t id, std::size_t data_bytes) n
   return abort(H2Code::kStreamClosed, code::kH2StreamClosed, "data for closed streams");
 }
 
-/// Keeps what became of the last streams.
+/// Keeps what became of the last streams. A new one counts as reset until it is opened: nghttp2
+/// does not tell of those that it refuses, or ignores after our GOAWAY.
 void H2Session::use_number(std::int32_t id) noexcept {
   const auto number = static_cast<std::size_t>(id) / 2;
   const auto last = static_cast<std::size_t>(last_id_) / 2;
@@ -147,13 +150,14 @@ void H2Session::use_number(std::int32_t id) noexcept {
     }
   }
   used_.set(number % kRemembered);
+  reset_by_us_.set(number % kRemembered);
   last_id_ = id;
 }
 
 int H2Session::on_begin_headers(std::int32_t id, bool opens) noexcept {
   H2Stream* stream = find(id);
   if (opens) {
-    use_number(id);
+    reset_by_us_.reset(static_cast<std::size_t>(id) / 2 % kRemembered);
     stream = host_.open_stream(id);
     if (stream == nullptr) {
       static_cast<void>(
