@@ -86,7 +86,7 @@ H2Session::H2Session(Host& host, const H2Settings& settings)
   set(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.stream_window_bytes);
   if (settings.server) {
     set(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.streams_max);
-    // The tree of RFC 7540 is not kept: peers need not tell of it (RFC 9218 §2.1).
+    // We have no use for the tree of RFC 7540, and peers need not tell of it (RFC 9218 §2.1).
     set(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1);
     if (settings.extended_connect) set(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
   } else {

@@ -89,8 +89,8 @@ def test_floods_end_their_connection_only(secured, pki, name):
 
 
 @pytest.mark.parametrize("answered", [True, False], ids=["after_the_head", "before_it"])
-def test_a_thousand_cancelled_calls_are_no_flood(merlon, answered):
-    """A96: cancelling is how gRPC ends calls. The upstream hears of each, and the connection goes on."""
+def test_a96_a_thousand_cancelled_calls_are_no_flood(merlon, answered):
+    """Cancelling is how gRPC ends calls. The upstream hears of each, and the connection goes on."""
     with Http2Upstream() as upstream:
         gateway = merlon(config(upstream))
         upstream.on_head = lambda call: answered and call.head([(":status", "200"), ("content-type", "application/grpc")])

@@ -62,8 +62,8 @@ def calls_of_grpc_js(port):
 
 @with_grpc_js
 @pytest.mark.parametrize("server", ["grpc_js", "grpcio"])
-def test_grpc_js_makes_every_kind_of_call(merlon, request, server):
-    """A96, A97: streams both ways, metadata byte for byte, failures, deadlines, and a cancellation."""
+def test_a96_a97_grpc_js_makes_every_kind_of_call(merlon, request, server):
+    """Streams both ways, metadata byte for byte, failures, deadlines, and a cancellation."""
     with contextlib.ExitStack() as parts:
         echo = request.getfixturevalue("grpc_js") if server == "grpc_js" else parts.enter_context(EchoServer())
         gateway = merlon(config(echo))
