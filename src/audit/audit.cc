@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <exception>
 #include <filesystem>
 #include <set>
 
@@ -137,8 +138,18 @@ class Auditor {
   }
 
   /// `asked`: the user named this very file, so that not understanding it is a gap.
+  /// What a reader throws is a gap like any other: never the end of the audit.
   void one(const std::shared_ptr<const Source>& source, const std::vector<std::string>& bases,
            bool on_disk, bool asked) {
+    try {
+      read(source, bases, on_disk, asked);
+    } catch (const std::exception& error) {
+      refused(source->path, fmt::format("its audit failed: {}", error.what()));
+    }
+  }
+
+  void read(const std::shared_ptr<const Source>& source, const std::vector<std::string>& bases,
+            bool on_disk, bool asked) {
     const Kind kind =
         options_.kind != Kind::kUnknown ? options_.kind : detect_kind(source->path, source->text);
     switch (kind) {

@@ -140,6 +140,19 @@ TEST_F(BadInput, OfTooManyFindingsIsNamed) {
   EXPECT_NE(result.gaps[0].what.find("more than 2 findings"), std::string::npos);
 }
 
+TEST_F(BadInput, OfTooManyFindingsTakesNoMoreOfTheOnesItLeftOut) {
+  Options options;
+  options.findings_max = 1;
+  std::ofstream(root_ / "site.conf")
+      << "server { listen 80; location /a { proxy_pass https://a.example.com; }\n"
+         "location /b { proxy_pass https://a.example.com; }\n"
+         "location /c { proxy_pass http://b.example.com; }\n"
+         "location /d { proxy_pass http://b.example.com; } }\n";
+  const AuditResult result = audit({(root_ / "site.conf").string()}, options);
+  EXPECT_EQ(exit_code(result, Level::kCritical), 3);
+  EXPECT_EQ(result.findings.size(), 1U);
+}
+
 TEST_F(BadInput, OfTooManyFilesIsNamed) {
   Options options;
   options.files_max = 20;

@@ -36,6 +36,16 @@ void add_not_checked(AuditResult& out, std::string_view rule, std::string_view w
   if (!known) out.not_checked.push_back({std::string(rule), std::string(why)});
 }
 
+void add_failure(AuditResult& out, const Options& options, std::string_view rule,
+                 std::string_view what) {
+  const std::string path = out.inputs.empty() ? std::string{} : out.inputs.back();
+  const Mark at{.source = std::make_shared<const Source>(Source{path, {}}), .line = 1, .column = 1};
+  const std::string why = fmt::format("rule {} failed and was not judged: {}", rule, what);
+  add_finding(out, options, "CFG-01", Level::kHigh, at, why);
+  out.gaps.push_back({at, path, why});
+  add_not_checked(out, rule, "it failed");
+}
+
 std::string join_some(std::span<const std::string> words, std::size_t shown) {
   std::string out;
   for (std::size_t i = 0; i < words.size() && i < shown; ++i) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <exception>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,6 +30,11 @@ Finding& add_finding(AuditResult& out, const Options& options, std::string_view 
 /// Says once per rule why it was not judged.
 void add_not_checked(AuditResult& out, std::string_view rule, std::string_view why);
 
+/// Says that a rule failed over this configuration: what it would have found is not known, so the
+/// audit is incomplete.
+void add_failure(AuditResult& out, const Options& options, std::string_view rule,
+                 std::string_view what);
+
 /// "a, b and 3 more".
 [[nodiscard]] std::string join_some(std::span<const std::string> words, std::size_t shown = 4);
 
@@ -45,12 +51,18 @@ template <class Family>
   return out;
 }
 
-/// Runs every rule of the families and notes them as judged.
+/// Runs every rule of the families and notes them as judged. A rule that throws is a finding of its
+/// own: the others still run.
 template <class Family, class Inspection>
 void run_families(std::span<const Family> families, Inspection& inspection) {
   for (const Family family : families) {
     for (const auto& rule : family()) {
-      if (rule.check != nullptr) rule.check(inspection);
+      if (rule.check == nullptr) continue;
+      try {
+        rule.check(inspection);
+      } catch (const std::exception& error) {
+        add_failure(inspection.out, inspection.options, rule.id, error.what());
+      }
     }
   }
   note_judged(inspection.out, ids_of(families));

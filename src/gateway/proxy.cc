@@ -103,7 +103,7 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
   fields.drop(FieldId::kTraceparent);
   if (!parent) fields.drop(FieldId::kTracestate);
   const telemetry::TraceContext trace = parent ? telemetry::child_of(*parent, worker_.ids())
-                                               : telemetry::new_trace(worker_.ids(), false);
+                                               : telemetry::new_trace(t_.id, worker_.ids(), false);
   own.traceparent = telemetry::format_traceparent(trace);
 
   const bool secure = connection_.secure() || t_.reading.client.scheme == http::Scheme::kHttps;

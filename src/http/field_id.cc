@@ -107,8 +107,23 @@ constexpr auto kFamilies = [] {
   return families;
 }();
 
-/// Families all begin with "X-": other names need not be compared.
-FieldId family_of(std::string_view name) noexcept {
+constexpr char fold(char c) noexcept { return c == '_' || c == '.' ? '-' : ascii::lower(c); }
+
+}  // namespace
+
+FieldId single_field_id(std::string_view name) noexcept {
+  if (name.empty()) return FieldId::kOther;
+  for (std::size_t slot = slot_of(name); kTable[slot] != 0; slot = (slot + 1) % kSlots) {
+    const std::string_view known = kKnown[kTable[slot]].name;
+    if (known.size() == name.size() && equals_known(name, known)) {
+      return static_cast<FieldId>(kTable[slot]);
+    }
+  }
+  return FieldId::kOther;
+}
+
+FieldId field_family(std::string_view name) noexcept {
+  // Families all begin with "X-": other names need not be compared.
   if (name.size() < 4 || (name[0] | 0x20) != 'x' || name[1] != '-') return FieldId::kOther;
   for (const std::uint8_t id : kFamilies) {
     const std::string_view prefix = kKnown[id].name.substr(0, kKnown[id].name.size() - 1);
@@ -118,19 +133,9 @@ FieldId family_of(std::string_view name) noexcept {
   return FieldId::kOther;
 }
 
-constexpr char fold(char c) noexcept { return c == '_' || c == '.' ? '-' : ascii::lower(c); }
-
-}  // namespace
-
 FieldId field_id(std::string_view name) noexcept {
-  if (name.empty()) return FieldId::kOther;
-  for (std::size_t slot = slot_of(name); kTable[slot] != 0; slot = (slot + 1) % kSlots) {
-    const std::string_view known = kKnown[kTable[slot]].name;
-    if (known.size() == name.size() && equals_known(name, known)) {
-      return static_cast<FieldId>(kTable[slot]);
-    }
-  }
-  return family_of(name);
+  const FieldId single = single_field_id(name);
+  return single != FieldId::kOther ? single : field_family(name);
 }
 
 std::string_view field_name(FieldId id) noexcept {

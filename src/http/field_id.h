@@ -28,6 +28,10 @@ enum class FieldTrait : std::uint8_t {
 /// The id of a field name without regard to case; kOther when Merlon does not know it. Families
 /// such as `X-Forwarded-Anything` map to their `*` entry. Cost: one hash, one comparison.
 [[nodiscard]] FieldId field_id(std::string_view name) noexcept;
+/// The same without families: any answer but kOther says that `name` is a token, too.
+[[nodiscard]] FieldId single_field_id(std::string_view name) noexcept;
+/// The `*` entry of the family that `name` is of; kOther when of none.
+[[nodiscard]] FieldId field_family(std::string_view name) noexcept;
 
 /// The name as Merlon writes it ("Content-Length"); empty for kOther. Static.
 [[nodiscard]] std::string_view field_name(FieldId id) noexcept;

@@ -131,6 +131,21 @@ TEST(ClientClaims, AreDroppedWhoeverInventedThem) {
   for (const Field& field : fields) ADD_FAILURE() << field.name << " survived";
 }
 
+TEST(FieldId, WhatIsKnownIsAToken) {
+  // The parser does not look at the bytes of names that are known.
+  for (std::size_t i = 1; i < kFieldIdCount; ++i) {
+    std::string name(field_name(static_cast<FieldId>(i)));
+    for (char& c : name) {
+      const char before = c;
+      for (int byte = 0; byte < 256; ++byte) {
+        c = static_cast<char>(byte);
+        if (single_field_id(name) != FieldId::kOther) EXPECT_TRUE(ascii::is_token(name)) << name;
+      }
+      c = before;
+    }
+  }
+}
+
 TEST(Fields, RefuseMoreThanTheyHold) {
   Fields fields;
   for (std::size_t i = 0; i < Fields::kCapacity; ++i) EXPECT_TRUE(fields.add("X", "y"));

@@ -117,7 +117,7 @@ Result<void> HeadParser::check_unfinished(std::string_view data) noexcept {
   return {};
 }
 
-Result<void> HeadParser::add_field(const Line& line, Fields& fields) noexcept {
+Result<std::size_t> HeadParser::name_size(const Line& line) const noexcept {
   const std::string_view text = line.text;
   std::size_t colon = 0;
   while (colon < text.size() && ascii::kTokenChars.contains(text[colon])) ++colon;
@@ -130,6 +130,21 @@ Result<void> HeadParser::add_field(const Line& line, Fields& fields) noexcept {
     }
     return bad(code::kBadFieldName, "field name is not a token", line.offset + colon);
   }
+  return colon;
+}
+
+Result<void> HeadParser::add_field(const Line& line, Fields& fields) noexcept {
+  const std::string_view text = line.text;
+  std::size_t colon = text.find(':');
+  FieldId id = FieldId::kOther;
+  if (colon != std::string_view::npos) id = single_field_id(text.substr(0, colon));
+  // Names that are known need no look at their bytes.
+  if (id == FieldId::kOther) {
+    const Result<std::size_t> size = name_size(line);
+    if (!size) return std::unexpected(size.error());
+    colon = *size;
+    id = field_family(text.substr(0, colon));
+  }
   const std::string_view after = text.substr(colon + 1);
   const std::size_t wrong = first_bad_value_byte(after);
   if (wrong != after.size()) {
@@ -138,8 +153,8 @@ Result<void> HeadParser::add_field(const Line& line, Fields& fields) noexcept {
                cr ? "CR without LF" : "control character in a field value",
                line.offset + colon + 1 + wrong);
   }
-  const std::string_view name = text.substr(0, colon);
-  if (fields.size() >= limits_.fields_max || !fields.add(name, ascii::trim_ows(after))) {
+  if (fields.size() >= limits_.fields_max ||
+      !fields.add(text.substr(0, colon), ascii::trim_ows(after), id)) {
     return bad(code::kTooManyFields, "too many field lines", line.offset);
   }
   return {};

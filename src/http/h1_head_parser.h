@@ -61,6 +61,8 @@ class HeadParser {
   std::size_t scanned_ = 0;  ///< bytes of `data` that need not be looked at again
 
  private:
+  /// Of the name that a field line begins with; what is wrong when it does not.
+  [[nodiscard]] Result<std::size_t> name_size(const Line& line) const noexcept;
   [[nodiscard]] Result<void> judge_nominated(std::string_view token, Fields& fields) const noexcept;
   [[nodiscard]] std::size_t offset_of(std::string_view part) const noexcept;
 

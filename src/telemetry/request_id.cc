@@ -111,11 +111,10 @@ RequestId IdGenerator::next() noexcept {
 void write_hex(char* out, const std::uint8_t* bytes, std::size_t count) noexcept {
   static_assert(std::endian::native == std::endian::little, "the first byte is the lowest");
   for (std::size_t i = 0; i < count; i += 4) {
-    std::uint32_t word = 0;
-    const std::size_t size = std::min<std::size_t>(4, count - i);
-    std::memcpy(&word, bytes + i, size);
+    std::uint32_t word;
+    std::memcpy(&word, bytes + i, sizeof word);
     const std::uint64_t digits = hex_of(word);
-    std::memcpy(out + 2 * i, &digits, 2 * size);
+    std::memcpy(out + 2 * i, &digits, sizeof digits);
   }
 }
 

@@ -40,7 +40,7 @@ class IdGenerator {
   std::size_t used_ = stream_.size();  ///< words of `stream_` given out
 };
 
-/// Writes `bytes` as hexadecimal digits, two for each byte.
+/// Writes `count` bytes, a multiple of four, as hexadecimal digits, two for each.
 void write_hex(char* out, const std::uint8_t* bytes, std::size_t count) noexcept;
 
 }  // namespace merlon::telemetry

@@ -55,9 +55,9 @@ TraceContext child_of(const TraceContext& parent, IdGenerator& ids) noexcept {
   return child;
 }
 
-TraceContext new_trace(IdGenerator& ids, bool sampled) noexcept {
+TraceContext new_trace(const RequestId& request, IdGenerator& ids, bool sampled) noexcept {
   TraceContext context;
-  context.trace_id = ids.next().hex;
+  context.trace_id = request.hex;
   constexpr std::string_view kNone = "00000000000000000000000000000000";
   if (context.trace_id_text() == kNone) context.trace_id.back() = '1';
   context.span_id = new_span_id(ids);

@@ -35,9 +35,11 @@ struct TraceparentText {
 /// The same trace, with a span id of our own.
 [[nodiscard]] TraceContext child_of(const TraceContext& parent, IdGenerator& ids) noexcept;
 
-/// A new trace. `sampled` is what services behind us commonly follow: false keeps them from
+/// A new trace with the id of the request that begins it, so that logs here and traces behind us
+/// are found by one id. `sampled` is what services behind us commonly follow: false keeps them from
 /// recording the trace.
-[[nodiscard]] TraceContext new_trace(IdGenerator& ids, bool sampled) noexcept;
+[[nodiscard]] TraceContext new_trace(const RequestId& request, IdGenerator& ids,
+                                     bool sampled) noexcept;
 
 [[nodiscard]] TraceparentText format_traceparent(const TraceContext& context) noexcept;
 

@@ -67,7 +67,9 @@ TEST(Traceparent, AChildKeepsTheTraceAndHasASpanOfItsOwn) {
 
 TEST(Traceparent, ANewTraceIsValid) {
   IdGenerator ids;
-  const TraceContext context = new_trace(ids, true);
+  const RequestId request = ids.next();
+  const TraceContext context = new_trace(request, ids, true);
+  EXPECT_EQ(context.trace_id_text(), request.view());
   EXPECT_EQ(parse_traceparent(format_traceparent(context).view()), context);
 }
 

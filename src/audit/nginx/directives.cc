@@ -266,6 +266,11 @@ class Checker {
       if (count >= row.args_min && (row.args_max == 255 || count <= row.args_max)) fits = &row;
     }
     if (!in_context) {
+      // Modules of others gain contexts with each version (lua in http and in stream).
+      if (std::ranges::all_of(rows, &Known::third_party)) {
+        directive.known = true;
+        return;
+      }
       return refuse(directive,
                     fmt::format("\"{}\" is not allowed {}", name, describe(block.inside)));
     }

@@ -39,13 +39,36 @@ const Directive* sent_header(const Scope& scope, std::string_view name) {
   return nullptr;
 }
 
-std::string_view header_value(const Directive& directive) {
-  if (directive.is("add_header")) return directive.arg(1);
-  for (const Word& word : directive.args) {
-    const std::size_t colon = word.text.find(':');
-    if (colon != std::string_view::npos) return ascii::trim_ows(word.text.substr(colon + 1));
+std::string_view header_value(const Directive& directive, std::string_view name) {
+  for (const SentField& field : fields_of(directive)) {
+    if (ascii::iequals(field.name, name)) return field.value;
   }
   return {};
+}
+
+std::vector<SentField> fields_of(const Directive& directive) {
+  std::vector<SentField> out;
+  if (directive.is("add_header")) out.push_back({&directive, directive.arg(0), directive.arg(1)});
+  if (!directive.is("more_set_headers")) return out;
+  for (const Word& word : directive.args) {
+    const std::size_t colon = word.text.find(':');
+    if (colon == std::string_view::npos) continue;  // an option, or a field that is removed
+    out.push_back({&directive, ascii::trim_ows(word.text.substr(0, colon)),
+                   ascii::trim_ows(word.text.substr(colon + 1))});
+  }
+  return out;
+}
+
+std::vector<SentField> own_fields(const Scope& scope, std::string_view name) {
+  std::vector<SentField> out;
+  for (const Name directive : {Name("add_header"), Name("more_set_headers")}) {
+    for (const Directive* at : scope.own_all(directive)) {
+      for (const SentField& field : fields_of(*at)) {
+        if (ascii::iequals(field.name, name)) out.push_back(field);
+      }
+    }
+  }
+  return out;
 }
 
 const Directive* forwarded_header(const Scope& scope, std::string_view name) {

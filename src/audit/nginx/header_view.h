@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "audit/nginx/model.h"
 #include "base/ascii.h"
@@ -14,7 +15,19 @@ namespace merlon::audit::nginx {
 /// headers-more module (which inherits additively). nullptr when none does.
 [[nodiscard]] const Directive* sent_header(const Scope& scope, std::string_view name);
 /// The value that such a directive gives it.
-[[nodiscard]] std::string_view header_value(const Directive& directive);
+[[nodiscard]] std::string_view header_value(const Directive& directive, std::string_view name);
+
+/// One field that a directive adds to responses.
+struct SentField {
+  const Directive* at = nullptr;
+  std::string_view name;
+  std::string_view value;
+};
+/// The fields that `directive` adds: of add_header one, of more_set_headers ("X-Name: value") any
+/// number, of others none.
+[[nodiscard]] std::vector<SentField> fields_of(const Directive& directive);
+/// The fields called `name` that this very scope adds.
+[[nodiscard]] std::vector<SentField> own_fields(const Scope& scope, std::string_view name);
 
 /// The proxy_set_header (or grpc_set_header) in force for `name`; nullptr when there is none.
 [[nodiscard]] const Directive* forwarded_header(const Scope& scope, std::string_view name);

@@ -39,27 +39,14 @@ std::string intended_host(std::string sample) {
   return std::string(host);
 }
 
-}  // namespace
+struct Try {
+  std::string origin;
+  const char* why;
+};
 
-Witness find_witness(std::string_view regex, bool ignore_case) {
-  const Pattern pattern(regex, ignore_case);
-  if (!pattern.ok()) return {};
-  const std::string sample = pattern.sample();
-  const std::string host = intended_host(sample);
-  const auto matches = [&](const std::string& origin) {
-    return pattern.search(origin).value_or(false);
-  };
-  if (host.empty() || host.find('.') == std::string::npos) {
-    // Nothing of a host in it: does it let any origin through?
-    const bool any = matches("https://attacker.test") && matches("https://another.invalid");
-    if (any) return {"https://attacker.test", "matches any origin", false};
-    return {};
-  }
+/// What an attacker could register instead of `host`, which the pattern means.
+std::vector<Try> tries_of(const std::string& host) {
   const std::string mine = registrable(host);
-  struct Try {
-    std::string origin;
-    const char* why;
-  };
   std::vector<Try> tries;
   for (const char* scheme : {"https://", "http://"}) {
     const std::string start(scheme);
@@ -71,15 +58,41 @@ Witness find_witness(std::string_view regex, bool ignore_case) {
     tries.push_back({start + host + "attacker.test", "is not anchored at its end"});
     tries.push_back({start + host + ".attacker.test:8443", "is not anchored at its end"});
   }
-  // An unescaped dot takes any letter: one with another letter in its place is another name.
-  const std::string swapped = intended_host(pattern.sample(true));
-  if (pattern.has_loose_dot() && swapped != host) {
+  return tries;
+}
+
+/// An unescaped dot takes any letter: one with another letter in its place is another name. One
+/// dot at a time, for the others have to stay what makes it a host.
+void add_swapped(const Pattern& pattern, std::size_t alternative, const std::string& host,
+                 std::vector<Try>& tries) {
+  constexpr std::size_t kDotsMax = 8;
+  if (!pattern.has_loose_dot()) return;
+  for (std::size_t dot = 0; dot < kDotsMax; ++dot) {
+    const std::string swapped = intended_host(pattern.sample_with(alternative, dot));
+    if (swapped == host || swapped.empty()) continue;
     for (const char* scheme : {"https://", "http://"}) {
       tries.push_back({scheme + swapped, "has a dot that is not escaped and matches any letter"});
       tries.push_back({scheme + ("a" + swapped.substr(1)),
                        "has a dot that is not escaped and matches any letter"});
     }
   }
+}
+
+/// What the pattern lets through beside the host that stands in one of its alternatives.
+Witness witness_beside(const Pattern& pattern, std::size_t alternative, bool https_meant) {
+  const auto matches = [&](const std::string& origin) {
+    return pattern.search(origin).value_or(false);
+  };
+  const std::string host = intended_host(pattern.sample_with(alternative));
+  if (host.empty() || host.find('.') == std::string::npos) {
+    // Nothing of a host in it: does it let any origin through?
+    const bool any = matches("https://attacker.test") && matches("https://another.invalid");
+    if (any) return {"https://attacker.test", "matches any origin", false};
+    return {};
+  }
+  const std::string mine = registrable(host);
+  std::vector<Try> tries = tries_of(host);
+  add_swapped(pattern, alternative, host, tries);
   const std::string top = host.substr(host.rfind('.'));
   for (const Try& one : tries) {
     const std::string_view other = host_of(one.origin);
@@ -90,12 +103,31 @@ Witness find_witness(std::string_view regex, bool ignore_case) {
       return {one.origin, one.why, false};
     }
   }
-  const bool https_meant = regex.find("https") != std::string_view::npos;
   if (!https_meant || host == "localhost") return {};
   for (const std::string& clear : {"http://" + host, "http://www." + host}) {
     if (matches(clear)) return {clear, "", true};
   }
   return {};
+}
+
+}  // namespace
+
+Witness find_witness(std::string_view regex, bool ignore_case) {
+  constexpr std::size_t kAlternativesMax = 8;
+  const Pattern pattern(regex, ignore_case);
+  if (!pattern.ok()) return {};
+  const bool https_meant = regex.find("https") != std::string_view::npos;
+  Witness in_clear;
+  std::string last;
+  for (std::size_t alternative = 0; alternative < kAlternativesMax; ++alternative) {
+    std::string sample = pattern.sample_with(alternative);
+    if (alternative > 0 && sample == last) break;
+    last = std::move(sample);
+    Witness found = witness_beside(pattern, alternative, https_meant);
+    if (!found.origin.empty() && !found.only_scheme) return found;
+    if (in_clear.origin.empty()) in_clear = std::move(found);
+  }
+  return in_clear;
 }
 
 }  // namespace merlon::audit::nginx

@@ -251,25 +251,31 @@ bool Pattern::anchored(std::uint32_t index, bool start) const {
   return false;
 }
 
-void Pattern::sample_into(std::uint32_t index, bool swap_wild, std::string& out) const {
+void Pattern::sample_into(std::uint32_t index, Sampling& how, std::string& out) const {
   constexpr std::size_t kSampleMax = 512;
   if (out.size() > kSampleMax) return;
   const Node& node = nodes_[index];
   if (node.op == Op::kLook) return;
-  if (node.op == Op::kChoice) return sample_into(node.parts.front(), swap_wild, out);
+  if (node.op == Op::kChoice) {
+    return sample_into(node.parts[std::min(how.alternative, node.parts.size() - 1)], how, out);
+  }
   if (node.op == Op::kRepeat) {
     // An optional group is left out, an optional repeat of a class is shown once.
     const bool once = node.min > 0 || (node.max > 1 && nodes_[node.parts.front()].op == Op::kChars);
     const bool wild = nodes_[node.parts.front()].wild;
     for (std::uint32_t i = 0; i < std::max(node.min, once && !wild ? 1U : 0U) && i < 64; ++i) {
-      sample_into(node.parts.front(), swap_wild && !wild, out);
-      if (wild) out.back() = 'a';
+      if (wild) {
+        out += 'a';
+      } else {
+        sample_into(node.parts.front(), how, out);
+      }
     }
     return;
   }
   if (node.op == Op::kChars) {
     if (node.wild) {
-      out += swap_wild ? 'x' : '.';
+      out += how.swap_all || how.dots == how.swapped ? 'x' : '.';
+      ++how.dots;
       return;
     }
     for (const char c : {'a', '0', '.', '/'}) {
@@ -286,12 +292,20 @@ void Pattern::sample_into(std::uint32_t index, bool swap_wild, std::string& out)
     }
     return;
   }
-  for (const std::uint32_t part : node.parts) sample_into(part, swap_wild, out);
+  for (const std::uint32_t part : node.parts) sample_into(part, how, out);
 }
 
 std::string Pattern::sample(bool swap_wild) const {
+  return sample(Sampling{.swap_all = swap_wild});
+}
+
+std::string Pattern::sample_with(std::size_t alternative, std::size_t swapped) const {
+  return sample(Sampling{.swapped = swapped, .alternative = alternative});
+}
+
+std::string Pattern::sample(Sampling how) const {
   std::string out;
-  if (ok_) sample_into(root_, swap_wild, out);
+  if (ok_) sample_into(root_, how, out);
   const std::optional<bool> matches = search(out);
   return matches.value_or(false) ? out : std::string{};
 }

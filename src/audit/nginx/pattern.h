@@ -46,6 +46,10 @@ class Pattern {
   /// A text that matches, made of the pattern's own literals; "." stands for itself where any byte
   /// may stand. `swap_wild` has "x" there instead. "" when none was found.
   [[nodiscard]] std::string sample(bool swap_wild = false) const;
+  /// The same with alternative number `alternative` wherever there is a choice (the last one where
+  /// there are fewer), and "x" for the unescaped dot number `swapped` only, counted from 0.
+  [[nodiscard]] std::string sample_with(std::size_t alternative,
+                                        std::size_t swapped = SIZE_MAX) const;
   /// True when an unescaped dot stands between two literals where a literal dot was meant.
   [[nodiscard]] bool has_loose_dot() const noexcept { return loose_dot_; }
   /// True when a repeat without end holds nothing but another one: explosive() has to try it.
@@ -88,7 +92,15 @@ class Pattern {
   void collect(std::uint32_t node, Chars& out) const;
   [[nodiscard]] bool starts_with(std::uint32_t node, char c) const;
   [[nodiscard]] bool finite(std::uint32_t node) const;
-  void sample_into(std::uint32_t node, bool swap_wild, std::string& out) const;
+  /// What a sample takes where the pattern leaves a choice.
+  struct Sampling {
+    bool swap_all = false;
+    std::size_t swapped = SIZE_MAX;
+    std::size_t alternative = 0;
+    std::size_t dots = 0;  ///< unescaped ones so far
+  };
+  void sample_into(std::uint32_t node, Sampling& how, std::string& out) const;
+  [[nodiscard]] std::string sample(Sampling how) const;
   [[nodiscard]] std::optional<std::uint32_t> find_group(std::size_t number) const;
 
   std::vector<Node> nodes_;

@@ -59,6 +59,22 @@ bool is_alone(const Directive& directive) {
   return std::ranges::count(last, ';') == 1 || directive.name.line != directive.end_line;
 }
 
+bool has_directive_like(const Scope& scope, std::span<const std::string_view> starts) {
+  return std::ranges::any_of(scope.settings, [&](const Directive* directive) {
+    return std::ranges::any_of(
+        starts, [&](std::string_view start) { return directive->name.text.starts_with(start); });
+  });
+}
+
+bool has_directive_like(const Server& server, std::span<const std::string_view> starts) {
+  for (const Scope* level = server.scope; level != nullptr; level = level->parent) {
+    if (has_directive_like(*level, starts)) return true;
+  }
+  return std::ranges::any_of(server.all_locations, [&](const Location* location) {
+    return has_directive_like(*location->scope, starts);
+  });
+}
+
 }  // namespace
 
 Finding& Inspection::report(std::string_view rule, Level level, const Directive& at,
@@ -71,6 +87,13 @@ Finding& Inspection::report(std::string_view rule, Level level, const Directive&
   Finding& finding = add_finding(out, options, rule, level, at.mark(word), std::move(message));
   add_include_trail(at, finding.trail);
   return finding;
+}
+
+Finding& Inspection::reported(std::size_t index) {
+  static thread_local Finding left_out;
+  if (index < out.findings.size()) return out.findings[index];
+  left_out = {};
+  return left_out;
 }
 
 void Inspection::not_checked(std::string_view rule, std::string_view why) {
@@ -164,8 +187,13 @@ bool has_network_acl(const Scope& scope) {
                        : allow->is_below(*deny) ? allow
                                                 : deny;
   if (level == nullptr) return false;
-  return std::ranges::any_of(level->own_all("deny"),
-                             [](const Directive* d) { return d->arg(0) == "all"; });
+  // In order: what stands behind a rule for everyone is never looked at.
+  for (const Directive* rule : level->settings) {
+    const bool everyone = rule->arg(0) == "all" || rule->arg(0) == "0.0.0.0/0";
+    if (rule->is("allow") && everyone) return false;
+    if (rule->is("deny") && everyone) return true;
+  }
+  return false;
 }
 
 bool is_denied_to_all(const Scope& scope) {
@@ -182,6 +210,17 @@ bool is_denied_to_all(const Scope& scope) {
 bool guards(const Inspection& inspection, const Scope& scope) {
   return is_denied_to_all(scope) || has_network_acl(scope) ||
          has_authentication(inspection.model, scope);
+}
+
+bool scripts_decide(const Server& server) {
+  constexpr std::array<std::string_view, 3> kStarts = {"rewrite_by_lua", "access_by_lua",
+                                                       "server_rewrite_by_lua"};
+  return has_directive_like(server, kStarts);
+}
+
+bool scripts_edit_header(const Server& server) {
+  constexpr std::array<std::string_view, 2> kStarts = {"header_filter_by_lua", "js_header_filter"};
+  return has_directive_like(server, kStarts);
 }
 
 bool accepts_any_host(const Model& model, const Server& server) {

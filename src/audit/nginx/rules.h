@@ -32,6 +32,9 @@ struct Inspection {
   Finding& report(std::string_view rule, Level level, const Directive& at, std::string message);
   Finding& report(std::string_view rule, Level level, const Directive& at, const Word& word,
                   std::string message);
+  /// The finding that was number `index` when it was reported, to add to; one that is thrown away
+  /// where it was left out for Options.findings_max.
+  Finding& reported(std::size_t index);
   /// Says once per rule why it was not judged.
   void not_checked(std::string_view rule, std::string_view why);
 };
@@ -81,6 +84,11 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] bool guards(const Inspection& inspection, const Scope& scope);
 /// A server that answers to any Host: the default one of a socket, or one with a wildcard name.
 [[nodiscard]] bool accepts_any_host(const Model& model, const Server& server);
+/// True when Lua decides about the requests of a server, in any of its scopes or around them: it
+/// may redirect or refuse what the directives let through.
+[[nodiscard]] bool scripts_decide(const Server& server);
+/// True when Lua or njs edits the response header of a server, in any of its scopes.
+[[nodiscard]] bool scripts_edit_header(const Server& server);
 /// True when no outside client gets an answer but a refusal.
 [[nodiscard]] bool is_denied_to_all(const Scope& scope);
 /// The statement as written, in one line, without its semicolon.

@@ -78,10 +78,52 @@ void check_return(Inspection& in) {
   }
 }
 
+/// Where a rewrite that stands in a guarded location leads: nginx rewrites before it looks at who
+/// asks, so that only what guards the new location counts.
+void check_rewrite(Inspection& in) {
+  for (const Location& location : in.model.locations) {
+    const std::string control = own_access_control(*location.scope);
+    if (control.empty() || return_status(*location.scope) != 0) continue;
+    if (!guards(in, *location.scope)) continue;  // a list of a few that are kept out
+    for (const Directive* rewrite : location.scope->own_all("rewrite")) {
+      const std::string_view flag = rewrite->arg(2);
+      const std::string_view to = rewrite->arg(1);
+      if (!to.starts_with('/') || (flag != "last" && !flag.empty())) continue;
+      const std::string path(to.substr(0, to.find_first_of("?$")));
+      const Location* next = in.model.match(*location.server, path);
+      if (next == nullptr || next == &location || next->scope->is_below(*location.scope)) continue;
+      if (guards(in, *next->scope) || next->scope->incomplete) continue;
+      // A path of its own that a regular expression takes is PTH-10, rewritten or not.
+      if (next->is_regex() && path.starts_with(location.path)) continue;
+      Finding& finding =
+          in.report("LOC-02", Level::kHigh, *rewrite,
+                    fmt::format("rewrite leads to {} before {} is looked at, and nothing guards "
+                                "that: everyone gets its answer",
+                                next->path, control));
+      finding.trail.push_back({next->at().mark(), "the request is answered here"});
+      finding.evidence = fmt::format("{} answers a denied client", location.label());
+      finding.affected.push_back(location.label());
+      break;
+    }
+  }
+}
+
+/// A list of addresses that ends as it should: with a rule for everyone, or with a deny, which
+/// makes it a list of those that are kept out. An allow at its end does nothing.
+bool closes_list(const Scope& scope) {
+  const Directive* last = nullptr;
+  for (const Directive* rule : scope.settings) {
+    if (!rule->is("allow") && !rule->is("deny")) continue;
+    if (rule->is("deny") && is_everyone(rule->arg(0))) return true;
+    last = rule;
+  }
+  return last != nullptr && last->is("deny");
+}
+
 void check_allow_without_deny(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     const std::vector<const Directive*> allows = scope.own_all("allow");
-    if (allows.empty() || scope.has("deny") || scope.incomplete) continue;
+    if (allows.empty() || scope.incomplete || closes_list(scope)) continue;
     // In limit_except, MTH-04 says it of the block.
     if ((scope.context & (kHttp | kServer | kLocation)) == 0) continue;
     if (std::ranges::any_of(allows, [](const Directive* d) { return is_everyone(d->arg(0)); })) {
@@ -323,6 +365,7 @@ void check_auth_off_beside(Inspection& in) {
 constexpr RuleEntry kRules[] = {
     {"LOC-01", check_if},
     {"LOC-02", check_return},
+    {"LOC-02", check_rewrite},
     {"LOC-03", check_allow_without_deny},
     {"LOC-04", check_satisfy},
     {"LOC-05", check_auth_off},

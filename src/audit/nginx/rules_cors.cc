@@ -30,7 +30,8 @@ struct Gates {
 };
 
 bool is_true(const Directive* header) {
-  return header != nullptr && ascii::iequals(header_value(*header), "true");
+  return header != nullptr &&
+         ascii::iequals(header_value(*header, "Access-Control-Allow-Credentials"), "true");
 }
 
 void gates_of_map(const Inspection& in, const Directive& map, Gates& out, int depth) {
@@ -205,9 +206,7 @@ void report_gates(Inspection& in, const Directive& header, const Scope& scope, c
 
 void check_origins(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
-    for (const Directive* header : scope.own_all("add_header")) {
-      if (!ascii::iequals(header->arg(0), kAllowOrigin)) continue;
-      const std::string_view value = header->arg(1);
+    for (const auto& [header, name, value] : own_fields(scope, kAllowOrigin)) {
       const bool credentials = is_true(sent_header(scope, "Access-Control-Allow-Credentials"));
       const std::string route = in.model.route_of(scope);
       if (value == "*") {
@@ -254,10 +253,9 @@ void check_origins(Inspection& in) {
 
 void check_vary(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
-    for (const Directive* header : scope.own_all("add_header")) {
-      if (!ascii::iequals(header->arg(0), kAllowOrigin)) continue;
+    for (const auto& [header, name, value] : own_fields(scope, kAllowOrigin)) {
       const bool dynamic = in.variables.depends_on(
-          header->arg(1), [](std::string_view v) { return v == "http_origin"; }, scope);
+          value, [](std::string_view v) { return v == "http_origin"; }, scope);
       if (!dynamic || return_status(scope) == 204) continue;
       bool varies = false;
       for (const Directive* other : scope.effective_all("add_header")) {

@@ -322,7 +322,10 @@ bool is_guarded(const Inspection& in, const Scope& scope) {
   if (has_authentication(in.model, scope) || has_network_acl(scope)) return true;
   if (is_denied_to_all(scope) || scope.has("internal")) return true;
   // An allow without its deny is a finding of its own, with this very cause.
-  return scope.level_of("allow") != nullptr;
+  const std::vector<const Directive*> allows = scope.effective_all("allow");
+  return !allows.empty() && std::ranges::none_of(allows, [](const Directive* allow) {
+    return allow->arg(0) == "all" || allow->arg(0) == "0.0.0.0/0";
+  });
 }
 
 /// Conditions on the client's address do what allow and deny do.
@@ -342,6 +345,31 @@ bool tests_address(const Inspection& in, const Scope& scope) {
   return false;
 }
 
+/// A location that hands php-fpm's own status page on: pm.status_path, by its usual names.
+bool is_fpm_status(const Location& location) {
+  if (!location.scope->has("fastcgi_pass") || location.internal) return false;
+  constexpr std::array<std::string_view, 6> kPaths = {
+      "/status", "/php-status", "/php_status", "/fpm_status", "/phpfpm-status", "/php-fpm-status"};
+  return std::ranges::any_of(kPaths, [&](std::string_view path) {
+    if (!location.is_regex()) return location.path == path;
+    return location.pattern->search(path).value_or(false) &&
+           !location.pattern->search("/a.php").value_or(true) &&
+           !location.pattern->search("/a").value_or(true);
+  });
+}
+
+void check_fpm_status(Inspection& in) {
+  for (const Location& location : in.model.locations) {
+    const Scope& scope = *location.scope;
+    if (!is_fpm_status(location) || location.server->is_local() || scope.incomplete) continue;
+    if (is_guarded(in, scope) || tests_address(in, scope) || return_status(scope) != 0) continue;
+    in.report("EXP-02", Level::kMedium, location.at(),
+              "the status page of php-fpm is open to everyone: expected \"allow 127.0.0.1; deny "
+              "all;\"")
+        .affected.push_back(location.label());
+  }
+}
+
 void check_status_pages(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     const Handler handler = handler_of(*scope);
@@ -358,12 +386,18 @@ void check_status_pages(Inspection& in) {
   }
 }
 
-/// True when `path` has `word` as whole segments at its end or before a "/".
+/// True when `path` starts with `word` as whole segments, or has it as its last one behind one
+/// other. Deeper down, such as in /api/v1/metrics, it is a business's word.
 bool names_endpoint(std::string_view path, std::string_view word) {
+  if (path.starts_with('^')) path.remove_prefix(1);
+  while (path.size() > 1 && (path.ends_with('/') || path.ends_with('$'))) path.remove_suffix(1);
   const std::size_t at = path.find(word);
   if (at == std::string_view::npos) return false;
   const std::size_t end = at + word.size();
-  return end == path.size() || path[end] == '/' || path[end] == '$' || path[end] == '(';
+  if (at == 0) {
+    return end == path.size() || path[end] == '/' || path[end] == '$' || path[end] == '(';
+  }
+  return end == path.size() && path.find('/', 1) == at;
 }
 
 void check_management(Inspection& in) {
@@ -448,6 +482,7 @@ constexpr RuleEntry kRules[] = {
     {"INF-08", check_roots},
     {"INF-09", check_debug_log},
     {"EXP-02", check_status_pages},
+    {"EXP-02", check_fpm_status},
     {"EXP-01", nullptr},
     {"EXP-03", check_management},
     {"EXP-05", check_default_site},

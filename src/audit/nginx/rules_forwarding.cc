@@ -64,7 +64,7 @@ void check_host_header(Inspection& in) {
                         origin.source))
               .trail = origin.trail;
         }
-        Finding& finding = in.out.findings[found->second];
+        Finding& finding = in.reported(found->second);
         finding.affected.push_back(in.model.route_of(scope));
         if (header->arg(1) != "$http_host") continue;
         const auto edits = replace_statement(*header, fmt::format("{} Host $host;", name.text));
@@ -174,6 +174,8 @@ void check_passed_addresses(Inspection& in) {
                              origin.source.starts_with("$arg_") ||
                              origin.source.starts_with("$cookie_");
     if (!from_client || trusts_named_proxies(scope)) return;
+    // With the peer's address at the end it is what $proxy_add_x_forwarded_for makes.
+    if (value.ends_with("$remote_addr") || value.ends_with("$realip_remote_addr")) return;
     in.report("XFF-02", Level::kMedium, *header,
               fmt::format("the upstream is told the address that the client wrote in {}: "
                           "expected $remote_addr or $proxy_add_x_forwarded_for",

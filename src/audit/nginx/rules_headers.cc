@@ -94,7 +94,7 @@ void check_always(Inspection& in) {
       const auto [found, added] = index.try_emplace(key, in.out.findings.size());
       std::vector<Edit> edit = replace_statement(*header, statement(*header) + " always;");
       if (!added) {
-        Finding& known = in.out.findings[found->second];
+        Finding& known = in.reported(found->second);
         known.affected.push_back(in.model.route_of(scope));
         known.fix.insert(known.fix.end(), edit.begin(), edit.end());
         continue;
@@ -140,6 +140,10 @@ void report_absent(Inspection& in, std::string_view rule, std::string_view messa
       anywhere = anywhere || present(*location->scope);
     }
     if (anywhere) continue;
+    if (scripts_edit_header(server)) {
+      in.not_checked(rule, "a script edits the response header, and what it does is not read");
+      continue;
+    }
     if (server.scope->level_of("add_header") == nullptr && server.scope->may_inherit_unseen()) {
       in.not_checked(rule, "the http block, which may set it, is not in the files");
       continue;
@@ -171,26 +175,26 @@ bool is_framing_value(std::string_view value) {
          ascii::iequals(value, "SAMEORIGIN");
 }
 
-bool has_frame_ancestors(const Scope& scope) {
-  if (sent_header(scope, "X-Frame-Options") != nullptr) return true;
+bool sets_frame_ancestors(const Scope& scope) {
   const Directive* csp = sent_header(scope, "Content-Security-Policy");
-  return csp != nullptr && header_value(*csp).find("frame-ancestors") != std::string_view::npos;
+  return csp != nullptr && header_value(*csp, "Content-Security-Policy").find("frame-ancestors") !=
+                               std::string_view::npos;
+}
+
+bool has_frame_ancestors(const Scope& scope) {
+  return sent_header(scope, "X-Frame-Options") != nullptr || sets_frame_ancestors(scope);
 }
 
 void check_framing(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
-    for (const Directive* header : scope.own_all("add_header")) {
-      if (!ascii::iequals(header->arg(0), "X-Frame-Options")) continue;
-      if (header->arg(1).empty() || is_framing_value(header->arg(1))) continue;
-      const Directive* csp = sent_header(scope, "Content-Security-Policy");
-      if (csp != nullptr && header_value(*csp).find("frame-ancestors") != std::string_view::npos) {
-        continue;  // which browsers prefer
-      }
+    for (const auto& [header, name, value] : own_fields(scope, "X-Frame-Options")) {
+      if (value.empty() || is_framing_value(value)) continue;
+      if (sets_frame_ancestors(scope)) continue;  // which browsers prefer
       in.report(
             "HDR-04", Level::kLow, *header,
             fmt::format("X-Frame-Options \"{}\" is no value that browsers know: they ignore it; "
                         "expected DENY or SAMEORIGIN",
-                        header->arg(1)))
+                        value))
           .affected.push_back(in.model.route_of(scope));
     }
   }
@@ -237,9 +241,8 @@ std::string weakness_of_policy(std::string_view policy) {
 
 void check_policy(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
-    for (const Directive* header : scope.own_all("add_header")) {
-      if (!ascii::iequals(header->arg(0), "Content-Security-Policy")) continue;
-      const std::string weakness = weakness_of_policy(header->arg(1));
+    for (const auto& [header, name, value] : own_fields(scope, "Content-Security-Policy")) {
+      const std::string weakness = weakness_of_policy(value);
       if (weakness.empty()) continue;
       in.report(
             "HDR-05", Level::kLow, *header,
@@ -291,10 +294,11 @@ void check_hsts_missing(Inspection& in) {
       in.not_checked("HDR-07", "the http block, which may set it, is not in the files");
       continue;
     }
+    const bool scripted = scripts_edit_header(server);
     Finding& finding = in.report(
-        "HDR-07", Level::kMedium, server.at(),
+        "HDR-07", scripted ? Level::kLow : Level::kMedium, server.at(),
         "this HTTPS server sends no Strict-Transport-Security: expected max-age=31536000 or more");
-    finding.confidence = Confidence::kLikely;
+    finding.confidence = scripted ? Confidence::kPossible : Confidence::kLikely;
     finding.affected.push_back(server.label());
     if (server.scope->level_of("add_header") == nullptr || server.scope->has("add_header")) {
       finding.fix = insert_first(
@@ -306,10 +310,9 @@ void check_hsts_missing(Inspection& in) {
 void check_hsts_weak(Inspection& in) {
   constexpr std::uint64_t kHalfYear = 15'768'000;
   for (const Scope& scope : in.model.scopes) {
-    for (const Directive* header : scope.own_all("add_header")) {
-      if (!ascii::iequals(header->arg(0), "Strict-Transport-Security")) continue;
+    for (const auto& [header, name, value] : own_fields(scope, "Strict-Transport-Security")) {
       std::uint64_t seconds = 0;
-      if (!hsts_max_age(header->arg(1), seconds)) continue;
+      if (!hsts_max_age(value, seconds)) continue;
       if (seconds < kHalfYear) {
         in.report(
               "HDR-08", Level::kLow, *header,

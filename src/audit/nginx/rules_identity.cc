@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 #include "audit/nginx/directives.h"
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/identity_view.h"
 #include "audit/nginx/rules.h"
+#include "audit/nginx/upstream_view.h"
 
 namespace merlon::audit::nginx {
 namespace {
@@ -38,19 +40,18 @@ void check_audience(Inspection& in) {
 }
 
 void check_key_transport(Inspection& in) {
-  for (const Scope& scope : in.model.scopes) {
-    const Directive* request = scope.own("auth_jwt_key_request");
-    if (request == nullptr) continue;
-    const Server* server = in.model.server_of(scope);
-    const Location* location =
-        server == nullptr ? nullptr : in.model.match(*server, request->arg(0));
-    const Directive* pass = location == nullptr ? nullptr : location->scope->own("proxy_pass");
+  std::map<const Directive*, std::size_t> reported;
+  for (const KeySource& source : key_sources(in.model)) {
+    const auto& [request, location] = source;
+    const Directive* pass = location->scope->own("proxy_pass");
     if (pass == nullptr) continue;
     const Target target = parse_target(pass->arg(0));
     const bool clear = target.scheme == "http" && distance_of(target.host) == Distance::kPublic;
     const bool unverified =
         target.scheme == "https" && !location->scope->flag("proxy_ssl_verify", false);
     if (!clear && !unverified) continue;
+    const auto [found, added] = reported.try_emplace(pass, in.out.findings.size());
+    if (!added) continue;
     Finding& finding = in.report(
         "JWT-05", Level::kHigh, *pass,
         clear ? "the keys that verify tokens are fetched in clear: whoever is on the way replaces "
@@ -59,6 +60,13 @@ void check_key_transport(Inspection& in) {
     finding.trail.push_back({request->mark(), "the keys are asked for here"});
     finding.affected.push_back(location->label());
   }
+}
+
+/// An `if` with more than one variable in its parentheses, which may stand apart.
+bool compares(const Directive& condition) {
+  return std::ranges::count_if(condition.args, [](const Word& word) {
+           return word.text != "(" && word.text != ")";
+         }) > 1;
 }
 
 void check_query_credentials(Inspection& in) {
@@ -71,6 +79,8 @@ void check_query_credentials(Inspection& in) {
     for (const Word& word : directive.args) {
       const std::string_view credential = query_credential_in(word.text);
       if (credential.empty()) continue;
+      // if ($arg_token): that there is one is no check of it.
+      if (name == "if" && !compares(directive)) break;
       Finding& finding = in.report(
           "JWT-06", Level::kHigh, directive,
           fmt::format("a credential is taken from the query (${}): URLs end up in logs, histories "
@@ -122,8 +132,9 @@ void check_leeway(Inspection& in) {
 
 bool is_server_error(std::string_view code) { return code.size() == 3 && code[0] == '5'; }
 
-/// "=200" or "=" with a page of its own: the refusal turns into a success.
+/// "=200", or "=" with a location that asks the same upstream: the refusal turns into a success.
 void check_fail_open(Inspection& in) {
+  std::map<const Directive*, std::size_t> reported;
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* request = scope->effective("auth_request");
     if (request == nullptr || request->arg(0) == "off") continue;
@@ -137,8 +148,9 @@ void check_fail_open(Inspection& in) {
       }
       const std::string_view target = page->arg(page->args.size() - 1);
       bool serves = false;
-      const bool on_error = std::ranges::any_of(
-          page->args, [](const Word& word) { return is_server_error(word.text); });
+      const bool on_error = std::ranges::any_of(page->args, [](const Word& word) {
+        return is_server_error(word.text) || word.text == "401" || word.text == "403";
+      });
       const Server* server = in.model.server_of(*scope);
       if (on_error && server != nullptr) {
         for (const Location* location : server->all_locations) {
@@ -151,6 +163,11 @@ void check_fail_open(Inspection& in) {
         }
       }
       if (!(refusal && success) && !serves) continue;
+      const auto [found, added] = reported.try_emplace(page, in.out.findings.size());
+      if (!added) {
+        in.reported(found->second).affected.push_back(in.model.route_of(*scope));
+        continue;
+      }
       Finding& finding = in.report(
           "JWT-08", Level::kHigh, *page,
           "when the authorisation service fails or refuses, the request is answered all the same: "

@@ -28,16 +28,19 @@ std::string_view host_part(std::string_view url, const Variables& variables, con
   return url.substr(0, end);
 }
 
+/// Domains that stand behind the last variable of `host`, such as ".internal.svc".
+bool has_fixed_suffix(std::string_view host) {
+  const std::vector<VariableUse> uses = variables_in(host);
+  if (uses.empty()) return false;
+  const std::size_t after = uses.back().at + uses.back().length;
+  return after < host.size() && host[after] == '.';
+}
+
 /// Whether a client can make `host` lead where it likes.
 bool chooses_host(const Origin& origin, std::string_view host) {
   if (!origin.client()) return false;
   // One label of a name that ends in a fixed domain stays inside that domain.
-  const std::vector<VariableUse> uses = variables_in(host);
-  if ((origin.taint & kSlashFree) != 0 && !uses.empty()) {
-    const std::size_t after = uses.back().at + uses.back().length;
-    if (after < host.size() && host[after] == '.') return false;
-  }
-  return true;
+  return (origin.taint & kSlashFree) == 0 || !has_fixed_suffix(host);
 }
 
 /// What decides where `url` leads, if a client does; an origin without a client otherwise. Values
@@ -118,6 +121,23 @@ void check_upstream_path(Inspection& in) {
   }
 }
 
+/// True when a server_name captured the value: the server is chosen by what the client wrote.
+bool is_captured_from_name(const Origin& origin) {
+  return (origin.taint & kHostOnly) != 0 && origin.source != "$host" &&
+         !origin.source.ends_with("server_name");
+}
+
+/// True when a name that was captured leads to some hosts only: one label, or a fixed domain. With
+/// "Host: 127.0.0.1?.example.com" the domain ends up in the query (seen of nginx 1.22).
+bool stays_within(const Inspection& in, const Origin& origin, const Scope& scope,
+                  const Directive& pass) {
+  if (!is_captured_from_name(origin)) return false;
+  const std::string text = in.variables.expanded(pass.arg(0), scope);
+  if ((origin.taint & kSlashFree) != 0) return true;
+  return (origin.taint & kQuestionMark) == 0 &&
+         has_fixed_suffix(host_part(text, in.variables, scope, pass));
+}
+
 void check_ssrf(Inspection& in) {
   check_upstream_path(in);
   for (const Scope* scope : request_scopes(in.model)) {
@@ -128,19 +148,23 @@ void check_ssrf(Inspection& in) {
     if (!origin.client()) continue;
     const Server* server = in.model.server_of(*scope);
     // The Host field has to match the names of a server that is not the default one.
-    const bool by_name = (origin.taint & kHostOnly) != 0 || origin.source == "$http_host";
+    const bool by_name = ((origin.taint & kHostOnly) != 0 && !is_captured_from_name(origin)) ||
+                         origin.source == "$http_host";
     if (by_name && (server == nullptr || !accepts_any_host(in.model, *server))) {
       continue;
     }
-    const bool internal = scope->has("internal");
+    const bool within = stays_within(in, origin, *scope, *pass);
     Finding& finding = in.report(
-        "SSR-01", internal ? Level::kMedium : Level::kCritical, *pass,
+        "SSR-01", scope->has("internal") || within ? Level::kMedium : Level::kCritical, *pass,
         fmt::format("{} decides which server is asked, and the client chooses it: expected a map "
                     "to a list of upstreams",
                     origin.source));
     finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
-    finding.evidence =
-        fmt::format("{} can be made to lead to 169.254.169.254 or 127.0.0.1", origin.source);
+    const char* how = within ? "a Host that server_name matches puts other names into {}"
+                      : is_captured_from_name(origin)
+                          ? "a Host that begins with \"169.254.169.254?\" puts that into {}"
+                          : "{} can be made to lead to 169.254.169.254 or 127.0.0.1";
+    finding.evidence = fmt::format(fmt::runtime(how), origin.source);
     finding.affected.push_back(in.model.route_of(*scope));
   }
 }
@@ -153,6 +177,13 @@ std::string_view redirect_target(const Directive& directive) {
       return only.starts_with("http") || only.starts_with('$') ? only : std::string_view{};
     }
     return directive.arg(0).starts_with('3') ? directive.arg(1) : std::string_view{};
+  }
+  if (directive.is("error_page") && !directive.args.empty()) {
+    const std::string_view to = directive.args.back().text;
+    return to.starts_with("http") || to.starts_with('$') ? to : std::string_view{};
+  }
+  for (const SentField& field : fields_of(directive)) {
+    if (ascii::iequals(field.name, "Location")) return field.value;
   }
   if (!directive.is("rewrite")) return {};
   const std::string_view flag = directive.arg(2);
@@ -207,8 +238,14 @@ std::vector<Sink> sinks_of(const Directive& directive) {
   if (name == "return" || name == "rewrite") {
     const std::string_view to = redirect_target(directive);
     if (!to.empty()) out.push_back({to, "the Location field"});
-  } else if (name == "add_header" || name == "add_trailer") {
-    out.push_back({directive.arg(1), "a response header"});
+  } else if (name == "add_header" || name == "more_set_headers") {
+    for (const SentField& field : fields_of(directive)) {
+      out.push_back({field.value, "a response header"});
+    }
+  } else if (name == "add_trailer") {
+    out.push_back({directive.arg(1), "a trailer"});
+  } else if (name == "error_page") {
+    out.push_back({redirect_target(directive), "the Location field"});
   } else if (name == "proxy_set_header" || name == "grpc_set_header") {
     out.push_back({directive.arg(1), "a header of the request to the upstream"});
   } else if (name == "proxy_pass") {

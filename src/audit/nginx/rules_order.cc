@@ -46,6 +46,8 @@ std::vector<std::string> paths_matching(const Location& location) {
 /// True when `winner` answers with what `guarded` protects: the same upstream, the same files, or
 /// scripts that lie among them. Other backends have nothing of it.
 bool gives_the_same(const Scope& guarded, const Scope& winner) {
+  // Who clears a cache gets nothing of what lies in it.
+  if (guarded.has("fastcgi_cache_purge") || guarded.has("proxy_cache_purge")) return false;
   const Directive* mine = pass_of(guarded);
   const Directive* other = pass_of(winner);
   const bool proxied = mine != nullptr && mine->is("proxy_pass");
@@ -92,8 +94,9 @@ void report_passed(Inspection& in, const Location& guarded, const Location& winn
                         "and {} stands before it without any; expected this one first",
                         guarded.path, winner.path)
           : fmt::format("the protection of {} is passed by: regular expressions win over prefixes, "
-                        "and location {} has none of it; expected \"^~\"",
-                        guarded.path, winner.path));
+                        "and location {} has none of it; expected {}",
+                        guarded.path, winner.path,
+                        guarded.path == "/" ? "it at the server, or in both" : "\"^~\""));
   finding.evidence = fmt::format("GET {} is answered by location {}", path, winner.path);
   finding.trail.push_back({winner.at().mark(), "this location takes the request"});
   finding.affected.push_back(guarded.label());
@@ -102,10 +105,12 @@ void report_passed(Inspection& in, const Location& guarded, const Location& winn
 void check_passed_by(Inspection& in) {
   std::size_t matches = 0;
   for (const Location& guarded : in.model.locations) {
-    const bool prefix = guarded.match == Location::Match::kPrefix && guarded.path != "/";
+    const bool prefix = guarded.match == Location::Match::kPrefix;
     const bool regex = guarded.is_regex() && guarded.pattern->ok();
     if ((!prefix && !regex) || !guards_by_itself(in, *guarded.scope)) continue;
     if (prefix && return_status(*guarded.scope) != 0) continue;
+    // Where all of "/" is closed to everyone, the rest is what was meant to be open.
+    if (guarded.path == "/" && is_denied_to_all(*guarded.scope)) continue;
     const bool any_regex = std::ranges::any_of(
         guarded.server->locations,
         [&](const Location* location) { return location != &guarded && location->is_regex(); });
@@ -120,6 +125,8 @@ void check_passed_by(Inspection& in) {
       matches += guarded.server->locations.size();
       const Location* winner = taker_of(in, guarded, path);
       if (winner == nullptr || winner == last) continue;
+      // Of "/", everything else is an exception that someone meant, but scripts of any name.
+      if (guarded.path == "/" && pass_of(*winner->scope) == nullptr) continue;
       report_passed(in, guarded, *winner, path);
       if (pass_of(*winner->scope) != nullptr) break;
       last = winner;

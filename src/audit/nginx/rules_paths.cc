@@ -95,6 +95,77 @@ void check_merge_slashes(Inspection& in) {
   }
 }
 
+/// What stands before group `number` in a pattern that starts with "^" and is plain up to there;
+/// "" where it is not.
+std::string literal_before_group(std::string_view regex, std::size_t number) {
+  if (!regex.starts_with('^')) return {};
+  std::string out;
+  std::size_t groups = 0;
+  for (std::size_t i = 1; i < regex.size(); ++i) {
+    const char c = regex[i];
+    if (c == '(' && ++groups == number) return out;
+    if (c == '\\' && i + 1 < regex.size() && !ascii::is_alnum(regex[i + 1])) {
+      out += regex[++i];
+    } else if (ascii::is_alnum(c) || c == '/' || c == '-' || c == '_') {
+      out += c;
+    } else {
+      return {};
+    }
+  }
+  return {};
+}
+
+/// A capture that is put behind a folder must start with a slash, or behind one: "/dl(.*)" takes
+/// "../" too, which nginx has no reason to resolve in "/dl../".
+void check_captured_alias(Inspection& in) {
+  for (const Location& location : in.model.locations) {
+    const Directive* alias = location.scope->own("alias");
+    if (alias == nullptr || !location.is_regex() || location.scope->has("internal")) continue;
+    const std::vector<VariableUse> uses = variables_in(alias->arg(0));
+    if (uses.size() != 1 || !ascii::is_digit(uses[0].name[0])) continue;
+    const std::string_view folder = alias->arg(0).substr(0, uses[0].at);
+    const auto group = static_cast<std::size_t>(uses[0].name[0] - '0');
+    const std::string before = literal_before_group(location.path, group);
+    if (!folder.ends_with('/') || before.empty() || before.ends_with('/')) continue;
+    const std::string attack = before + "../secret";
+    if (!location.pattern->search(attack).value_or(false)) continue;
+    Finding& finding = in.report(
+        "PTH-01", Level::kCritical, location.at(),
+        fmt::format("what {} captures may start with \"../\": files outside of {} are served; "
+                    "expected a slash before the group",
+                    location.path, folder));
+    finding.evidence = fmt::format("GET {} reads {}../secret", attack, folder);
+    finding.trail.push_back({alias->mark(), "what is captured is put behind this"});
+    finding.affected.push_back(location.label());
+  }
+}
+
+/// proxy_pass puts what follows the prefix behind its own path: behind "/api/" that may be "../".
+void check_passed_path(Inspection& in) {
+  for (const Location& location : in.model.locations) {
+    const Directive* pass = location.scope->own("proxy_pass");
+    if (pass == nullptr || !is_prefix(location) || location.path.ends_with('/')) continue;
+    if (location.scope->has("internal") || names_a_file(location.path)) continue;
+    if (pass->arg(0).find('$') != std::string_view::npos || return_status(*location.scope) != 0) {
+      continue;
+    }
+    const std::string_view path = parse_target(pass->arg(0)).path;
+    // Behind "/" there is nothing to get out of. After a rewrite with break, its path is sent.
+    if (path.size() < 2 || !path.ends_with('/') || location.scope->has("rewrite")) continue;
+    Finding& finding = in.report(
+        "PTH-04", Level::kMedium, *pass,
+        fmt::format("location {} has no slash at its end and {} has: paths outside of it are asked "
+                    "of the upstream; expected \"location {}/\"",
+                    location.path, path, location.path));
+    finding.evidence =
+        fmt::format("GET {}../admin is passed on as {}../admin", location.path, path);
+    finding.trail.push_back({location.at().mark(), "what follows this prefix is put behind it"});
+    finding.confidence = Confidence::kLikely;
+    finding.affected.push_back(location.label());
+    finding.fix = add_slash(location);
+  }
+}
+
 /// Matching every denied location against all others is bounded: a server of thousands of regular
 /// expressions would take minutes.
 constexpr std::size_t kCaseMatchesMax = 200'000;
@@ -258,8 +329,10 @@ void check_php(Inspection& in) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"PTH-01", check_alias},       {"PTH-02", check_merge_slashes}, {"PTH-05", check_case},
-    {"PTH-07", check_loose_regex}, {"PTH-08", check_redos},         {"PTH-09", check_php},
+    {"PTH-01", check_alias},         {"PTH-01", check_captured_alias},
+    {"PTH-02", check_merge_slashes}, {"PTH-04", check_passed_path},
+    {"PTH-05", check_case},          {"PTH-07", check_loose_regex},
+    {"PTH-08", check_redos},         {"PTH-09", check_php},
 };
 
 }  // namespace

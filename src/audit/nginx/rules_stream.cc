@@ -4,10 +4,10 @@
 #include <map>
 
 #include "audit/certificate.h"
+#include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
 
-// TLS that ends in servers of stream: the same mistakes as in http, where no Host tells servers
-// apart.
+// Servers of stream: the same mistakes as in http, where no Host tells servers apart.
 namespace merlon::audit::nginx {
 namespace {
 
@@ -86,10 +86,128 @@ void check_ciphers(Inspection& in) {
   }
 }
 
+std::vector<const Scope*> stream_servers(const Model& model) {
+  std::vector<const Scope*> out;
+  for (const Scope& scope : model.scopes) {
+    if (scope.context == kStreamServer && !scope.incomplete) out.push_back(&scope);
+  }
+  return out;
+}
+
+/// "stream 5432", by the first socket of the server.
+std::string label_of(const Scope& server) {
+  const Directive* listen = server.own("listen");
+  return fmt::format("stream {}", listen == nullptr ? std::string_view{"server"} : listen->arg(0));
+}
+
+bool is_local(const Scope& server) {
+  const std::vector<const Directive*> listens = server.own_all("listen");
+  return !listens.empty() && std::ranges::all_of(listens, [](const Directive* listen) {
+    return distance_of(parse_target(listen->arg(0)).host) == Distance::kLoopback;
+  });
+}
+
+/// Where a session ends: the farthest server of the upstream block, or the host that is named.
+Distance distance_of_pass(const Model& model, std::string_view target) {
+  const std::string host = parse_target(target).host;
+  if (model.stream != nullptr) {
+    for (const Scope* scope : model.stream->children) {
+      if (scope->context != kStreamUpstream || scope->block->arg(0) != host) continue;
+      Distance far = Distance::kLoopback;
+      for (const Directive* server : scope->own_all("server")) {
+        far = std::max(far, distance_of(parse_target(server->arg(0)).host));
+      }
+      return far;
+    }
+  }
+  return host.find('$') != std::string::npos ? Distance::kSingleLabel : distance_of(host);
+}
+
+void check_unverified(Inspection& in) {
+  for (const Scope* server : stream_servers(in.model)) {
+    const Directive* pass = server->own("proxy_pass");
+    if (pass == nullptr || !server->flag("proxy_ssl", false)) continue;
+    if (server->flag("proxy_ssl_verify", false) || server->may_inherit_unseen()) continue;
+    const Distance far = distance_of_pass(in.model, pass->arg(0));
+    const Level level = far == Distance::kLoopback ? Level::kLow
+                        : far == Distance::kPublic ? Level::kHigh
+                                                   : Level::kMedium;
+    in.report("UPS-02", level, *pass,
+              fmt::format("the certificate of {} is not verified: anyone on the way can answer for "
+                          "it; expected proxy_ssl_verify on with a trusted certificate",
+                          pass->arg(0)))
+        .affected.push_back(label_of(*server));
+  }
+}
+
+void check_optional_mtls(Inspection& in) {
+  for (const Scope* server : stream_servers(in.model)) {
+    const Directive* verify = server->effective("ssl_verify_client");
+    if (verify == nullptr || !verify->arg(0).starts_with("optional")) continue;
+    const bool scripted = std::ranges::any_of(server->settings, [](const Directive* d) {
+      return d->name.text.starts_with("js_") || d->name.text.starts_with("preread_by_lua");
+    });
+    if (scripted || in.variables.is_used("ssl_client_verify")) continue;
+    in.report("TLS-16", Level::kHigh, *verify,
+              fmt::format("ssl_verify_client {} lets clients without a certificate in, and nothing "
+                          "tests $ssl_client_verify",
+                          verify->arg(0)))
+        .affected.push_back(label_of(*server));
+  }
+}
+
+void check_allow_without_deny(Inspection& in) {
+  for (const Scope* server : stream_servers(in.model)) {
+    const std::vector<const Directive*> allows = server->own_all("allow");
+    if (allows.empty() || server->has("deny")) continue;
+    if (std::ranges::any_of(allows, [](const Directive* d) { return d->arg(0) == "all"; }))
+      continue;
+    in.report("LOC-03", Level::kHigh, *allows.front(),
+              "allow without \"deny all\" after it: addresses that match nothing are let in")
+        .affected.push_back(label_of(*server));
+  }
+}
+
+/// True when `text` is the name that the client asks for, by itself or as the default of a map.
+bool echoes_name(const Inspection& in, std::string_view text) {
+  constexpr std::string_view kName = "ssl_preread_server_name";
+  for (const VariableUse& use : variables_in(text)) {
+    const std::size_t after = use.at + use.length;
+    if (after < text.size() && text[after] == '.') continue;  // a fixed domain behind it
+    if (use.name == kName) return true;
+    const Directive* map = in.variables.map_of(use.name);
+    if (map == nullptr || map->arg(0).find(kName) == std::string_view::npos) continue;
+    const bool echoed = std::ranges::any_of(map->body, [&](const Directive* entry) {
+      return entry->is("default") && entry->arg(0).find(kName) != std::string_view::npos;
+    });
+    if (echoed) return true;
+  }
+  return false;
+}
+
+/// A server that goes wherever the client's TLS greeting says is a way into the network behind it.
+void check_open_proxy(Inspection& in) {
+  for (const Scope* server : stream_servers(in.model)) {
+    const Directive* pass = server->own("proxy_pass");
+    if (pass == nullptr || !echoes_name(in, pass->arg(0))) continue;
+    if (is_local(*server) || has_network_acl(*server)) continue;
+    Finding& finding =
+        in.report("SSR-01", Level::kHigh, *pass,
+                  "the name in the client's TLS greeting decides which server is asked: expected a "
+                  "map to a list of upstreams, with a default that refuses");
+    finding.evidence = "a greeting may name any host that the resolver knows, inside ones too";
+    finding.affected.push_back(label_of(*server));
+  }
+}
+
 constexpr RuleEntry kRules[] = {{"TLS-01", check_versions},
                                 {"TLS-02", nullptr},
                                 {"TLS-03", check_ciphers},
-                                {"TLS-04", nullptr}};
+                                {"TLS-04", nullptr},
+                                {"UPS-02", check_unverified},
+                                {"TLS-16", check_optional_mtls},
+                                {"LOC-03", check_allow_without_deny},
+                                {"SSR-01", check_open_proxy}};
 
 }  // namespace
 

@@ -17,6 +17,23 @@ bool offers(const Directive& protocols, std::string_view version) {
                              [&](const Word& word) { return word.text == version; });
 }
 
+/// The value that ssl_conf_command gives OpenSSL's `command` at `scope`; "" when it gives none.
+std::string_view openssl_setting(const Scope& scope, std::string_view command) {
+  std::string_view out;
+  for (const Directive* one : scope.effective_all("ssl_conf_command")) {
+    if (ascii::iequals(one->arg(0), command)) out = one->arg(1);
+  }
+  return out;
+}
+
+/// True when OpenSSL's own lower bound keeps legacy versions out, whatever ssl_protocols says.
+bool is_bounded(const Model& model, const Directive& protocols) {
+  const auto found = model.scope_of_block.find(protocols.parent);
+  if (found == model.scope_of_block.end()) return false;
+  const std::string_view least = openssl_setting(*found->second, "MinProtocol");
+  return least == "TLSv1.2" || least == "TLSv1.3";
+}
+
 std::vector<std::string> legacy_versions(const Directive& protocols) {
   std::vector<std::string> out;
   for (const std::string_view version : {"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"}) {
@@ -34,7 +51,8 @@ enum class Decides : std::uint8_t { kDefaultServer, kEachServer };
 struct Applied {
   const Directive* at = nullptr;
   std::vector<std::string> routes;
-  bool settled = false;  ///< the whole http block was read
+  bool settled = false;   ///< the whole http block was read
+  std::string_view list;  ///< of ciphers: the list itself
 };
 
 std::vector<Applied> applied(const Model& model, Name name,
@@ -73,7 +91,7 @@ std::vector<Applied> applied(const Model& model, Name name,
 void check_legacy(Inspection& in) {
   for (const Applied& one : applied(in.model, "ssl_protocols")) {
     const std::vector<std::string> legacy = legacy_versions(*one.at);
-    if (legacy.empty()) continue;
+    if (legacy.empty() || is_bounded(in.model, *one.at)) continue;
     Finding& finding = in.report("TLS-01", Level::kHigh, *one.at,
                                  fmt::format("{} {} offered: expected TLSv1.2 and TLSv1.3 only",
                                              join_some(legacy), legacy.size() == 1 ? "is" : "are"));
@@ -122,20 +140,38 @@ std::vector<std::string> names_of(const std::vector<Suite>& suites, bool (*pick)
   return out;
 }
 
+/// The ssl_conf_command of `scope` that replaces ssl_ciphers; nullptr when there is none.
+const Directive* cipher_string(const Scope& scope) {
+  const Directive* out = nullptr;
+  for (const Directive* one : scope.effective_all("ssl_conf_command")) {
+    if (ascii::iequals(one->arg(0), "CipherString")) out = one;
+  }
+  return out;
+}
+
 /// Cipher lists that apply, expanded; those that only TLS 1.3 would make use of are left out.
 void for_cipher_lists(Inspection& in,
                       void (*judge)(Inspection&, const Applied&, const std::vector<Suite>&)) {
-  for (const Applied& one : applied(in.model, "ssl_ciphers", Decides::kEachServer)) {
+  std::vector<Applied> lists = applied(in.model, "ssl_ciphers", Decides::kEachServer);
+  for (Applied& one : lists) one.list = one.at->arg(0);
+  for (Applied& one : applied(in.model, "ssl_conf_command", Decides::kEachServer)) {
     const auto scope = in.model.scope_of_block.find(one.at->parent);
-    const Directive* protocols = scope == in.model.scope_of_block.end()
-                                     ? nullptr
-                                     : scope->second->effective("ssl_protocols");
+    if (scope == in.model.scope_of_block.end()) continue;
+    one.at = cipher_string(*scope->second);
+    if (one.at == nullptr) continue;
+    one.list = one.at->arg(1);
+    lists.push_back(one);
+  }
+  for (const Applied& one : lists) {
+    const auto scope = in.model.scope_of_block.find(one.at->parent);
+    if (scope == in.model.scope_of_block.end()) continue;
+    const Directive* protocols = scope->second->effective("ssl_protocols");
     const bool only_13 =
         protocols != nullptr && protocols->args.size() == 1 && offers(*protocols, "TLSv1.3");
-    if (only_13 || one.at->arg(0).find('$') != std::string_view::npos) continue;
+    const bool replaced = one.at->is("ssl_ciphers") && cipher_string(*scope->second) != nullptr;
+    if (only_13 || replaced || one.list.find('$') != std::string_view::npos) continue;
     bool valid = false;
-    const std::vector<Suite> suites = expand_ciphers(std::string(one.at->arg(0)), valid);
-    judge(in, one, suites);
+    judge(in, one, expand_ciphers(std::string(one.list), valid));
   }
 }
 
@@ -164,7 +200,7 @@ void judge_weak(Inspection& in, const Applied& one, const std::vector<Suite>& su
     finding.evidence = join_some(names);
     finding.affected = one.routes;
   };
-  const bool no_level = one.at->arg(0).find("@SECLEVEL=0") != std::string_view::npos;
+  const bool no_level = one.list.find("@SECLEVEL=0") != std::string_view::npos;
   const auto plain = names_of(suites, [](const Suite& s) { return s.null_cipher; });
   if (!plain.empty()) return report(Level::kCritical, "suites without encryption", plain);
   const auto open = names_of(suites, [](const Suite& s) { return s.anonymous; });
@@ -356,7 +392,7 @@ void check_cleartext(Inspection& in) {
       if (listen.proxy_protocol) continue;
       const bool meant =
           has_public_name(server) || (tls_somewhere && !has_local_names_only(server));
-      const bool sure = meant && listen.port == 80;
+      const bool sure = meant && listen.port == 80 && !scripts_decide(server);
       Finding& finding =
           listen.at != nullptr
               ? in.report("TLS-13", sure ? Level::kHigh : Level::kMedium, *listen.at, {})
@@ -428,12 +464,39 @@ void check_listen_443(Inspection& in) {
   }
 }
 
+/// True when something that a request to `server` meets reads $ssl_client_verify, through maps and
+/// sets too; of "optional", when an if asks anything about the certificate, for nginx answers one
+/// that fails with 400. What is only logged decides nothing.
+bool tests_client_certificate(const Inspection& in, const Server& server, bool verified) {
+  if (scripts_decide(server)) return true;
+  const auto reads = [&](const Directive& directive, const Scope& scope) {
+    if (directive.is("log_format") || directive.is("access_log") || directive.is("map")) {
+      return false;
+    }
+    const bool any = verified && directive.is("if");
+    return std::ranges::any_of(directive.args, [&](const Word& word) {
+      return in.variables.depends_on(
+          word.text,
+          [any](std::string_view name) {
+            return name == "ssl_client_verify" || (any && name.starts_with("ssl_client_"));
+          },
+          scope);
+    });
+  };
+  return std::ranges::any_of(in.model.scopes, [&](const Scope& scope) {
+    const bool met = scope.is_below(*server.scope) || server.scope->is_below(scope);
+    if (!met || scope.block == nullptr) return false;
+    return reads(*scope.block, scope) ||
+           std::ranges::any_of(scope.settings, [&](const auto* one) { return reads(*one, scope); });
+  });
+}
+
 void check_optional_mtls(Inspection& in) {
   for (const Server& server : in.model.servers) {
     const Directive* verify = server.scope->effective("ssl_verify_client");
     if (verify == nullptr) continue;
     if (verify->arg(0) != "optional" && verify->arg(0) != "optional_no_ca") continue;
-    if (in.variables.is_used("ssl_client_verify")) continue;
+    if (tests_client_certificate(in, server, verify->arg(0) == "optional")) continue;
     if (server.scope->may_inherit_unseen() && server.scope->incomplete) continue;
     Finding& finding = in.report(
         "TLS-16", Level::kHigh, *verify,

@@ -42,7 +42,7 @@ void check_cleartext(Inspection& in) {
             "network is shared");
         finding.confidence = Confidence::kPossible;
       }
-      in.out.findings[near].affected.push_back(fmt::format("{} -> {}", route, hosts_text(hop)));
+      in.reported(near).affected.push_back(fmt::format("{} -> {}", route, hosts_text(hop)));
       continue;
     }
     const auto [found, added] = reported.try_emplace(hosts_text(hop), in.out.findings.size());
@@ -52,14 +52,17 @@ void check_cleartext(Inspection& in) {
                             "on",
                             hosts_text(hop)));
     }
-    in.out.findings[found->second].affected.push_back(route);
+    in.reported(found->second).affected.push_back(route);
   }
 }
 
 void check_unverified(Inspection& in) {
   std::map<std::pair<const Directive*, std::string>, std::size_t> reported;
+  const std::vector<KeySource> keys = key_sources(in.model);
   for (const Hop& hop : hops(in)) {
     if (!hop.is_tls) continue;
+    // Of the hop that fetches the keys of tokens, JWT-05 speaks.
+    if (std::ranges::find(keys, hop.scope->location, &KeySource::location) != keys.end()) continue;
     const Name verify = hop.pass->is("grpc_pass")    ? Name("grpc_ssl_verify")
                         : hop.pass->is("uwsgi_pass") ? Name("uwsgi_ssl_verify")
                                                      : Name("proxy_ssl_verify");
@@ -89,7 +92,7 @@ void check_unverified(Inspection& in) {
                             hosts_text(hop), set == nullptr ? ", which is nginx's default" : "",
                             verify.text));
     }
-    Finding& finding = in.out.findings[found->second];
+    Finding& finding = in.reported(found->second);
     finding.level = std::max(finding.level, level);
     finding.affected.push_back(in.model.route_of(*hop.scope));
   }
@@ -97,16 +100,20 @@ void check_unverified(Inspection& in) {
 
 void check_server_name(Inspection& in) {
   for (const Hop& hop : hops(in)) {
-    if (!hop.is_tls || !hop.pass->is("proxy_pass")) continue;
-    const Directive* verify = hop.scope->effective("proxy_ssl_verify");
+    const bool grpc = hop.pass->is("grpc_pass");
+    if (!hop.is_tls || (!grpc && !hop.pass->is("proxy_pass"))) continue;
+    const Directive* verify =
+        hop.scope->effective(grpc ? Name("grpc_ssl_verify") : Name("proxy_ssl_verify"));
     if (verify == nullptr || verify->arg(0) != "on") continue;
-    const Directive* sni = hop.scope->effective("proxy_ssl_server_name");
+    const Name option = grpc ? Name("grpc_ssl_server_name") : Name("proxy_ssl_server_name");
+    const Directive* sni = hop.scope->effective(option);
     if (sni != nullptr && sni->arg(0) == "on") continue;
     if (hop.distance == Distance::kLoopback) continue;
     if (sni == nullptr && hop.scope->may_inherit_unseen()) continue;
     in.report("UPS-03", Level::kMedium, sni != nullptr ? *sni : *verify,
-              "the upstream is not told which name is meant: it may show another certificate; "
-              "expected proxy_ssl_server_name on")
+              fmt::format("the upstream is not told which name is meant: it may show another "
+                          "certificate; expected {} on",
+                          option.text))
         .affected.push_back(in.model.route_of(*hop.scope));
   }
 }
@@ -223,8 +230,62 @@ void check_sent_credentials(Inspection& in) {
   });
 }
 
+/// if ($http_x_api_key != "…"): the key itself stands there.
+void check_compared_credentials(Inspection& in) {
+  for (const Directive& condition : in.model.tree.directives) {
+    if (!condition.is("if") || condition.args.size() < 3) continue;
+    const bool exact = std::ranges::any_of(
+        condition.args, [](const Word& word) { return word.text == "=" || word.text == "!="; });
+    if (!exact) continue;  // a pattern says how a key looks, not what it is
+    const std::string_view variable = if_variable(condition);
+    const bool keys = variable.starts_with("$http_") &&
+                      (variable.find("key") != std::string_view::npos ||
+                       variable.find("token") != std::string_view::npos ||
+                       variable.find("secret") != std::string_view::npos ||
+                       variable.find("authorization") != std::string_view::npos);
+    if (!keys) continue;
+    for (const Word& word : condition.args) {
+      std::string_view value = word.text;
+      if (value.ends_with(')')) value.remove_suffix(1);
+      for (const std::string_view scheme : {"Bearer ", "Basic "}) {
+        if (value.starts_with(scheme)) value.remove_prefix(scheme.size());
+      }
+      if (!looks_secret(value)) continue;
+      const auto scope = in.model.scope_of_block.find(&condition);
+      report_secret(
+          in, condition, fmt::format("the secret that {} is compared with", variable),
+          scope == in.model.scope_of_block.end() ? "" : in.model.route_of(*scope->second));
+      break;
+    }
+  }
+}
+
+/// What signs links: nginx has no other place for it than its configuration, but a file of its own.
+void check_link_secrets(Inspection& in) {
+  constexpr std::size_t kLengthMin = 6;
+  for (const Scope& scope : in.model.scopes) {
+    for (const Name name : {Name("secure_link_md5"), Name("secure_link_secret")}) {
+      const Directive* link = scope.own(name);
+      if (link == nullptr) continue;
+      const std::string_view text = link->arg(0);
+      const std::vector<VariableUse> uses = variables_in(text);
+      const std::size_t from = uses.empty() ? 0 : uses.back().at + uses.back().length;
+      const std::string_view secret = ascii::trim_ows(text.substr(from));
+      if (secret.size() < kLengthMin || is_placeholder(secret)) continue;
+      Finding& finding = in.report(
+          "UPS-07", Level::kMedium, *link,
+          "the secret that signs links stands among the rules: expected an included file that only "
+          "nginx reads");
+      finding.hide_source = true;
+      finding.affected.push_back(in.model.route_of(scope));
+    }
+  }
+}
+
 void check_credentials(Inspection& in) {
   check_sent_credentials(in);
+  check_compared_credentials(in);
+  check_link_secrets(in);
   for (const Directive& map : in.model.tree.directives) {
     if (!map.is("map") || !map.is_block) continue;
     std::string source(map.arg(0));

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "audit/nginx/directives.h"
+#include "audit/nginx/known_files.h"
 #include "audit/nginx/lexer.h"
 
 namespace merlon::audit::nginx {
@@ -190,7 +191,15 @@ void Parser::include(Directive& directive) {
     return refuse(Problem::Kind::kRefused,
                   fmt::format("includes are nested deeper than {}", limits_.include_depth_max));
   }
-  const Included found = includes_.find(pattern, *directive.file);
+  Included found = includes_.find(pattern, *directive.file);
+  if (const auto known = found.files.empty() ? well_known_file(pattern) : nullptr) {
+    problem(Problem::Kind::kIncludeEmpty, directive.mark(directive.args[0]),
+            fmt::format("include \"{}\" is not among the files: it is taken as Certbot installs it",
+                        pattern),
+            &directive);
+    found = {};
+    found.files.push_back(known);
+  }
   for (const std::string& why : found.refusals) refuse(Problem::Kind::kInclude, why);
   if (found.files.empty() && found.refusals.empty()) {
     parent.lacks_folder = parent.lacks_folder || found.folder_missing;

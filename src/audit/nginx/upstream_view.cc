@@ -43,6 +43,15 @@ void look_up(const Model& model, Hop& hop) {
     return;
   }
   hop.resolved = !block->incomplete;
+  // Lua chooses the servers, and those that are written are none: what it balances over is most
+  // often the network that it stands in.
+  const bool scripted = std::ranges::any_of(block->body, [](const Directive* directive) {
+    return directive->name.text.starts_with("balancer_by_lua");
+  });
+  if (scripted) {
+    hop.distance = Distance::kSingleLabel;
+    return;
+  }
   for (const Directive* server : block->body) {
     if (!server->is("server")) continue;
     const Target target = parse_target(server->arg(0));
@@ -69,6 +78,17 @@ std::vector<Hop> hops(const Inspection& inspection) {
                  hop.target.scheme == "suwsgi";
     look_up(inspection.model, hop);
     out.push_back(std::move(hop));
+  }
+  return out;
+}
+
+std::vector<KeySource> key_sources(const Model& model) {
+  std::vector<KeySource> out;
+  for (const Scope& scope : model.scopes) {
+    const Directive* request = scope.own("auth_jwt_key_request");
+    const Server* server = request == nullptr ? nullptr : model.server_of(scope);
+    const Location* location = server == nullptr ? nullptr : model.match(*server, request->arg(0));
+    if (location != nullptr) out.push_back({request, location});
   }
   return out;
 }

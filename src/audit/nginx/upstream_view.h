@@ -22,4 +22,11 @@ struct Hop {
 /// The hops of all scopes of http that have a *_pass.
 [[nodiscard]] std::vector<Hop> hops(const Inspection& inspection);
 
+/// Where a scope has the keys fetched that verify its tokens.
+struct KeySource {
+  const Directive* request = nullptr;  ///< auth_jwt_key_request
+  const Location* location = nullptr;  ///< the one that it asks
+};
+[[nodiscard]] std::vector<KeySource> key_sources(const Model& model);
+
 }  // namespace merlon::audit::nginx

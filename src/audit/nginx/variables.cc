@@ -405,6 +405,7 @@ Origin Variables::capture_origin(std::string_view name, const Context& context) 
         Origin host;
         host.taint = kClient | kHostOnly;
         host.source = fmt::format("${}", name);
+        if (pattern.group_chars(group)['?']) host.taint |= kQuestionMark;
         return capture_of(pattern, group, std::move(host));
       }
     }

@@ -24,6 +24,7 @@ enum Taint : std::uint32_t {
   kUnseen = 1U << 4,        ///< set by a module or file that was not read
   kRooted = 1U << 6,        ///< always starts with "/": it ends the host of a URL
   kSlashFree = 1U << 5,     ///< client-chosen, but cannot hold "/" or "." (an identifier)
+  kQuestionMark = 1U << 7,  ///< part of a Host that may hold "?", which ends the host of a URL
 };
 
 /// The origin of a text: its taint, and the chain of definitions that it came through.
