@@ -11,7 +11,7 @@ packages_of() {
   case $1 in
     build) echo clang-19 lld-19 ccache ninja-build cmake pkg-config libc6-dev libssl-dev libyaml-dev \
       libfmt-dev libspdlog-dev libnghttp2-dev nlohmann-json3-dev libcli11-dev prometheus-cpp-dev libvalijson-dev libpcre2-dev libc-ares-dev libhiredis-dev libgtest-dev libgmock-dev ;;
-    test) echo libclang-rt-19-dev python3-pytest python3-pytest-xdist nginx-light openssl curl patch procps python3-h2 python3-grpcio python3-websockets chromium redis-server redis-sentinel haproxy iproute2 libfaketime ;;
+    test) echo libclang-rt-19-dev python3-pytest python3-pytest-xdist nginx-light openssl curl patch procps python3-h2 python3-grpcio python3-websockets chromium redis-server redis-sentinel haproxy iproute2 libfaketime nghttp2-client ;;
     bench) echo libbenchmark-dev redis-server nginx-light haproxy h2o nghttp2-proxy wrk nghttp2-client openssl ;;
     lint) echo clang-format-19 clang-tidy-19 ;;
     *)
@@ -47,7 +47,7 @@ install_node_parts() {
   local folder
   folder=$(cd "$(dirname "${BASH_SOURCE[0]}")/../tests/node" && pwd)
   cmp -s "$folder/package-lock.json" "$folder/node_modules/.installed-lock.json" && return 0
-  echo "setup: installing with npm what tests need: oidc-provider, jose, the schema of SARIF and ajv"
+  echo "setup: installing with npm what tests need: oidc-provider, jose, grpc-js, the schema of SARIF and ajv"
   npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --loglevel=error
   cp "$folder/package-lock.json" "$folder/node_modules/.installed-lock.json"
 }

@@ -123,14 +123,17 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
     fields.add("Client-Cert", connection_.tls->client_certificate()->field, FieldId::kClientCert);
   }
   fields.add("X-Request-Id", t_.id.view(), FieldId::kXRequestId);
-  if (t_.grpc.deadline) {
-    own.grpc_timeout = http::GrpcTimeoutText(*t_.grpc.deadline - worker_.loop().clock().now());
-    fields.drop(FieldId::kGrpcTimeout);
-    fields.add("grpc-timeout", own.grpc_timeout.view(), FieldId::kGrpcTimeout);
-  }
   fields.add("traceparent", own.traceparent.view(), FieldId::kTraceparent);
   prepare_handshake(out, own);
   out.target.path = upstream_path(route, t_.reading.path, t_.path);
+}
+
+/// What is left of it, for each attempt anew: waiting for a body or a place takes time.
+void RequestWay::pass_deadline_on(http::RequestHead& out, OwnFields& own) const noexcept {
+  if (!t_.grpc.deadline) return;
+  own.grpc_timeout = http::GrpcTimeoutText(*t_.grpc.deadline - worker_.loop().clock().now());
+  out.fields.drop(FieldId::kGrpcTimeout);
+  out.fields.add("grpc-timeout", own.grpc_timeout.view(), FieldId::kGrpcTimeout);
 }
 
 io::Task<void> RequestWay::proxy() {
@@ -173,8 +176,12 @@ io::Task<void> RequestWay::proxy() {
   }
   // Waited for before an upstream is asked: a slow client holds no connection of it, and what is
   // whole may be sent once more.
-  if (!first->last && client_.body_fits()) {
+  if (!first->last && !t_.grpc.active && client_.body_fits()) {
     first = co_await client_.gather_body(*first, now + route.timeout);
+    if (!first && gone_) {
+      note_gone();
+      co_return;
+    }
     if (!first) {
       co_await refuse_body(first.error());
       co_return;
@@ -210,8 +217,10 @@ io::Task<void> RequestWay::proxy() {
       note_gone();
       co_return;
     }
+    pass_deadline_on(head, own);
     ++t_.record.upstream_attempts;
     const bool reused = lease.reused();
+    const Endpoint endpoint = lease.endpoint();
     const Result<void> done = co_await exchange(cluster, lease, *first, deadline);
     if (done) co_return;
     if (gone_) {
@@ -225,7 +234,7 @@ io::Task<void> RequestWay::proxy() {
     const bool untouched = attempt < kRefusedMax && is_untouched(done.error());
     const bool again = (lost || untouched) && done.error().retryable && first->last;
     if (!again) {
-      if (!reused && done.error().blame == Blame::kUpstream) cluster.note_failure(lease.endpoint());
+      if (!reused && done.error().blame == Blame::kUpstream) cluster.note_failure(endpoint);
       if (client_.head_sent()) co_return;
       if (done.error().blame == Blame::kUpstream) {
         co_await refuse(upstream_refusal(done.error(), route));
@@ -296,8 +305,21 @@ io::Task<Result<http::ResponseHead*>> RequestWay::await_head_longer(const io::Fo
   }
 }
 
+/// What is left of the request's body is of no use any more.
+io::Task<void> RequestWay::stop_pump() {
+  if (!pump_->done()) {
+    stop_pump_ = true;
+    client_.close_after();
+    client_.cancel_body();
+    upstream_->cancel_send();
+  }
+  co_await pump_->join();
+  pump_ = nullptr;
+}
+
 /// Begins an exchange on what was lent.
 http::ClientExchange& RequestWay::attach(upstream::Lease& lease, const Upstream& upstream) {
+  lease_ = &lease;
   t_.record.endpoint = lease.endpoint_text();
   if (http::H2Client* const h2 = lease.h2(); h2 != nullptr) {
     if (t_.h2_client == nullptr)
@@ -312,11 +334,31 @@ http::ClientExchange& RequestWay::attach(upstream::Lease& lease, const Upstream&
   return *upstream_;
 }
 
-void RequestWay::detach(upstream::Lease& lease, bool good) noexcept {
+/// Ends it, if that was not done before. What came of the response stays where it is.
+void RequestWay::detach(bool good) noexcept {
+  if (upstream_ == nullptr) return;
   const bool keep = good && upstream_->reusable();
-  if (lease.h2() != nullptr) t_.h2_client->detach();
+  if (lease_->h2() != nullptr) t_.h2_client->detach();
   upstream_ = nullptr;
-  if (keep) lease.keep();
+  if (keep) {
+    lease_->keep();
+  } else {
+    if (gone_ && lease_->h2() == nullptr) client_.upstream_lost();
+    lease_->close();
+  }
+}
+
+/// Nothing more is wanted of the upstream: others have its place while a client takes its time for
+/// what is left (CVE-2019-9517).
+io::Task<void> RequestWay::release_upstream() {
+  if (pump_ != nullptr) return release_when_stopped();
+  detach(true);
+  return io::Task<void>::ready();
+}
+
+io::Task<void> RequestWay::release_when_stopped() {
+  co_await stop_pump();
+  detach(true);
 }
 
 io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream::Lease& lease,
@@ -351,7 +393,7 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
       until = std::min(*t_.grpc.deadline, worker_.loop().now() + std::max(upstream.response_timeout,
                                                                           upstream.idle_timeout));
     std::optional<io::Fork> pump;
-    if (!first.last) pump.emplace(pump_request());
+    if (!first.last) pump_ = &pump.emplace(pump_request());
     const bool streaming = pump && !pump->done();
     Result<http::ResponseHead*> head = std::unexpected(pumped_);
     // A body that went wrong at once found nobody waiting whom it could tell.
@@ -374,18 +416,10 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
       const bool waits_for_client = pump && !pump->done() && client_owes_ && !t_.grpc.active;
       if (failure.code == code::kUpstreamTimeout && waits_for_client) failure = kBodyLate;
     }
-    if (pump) {
-      if (!pump->done()) {
-        stop_pump_ = true;
-        client_.close_after();
-        client_.cancel_body();
-        client.cancel_send();
-      }
-      co_await pump->join();
-      if (failed && pumped_.code != 0 && pumped_.code != code::kCancelled) failure = pumped_;
-    }
+    if (pump_ != nullptr) co_await stop_pump();
+    if (failed && pumped_.code != 0 && pumped_.code != code::kCancelled) failure = pumped_;
   }
-  detach(lease, !failed);
+  detach(!failed);
   if (failed) co_return std::unexpected(failure);
   co_return Result<void>{};
 }
@@ -401,6 +435,7 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
     // What the upstream says of its failure is for its operators, not for clients.
     // A body that is here whole is taken in, so that the connection can be used again.
     static_cast<void>(upstream_->buffered_body());
+    co_await release_upstream();
     make_refusal(head.status, {});
     const std::string_view retry_after = head.fields.value(FieldId::kRetryAfter);
     if (!retry_after.empty()) t_.reply.fields.add("Retry-After", retry_after, FieldId::kRetryAfter);
@@ -426,17 +461,20 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
   Result<BodyPart> first = upstream_->buffered_body();
   if (!first) {
     // The response broke before any of it went out: it can still be told.
+    co_await release_upstream();
     co_await refuse(upstream_refusal(upstream_failure(first.error()), route));
     co_return;
   }
   if (!trailers) first->trailers = {};
   if (t_.grpc.active) note_grpc_response(head.fields, *first);
+  if (first->last) co_await release_upstream();
   Result<void> relayed = co_await client_.send_head(head, *first);
   const bool begun = relayed.has_value();
   if (begun && first->last) co_return;
   if (begun) relayed = co_await relay_body(cluster);
   // A client that has gone is no failure; one that was cut off for what it did not take is told of.
   if (relayed || (!begun && !is_cut_off(relayed.error()))) co_return;
+  co_await release_upstream();
   worker_.counters().refusals.count(relayed.error().code);
   t_.record.refusal = {.step = "forward", .rule = rule_name(relayed.error().code), .line = {}};
   if (begun && t_.grpc.active) co_await end_call(relayed.error());
@@ -460,6 +498,7 @@ io::Task<Result<void>> RequestWay::relay_body(const upstream::Cluster& cluster) 
     moved_ = now;
     if (!trailers) part->trailers = {};
     if (t_.grpc.active) note_grpc_status(part->trailers);
+    if (part->last) co_await release_upstream();
     const Result<void> sent = co_await client_.send_body(*part);
     if (!sent) co_return std::unexpected(sent.error());
     if (part->last) co_return Result<void>{};

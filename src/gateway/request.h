@@ -99,9 +99,13 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<void> relay_response(upstream::Cluster& cluster, http::ResponseHead& head);
   [[nodiscard]] io::Task<Result<void>> relay_body(const upstream::Cluster& cluster);
   [[nodiscard]] http::ClientExchange& attach(upstream::Lease& lease, const Upstream& upstream);
-  void detach(upstream::Lease& lease, bool good) noexcept;
+  void detach(bool good) noexcept;
+  [[nodiscard]] io::Task<void> stop_pump();
+  [[nodiscard]] io::Task<void> release_upstream();
+  [[nodiscard]] io::Task<void> release_when_stopped();
   void note_gone() noexcept;
   void prepare_upstream_head(http::RequestHead& out, struct OwnFields& own);
+  void pass_deadline_on(http::RequestHead& out, struct OwnFields& own) const noexcept;
   void dress_response(http::ResponseHead& head) noexcept;
 
   // websocket.cc
@@ -118,6 +122,8 @@ class RequestWay : private Tunnel::Owner {
   http::ServerExchange& client_;
   Transaction& t_;
   http::ClientExchange* upstream_ = nullptr;  ///< in progress, to abort it
+  upstream::Lease* lease_ = nullptr;          ///< what that is on
+  io::Fork* pump_ = nullptr;                  ///< sends it the rest of the request's body
   Tunnel* tunnel_ = nullptr;                  ///< while one is open
   Error pumped_{};                            ///< why the rest of the request's body did not come
   Instant moved_{};                           ///< when a part of a body last came or went

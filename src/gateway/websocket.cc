@@ -31,6 +31,7 @@ io::Task<void> RequestWay::relay_tunnel(http::ResponseHead& head) {
   if (judged && upstream_->tunnel() == nullptr)
     judged = fail(code::kUpstreamBadResponse, Blame::kUpstream, "there is no tunnel to carry");
   if (!judged) {
+    co_await release_upstream();
     co_await refuse({.status = http::status_for(judged.error()),
                      .error = judged.error(),
                      .step = "websocket",

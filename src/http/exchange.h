@@ -68,6 +68,9 @@ class ServerExchange {
   /// place of a least pace. read_body may be called again after kBodyTooSlow.
   virtual void expect_messages(milliseconds) noexcept {}
 
+  /// The client gave the request up, and with it a connection of the upstream had to go.
+  virtual void upstream_lost() noexcept {}
+
   [[nodiscard]] virtual std::uint64_t bytes_received() const noexcept = 0;  ///< of the body
   [[nodiscard]] virtual std::uint64_t bytes_sent() const noexcept = 0;      ///< of the body
   [[nodiscard]] virtual bool head_sent() const noexcept = 0;

@@ -19,10 +19,18 @@ class H2Budget {
   /// PING, SETTINGS, PRIORITY, WINDOW_UPDATE, empty DATA, unknown frames (CVE-2019-9511 to 9518).
   static constexpr std::int32_t kControls = 1'000;
   static constexpr std::int32_t kResetsPerStream = 1;
+  /// A stream that was cut off since its client did not take the response (CVE-2019-9517) kept its
+  /// request for ten seconds and more: 25 of them, a quarter of what may be open, are no accident.
+  static constexpr std::int32_t kResetsPerStall = 4;
   static constexpr std::int32_t kControlsPerStream = 10;
   static constexpr std::int32_t kControlsPerDataSent = 4;
   static constexpr std::int32_t kControlsPerDataReceived = 2;
   static constexpr std::int32_t kControlsPerSecond = 10;
+  /// Connections of HTTP/1.1 upstreams, which cannot be told that a request was given up: half as
+  /// many again as the 1,000 calls a second that a busy gRPC client may cancel, and two seconds of
+  /// those at once.
+  static constexpr std::int32_t kUpstreams = 2'000;
+  static constexpr std::int32_t kUpstreamsPerSecond = 1'500;
   /// A stream that was served this long was work and not a flood: at most 100 of them exist at
   /// once, so resetting them asks for no more than waiting for their answers would.
   static constexpr milliseconds kServedFor{10};
@@ -30,6 +38,8 @@ class H2Budget {
   /// Each spends one; false when there is none left: the connection ends with ENHANCE_YOUR_CALM.
   [[nodiscard]] bool spend_reset() noexcept { return --resets_ >= 0; }
   [[nodiscard]] bool spend_control() noexcept { return --controls_ >= 0; }
+  [[nodiscard]] bool spend_upstream() noexcept { return --upstreams_ >= 0; }
+  [[nodiscard]] bool spend_stall() noexcept { return (resets_ -= kResetsPerStall) >= 0; }
 
   void stream_completed() noexcept {
     earn(resets_, kResetsPerStream, kResets);
@@ -43,8 +53,9 @@ class H2Budget {
   void passed(Instant now) noexcept {
     if (now - since_ < seconds{1}) return;
     const auto whole = std::chrono::floor<seconds>(now - since_);
-    const auto earned = std::min<std::int64_t>(whole.count() * kControlsPerSecond, kControls);
-    earn(controls_, static_cast<std::int32_t>(earned), kControls);
+    const auto passed = static_cast<std::int32_t>(std::min<std::int64_t>(whole.count(), kControls));
+    earn(controls_, passed * kControlsPerSecond, kControls);
+    earn(upstreams_, passed * kUpstreamsPerSecond, kUpstreams);
     since_ += whole;
   }
 
@@ -54,6 +65,7 @@ class H2Budget {
   }
   std::int32_t resets_ = kResets;
   std::int32_t controls_ = kControls;
+  std::int32_t upstreams_ = kUpstreams;
   Instant since_{};
 };
 

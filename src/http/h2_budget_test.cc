@@ -107,8 +107,9 @@ const Flood kFloods[] = {
     {"A91_unknown_frames", "", [](auto) { return frame(kUnknown, 0xff, 0, "x"); }, kControlRounds,
      code::kH2ControlFlood},
     {"A91_data_for_a_stream_that_was_reset",
-     headers(1, post() + Lines{{"te", "gzip"}}, kEndHeaders), [](auto) { return data(1, "x"); },
-     kControlRounds, code::kH2ControlFlood},
+     headers(1, post() + Lines{{"te", "gzip"}}, kEndHeaders),
+     [](auto) { return data(1, std::string(1'000, 'x')); }, kControlRounds + 65,
+     code::kH2ControlFlood},
 };
 INSTANTIATE_TEST_SUITE_P(Attacks, Floods, testing::ValuesIn(kFloods),
                          [](const auto& test) { return std::string(test.param.name); });
@@ -153,6 +154,51 @@ TEST(Budgets, CompletedStreamsPayForAsManyResets) {
   EXPECT_EQ(server.last(kGoAway), nullptr);
 }
 
+TEST(Budgets, A92StreamsThatAreNotTakenEndTheConnection) {
+  TestServer server(H2Settings{});
+  ASSERT_TRUE(server.receive(settings({{4, 0}})).has_value());
+  const std::string body(100, 'x');
+  constexpr std::uint32_t kMost = H2Budget::kResets / H2Budget::kResetsPerStall;
+  for (std::uint32_t n = 0; n <= kMost; ++n) {
+    ASSERT_EQ(server.last(kGoAway), nullptr) << n;
+    ASSERT_TRUE(server.receive(headers(number(n), get())).has_value());
+    server.answer(static_cast<std::int32_t>(number(n)), body);
+    server.session.cut_off(*server.streams.at(static_cast<std::int32_t>(number(n))));
+    server.collect();
+  }
+  EXPECT_EQ(server.count(kRstStream), kMost);
+  EXPECT_EQ(server.verdict(), H2Code::kEnhanceYourCalm);
+  EXPECT_EQ(server.session.failure().code, code::kH2WindowStalled);
+}
+
+/// A client that does not know our settings yet is refused by nghttp2 itself, which tells nobody.
+TEST(Budgets, DataForAStreamThatWasNeverOpenedAreBounded) {
+  TestServer server;
+  for (std::uint32_t n = 0; n <= 100; ++n)
+    ASSERT_TRUE(server.receive(headers(number(n), post(), kEndHeaders)).has_value());
+  ASSERT_EQ(server.streams.count(static_cast<std::int32_t>(number(100))), 0U);
+  ASSERT_EQ(server.verdict(), H2Code::kRefusedStream);
+  const std::string part = data(number(100), "x");
+  for (int i = 0; i < 500; ++i) ASSERT_TRUE(server.receive(part).has_value());
+  for (int i = 0; i < 1'000; ++i) static_cast<void>(server.receive(part));
+  EXPECT_EQ(server.verdict(), H2Code::kEnhanceYourCalm);
+}
+
+/// A client whose request is refused may have a whole window of small frames on their way.
+TEST(Budgets, DataOnTheirWayWhenAStreamIsResetAreFree) {
+  TestServer server;
+  for (std::uint32_t n = 0; n < 20; ++n) {
+    ASSERT_TRUE(server.receive(headers(number(n), post(), kEndHeaders)).has_value());
+    server.answer(static_cast<std::int32_t>(number(n)));
+    server.session.reset(*server.streams.at(static_cast<std::int32_t>(number(n))),
+                         H2Code::kNoError);
+    server.collect();
+    for (int i = 0; i < 2'600; ++i)
+      ASSERT_TRUE(server.receive(data(number(n), std::string(25, 'x'))).has_value()) << n << i;
+  }
+  EXPECT_EQ(server.last(kGoAway), nullptr);
+}
+
 /// Cancelling calls is how gRPC ends them: 1,000 a second, each after some work.
 TEST(Budgets, CancellingWhatWasServedForAWhileIsFree) {
   TestServer server;
@@ -162,6 +208,26 @@ TEST(Budgets, CancellingWhatWasServedForAWhileIsFree) {
     ASSERT_TRUE(server.receive(rst(number(n))).has_value());
   }
   EXPECT_EQ(server.last(kGoAway), nullptr);
+}
+
+/// Each costs a connection where the upstream speaks HTTP/1.1: 1,000 a second pass, no more than
+/// 1,500 for long.
+TEST(Budgets, A86LosingConnectionsOfUpstreamsIsBoundedByTime) {
+  for (const auto& [a_second, passes] : {std::pair(1'000, true), std::pair(5'000, false)}) {
+    TestServer server;
+    int lost = 0;
+    while (server.last(kGoAway) == nullptr && lost < 20 * a_second) {
+      static_cast<void>(server.receive({}));
+      for (int i = 0; i < a_second / 10; ++i, ++lost) server.session.charge_lost_upstream();
+      server.now += milliseconds{100};
+      server.collect();
+    }
+    EXPECT_EQ(server.last(kGoAway) == nullptr, passes) << a_second;
+    if (passes) continue;
+    EXPECT_EQ(server.verdict(), H2Code::kEnhanceYourCalm);
+    EXPECT_EQ(server.session.failure().code, code::kH2RapidReset);
+    EXPECT_LE(lost, 3'000);
+  }
 }
 
 TEST(Budgets, CancellingAStreamWhoseResponseHasBegunIsFree) {

@@ -24,6 +24,7 @@ class H2ClientStream final : public ClientExchange, public H2Stream {
   /// request for `idle` is given up.
   void attach(H2Client& connection, milliseconds idle);
   /// Ends it: a stream that is not complete is reset, so that the upstream stops working on it.
+  /// What came of the response stays until the next attach().
   void detach() noexcept;
 
   /// `host` goes out as :authority. kH2GoAway when the connection takes no new stream.

@@ -12,6 +12,7 @@ void H2ClientStream::attach(H2Client& connection, milliseconds idle) {
   connection_ = &connection;
   idle_ = idle;
   interim_ = 0;
+  held_.clear();
   head_in_ = body_done_ = read_cancelled_ = send_cancelled_ = gone_ = false;
   connection.add(*this);
 }
@@ -25,7 +26,6 @@ void H2ClientStream::detach() noexcept {
     session.withdraw(*this);
     session.forget(*this);
   }
-  held_.clear();
   H2Client& connection = *std::exchange(connection_, nullptr);
   connection.remove(*this);
   connection.pump();

@@ -89,6 +89,7 @@ void H2Server::finish(H2ServerStream& stream) noexcept {
   }
   session_.consumed(stream, stream.held_.size() + stream.inbox_.size());
   session_.forget(stream);
+  gathered_bytes_ -= stream.gathering_bytes_;
   remove(stream);
   pump();
   if (!streams_.empty()) return;

@@ -25,6 +25,8 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   }
   [[nodiscard]] Result<BodyPart> buffered_body() noexcept override;
   [[nodiscard]] io::Task<Result<BodyPart>> read_body() override;
+  [[nodiscard]] bool body_fits() const noexcept override;
+  [[nodiscard]] io::Task<Result<BodyPart>> gather_body(BodyPart first, Instant deadline) override;
   [[nodiscard]] io::Task<Result<void>> send_continue() override;
   /// A request that was malformed is reset instead of answered (RFC 9113 §8.1.1).
   [[nodiscard]] io::Task<Result<void>> send_head(const ResponseHead& head, BodyPart first) override;
@@ -35,6 +37,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   void close_after() noexcept override {}
   void cancel_body() noexcept override;
   void expect_messages(milliseconds idle) noexcept override { message_idle_ = idle; }
+  void upstream_lost() noexcept override;
   [[nodiscard]] std::uint64_t bytes_received() const noexcept override { return received_; }
   [[nodiscard]] std::uint64_t bytes_sent() const noexcept override { return sent_; }
   [[nodiscard]] bool head_sent() const noexcept override { return head_sent_; }
@@ -46,6 +49,9 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
 
  private:
   friend class H2Server;
+  /// Of a response of which more is to come: so much is taken in while the client's windows are
+  /// shut, so that an upstream gets rid of a small one whatever the client does.
+  static constexpr std::size_t kRestBytesMax = 16 * 1024;
 
   Fields& head_fields() noexcept override { return head_.fields; }
   Result<HeadFacts> finish_head(bool end_stream) noexcept override;
@@ -63,9 +69,12 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
 
   void end() noexcept;
   void tell_gone() noexcept;
+  void end_if_over_budget() noexcept;
   [[nodiscard]] Result<BodyPart> take_part() noexcept;
-  [[nodiscard]] io::Task<Result<void>> until_taken(std::size_t bytes);
-  [[nodiscard]] io::Task<Result<void>> send_out(std::size_t bytes);
+  [[nodiscard]] io::Task<Result<void>> wait_for_body(Instant deadline);
+  [[nodiscard]] io::Task<Result<void>> until_taken();
+  [[nodiscard]] io::Task<Result<void>> send_out(const BodyPart& part);
+  [[nodiscard]] io::Task<Result<void>> send_behind(BodyPart part);
   [[nodiscard]] io::Task<Result<void>> count_when_taken(std::size_t bytes);
   [[nodiscard]] std::unexpected<Error> gone() const noexcept;
 
@@ -73,8 +82,9 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   RequestHead head_;
   io::Signal input_;
   io::Signal output_;
-  std::string held_;  ///< the part that the reader has
-  std::string rest_;  ///< of a tunnel: what the client's windows have not taken yet
+  std::string held_;      ///< the part that the reader has
+  std::string gathered_;  ///< the body, when it was waited for
+  std::string rest_;      ///< what the client's windows have not taken yet, and more follows
   std::uint64_t sent_ = 0;
   nanoseconds waited_{};         ///< for the body, in all
   milliseconds message_idle_{};  ///< zero: a least pace is asked for
@@ -87,8 +97,9 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   bool output_cancelled_ = false;
   bool bodiless_ = false;
   bool head_sent_ = false;
-  bool queued_ = false;   ///< it is, or was, among those that are ready
-  bool serving_ = false;  ///< it has a coroutine
+  std::uint64_t gathering_bytes_ = 0;  ///< counted in the connection's
+  bool queued_ = false;                ///< it is, or was, among those that are ready
+  bool serving_ = false;               ///< it has a coroutine
 };
 
 /// The server's side of HTTP/2 on one connection: each request is served by a coroutine of its own,
@@ -120,9 +131,18 @@ class H2Server final : private H2Connection {
   /// Takes no new streams after a moment's notice (RFC 9113 §6.8), and ends when all are done.
   void drain() noexcept;
   using H2Connection::abort;
+  using H2Connection::look_again;
   using H2Connection::loop;
   using H2Connection::pump;
   using H2Connection::session;
+  /// There is room for another body that is waited for: as much for all of them as for what was
+  /// not read.
+  [[nodiscard]] bool may_gather(std::uint64_t bytes) const noexcept {
+    return bytes <= options_.settings.stream_window_bytes &&
+           gathered_bytes_ + bytes <= options_.settings.connection_window_bytes;
+  }
+  /// The room is taken until the stream ends.
+  void count_gathered(std::uint64_t bytes) noexcept { gathered_bytes_ += bytes; }
   [[nodiscard]] std::size_t streams() const noexcept { return streams_.size(); }
 
  private:
@@ -145,6 +165,7 @@ class H2Server final : private H2Connection {
   std::vector<H2ServerStream*> ready_;
   io::TaskSet tasks_;
   io::Signal ended_;
+  std::uint64_t gathered_bytes_ = 0;  ///< bodies that are waited for, or were
   Instant since_;
   Instant idle_since_;
   std::optional<Instant> drain_at_;  ///< when the last GOAWAY of a drain goes out

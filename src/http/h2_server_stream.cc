@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "http/h2_server.h"
@@ -41,6 +42,17 @@ void H2ServerStream::end() noexcept {
   output_.notify_all();
 }
 
+void H2ServerStream::upstream_lost() noexcept {
+  if (!closed()) return;  // the whole connection went
+  connection_.session().charge_lost_upstream();
+  end_if_over_budget();
+}
+
+void H2ServerStream::end_if_over_budget() noexcept {
+  connection_.pump();
+  if (connection_.session().failure().code != 0) connection_.look_again();
+}
+
 std::unexpected<Error> H2ServerStream::gone() const noexcept {
   if (broken_.code != 0) return std::unexpected(broken_);
   return fail(code::kH2StreamReset, Blame::kClient, "the client gave up the stream");
@@ -70,14 +82,39 @@ io::Task<Result<BodyPart>> H2ServerStream::read_body() {
     if (!part || !part->data.empty() || part->last) co_return part;
     if (gone_) co_return gone();
     if (body_cancelled_) co_return fail(code::kCancelled, Blame::kInternal, "cancelled");
-    // Only the time that the client lets us wait counts: a slow upstream is not its fault.
-    const Instant begun = connection_.loop().now();
-    const Instant until = message_idle_ > milliseconds{}
-                              ? begun + message_idle_
-                              : pace_deadline(begun, received_) - waited_;
-    const Result<void> waited = co_await input_.wait(until);
-    waited_ += connection_.loop().now() - begun;
-    if (!waited) co_return fail(code::kBodyTooSlow, Blame::kClient, "the body came too slowly");
+    const Result<void> waited = co_await wait_for_body(Instant::max());
+    if (!waited) co_return std::unexpected(waited.error());
+  }
+}
+
+/// Only the time that the client lets us wait counts: a slow upstream is not its fault.
+io::Task<Result<void>> H2ServerStream::wait_for_body(Instant deadline) {
+  const Instant begun = connection_.loop().now();
+  const Instant until = message_idle_ > milliseconds{} ? begun + message_idle_
+                                                       : pace_deadline(begun, received_) - waited_;
+  const Result<void> waited = co_await input_.wait(std::min(until, deadline));
+  waited_ += connection_.loop().now() - begun;
+  if (!waited) co_return fail(code::kBodyTooSlow, Blame::kClient, "the body came too slowly");
+  co_return Result<void>{};
+}
+
+bool H2ServerStream::body_fits() const noexcept {
+  return body_unread() && head_.framing == Framing::kLength &&
+         connection_.may_gather(head_.content_length);
+}
+
+io::Task<Result<BodyPart>> H2ServerStream::gather_body(BodyPart first, Instant deadline) {
+  gathering_bytes_ = head_.content_length;
+  connection_.count_gathered(gathering_bytes_);
+  gathered_.assign(first.data);
+  for (;;) {
+    const Result<BodyPart> part = take_part();
+    if (!part) co_return std::unexpected(part.error());
+    gathered_.append(part->data);
+    if (part->last) co_return BodyPart{.data = gathered_, .last = true};
+    if (gone_) co_return gone();
+    const Result<void> waited = co_await wait_for_body(deadline);
+    if (!waited) co_return std::unexpected(waited.error());
   }
 }
 
@@ -104,35 +141,64 @@ io::Task<Result<void>> H2ServerStream::send_head(const ResponseHead& head, BodyP
   if (bodiless_) first = BodyPart{.data = {}, .last = true};
   const bool sent = connection_.session().respond(
       *this, head, (known || empty) && head.status != 204, first.data, first.last, first.trailers);
-  return sent ? send_out(first.data.size()) : Done::ready(gone());
+  return sent ? send_out(first) : Done::ready(gone());
 }
 
 io::Task<Result<void>> H2ServerStream::send_body(BodyPart part) {
   using Done = io::Task<Result<void>>;
   if (bodiless_ || (broken_.code != 0 && reader_.malformed())) return Done::ready({});
   if (gone_) return Done::ready(gone());
+  if (connection_.session().sending(*this)) return send_behind(part);
   connection_.session().send(*this, part.data, part.last, part.trailers);
-  return send_out(part.data.size());
+  return send_out(part);
 }
 
 /// Most parts fit the connection's block and the client's windows at once, without a coroutine.
-io::Task<Result<void>> H2ServerStream::send_out(std::size_t bytes) {
+io::Task<Result<void>> H2ServerStream::send_out(const BodyPart& part) {
+  H2Session& session = connection_.session();
   connection_.pump();
-  if (connection_.session().sending(*this)) return count_when_taken(bytes);
-  sent_ += bytes;
+  if (session.sending(*this)) {
+    const std::string_view unsent = session.unsent(*this);
+    if (part.last || unsent.size() > kRestBytesMax) return count_when_taken(part.data.size());
+    rest_.assign(unsent);
+    session.move_unsent(*this, rest_);
+  }
+  sent_ += part.data.size();
   return io::Task<Result<void>>::ready({});
 }
 
+/// Some of what went before it waits in `rest_`.
+io::Task<Result<void>> H2ServerStream::send_behind(BodyPart part) {
+  H2Session& session = connection_.session();
+  const std::size_t unsent = session.unsent(*this).size();
+  if (unsent + part.data.size() > kRestBytesMax) {
+    const Result<void> before = co_await until_taken();
+    if (!before) co_return before;
+    session.send(*this, part.data, part.last, part.trailers);
+    const Result<void> sent = co_await send_out(part);
+    co_return sent;
+  }
+  rest_.erase(0, rest_.size() - unsent);
+  rest_.append(part.data);
+  session.send(*this, rest_, part.last, part.trailers);
+  connection_.pump();
+  Result<void> taken;
+  if (part.last) taken = co_await until_taken();
+  if (taken) sent_ += part.data.size();
+  co_return taken;
+}
+
 io::Task<Result<void>> H2ServerStream::count_when_taken(std::size_t bytes) {
-  const Result<void> taken = co_await until_taken(bytes);
+  const Result<void> taken = co_await until_taken();
   if (taken) sent_ += bytes;
   co_return taken;
 }
 
 /// Waits until the part is in the connection's block: until the client's windows and its reading
 /// let it. A client that keeps its windows shut is cut off (CVE-2019-9517).
-io::Task<Result<void>> H2ServerStream::until_taken(std::size_t bytes) {
+io::Task<Result<void>> H2ServerStream::until_taken() {
   const Instant now = connection_.loop().now();
+  const std::size_t bytes = connection_.session().unsent(*this).size();
   const Instant deadline =
       message_idle_ > milliseconds{} ? now + message_idle_ : pace_deadline(now, bytes);
   while (!gone_ && connection_.session().sending(*this)) {
@@ -142,8 +208,8 @@ io::Task<Result<void>> H2ServerStream::until_taken(std::size_t bytes) {
     }
     const Result<void> waited = co_await output_.wait(deadline);
     if (!waited) {
-      connection_.session().reset(*this, H2Code::kCancel);
-      connection_.pump();
+      connection_.session().cut_off(*this);
+      end_if_over_budget();
       co_return fail(code::kH2WindowStalled, Blame::kClient, "the client keeps its window shut");
     }
   }

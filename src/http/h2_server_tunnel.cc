@@ -61,12 +61,12 @@ io::Attempt H2ServerStream::try_write(std::string_view bytes) noexcept {
 }
 
 io::Task<Result<void>> H2ServerStream::write(std::string_view bytes) {
-  const Result<void> before = co_await until_taken(rest_.size());
+  const Result<void> before = co_await until_taken();
   if (!before) co_return before;
   if (gone_) co_return gone();
   connection_.session().send(*this, bytes, false, {});
   connection_.pump();
-  const Result<void> taken = co_await until_taken(bytes.size());
+  const Result<void> taken = co_await until_taken();
   if (taken) sent_ += bytes.size();
   co_return taken;
 }

@@ -86,7 +86,7 @@ H2Session::H2Session(Host& host, const H2Settings& settings)
   set(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.stream_window_bytes);
   if (settings.server) {
     set(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.streams_max);
-    // The tree of RFC 7540 is not kept: peers need not tell of it (RFC 9218 §2.1).
+    // We have no use for the tree of RFC 7540, and peers need not tell of it (RFC 9218 §2.1).
     set(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1);
     if (settings.extended_connect) set(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1);
   } else {
@@ -274,10 +274,20 @@ void H2Session::consumed(H2Stream& stream, std::size_t bytes) noexcept {
 
 void H2Session::reset(H2Stream& stream, H2Code code) noexcept {
   if (stream.closed_) return;
-  if (!settings_.server && !stream.input_done_) discard_bytes_max_ += settings_.stream_window_bytes;
   withdraw(stream);
   static_cast<void>(nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, stream.id_,
                                               static_cast<std::uint32_t>(code)));
+}
+
+void H2Session::cut_off(H2Stream& stream) noexcept {
+  reset(stream, H2Code::kCancel);
+  if (budget_.spend_stall() || failure_.code != 0) return;
+  terminate(H2Code::kEnhanceYourCalm, code::kH2WindowStalled);
+}
+
+void H2Session::charge_lost_upstream() noexcept {
+  if (budget_.spend_upstream() || failure_.code != 0) return;
+  terminate(H2Code::kEnhanceYourCalm, code::kH2RapidReset);
 }
 
 void H2Session::forget(H2Stream& stream) noexcept {

@@ -110,6 +110,11 @@ class H2Session {
   /// `bytes` of the stream's inbox have been used: the peer may send as many again.
   void consumed(H2Stream& stream, std::size_t bytes) noexcept;
   void reset(H2Stream& stream, H2Code code) noexcept;
+  /// Resets a stream for which the client keeps its windows shut. Too many of them end the
+  /// connection: failure() tells, and GOAWAY is due.
+  void cut_off(H2Stream& stream) noexcept;
+  /// The client reset a stream, for which a connection to an upstream had to be closed. The same.
+  void charge_lost_upstream() noexcept;
   /// The owner lets go of a stream: what arrives for it later is discarded.
   void forget(H2Stream& stream) noexcept;
 
@@ -149,7 +154,8 @@ class H2Session {
   /// Ends the connection from inside a callback: what nghttp2 then returns.
   int abort(H2Code code, std::uint16_t reason, const char* what) noexcept;
   int on_begin_frame(std::uint8_t type, std::int32_t id) noexcept;
-  int check_closed_stream(std::int32_t id) noexcept;
+  [[nodiscard]] bool discard(std::size_t data_bytes) noexcept;
+  int check_closed_stream(std::int32_t id, std::size_t data_bytes) noexcept;
   int check_forgotten_stream(std::int32_t id, std::size_t data_bytes) noexcept;
   int on_begin_headers(std::int32_t id, bool opens) noexcept;
   int on_header(std::int32_t id, std::string_view name, std::string_view value) noexcept;
@@ -186,7 +192,7 @@ class H2Session {
   Instant now_{};
   std::optional<Instant> head_since_;
   std::optional<GoAway> peer_goaway_;
-  /// Client's side: data that may be on their way for streams that we have reset.
+  /// Data that may be on their way for streams that we have reset: what their windows had left.
   std::uint64_t discard_bytes_max_ = 0;
   std::bitset<kRemembered> used_;
   std::bitset<kRemembered> reset_by_us_;

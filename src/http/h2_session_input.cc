@@ -56,7 +56,7 @@ Result<void> H2Session::receive(std::string_view bytes, Instant now) noexcept {
     if (take(untaken.substr(0, at - before - whole)) != 0) break;
     untaken.remove_prefix(at - before - whole);
     const int allowed = settings_.server
-                            ? check_closed_stream(scanner_.stream())
+                            ? check_closed_stream(scanner_.stream(), scanner_.length())
                             : check_forgotten_stream(scanner_.stream(), scanner_.length());
     if (allowed != 0) break;
   }
@@ -81,7 +81,9 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
       block_fields_ = 0;
       block_bytes_ = 0;
       head_since_ = now_;
-      return settings_.server ? check_closed_stream(id) : check_forgotten_stream(id, 0);
+      if (!settings_.server) return check_forgotten_stream(id, 0);
+      if (id > last_id_ && id % 2 == 1) use_number(id);
+      return check_closed_stream(id, 0);
     case NGHTTP2_CONTINUATION:
       if (++block_frames_ <= kContinuationsMax) return 0;
       return abort(H2Code::kEnhanceYourCalm, code::kH2ContinuationFlood,
@@ -106,7 +108,7 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
 }
 
 /// RFC 9113 §5.1: what may still come for a stream that is closed goes by how it was closed.
-int H2Session::check_closed_stream(std::int32_t id) noexcept {
+int H2Session::check_closed_stream(std::int32_t id, std::size_t data_bytes) noexcept {
   if (id > last_id_ || id % 2 == 0) return 0;  // nghttp2 judges these
   if (nghttp2_session_get_stream_remote_close(session_, id) >= 0) return 0;
   const auto number = static_cast<std::size_t>(id) / 2;
@@ -114,21 +116,26 @@ int H2Session::check_closed_stream(std::int32_t id) noexcept {
   if (remembered && !used_.test(number % kRemembered))
     return abort(H2Code::kProtocolError, code::kH2Protocol, "a stream that was passed over");
   // The peer may not have seen our reset yet: this is discarded.
-  if (remembered && reset_by_us_.test(number % kRemembered)) return spend_control();
+  if (remembered && reset_by_us_.test(number % kRemembered))
+    return discard(data_bytes) ? 0 : spend_control();
   return abort(H2Code::kStreamClosed, code::kH2StreamClosed, "a frame for a closed stream");
 }
 
-/// A server goes on sending until it has seen our reset, at most what the stream's window let it.
-int H2Session::check_forgotten_stream(std::int32_t id, std::size_t data_bytes) noexcept {
-  if (nghttp2_session_get_stream_remote_close(session_, id) >= 0) return 0;
-  if (data_bytes == 0) return spend_control();
-  if (data_bytes > discard_bytes_max_)
-    return abort(H2Code::kStreamClosed, code::kH2StreamClosed, "data for closed streams");
+/// A peer goes on sending until it has seen our reset, at most what the stream's window let it.
+bool H2Session::discard(std::size_t data_bytes) noexcept {
+  if (data_bytes == 0 || data_bytes > discard_bytes_max_) return false;
   discard_bytes_max_ -= data_bytes;
-  return 0;
+  return true;
 }
 
-/// Keeps what became of the last streams.
+int H2Session::check_forgotten_stream(std::int32_t id, std::size_t data_bytes) noexcept {
+  if (nghttp2_session_get_stream_remote_close(session_, id) >= 0 || discard(data_bytes)) return 0;
+  if (data_bytes == 0) return spend_control();
+  return abort(H2Code::kStreamClosed, code::kH2StreamClosed, "data for closed streams");
+}
+
+/// Keeps what became of the last streams. A new one counts as reset until it is opened: nghttp2
+/// does not tell of those that it refuses, or ignores after our GOAWAY.
 void H2Session::use_number(std::int32_t id) noexcept {
   const auto number = static_cast<std::size_t>(id) / 2;
   const auto last = static_cast<std::size_t>(last_id_) / 2;
@@ -143,13 +150,14 @@ void H2Session::use_number(std::int32_t id) noexcept {
     }
   }
   used_.set(number % kRemembered);
+  reset_by_us_.set(number % kRemembered);
   last_id_ = id;
 }
 
 int H2Session::on_begin_headers(std::int32_t id, bool opens) noexcept {
   H2Stream* stream = find(id);
   if (opens) {
-    use_number(id);
+    reset_by_us_.reset(static_cast<std::size_t>(id) / 2 % kRemembered);
     stream = host_.open_stream(id);
     if (stream == nullptr) {
       static_cast<void>(
@@ -291,6 +299,13 @@ int H2Session::on_reset(std::int32_t id) noexcept {
 /// own. The connection is ended before the next bytes are read.
 void H2Session::on_sent_reset(std::int32_t id, std::uint32_t code) noexcept {
   reset_by_us_.set(static_cast<std::size_t>(id) / 2 % kRemembered);
+  if (nghttp2_session_get_stream_remote_close(session_, id) == 0) {
+    // The connection's window is opened by what is discarded, and so behind the reset.
+    const auto left = nghttp2_session_get_stream_local_window_size(session_, id);
+    discard_bytes_max_ =
+        std::min(discard_bytes_max_ + static_cast<std::uint64_t>(std::max(left, 0)),
+                 std::uint64_t{settings_.connection_window_bytes});
+  }
   const bool provoked = code == NGHTTP2_PROTOCOL_ERROR || code == NGHTTP2_FLOW_CONTROL_ERROR ||
                         code == NGHTTP2_STREAM_CLOSED || code == NGHTTP2_FRAME_SIZE_ERROR ||
                         code == NGHTTP2_REFUSED_STREAM;

@@ -85,11 +85,12 @@ class EchoServer:
         context.abort(grpc.StatusCode.ABORTED, request.decode())
 
     def hang(self, request, context):
-        context.add_callback(self.cancelled.set)
+        gone = threading.Event()
+        context.add_callback(lambda: (self.cancelled.set(), gone.set()))
         self.begun.set()
         if request == b"begin":
             yield b"begun"
-        self.cancelled.wait(30)
+        gone.wait(30)
 
 
 def stub(channel, name, kind="unary_unary", service=SERVICE):

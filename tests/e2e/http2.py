@@ -73,6 +73,7 @@ class Http2Client(Connection):
         self.windows = windows  # open them as data come
         self.settings = {}
         self.granted = 0  # by WINDOW_UPDATE on streams
+        self.room = 65_535  # that the connection's window has given so far
         self.next_id = 1
         self.buffer = b""
         self.block = b""
@@ -160,6 +161,8 @@ class Http2Client(Connection):
             self.send(frame(SETTINGS, ACK))
         elif kind == WINDOW_UPDATE and number != 0:
             self.granted += int.from_bytes(payload, "big")
+        elif kind == WINDOW_UPDATE:
+            self.room += int.from_bytes(payload, "big")
         elif kind == GOAWAY:
             self.goaway = int.from_bytes(payload[4:8], "big")
         elif kind == PING and flags & ACK:

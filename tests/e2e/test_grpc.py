@@ -7,7 +7,7 @@ import grpc
 import pytest
 from gateway import STATUS, reserve
 from grpc_parts import SERVICE, EchoServer, RawCalls, message, messages, outcome, stub
-from http2 import CANCEL, DATA, rst
+from http2 import CANCEL, DATA, REFUSED_STREAM, rst
 from http2_upstream import Http2Upstream, over_http2
 from wire import eventually, request
 
@@ -104,7 +104,7 @@ def test_large_messages_pass(merlon, server):
         assert stub(channel, "Unary")(large, timeout=20) == large
 
 
-def test_metadata_is_byte_exact(channel, server):
+def test_a97_metadata_is_byte_exact(channel, server):
     sent = [
         ("x-text", "a, b;c"), ("x-many", "1"), ("x-many", "2"), ("x-with_underscore", "u"),
         ("x-with.dot", "d"), ("x-raw-bin", bytes(range(256))), ("x-empty-bin", b""),
@@ -118,7 +118,7 @@ def test_metadata_is_byte_exact(channel, server):
     assert trailing["x-raw-t-bin"] == bytes(range(256)) and trailing["x-with_underscore-t"] == "u"
 
 
-def test_a_failure_of_the_upstream_keeps_status_message_and_details(channel, gateway):
+def test_a97_a_failure_of_the_upstream_keeps_status_message_and_details(channel, gateway):
     with pytest.raises(grpc.RpcError) as failed:
         stub(channel, "Fail")("50% für \"alle\"\r\n".encode(), timeout=20)
     assert failed.value.code() == grpc.StatusCode.ABORTED
@@ -128,7 +128,7 @@ def test_a_failure_of_the_upstream_keeps_status_message_and_details(channel, gat
     assert line["status"] == 200 and line["grpc_status"] == 10
 
 
-def test_a_trailers_only_response_stays_one(raw, upstream):
+def test_a97_a_trailers_only_response_stays_one(raw, upstream):
     upstream.answer = lambda call: call.reply(
         200, b"", [("content-type", "application/grpc"), ("grpc-status", "5"), ("grpc-message", "no%20one")]
     )
@@ -145,6 +145,17 @@ def test_the_deadline_is_passed_on_reduced(raw, upstream):
     raw.wait(raw.call(more=[("grpc-timeout", "9S")]))
     passed = upstream.calls[0].get("grpc-timeout")
     assert passed[-1] == "u" and 0 < int(passed[:-1]) < 9_000_000
+
+
+def test_a96_the_deadline_is_reduced_again_for_each_attempt(raw, upstream):
+    def refuse(call):
+        time.sleep(0.5)
+        call.connection.send(rst(call.stream, REFUSED_STREAM))
+
+    upstream.script, upstream.answer = [refuse], answered
+    assert outcome(raw.wait(raw.call(more=[("grpc-timeout", "9S")]))) == ("0", None)
+    first, second = (int(call.get("grpc-timeout")[:-1]) for call in upstream.calls)
+    assert first - second >= 500_000
 
 
 def test_a_call_without_a_deadline_gets_none(raw, upstream):
@@ -181,8 +192,7 @@ def test_a_timeout_that_is_none_is_refused(raw, upstream, value):
     assert upstream.calls == []
 
 
-def test_a_cancelled_call_is_cancelled_upstream(channel, server):
-    """A96."""
+def test_a96_a_cancelled_call_is_cancelled_upstream(channel, server):
     call = stub(channel, "Hang", "unary_stream")(b"begin", timeout=25)
     assert next(call) == b"begun"
     call.cancel()
@@ -199,8 +209,8 @@ def test_a_call_that_is_cancelled_before_its_answer_is_cancelled_upstream(channe
 @pytest.mark.parametrize("answered_so_far", [False, True], ids=["before_the_head", "inside_the_body"])
 @pytest.mark.parametrize("request_ended", [False, True], ids=["while_sending", "all_sent"])
 @pytest.mark.parametrize("how", ["reset", "gone"])
-def test_a_cancellation_reaches_the_upstream_as_a_reset(merlon, upstream, how, request_ended, answered_so_far):
-    """A96: RST_STREAM with CANCEL, seen on the wire; other calls on the same connection go on."""
+def test_a96_a_cancellation_reaches_the_upstream_as_a_reset(merlon, upstream, how, request_ended, answered_so_far):
+    """RST_STREAM with CANCEL, seen on the wire; other calls on the same connection go on."""
     gateway = merlon(config(upstream))
 
     def begin(call):
@@ -222,7 +232,8 @@ def test_a_cancellation_reaches_the_upstream_as_a_reset(merlon, upstream, how, r
             raw.send(rst(number, CANCEL))
         else:
             raw.sock.close()
-        assert eventually(lambda: call.reset == CANCEL)
+        # Within 100 ms; a build with a sanitizer, on a busy machine, takes its time.
+        assert eventually(lambda: call.reset == CANCEL, within_s=5 if gateway.sanitized else 0.1)
         assert kept.reset is None and not call.connection.closed
 
 
@@ -412,8 +423,8 @@ def test_credentials_are_asked_for_in_words_of_grpc(merlon, upstream, tmp_path):
 @pytest.mark.parametrize(
     "content_type", ["application/grpc-web+proto", "application/grpcx", "application/json", "text/plain"]
 )
-def test_other_content_is_refused_in_words_of_http(raw, content_type):
-    """A98: what only looks like gRPC."""
+def test_a98_other_content_is_refused_in_words_of_http(raw, content_type):
+    """What only looks like gRPC."""
     got = raw.wait(raw.call("/other.v1.S/M", content_type=content_type))
     assert got.status == 404 and "grpc-status" not in got.fields
 
@@ -425,8 +436,7 @@ def test_http1_clients_are_refused_in_words_of_http(raw):
     assert got.status == 404
 
 
-def test_a_path_without_a_slash_never_reaches_a_service(raw, upstream):
-    """A99."""
+def test_a99_a_path_without_a_slash_never_reaches_a_service(raw, upstream):
     assert raw.wait(raw.call(f"{SERVICE}/Unary")).reset is not None
     assert raw.wait(raw.call("/Unary")).fields["grpc-status"] == "12"
     assert upstream.calls == []

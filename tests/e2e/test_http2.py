@@ -3,8 +3,8 @@
 import pytest
 from gateway import configuration
 from http2 import (
-    CANCEL, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, NO_ERROR, PING, PRIORITY,
-    PROTOCOL_ERROR, Http2Client, frame, rst, settings, window_update,
+    CANCEL, DATA, END_STREAM, ENHANCE_YOUR_CALM, NO_ERROR, PROTOCOL_ERROR, Http2Client, frame, rst,
+    window_update,
 )  # fmt: skip
 from wire import eventually, reply, request
 
@@ -152,6 +152,17 @@ def test_a_body_beyond_the_route_is_refused(client):
     assert got.reset == NO_ERROR, "the rest need not be sent"
 
 
+def test_what_was_on_its_way_when_a_request_was_refused_is_free(client):
+    """As much as the window of the stream took, in small frames; nobody sends more by mistake."""
+    number = client.open("POST", more=[("content-length", "2000000")], end=False)
+    client.until(lambda: client.stream(number).reset is not None)
+    small = frame(DATA, 0, number, b"x" * 25)
+    client.send(small * 2_600)
+    assert client.ask().status == 200
+    client.send(small * 2_600)
+    assert client.to_end() == ENHANCE_YOUR_CALM
+
+
 def test_a_cancelled_stream_cancels_the_upstream(client, proxied, upstream):
     upstream.answer = upstream.hang
     number = client.open()
@@ -202,37 +213,6 @@ def test_a_head_that_never_ends_is_cut_off(merlon, upstream):
     assert eventually(lambda: events(gateway, "head-too-slow"))
 
 
-FLOODS = {
-    "a86_rapid_reset": ("h2-rapid-reset", lambda c, n: c.head(2 * n + 1, c.fields()) + rst(2 * n + 1)),
-    "a87_malformed": ("h2-provoked-resets", lambda c, n: c.head(2 * n + 1, c.fields(more=[("te", "x")]))),
-    # Each frame spends from both budgets, and answers already given earn: either may run out first.
-    "a87_windows": (
-        "h2-provoked-resets|h2-control-frame-flood",
-        lambda c, n: c.head(2 * n + 1, c.fields("POST"), END_HEADERS) + window_update(2 * n + 1, 2**31 - 1),
-    ),
-    "a88_continuations": (
-        "h2-continuation-flood",
-        lambda c, n: frame(HEADERS, 0, 1) if n == 0 else frame(9, 0, 1),
-    ),
-    "a91_ping": ("h2-control-frame-flood", lambda c, n: frame(PING, 0, 0, b"12345678")),
-    "a91_settings": ("h2-control-frame-flood", lambda c, n: settings([(4, 70_000)])),
-    "a91_priority": ("h2-control-frame-flood", lambda c, n: frame(PRIORITY, 0, 2 * n + 1, b"\0\0\0\0\x10")),
-    "a91_windows": ("h2-control-frame-flood", lambda c, n: window_update(0, 1)),
-    "a91_unknown": ("h2-control-frame-flood", lambda c, n: frame(0x42, 0, 0, b"x")),
-}
-
-
-@pytest.mark.parametrize("name", FLOODS)
-def test_floods_end_their_connection_only(proxied, upstream, name):
-    rule, make = FLOODS[name]
-    with Http2Client(proxied.ports["public"]) as victim, Http2Client(proxied.ports["public"]) as flood:
-        for start in range(0, 4_000, 100):
-            flood.send(b"".join(make(flood, n) for n in range(start, start + 100)))
-        assert flood.to_end() == ENHANCE_YOUR_CALM
-        assert victim.ask().status == 200
-    assert eventually(lambda: any(events(proxied, one) for one in rule.split("|"))), proxied.errors
-
-
 def test_a86_resets_do_not_multiply_the_work_of_the_upstream(proxied, upstream):
     upstream.answer = upstream.hang
     with Http2Client(proxied.ports["public"]) as flood:
@@ -244,11 +224,11 @@ def test_a86_resets_do_not_multiply_the_work_of_the_upstream(proxied, upstream):
 def test_a92_windows_that_stay_shut_end_the_streams(proxied, upstream):
     upstream.answer = lambda *_: reply(200, b"x" * 100)
     with Http2Client(proxied.ports["public"], entries=[(4, 0)]) as stalled:
-        numbers = [stalled.open() for _ in range(50)]
+        numbers = [stalled.open() for _ in range(20)]
         stalled.sock.settimeout(40)
         stalled.until(lambda: all(stalled.stream(n).done for n in numbers))
         assert {stalled.stream(n).reset for n in numbers} == {CANCEL}
-    assert eventually(lambda: str(proxied.access_log).count("h2-window-stalled") >= 50), proxied.access_log[-1]
+    assert eventually(lambda: str(proxied.access_log).count("h2-window-stalled") >= 20), proxied.access_log[-1]
 
 
 def test_a91_windows_that_open_byte_by_byte_end_the_connection(proxied, upstream):

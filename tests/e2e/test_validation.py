@@ -161,7 +161,8 @@ def test_a_schema_decides(merlon, upstream, tmp_path):
 def test_held_bodies_share_a_bound(merlon, upstream):
     # A quarter of 64 MiB: one body of 5 MiB, held in 8 and for a moment in 4 as well, leaves no room for another.
     config = configuration(upstream, routes=[route(max="16MiB", json_depth=3)], limits={"memory": "64MiB"})
-    gateway = merlon(config)
+    # What the address sanitizer keeps of freed bodies would count as memory in use, and connections be shed for it.
+    gateway = merlon(config, starved=True)
     part = b'"' + b"x" * (5 << 20)
     with gateway.client() as first:
         head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
