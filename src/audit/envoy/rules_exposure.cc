@@ -43,9 +43,8 @@ bool is_harmless(const Route& route) {
 }
 
 bool is_guarded(const Hcm& hcm, const Route& route) {
-  return has_mutual_tls(*hcm.chain) || std::ranges::any_of(hcm.filters, [&](const Filter& f) {
-           return is_access_kind(f.kind) && !is_disabled(route, f);
-         });
+  return has_mutual_tls(*hcm.chain) ||
+         std::ranges::any_of(hcm.filters, [&](const Filter& f) { return decides(route, f); });
 }
 
 void check_admin_routes(Inspection& in) {

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "audit/envoy/rules.h"
 #include "base/ascii.h"
@@ -8,12 +9,18 @@
 namespace merlon::audit::envoy {
 namespace {
 
-/// Filters that may decide who passes in ways that are not read here.
-bool may_authenticate(const Filter& filter) {
-  for (const char* kind : {"lua", "wasm", "ext_proc", "golang", "composite", "gcp_authn"}) {
-    if (filter.is(kind)) return true;
-  }
-  return is_access_kind(filter.kind);
+/// Filters that run code, and so may decide who passes in ways that are not read here.
+bool runs_code(const Filter& filter) {
+  constexpr std::string_view kKinds[] = {"lua",    "wasm",      "ext_proc",
+                                         "golang", "composite", "gcp_authn"};
+  return std::ranges::find(kKinds, filter.kind) != std::end(kKinds);
+}
+
+/// A filter that refuses nobody, which a rule of its own says.
+bool is_reported_idle(const Filter& filter) {
+  if (!is_access_kind(filter.kind) || filter.disabled || decides(filter)) return false;
+  return !filter.is("rbac") || filter.config.has("rules") || filter.config.has("shadow_rules") ||
+         filter.config.has("shadow_matcher");
 }
 
 template <class F>
@@ -38,7 +45,9 @@ void each_provider(const Inspection& in, F&& visit) {
 
 void check_absent(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
-    if (!is_edge(hcm) || std::ranges::any_of(hcm.filters, may_authenticate)) continue;
+    if (!is_edge(hcm) || has_access_control(hcm)) continue;
+    if (std::ranges::any_of(hcm.filters, runs_code)) continue;
+    if (std::ranges::any_of(hcm.filters, is_reported_idle)) continue;
     std::vector<std::string> open;
     for (const Route* route : hcm.all_routes()) {
       if (route->action) open.push_back(route->label());
@@ -51,27 +60,109 @@ void check_absent(Inspection& in) {
   }
 }
 
+/// True when an RBAC filter, or what a route puts in its place, asks for what jwt_authn found out:
+/// its metadata, or the headers that it writes claims into.
+bool reads_claims(const Hcm& hcm, const Filter& rbac, const Message& jwt) {
+  std::set<std::string_view> words = {"envoy.filters.http.jwt_authn", "istio_authn"};
+  if (const Message providers = jwt.message("providers")) {
+    for (const config::Member& one : providers.node()->members()) {
+      const Message provider(one.value);
+      if (provider.has("forward_payload_header")) {
+        words.insert(provider.text("forward_payload_header"));
+      }
+      for (const Node& claim : provider.list("claim_to_headers")) {
+        words.insert(Message(claim).text("header_name"));
+      }
+    }
+  }
+  const auto asks = [&](const Message& at) {
+    bool found = false;
+    if (!at) return false;
+    walk(*at.node(), [&](const Node& node) {
+      // Conditions in CEL are not read: they may ask for anything.
+      found = found || words.contains(node.text()) || Message(node).has("condition") ||
+              Message(node).has("cel_expr_parsed") || Message(node).has("cel_expr_checked");
+    });
+    return found;
+  };
+  const auto routes = hcm.all_routes();
+  return asks(rbac.config) || std::ranges::any_of(routes, [&](const Route* route) {
+           return asks(override_of(*route, rbac).config);
+         });
+}
+
+/// Who, behind jwt_authn, may refuse requests that came without a token.
+enum class Judge : std::uint8_t { kNone, kCode, kFilter };
+
+Judge judge_behind(const Hcm& hcm, std::size_t place) {
+  Judge out = Judge::kNone;
+  for (std::size_t i = place + 1; i < hcm.filters.size(); ++i) {
+    const Filter& filter = hcm.filters[i];
+    if (runs_code(filter) && !filter.disabled) out = Judge::kCode;
+    const auto routes = hcm.all_routes();
+    const bool on = decides(filter) || std::ranges::any_of(routes, [&](const Route* route) {
+                      return decides(*route, filter);
+                    });
+    if (!on) continue;
+    const bool looks = filter.is("rbac")
+                           ? reads_claims(hcm, filter, hcm.filters[place].config)
+                           : filter.is("ext_authz") && !filter.config.is_true("failure_mode_allow");
+    if (looks) return Judge::kFilter;
+  }
+  return out;
+}
+
+/// What rules ask for: their own requirements, and those of the map that they name.
+std::set<const Node*> requirements_of(const Message& jwt) {
+  std::set<const Node*> out;
+  const auto add = [&](const Message& requirement) {
+    if (requirement) out.insert(requirement.node());
+  };
+  for (const Node& one : jwt.list("rules")) {
+    add(Message(one).message("requires"));
+    add(requirement_named(jwt, Message(one).text("requirement_name")));
+  }
+  add(jwt.message("filter_state_rules"));
+  return out;
+}
+
+void report_optional(Inspection& in, Judge behind, Mark at, std::string message) {
+  Finding& finding = in.report("JWT-02", behind == Judge::kCode ? Level::kMedium : Level::kHigh,
+                               std::move(at), std::move(message));
+  if (behind == Judge::kCode) finding.confidence = Confidence::kPossible;
+}
+
 void check_optional(Inspection& in) {
   each_filter(in, "jwt_authn", [&](const Hcm& hcm, std::size_t place, const Message& config) {
-    const bool judged_later =
-        std::any_of(hcm.filters.begin() + static_cast<std::ptrdiff_t>(place), hcm.filters.end(),
-                    [](const Filter& f) {
-                      if (f.disabled) return false;
-                      return (f.is("rbac") && (f.config.has("rules") || f.config.has("matcher"))) ||
-                             (f.is("ext_authz") && !f.config.is_true("failure_mode_allow"));
-                    });
-    if (judged_later) return;
-    walk(*config.node(), [&](const Node& node) {
-      const Message at(node);
-      for (const char* key : {"allow_missing", "allow_missing_or_failed"}) {
-        if (!node.is_mapping() || !at.has(key)) continue;
-        in.report("JWT-02", Level::kHigh, at.at(key),
-                  std::string_view(key) == "allow_missing"
-                      ? "requests without a token pass, and no RBAC filter looks at the claims"
-                      : "requests without a valid token pass, and no RBAC filter looks at the "
-                        "claims");
-      }
-    });
+    const Judge behind = judge_behind(hcm, place);
+    if (behind == Judge::kFilter) return;
+    for (const Node* root : requirements_of(config)) {
+      walk(*root, [&](const Node& node) {
+        const Message at(node);
+        for (const char* key : {"allow_missing", "allow_missing_or_failed"}) {
+          if (!node.is_mapping() || !at.has(key)) continue;
+          report_optional(in, behind, at.at(key),
+                          fmt::format("requests without a {}token pass, and no RBAC filter looks "
+                                      "at the claims",
+                                      std::string_view(key) == "allow_missing" ? "" : "valid "));
+        }
+      });
+    }
+  });
+}
+
+/// Providers alone ask for nothing: rules do, or routes.
+void check_idle(Inspection& in) {
+  each_filter(in, "jwt_authn", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    const Filter& filter = hcm.filters[place];
+    const auto routes = hcm.all_routes();
+    if (hcm.routes == nullptr || filter.disabled || decides(filter)) return;
+    if (std::ranges::any_of(routes, [&](const Route* r) { return decides(*r, filter); })) return;
+    const Judge behind = judge_behind(hcm, place);
+    if (behind == Judge::kFilter) return;
+    const char* key = config.has("rules") ? "rules" : "providers";
+    report_optional(in, behind, config.at(key),
+                    "no rule of jwt_authn asks for a token: every request passes unverified");
   });
 }
 
@@ -173,14 +264,35 @@ void check_expiry(Inspection& in) {
   });
 }
 
+/// A share of requests that is never asked about passes.
+void check_share(Inspection& in, const Hcm& hcm, const Filter& filter) {
+  const Message enabled = filter.config.message("filter_enabled");
+  const double share = fraction(enabled).value_or(1);
+  if (share >= 1 || filter.config.message("deny_at_disable").is_true("default_value")) return;
+  Finding& finding = in.report(
+      "JWT-08", Level::kHigh, filter.config.at("filter_enabled"),
+      fmt::format("the authorisation service is asked about {:.4g} % of requests, and the others "
+                  "pass: expected 100 %, or deny_at_disable",
+                  share * 100));
+  finding.affected = labels(hcm);
+}
+
 void check_fail_open(Inspection& in) {
-  each_filter(in, "ext_authz", [&](const Hcm& hcm, std::size_t, const Message& config) {
-    if (config.is_true("failure_mode_allow")) {
-      Finding& finding = in.report("JWT-08", Level::kHigh, config.at("failure_mode_allow"),
-                                   "requests pass when the authorisation service does not answer");
-      finding.affected = labels(hcm);
-      finding.fix = set_field(config, "failure_mode_allow", "false");
+  const auto judge = [&](const Message& config, std::vector<std::string> affected) {
+    if (!config.is_true("failure_mode_allow")) return;
+    Finding& finding = in.report("JWT-08", Level::kHigh, config.at("failure_mode_allow"),
+                                 "requests pass when the authorisation service does not answer");
+    finding.affected = std::move(affected);
+    finding.fix = set_field(config, "failure_mode_allow", "false");
+  };
+  for (const FilterChain& chain : in.model.chains) {
+    for (const Filter& filter : chain.filters) {
+      if (filter.is("ext_authz")) judge(filter.config, {std::string(chain.listener->name)});
     }
+  }
+  each_filter(in, "ext_authz", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    judge(config, labels(hcm));
+    if (!hcm.filters[place].disabled) check_share(in, hcm, hcm.filters[place]);
     const Message body = config.message("with_request_body");
     if (body.is_true("allow_partial_message")) {
       Finding& finding =
@@ -195,16 +307,6 @@ void check_fail_open(Inspection& in) {
     if (!plugin.is_true("fail_open") && plugin.text(key) != "FAIL_OPEN") return;
     in.report("JWT-08", Level::kHigh, plugin.at(key), "requests pass when the plug-in fails");
   });
-}
-
-/// A matcher that every request meets.
-bool matches_all(const Message& matcher) {
-  if (matcher.is_true("invert_match")) return false;
-  if (matcher.is_true("present_match")) return matcher.text("name").starts_with(':');
-  const Message text = matcher.message("string_match");
-  const std::string_view prefix =
-      text.has("prefix") ? text.text("prefix") : matcher.text("prefix_match");
-  return ascii::iequals(matcher.text("name"), ":path") && prefix == "/";
 }
 
 void check_passed_through(Inspection& in) {
@@ -227,11 +329,17 @@ void check_clear_passwords(Inspection& in) {
   });
 }
 
-constexpr RuleEntry kRules[] = {
-    {"JWT-01", check_absent},        {"JWT-02", check_optional},  {"JWT-03", check_claims},
-    {"JWT-04", check_keys},          {"JWT-05", check_key_fetch}, {"JWT-06", check_query},
-    {"JWT-07", check_expiry},        {"JWT-08", check_fail_open}, {"LOC-06", check_clear_passwords},
-    {"JWT-02", check_passed_through}};
+constexpr RuleEntry kRules[] = {{"JWT-01", check_absent},
+                                {"JWT-02", check_optional},
+                                {"JWT-03", check_claims},
+                                {"JWT-04", check_keys},
+                                {"JWT-05", check_key_fetch},
+                                {"JWT-06", check_query},
+                                {"JWT-07", check_expiry},
+                                {"JWT-08", check_fail_open},
+                                {"LOC-06", check_clear_passwords},
+                                {"JWT-02", check_passed_through},
+                                {"JWT-02", check_idle}};
 
 }  // namespace
 

@@ -281,14 +281,28 @@ bool demands_principal(const FilterChain& chain) {
 
 void check_client_certificates(Inspection& in) {
   each_context(in, [&](const FilterChain& chain, const Tls& tls) {
+    const bool required = tls.at.is_true("require_client_certificate");
+    const bool untrusted = tls.validation.word("trust_chain_verification") == "ACCEPT_UNTRUSTED";
+    if (required && !untrusted && !verifies_peer(tls)) {
+      in.report("TLS-16", Level::kHigh, tls.at.at("require_client_certificate"),
+                "a client certificate is required, and any will do: expected a "
+                "validation_context with trusted_ca")
+          .affected = {affected(chain)};
+      return;
+    }
     if (!tls.validation && !tls.validation_elsewhere) return;
-    if (tls.validation.word("trust_chain_verification") == "ACCEPT_UNTRUSTED") {
+    if (tls.validation.is_true("allow_expired_certificate")) {
+      in.report("TLS-16", Level::kHigh, tls.validation.at("allow_expired_certificate"),
+                "client certificates are accepted after they expired")
+          .affected = {affected(chain)};
+    }
+    if (untrusted) {
       in.report("TLS-16", Level::kHigh, tls.validation.at("trust_chain_verification"),
                 "client certificates of any issuer are accepted")
           .affected = {affected(chain)};
       return;
     }
-    if (tls.at.is_true("require_client_certificate") || demands_principal(chain)) return;
+    if (required || demands_principal(chain)) return;
     const Mark at = tls.at.has("require_client_certificate")
                         ? tls.at.at("require_client_certificate")
                         : tls.at.at();
