@@ -28,10 +28,12 @@ void check_admin(Inspection& in) {
 
 bool is_admin(const Inspection& in, const Cluster& cluster) {
   const Message socket = admin_socket(in);
-  const auto port = socket.number("port_value");
-  if (!socket || !port || *port == 0) return false;
+  const std::uint64_t port = socket.number("port_value").value_or(0);
+  const std::string_view pipe = in.model.bootstrap().path("admin.address.pipe").text("path");
   return std::ranges::any_of(cluster.endpoints, [&](const Upstream& one) {
-    return one.port == *port && (is_loopback(one.host) || one.host == socket.text("address"));
+    if (!pipe.empty() && one.at.message("pipe").text("path") == pipe) return true;
+    return port != 0 && one.port == port &&
+           (is_loopback(one.host) || one.host == socket.text("address"));
   });
 }
 
@@ -65,6 +67,23 @@ void check_admin_routes(Inspection& in) {
         finding.affected = {route->label()};
         finding.trail.push_back({cluster->at.at(), "the cluster's endpoint is the admin address"});
       }
+    }
+  }
+}
+
+/// A TCP proxy in front of the admin interface is that interface on another address.
+void check_admin_tunnels(Inspection& in) {
+  for (const FilterChain& chain : in.model.chains) {
+    if (chain.listener->is_local() || has_mutual_tls(chain)) continue;
+    if (std::ranges::any_of(chain.filters, [](const Filter& f) { return decides(f); })) continue;
+    for (const Filter& filter : chain.filters) {
+      const Cluster* cluster = in.model.cluster(filter.config.text("cluster"));
+      if (!filter.is("tcp_proxy") || cluster == nullptr || !is_admin(in, *cluster)) continue;
+      Finding& finding = in.report("EXP-01", Level::kCritical, filter.config.at("cluster"),
+                                   fmt::format("{} leads to the admin interface ({})",
+                                               chain.listener->socket(), cluster->name));
+      finding.affected = {std::string(chain.listener->name)};
+      finding.trail.push_back({cluster->at.at(), "the cluster's endpoint is the admin address"});
     }
   }
 }
@@ -144,6 +163,7 @@ void check_private_redirects(Inspection& in) {
 
 constexpr RuleEntry kRules[] = {{"EXP-01", check_admin},
                                 {"EXP-02", check_admin_routes},
+                                {"EXP-01", check_admin_tunnels},
                                 {"EXP-03", check_management},
                                 {"EXP-05", check_demo},
                                 {"EXP-06", check_version_wildcards},

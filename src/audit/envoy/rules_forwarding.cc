@@ -40,17 +40,45 @@ void check_client_address(Inspection& in) {
     const bool proxied = std::ranges::any_of(
         hcm.listener->listener_filters, [](const Filter& f) { return f.is("proxy_protocol"); });
     const bool inbound = hcm.listener->at.word("traffic_direction") == "INBOUND";
+    // xff_num_trusted_hops says that others stand in front.
+    const bool behind = hcm.at.number("xff_num_trusted_hops").value_or(0) > 0;
     // Behind another proxy it is that one's header; where clients connect, or where something here
     // is decided by the address, it is theirs.
     const bool edge = hcm.chain->tls != nullptr || decides_by_address(hcm);
     Finding& finding = in.report(
-        "XFF-01", inbound || proxied || !edge ? Level::kMedium : Level::kHigh,
+        "XFF-01", inbound || proxied || behind || !edge ? Level::kMedium : Level::kHigh,
         hcm.at.at("use_remote_address"),
         "the client's own X-Forwarded-For says who it is: expected use_remote_address: true");
     finding.confidence = edge ? Confidence::kLikely : Confidence::kPossible;
     finding.affected = labels(hcm);
     finding.evidence = "X-Forwarded-For: 127.0.0.1";
     finding.fix = write_field(hcm.at, "use_remote_address", "true");
+  }
+}
+
+/// Entries of X-Forwarded-For that are believed although nobody in front wrote them.
+void check_hops(Inspection& in) {
+  // A content network, a load balancer and an ingress are three.
+  constexpr std::uint64_t kHopsMax = 5;
+  for (const Hcm& hcm : in.model.hcms) {
+    const std::uint64_t hops = hcm.at.number("xff_num_trusted_hops").value_or(0);
+    if (!is_edge(hcm) || hops == 0) continue;
+    const bool proxied = std::ranges::any_of(
+        hcm.listener->listener_filters, [](const Filter& f) { return f.is("proxy_protocol"); });
+    const bool twice = proxied && hcm.at.is_true("use_remote_address");
+    if (hops <= kHopsMax && !twice) continue;
+    Finding& finding = in.report(
+        "XFF-01", hops > kHopsMax ? Level::kHigh : Level::kMedium,
+        hcm.at.at("xff_num_trusted_hops"),
+        hops > kHopsMax
+            ? fmt::format("{} proxies in front are trusted: a client that writes as many "
+                          "entries into X-Forwarded-For chooses its address",
+                          hops)
+            : "PROXY protocol brings the client's address, and an entry that the client writes "
+              "into X-Forwarded-For goes before it: expected xff_num_trusted_hops: 0");
+    finding.confidence = Confidence::kLikely;
+    finding.evidence = "X-Forwarded-For: 127.0.0.1";
+    finding.affected = labels(hcm);
   }
 }
 
@@ -143,32 +171,51 @@ void check_client_certificate_header(Inspection& in) {
   }
 }
 
-/// What an authorisation service says of the client reaches the upstream as headers; where it is
-/// not asked, a client's own of that name do.
+/// Header fields in which a filter tells the upstream who the client is, and where they are named.
+std::vector<Message> identity_fields(const Filter& filter, std::string_view& key) {
+  std::vector<Message> out;
+  if (filter.is("ext_authz")) {
+    key = "exact";
+    const Message allowed =
+        filter.config.path("http_service.authorization_response.allowed_upstream_headers");
+    for (const Node& pattern : allowed.list("patterns")) out.emplace_back(pattern);
+    return out;
+  }
+  key = "header_name";
+  const Message providers = filter.config.message("providers");
+  if (!filter.is("jwt_authn") || !providers) return out;
+  for (const config::Member& one : providers.node()->members()) {
+    for (const Node& claim : Message(one.value).list("claim_to_headers")) out.emplace_back(claim);
+  }
+  return out;
+}
+
+/// What a filter says of the client reaches the upstream as headers; where it is switched off, a
+/// client's own of that name do.
 void check_identity_headers(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
-    const Filter* authz = hcm.find("ext_authz");
-    if (authz == nullptr || hcm.listener->is_local()) continue;
-    const Message allowed =
-        authz->config.path("http_service.authorization_response.allowed_upstream_headers");
-    for (const Node& pattern : allowed.list("patterns")) {
-      const std::string_view name = Message(pattern).text("exact");
-      if (!ascii::iequals(name.substr(0, 2), "x-")) continue;
-      std::vector<std::string> open;
-      for (const Route* route : hcm.all_routes()) {
-        if (!route->action || !is_disabled(*route, *authz)) continue;
-        if (!removes_header(*route, "request_headers_to_remove", name)) {
-          open.push_back(route->label());
+    if (hcm.listener->is_local()) continue;
+    for (const Filter& filter : hcm.filters) {
+      std::string_view key;
+      for (const Message& field : identity_fields(filter, key)) {
+        const std::string_view name = field.text(key);
+        if (!ascii::iequals(name.substr(0, 2), "x-")) continue;
+        std::vector<std::string> open;
+        for (const Route* route : hcm.all_routes()) {
+          if (!route->action || !is_disabled(*route, filter)) continue;
+          if (!removes_header(*route, "request_headers_to_remove", name)) {
+            open.push_back(route->label());
+          }
         }
+        if (open.empty()) continue;
+        Finding& finding = in.report(
+            "XFF-04", Level::kHigh, field.at(),
+            fmt::format("where {} is switched off, a client's own {} reaches the upstream: "
+                        "expected request_headers_to_remove there",
+                        filter.kind, name));
+        finding.evidence = fmt::format("{}: admin", name);
+        finding.affected = sorted(std::move(open));
       }
-      if (open.empty()) continue;
-      Finding& finding = in.report(
-          "XFF-04", Level::kHigh, pattern.at(),
-          fmt::format("where ext_authz is switched off, a client's own {} reaches the upstream: "
-                      "expected request_headers_to_remove there",
-                      name));
-      finding.evidence = fmt::format("{}: admin", name);
-      finding.affected = sorted(std::move(open));
     }
   }
 }
@@ -227,11 +274,17 @@ void check_unknown_hosts(Inspection& in) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"XFF-01", check_client_address},   {"XFF-02", check_append},
-    {"XFF-01", check_detection},        {"XFF-02", check_rewritten_address},
-    {"XFF-03", check_proxy_protocol},   {"XFF-04", check_client_certificate_header},
-    {"XFF-04", check_identity_headers}, {"HST-01", check_host_rewrite},
-    {"HST-02", check_unknown_hosts},    {"HST-03", check_forwarded_host},
+    {"XFF-01", check_client_address},
+    {"XFF-02", check_append},
+    {"XFF-01", check_hops},
+    {"XFF-01", check_detection},
+    {"XFF-02", check_rewritten_address},
+    {"XFF-03", check_proxy_protocol},
+    {"XFF-04", check_client_certificate_header},
+    {"XFF-04", check_identity_headers},
+    {"HST-01", check_host_rewrite},
+    {"HST-02", check_unknown_hosts},
+    {"HST-03", check_forwarded_host},
 };
 
 }  // namespace

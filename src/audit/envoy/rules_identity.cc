@@ -204,30 +204,51 @@ void check_keys(Inspection& in) {
   });
 }
 
-bool is_unverified(const Cluster& cluster) {
-  if (cluster.is_local() || cluster.transport_unknown) return false;
-  if (cluster.tls == nullptr) return true;
-  return !cluster.tls->validation_elsewhere && !cluster.tls->validation;
+bool is_inside(const Cluster* cluster) {
+  return cluster != nullptr && !cluster->endpoints.empty() &&
+         std::ranges::all_of(cluster->endpoints,
+                             [](const Upstream& one) { return is_private(one.host); });
 }
 
+/// Providers whose keys come through one cluster that cannot be trusted: one cause, one finding.
+struct Fetch {
+  Mark at;
+  std::vector<std::string> providers;
+};
+
 void check_key_fetch(Inspection& in) {
+  std::map<const Cluster*, Fetch> unverified;
   each_provider(in, [&](const Node& name, const Message& provider) {
     const Message uri = provider.path("remote_jwks.http_uri");
-    if (!uri) return;
     const Cluster* cluster = in.model.cluster(uri.text("cluster"));
-    if (cluster != nullptr && cluster->is_local()) return;
-    const bool clear = uri.text("uri").starts_with("http://");
-    if (!clear && (cluster == nullptr || !is_unverified(*cluster))) return;
-    const bool inside = cluster != nullptr && !cluster->endpoints.empty() &&
-                        std::ranges::all_of(cluster->endpoints, [](const Upstream& one) {
-                          return is_private(one.host);
-                        });
+    if (!uri || (cluster != nullptr && (cluster->is_local() || cluster->transport_unknown))) return;
+    // The cluster decides whether TLS is spoken; the scheme says so only where that one is unknown.
+    const bool http = uri.text("uri").starts_with("http://");
+    const bool tls = cluster == nullptr ? !http : cluster->tls != nullptr;
+    if (tls && (cluster == nullptr || verifies_peer(*cluster->tls))) return;
+    if (!http) {
+      Fetch& fetch = unverified[cluster];
+      if (fetch.providers.empty()) fetch.at = uri.at("cluster");
+      fetch.providers.emplace_back(name.text());
+      return;
+    }
     Finding& finding = in.report(
-        "JWT-05", inside ? Level::kMedium : Level::kHigh, clear ? uri.at("uri") : uri.at("cluster"),
+        "JWT-05", is_inside(cluster) ? Level::kMedium : Level::kHigh, uri.at("uri"),
         fmt::format("the keys of provider {} come {}: who sits between can sign tokens",
-                    name.text(), clear ? "in clear" : "from a cluster that is not verified"));
+                    name.text(), tls ? "from a cluster that is not verified" : "in clear"));
     if (cluster != nullptr) finding.trail.push_back({cluster->at.at(), "the cluster in question"});
   });
+  for (auto& [cluster, fetch] : unverified) {
+    const auto names = sorted(std::move(fetch.providers));
+    const bool clear = cluster->tls == nullptr;
+    Finding& finding =
+        in.report("JWT-05", clear && is_inside(cluster) ? Level::kMedium : Level::kHigh, fetch.at,
+                  fmt::format("the keys of provider {} come {}: who sits between can sign tokens",
+                              join_some(names),
+                              clear ? "in clear: the cluster has no TLS"
+                                    : "from a cluster that is not verified: it has no trusted_ca"));
+    finding.trail.push_back({cluster->at.at(), "the cluster in question"});
+  }
 }
 
 void check_query(Inspection& in) {
@@ -238,11 +259,19 @@ void check_query(Inspection& in) {
                           "histories",
                           name.text()));
   });
-  each_filter(in, "api_key_auth", [&](const Hcm&, std::size_t, const Message& config) {
+  const auto judge = [&](const Message& config) {
     for (const Node& one : config.list("key_sources")) {
       if (!Message(one).has("query")) continue;
       in.report("JWT-06", Level::kHigh, Message(one).at("query"),
                 "API keys are taken from the query: they end up in logs and histories");
+    }
+  };
+  each_filter(in, "api_key_auth", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    judge(config);
+    std::set<const Node*> seen;
+    for (const Route* route : hcm.all_routes()) {
+      const Message own = override_of(*route, hcm.filters[place]).config;
+      if (own && seen.insert(own.node()).second) judge(own);
     }
   });
 }
