@@ -131,6 +131,14 @@ bool decides(const Route& route, const Filter& filter) {
   return replaced || decides_when_on(filter);
 }
 
+bool is_open_by_nature(std::string_view path) {
+  constexpr std::string_view kWords[] = {"health", "ready",  "livez",  "ping",     ".well-known",
+                                         "live",   "login",  "oauth",  "callback", "favicon",
+                                         "status", "public", "static", "jwks",     "signin"};
+  return std::ranges::any_of(
+      kWords, [&](std::string_view w) { return path.find(w) != std::string_view::npos; });
+}
+
 bool has_access_control(const Hcm& hcm) {
   const auto routes = hcm.all_routes();
   const auto somewhere = [&](const Filter& filter) {

@@ -82,6 +82,9 @@ void run_rules(Inspection& inspection);
 /// True when what a route says of the filter makes it refuse nobody: an empty RBACPerRoute, or a
 /// requirement of jwt_authn that requests without a token meet.
 [[nodiscard]] bool is_idle_override(const Typed& own, const Filter& filter);
+/// True for paths that are meant for everyone, by their words: health checks, sign-in, static
+/// files.
+[[nodiscard]] bool is_open_by_nature(std::string_view path);
 /// True when any filter of the connection manager, or of the chain before it, decides who may pass
 /// on some route at least.
 [[nodiscard]] bool has_access_control(const Hcm& hcm);

@@ -151,14 +151,6 @@ void check_order(Inspection& in) {
   }
 }
 
-bool is_open_by_nature(std::string_view path) {
-  constexpr std::string_view kWords[] = {"health", "ready",  "livez",  "ping",     ".well-known",
-                                         "live",   "login",  "oauth",  "callback", "favicon",
-                                         "status", "public", "static", "jwks",     "signin"};
-  return std::ranges::any_of(
-      kWords, [&](std::string_view w) { return path.find(w) != std::string_view::npos; });
-}
-
 /// Where a holder switches a filter off, or makes it ask for nothing; unknown when it does neither.
 Mark switched_off_at(const Message& holder, const Filter& filter) {
   const Message all = holder.message("typed_per_filter_config");

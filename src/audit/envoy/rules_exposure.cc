@@ -61,8 +61,14 @@ void check_admin_routes(Inspection& in) {
         const bool stats = route->path.starts_with("/stats") || rewrite.starts_with("/stats");
         const bool narrow =
             stats && (route->match.has("path") || !rewrite.empty() || route->match.has("prefix"));
+        // Scraping it is what that path is for, as every mesh has it.
+        const bool metrics = route->path.starts_with("/stats/prometheus") ||
+                             rewrite.starts_with("/stats/prometheus");
         Finding& finding = in.report(
-            narrow ? "EXP-02" : "EXP-01", narrow ? Level::kMedium : Level::kCritical,
+            narrow ? "EXP-02" : "EXP-01",
+            !narrow   ? Level::kCritical
+            : metrics ? Level::kLow
+                      : Level::kMedium,
             route->at.at(), fmt::format("this route leads to the admin interface ({})", name));
         finding.affected = {route->label()};
         finding.trail.push_back({cluster->at.at(), "the cluster's endpoint is the admin address"});

@@ -60,6 +60,45 @@ void check_absent(Inspection& in) {
   }
 }
 
+/// True when a rule of jwt_authn asks for a token on the path of a route, or may.
+bool covers(const Message& jwt, const Route& route) {
+  std::string_view path = route.path;
+  if (path.ends_with('*')) path.remove_suffix(1);
+  if (jwt.has("filter_state_rules")) return true;
+  return std::ranges::any_of(jwt.list("rules"), [&](const Node& one) {
+    const Message rule(one);
+    if (!rule.has("requires") && !rule.has("requirement_name")) return false;
+    const Message match = rule.message("match");
+    if (match.has("prefix")) return path.starts_with(match.text("prefix"));
+    if (match.has("path_separated_prefix")) {
+      return path.starts_with(match.text("path_separated_prefix"));
+    }
+    return !match.has("path") || path == match.text("path");
+  });
+}
+
+/// Routes that rules for other paths leave out: worth a look, since both may be meant.
+void check_uncovered(Inspection& in) {
+  each_filter(in, "jwt_authn", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    const Filter& jwt = hcm.filters[place];
+    if (!is_edge(hcm) || !decides(jwt) || std::ranges::any_of(hcm.filters, runs_code)) return;
+    std::vector<std::string> open;
+    for (const Route* route : hcm.all_routes()) {
+      if (!route->action || is_open_by_nature(route->path) || covers(config, *route)) continue;
+      if (override_of(*route, jwt).config) continue;
+      const bool other = std::ranges::any_of(hcm.filters, [&](const Filter& filter) {
+        return &filter != &jwt && decides(*route, filter);
+      });
+      if (!other && route->path.starts_with('/')) open.push_back(route->label());
+    }
+    if (open.empty()) return;
+    Finding& finding = in.report("JWT-01", Level::kLow, config.at("rules"),
+                                 "no rule of jwt_authn asks for a token on some of the routes");
+    finding.affected = sorted(std::move(open));
+    finding.confidence = Confidence::kPossible;
+  });
+}
+
 /// True when an RBAC filter, or what a route puts in its place, asks for what jwt_authn found out:
 /// its metadata, or the headers that it writes claims into.
 bool reads_claims(const Hcm& hcm, const Filter& rbac, const Message& jwt) {
@@ -368,7 +407,8 @@ constexpr RuleEntry kRules[] = {{"JWT-01", check_absent},
                                 {"JWT-08", check_fail_open},
                                 {"LOC-06", check_clear_passwords},
                                 {"JWT-02", check_passed_through},
-                                {"JWT-02", check_idle}};
+                                {"JWT-02", check_idle},
+                                {"JWT-01", check_uncovered}};
 
 }  // namespace
 

@@ -60,7 +60,7 @@ void check_open_policy(Inspection& in) {
 }
 
 /// What keeps a filter from refusing anybody, and where; unknown when something may be refused.
-Mark watches_only_at(const Message& config, std::string& why) {
+Mark watches_only_at(const Message& config, std::string& why, Level& level) {
   const Message rules = config.message("rules");
   if (config.has("matcher")) return {};
   if (rules.word("action") == "LOG") {
@@ -69,6 +69,7 @@ Mark watches_only_at(const Message& config, std::string& why) {
   }
   const Message policies = rules.message("policies");
   if (rules.word("action") == "DENY" && (!policies || policies.node()->members().empty())) {
+    level = Level::kMedium;  // meshes write it where no intention denies
     why = "the RBAC rules deny, and have no policy: nothing is refused";
     return config.at("rules");
   }
@@ -81,9 +82,10 @@ Mark watches_only_at(const Message& config, std::string& why) {
 void check_watching(Inspection& in) {
   each_rbac(in, [&](const FilterChain& chain, const Hcm* hcm, const Filter& filter) {
     std::string why;
-    const Mark at = watches_only_at(filter.config, why);
+    Level level = Level::kHigh;
+    const Mark at = watches_only_at(filter.config, why, level);
     if (!at.known() || filter.disabled) return;
-    in.report("LOC-03", Level::kHigh, at, std::move(why)).affected = affected(chain, hcm);
+    in.report("LOC-03", level, at, std::move(why)).affected = affected(chain, hcm);
   });
 }
 

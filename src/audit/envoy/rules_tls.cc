@@ -98,6 +98,17 @@ void check_suites(Inspection& in) {
   });
 }
 
+void check_upstream_suites(Inspection& in) {
+  for (const Cluster& cluster : in.model.clusters) {
+    if (cluster.tls == nullptr) continue;
+    report_suites(in, *cluster.tls, "UPS-04", Level::kMedium, "to the upstream, weak suites are",
+                  [](const Suite& s) {
+                    return s.null_cipher || s.anonymous || s.rc4 || s.triple_des ||
+                           s.export_grade || !s.forward_secret;
+                  });
+  }
+}
+
 void check_aes128(Inspection& in) {
   if (!in.options.strict) return;
   each_context(in, [&](const FilterChain&, const Tls& tls) {
@@ -343,6 +354,7 @@ constexpr RuleEntry kRules[] = {
     {"TLS-16", check_client_certificates},
     {"TLS-17", check_default_certificate},
     {"TLS-19", check_aes128},
+    {"UPS-04", check_upstream_suites},
 };
 
 }  // namespace
