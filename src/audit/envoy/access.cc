@@ -139,6 +139,12 @@ bool is_open_by_nature(std::string_view path) {
       kWords, [&](std::string_view w) { return path.find(w) != std::string_view::npos; });
 }
 
+bool is_operational(std::string_view path) {
+  constexpr std::string_view kPaths[] = {"/health", "/ready", "/live",   "/stats/prometheus",
+                                         "/ping",   "/alive", "/metrics"};
+  return std::ranges::any_of(kPaths, [&](std::string_view one) { return path.starts_with(one); });
+}
+
 bool has_access_control(const Hcm& hcm) {
   const auto routes = hcm.all_routes();
   const auto somewhere = [&](const Filter& filter) {

@@ -85,6 +85,8 @@ void run_rules(Inspection& inspection);
 /// True for paths that are meant for everyone, by their words: health checks, sign-in, static
 /// files.
 [[nodiscard]] bool is_open_by_nature(std::string_view path);
+/// True for paths by which a platform watches a service: health checks and metrics.
+[[nodiscard]] bool is_operational(std::string_view path);
 /// True when any filter of the connection manager, or of the chain before it, decides who may pass
 /// on some route at least.
 [[nodiscard]] bool has_access_control(const Hcm& hcm);

@@ -118,22 +118,58 @@ bool is_address_field(std::string_view name) {
                              [&](std::string_view one) { return ascii::iequals(one, name); });
 }
 
-/// Address fields for the upstream that are made of what a client wrote.
-void check_rewritten_address(Inspection& in) {
+bool is_user_field(std::string_view name) {
+  constexpr std::string_view kFields[] = {"x-user",
+                                          "x-user-id",
+                                          "x-remote-user",
+                                          "remote-user",
+                                          "x-forwarded-user",
+                                          "x-authenticated-user",
+                                          "x-auth-request-user"};
+  return std::ranges::any_of(kFields,
+                             [&](std::string_view one) { return ascii::iequals(one, name); });
+}
+
+/// The request header that a value is a copy of; "" when it is more than that.
+std::string_view copied_from(std::string_view value) {
+  for (const std::string_view start : {"%REQ(", "%REQUEST_HEADER("}) {
+    if (!value.starts_with(start) || value.find(')') + 2 != value.size()) continue;
+    return value.substr(start.size(), value.find_first_of("?:)", start.size() + 1) - start.size());
+  }
+  return {};
+}
+
+/// True when a filter may have written what a header copies.
+bool may_write_headers(const Model& model) {
+  return std::ranges::any_of(model.hcms, [](const Hcm& hcm) {
+    return std::ranges::any_of(hcm.filters, [](const Filter& filter) {
+      return is_access_kind(filter.kind) || filter.is("lua") || filter.is("wasm") ||
+             filter.is("ext_proc") || filter.is("golang");
+    });
+  });
+}
+
+/// Fields that tell the upstream who the client is, and are made of what a client wrote.
+void check_rewritten_fields(Inspection& in) {
+  const bool written = may_write_headers(in.model);
   const auto judge = [&](const Message& holder, std::string label) {
     for (const Node& one : holder.list("request_headers_to_add")) {
       const Message header = Message(one).message("header");
-      const std::string_view value = header.text("value");
-      const bool copied = value.starts_with("%REQ(") && value.find(')') + 2 == value.size();
-      if (!copied || !is_address_field(header.text("key"))) continue;
+      const std::string_view from = copied_from(header.text("value"));
       // Envoy writes that one itself, from the connection.
-      const std::string_view from = value.substr(5, value.find_first_of("?:)", 6) - 5);
-      if (ascii::iequals(from, "x-envoy-external-address")) continue;
-      in.report("XFF-02", Level::kMedium, header.at("value"),
-                fmt::format("the upstream is told the address that the client wrote in {}: "
-                            "expected %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-                            from))
-          .affected = {std::move(label)};
+      if (from.empty() || ascii::iequals(from, "x-envoy-external-address")) continue;
+      if (is_address_field(header.text("key"))) {
+        in.report("XFF-02", Level::kMedium, header.at("value"),
+                  fmt::format("the upstream is told the address that the client wrote in {}: "
+                              "expected %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+                              from))
+            .affected = {label};
+      } else if (is_user_field(header.text("key")) && !written) {
+        in.report("XFF-04", Level::kMedium, header.at("value"),
+                  fmt::format("the upstream is told in {} who the client says it is, in {}",
+                              header.text("key"), from))
+            .affected = {label};
+      }
     }
   };
   for (const RouteConfig& config : in.model.route_configs) {
@@ -278,7 +314,7 @@ constexpr RuleEntry kRules[] = {
     {"XFF-02", check_append},
     {"XFF-01", check_hops},
     {"XFF-01", check_detection},
-    {"XFF-02", check_rewritten_address},
+    {"XFF-02", check_rewritten_fields},
     {"XFF-03", check_proxy_protocol},
     {"XFF-04", check_client_certificate_header},
     {"XFF-04", check_identity_headers},

@@ -232,6 +232,15 @@ bool has_public_name(const Hcm& hcm) {
   });
 }
 
+/// A listener for health checks and metrics, as meshes and gateways have beside the one for
+/// clients.
+bool only_watches(const Hcm& hcm) {
+  const auto routes = hcm.all_routes();
+  return !routes.empty() && std::ranges::all_of(routes, [](const Route* route) {
+    return route->action && is_operational(route->path);
+  });
+}
+
 void check_cleartext(Inspection& in) {
   const bool tls_somewhere = std::ranges::any_of(in.model.chains, [](const FilterChain& chain) {
     return chain.tls != nullptr && !chain.listener->is_local() && !chain.listener->is_egress();
@@ -251,9 +260,11 @@ void check_cleartext(Inspection& in) {
     }
     if (only_redirects(hcm) || behind_terminator(hcm)) continue;
     // Inside of a cluster, someone else often ends TLS: what says otherwise makes it sure.
-    const bool sure = port == 80 || tls_somewhere || has_public_name(hcm);
+    const bool watches = only_watches(hcm);
+    const bool sure = !watches && (port == 80 || tls_somewhere || has_public_name(hcm));
+    const Level level = sure ? Level::kHigh : watches ? Level::kLow : Level::kMedium;
     Finding& finding =
-        in.report("TLS-13", sure ? Level::kHigh : Level::kMedium, chain.at.at(),
+        in.report("TLS-13", level, chain.at.at(),
                   fmt::format("{} serves in clear: the filter chain has no transport_socket",
                               hcm.listener->socket()));
     finding.affected = labels(hcm);
