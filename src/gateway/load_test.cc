@@ -600,12 +600,13 @@ TEST_F(WithCertificates, UpstreamsAreVerified) {
   EXPECT_EQ(slower.plan->upstreams[0]->identity, identity) << "connections outlive such a change";
 }
 
-/// As for the configuration itself (SYS-02): who may write an authority decides whom it vouches for.
+/// As for the configuration itself (SYS-02): who may write an authority decides whom it vouches
+/// for.
 TEST_F(WithCertificates, FilesThatSayWhatIsLetThroughMayNotBeWrittenByOthers) {
   const std::string schema = folder_.write("schema.json", "{}", 0644);
   const std::string upstream = replaced(
-      with("", "tls: { ca: " + good_ + ", server_name: orders.internal }"),
-      "    upstream: orders", "    body: { schema: " + schema + " }\n    upstream: orders");
+      with("", "tls: { ca: " + good_ + ", server_name: orders.internal }"), "    upstream: orders",
+      "    body: { schema: " + schema + " }\n    upstream: orders");
   ASSERT_NE(load(upstream, kStrict, now()).plan, nullptr);
   for (const std::string& file : {good_, schema}) {
     std::filesystem::permissions(file, static_cast<std::filesystem::perms>(0646));

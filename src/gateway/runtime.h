@@ -77,7 +77,7 @@ struct Shared {
   std::atomic<std::uint32_t> connections{0};
   std::atomic<std::uint32_t> requests_in_flight{0};
   std::atomic<std::uint32_t> health_watches{0};  ///< of the health protocol of gRPC
-  std::atomic<Shed> shed{Shed::kNothing};  ///< the monitor decides it
+  std::atomic<Shed> shed{Shed::kNothing};        ///< the monitor decides it
 };
 
 }  // namespace merlon::gateway

@@ -39,7 +39,23 @@ io::Task<void> Agent::stop_when_idle() {
 }
 
 void Agent::adopt(const std::vector<std::shared_ptr<const Provider>>& providers) {
+  announce(providers);
   loop_.send([this, providers] { take(providers); });
+}
+
+void Agent::announce(const std::vector<std::shared_ptr<const Provider>>& providers) {
+  const std::lock_guard lock(mutex_);
+  for (const auto& provider : providers) {
+    if (std::ranges::find(told_, provider->name(), &Told::name) != told_.end()) continue;
+    if (provider->key_source() != nullptr)
+      told_.push_back({.name = provider->name(),
+                       .issuer = std::make_shared<IssuerFigures>(),
+                       .introspection = nullptr});
+    if (provider->introspection() != nullptr)
+      told_.push_back({.name = provider->name(),
+                       .issuer = nullptr,
+                       .introspection = std::make_shared<IntrospectionFigures>()});
+  }
 }
 
 void Agent::take(const std::vector<std::shared_ptr<const Provider>>& providers) {

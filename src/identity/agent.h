@@ -50,6 +50,9 @@ class Agent {
     bool wanted = true;
     bool done = false;
   };
+  /// Lists the new ones in `status` at once, without keys: nobody takes a node for complete whose
+  /// agent has not begun.
+  void announce(const std::vector<std::shared_ptr<const Provider>>& providers);
   void take(const std::vector<std::shared_ptr<const Provider>>& providers);
   void take_issuer(const std::shared_ptr<const Provider>& provider, std::vector<Told>& told);
   void take_introspection(const std::shared_ptr<const Provider>& provider, std::vector<Told>& told);

@@ -22,14 +22,14 @@ class AgentTest : public ::testing::Test {
                        .at = {}};
     return load(config);
   }
-  [[nodiscard]] std::shared_ptr<const Provider> opaque() {
+  [[nodiscard]] std::shared_ptr<const Provider> opaque(const std::string& name = "entry") {
     ProviderConfig config = base();
     IntrospectionConfig asks;
     asks.url.value = *upstream::parse_https_url("https://127.0.0.1:1/introspect");
     asks.client_id = "gateway";
     asks.secret_file = tls::test::file_at(folder_.write("secret", "s3cret\n", 0600), 1);
     config.introspection = asks;
-    return load(config);
+    return load(config, name);
   }
   [[nodiscard]] static std::shared_ptr<Errand> errand(Errand::Kind kind,
                                                       std::shared_ptr<const Provider> provider) {
@@ -61,9 +61,10 @@ class AgentTest : public ::testing::Test {
     config.tls->ca = tls::test::file_at(folder_.write("ca.pem", pki_.root_pem(), 0640), 1);
     return config;
   }
-  [[nodiscard]] std::shared_ptr<const Provider> load(const ProviderConfig& config) {
+  [[nodiscard]] std::shared_ptr<const Provider> load(const ProviderConfig& config,
+                                                     const std::string& name = "entry") {
     Diagnostics out;
-    auto provider = Provider::load("entry", config, {}, *broker_, out);
+    auto provider = Provider::load(name, config, {}, *broker_, out);
     EXPECT_NE(provider, nullptr) << out.render();
     return provider;
   }
@@ -83,6 +84,16 @@ TEST_F(AgentTest, WhatCannotBeFetchedIsSaidSo) {
   ASSERT_EQ(status.size(), 1U);
   EXPECT_EQ(status.front().keys, 0U);
   EXPECT_GE(status.front().failed, 1U);
+}
+
+TEST_F(AgentTest, WhoeverIsAdoptedIsListedAtOnce) {
+  Agent agent(*broker_, clock_, nullptr);
+  agent.adopt({issuer(), opaque("asked")});
+  const auto status = agent.status();
+  ASSERT_EQ(status.size(), 2U);
+  EXPECT_FALSE(status.front().introspects);
+  EXPECT_EQ(status.front().keys, 0U);
+  EXPECT_TRUE(status.back().introspects);
 }
 
 TEST_F(AgentTest, AServerThatIsNotThereIsNoAnswer) {

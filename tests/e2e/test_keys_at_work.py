@@ -93,3 +93,11 @@ def test_include_of_other_files(merlon, upstream, tmp_path):
     file.write_text(json.dumps({"routes": config.pop("routes")}))
     file.chmod(0o640)
     assert merlon(config).ask(request()).status == 200
+
+
+def test_content_type_of_an_answer(merlon, upstream):
+    config = configuration(upstream, routes=[
+        {"name": "fixed", "match": {"host": "*", "path": "/**"}, "methods": ["GET"], "auth": "none",
+         "respond": {"status": 200, "body": "a,b", "content_type": "text/csv"}}
+    ])  # fmt: skip
+    assert merlon(config).ask(request()).get("Content-Type") == "text/csv"

@@ -275,8 +275,19 @@ class OwnReader {
     if (*limit.burst > 1) text += fmt::format(", burst {}", *limit.burst);
     if (limit.delay) text += ", delayed";
     if (*limit.shared) text += ", over all nodes";
-    for (const policy::LimitClassConfig& one : limit.classes)
-      text += fmt::format(", {} {}", one.name, format_rate(*one.rate));
+    for (const policy::LimitClassConfig& one : limit.classes) text += ", " + class_of(one);
+    return text;
+  }
+
+  /// "class partners (198.51.100.0/24 or 2001:db8::/32 and svc) 20/s, burst 5".
+  static std::string class_of(const policy::LimitClassConfig& one) {
+    std::vector<std::string> networks;
+    for (const auto& network : one.networks) networks.push_back(network->to_string());
+    std::string who = fmt::format("{}", fmt::join(networks, " or "));
+    if (!one.networks.empty() && !one.identities.empty()) who += " and ";
+    std::string text = fmt::format("class {} ({}) {}", one.name, who + one_of(one.identities),
+                                   format_rate(*one.rate));
+    if (*one.burst > 1) text += fmt::format(", burst {}", *one.burst);
     return text;
   }
 
