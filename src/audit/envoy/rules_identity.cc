@@ -32,6 +32,21 @@ void each_filter(const Inspection& in, std::string_view kind, F&& visit) {
   }
 }
 
+/// Each jwt_authn filter with what stands behind it and the routes: work that a hostile file with
+/// thousands of them would make endless. Of one connection manager the first few are judged.
+template <class F>
+void each_jwt(Inspection& in, F&& visit) {
+  constexpr int kJudgedMax = 8;
+  const Hcm* last = nullptr;
+  int judged = 0;
+  each_filter(in, "jwt_authn", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    judged = last == &hcm ? judged + 1 : 1;
+    last = &hcm;
+    if (judged <= kJudgedMax) return visit(hcm, place, config);
+    in.not_checked("JWT-02", "one connection manager has more than 8 filters jwt_authn");
+  });
+}
+
 template <class F>
 void each_provider(const Inspection& in, F&& visit) {
   each_filter(in, "jwt_authn", [&](const Hcm&, std::size_t, const Message& config) {
@@ -80,7 +95,7 @@ bool covers(const Message& jwt, const Route& route) {
 
 /// Routes that rules for other paths leave out: worth a look, since both may be meant.
 void check_uncovered(Inspection& in) {
-  each_filter(in, "jwt_authn", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+  each_jwt(in, [&](const Hcm& hcm, std::size_t place, const Message& config) {
     const Filter& jwt = hcm.filters[place];
     if (!is_edge(hcm) || !decides(jwt) || std::ranges::any_of(hcm.filters, runs_code)) return;
     std::vector<std::string> open;
@@ -173,7 +188,7 @@ void report_optional(Inspection& in, Judge behind, Mark at, std::string message)
 }
 
 void check_optional(Inspection& in) {
-  each_filter(in, "jwt_authn", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+  each_jwt(in, [&](const Hcm& hcm, std::size_t place, const Message& config) {
     const Judge behind = judge_behind(hcm, place);
     if (behind == Judge::kFilter) return;
     for (const Node* root : requirements_of(config)) {
@@ -193,7 +208,7 @@ void check_optional(Inspection& in) {
 
 /// Providers alone ask for nothing: rules do, or routes.
 void check_idle(Inspection& in) {
-  each_filter(in, "jwt_authn", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+  each_jwt(in, [&](const Hcm& hcm, std::size_t place, const Message& config) {
     const Filter& filter = hcm.filters[place];
     const auto routes = hcm.all_routes();
     if (hcm.routes == nullptr || filter.disabled || decides(filter)) return;
