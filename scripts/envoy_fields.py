@@ -106,8 +106,27 @@ class Parser:
         self.skip_statement()
 
 
-# Fields that Envoy has added since the package was made.
+# Messages and fields that Envoy has added since the package was made.
+LATER_PROTO = '''
+package envoy.extensions.filters.http.api_key_auth.v3;
+message ApiKeyAuth {
+  repeated Credential credentials = 1; repeated KeySource key_sources = 2; Forwarding forwarding = 3;
+}
+message ApiKeyAuthPerRoute {
+  repeated Credential credentials = 1; repeated KeySource key_sources = 2;
+  repeated string allowed_clients = 3; Forwarding forwarding = 4;
+}
+message Credential { string key = 1; string client = 2; }
+message KeySource { string header = 1; string query = 2; string cookie = 3; }
+message Forwarding { string client_id_header = 1; bool hide_credentials = 2; }
+'''
 LATER = {
+    'envoy.extensions.filters.http.basic_auth.v3.BasicAuth': ['authentication_header'],
+    'envoy.extensions.filters.http.oauth2.v3.OAuth2Config': [
+        'disable_access_token_set_cookie', 'disable_refresh_token_set_cookie', 'csrf_token_expires_in',
+        'code_verifier_token_expires_in', 'end_session_endpoint', 'retry_policy=*', 'cookie_configs=*', 'stat_prefix'],
+    'envoy.extensions.filters.http.oauth2.v3.OAuth2Credentials': ['cookie_domain'],
+    'envoy.extensions.filters.http.oauth2.v3.OAuth2Credentials.CookieNames': ['oauth_nonce', 'code_verifier'],
     'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext': ['auto_host_sni', 'auto_sni_san_validation'],
     'envoy.type.http.v3.Cookie': ['attributes=*'],
 }
@@ -130,6 +149,7 @@ def main():
     for root in sys.argv[1:]:
         for path in sorted(pathlib.Path(root).rglob('*.proto')):
             parser.read(path.read_text())
+    parser.read(LATER_PROTO)
     # v2 left Envoy with 1.18; its types are reported as such.
     old = re.compile(r'\.v2(alpha\d*)?(\.|$)|^envoy\.(type|service)\.(?!.*\.v3)')
     # What Envoy says of itself, and the calls between servers, are no configuration.

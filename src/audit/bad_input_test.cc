@@ -163,5 +163,27 @@ TEST_F(BadInput, OfTooManyFilesIsNamed) {
   EXPECT_EQ(exit_code(result, Level::kCritical), 3);
 }
 
+/// Each filter is judged with all behind it: without a bound the work grows with the cube.
+TEST_F(BadInput, HundredsOfTokenFiltersAreJudgedInBoundedTimeAndWhatIsLeftOutIsSaid) {
+  constexpr int kMany = 200;
+  const std::string type = "type.googleapis.com/envoy.extensions.filters.";
+  std::string text =
+      "static_resources: {listeners: [{filter_chains: [{filters: [{typed_config: "
+      "{\"@type\": " +
+      type + "network.http_connection_manager.v3.HttpConnectionManager, http_filters: [";
+  text += repeated(
+      "{name: envoy.filters.http.jwt_authn, typed_config: {rules: [{match: {prefix: "
+      "/x}, requires: {allow_missing: {}}}]}},\n",
+      kMany);
+  text += "], route_config: {virtual_hosts: [{domains: [\"*\"], routes: [\n" +
+          repeated("{match: {prefix: /}, route: {cluster: a}},\n", kMany) + "]}]}}}]}]}]}\n";
+  std::ofstream(root_ / "many.yaml") << text;
+
+  const AuditResult result = audit({(root_ / "many.yaml").string()});
+
+  EXPECT_TRUE(std::ranges::any_of(result.not_checked,
+                                  [](const NotChecked& one) { return one.rule == "JWT-02"; }));
+}
+
 }  // namespace
 }  // namespace merlon::audit

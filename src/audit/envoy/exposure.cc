@@ -18,7 +18,7 @@ std::string authentication(const Hcm& hcm, const Route& route) {
   std::string out;
   if (has_mutual_tls(*hcm.chain)) out = "mTLS";
   for (const Filter& filter : hcm.filters) {
-    if (is_access_kind(filter.kind) && !is_disabled(route, filter)) {
+    if (decides(route, filter)) {
       out = add_word(std::move(out), filter.kind);
     }
   }

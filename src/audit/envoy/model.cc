@@ -421,8 +421,16 @@ bool Listener::is_local() const {
 }
 
 bool Listener::is_egress() const {
-  return at.word("traffic_direction") == "OUTBOUND" || name.find("egress") != std::string::npos ||
-         name.find("outbound") != std::string::npos;
+  if (name.find("egress") != std::string::npos || name.find("outbound") != std::string::npos) {
+    return true;
+  }
+  // Istio's gateways call all their listeners OUTBOUND: what ends TLS, or takes the connection's
+  // address for the client's, takes clients in.
+  return at.word("traffic_direction") == "OUTBOUND" &&
+         std::ranges::none_of(chains, [](const FilterChain* chain) {
+           return chain->tls != nullptr ||
+                  (chain->hcm != nullptr && chain->hcm->at.is_true("use_remote_address"));
+         });
 }
 
 bool Cluster::is_local() const {

@@ -12,10 +12,10 @@ namespace {
 
 using Family = std::span<const RuleEntry> (*)();
 
-constexpr std::array<Family, 14> kFamilies = {
+constexpr std::array<Family, 15> kFamilies = {
     config_rules,   exposure_rules, tls_rules,        certificate_rules, header_rules,
     limit_rules,    path_rules,     forwarding_rules, upstream_rules,    cors_rules,
-    identity_rules, access_rules,   logging_rules,    secret_rules};
+    identity_rules, access_rules,   policy_rules,     logging_rules,     secret_rules};
 
 Typed override_in(const Message& holder, const Filter& filter) {
   const Message all = holder.message("typed_per_filter_config");
@@ -44,8 +44,19 @@ void run_rules(Inspection& inspection) {
 
 std::vector<std::string_view> rule_ids() { return ids_of(std::span<const Family>(kFamilies)); }
 
+bool verifies_peer(const Tls& tls) {
+  const Message& check = tls.validation;
+  if (check.word("trust_chain_verification") == "ACCEPT_UNTRUSTED") return false;
+  if (tls.validation_elsewhere) return true;
+  return std::ranges::any_of(
+      std::array{"trusted_ca", "system_root_certs", "ca_certificate_provider_instance",
+                 "verify_certificate_spki", "verify_certificate_hash", "custom_validator_config"},
+      [&](const char* key) { return check.has(key); });
+}
+
 bool has_mutual_tls(const FilterChain& chain) {
-  return chain.tls != nullptr && chain.tls->at.is_true("require_client_certificate");
+  return chain.tls != nullptr && chain.tls->at.is_true("require_client_certificate") &&
+         verifies_peer(*chain.tls);
 }
 
 bool is_edge(const Hcm& hcm) {
@@ -59,26 +70,6 @@ Typed override_of(const Route& route, const Filter& filter) {
     out = override_in(route.host->config->at, filter);
   }
   return out;
-}
-
-bool is_disabled(const Route& route, const Filter& filter) {
-  const Typed own = override_of(route, filter);
-  if (own.is("FilterConfig")) {
-    // With `config` and without `disabled` it switches the filter on.
-    return own.config.flag("disabled").value_or(filter.disabled && !own.config.has("config"));
-  }
-  if (own.config) return own.config.is_true("disabled");
-  return filter.disabled;
-}
-
-bool is_access_kind(std::string_view kind) noexcept {
-  constexpr std::string_view kKinds[] = {"jwt_authn", "ext_authz",    "basic_auth",
-                                         "oauth2",    "api_key_auth", "rbac"};
-  return std::ranges::find(kKinds, kind) != std::end(kKinds);
-}
-
-bool has_access_control(const Hcm& hcm) {
-  return std::ranges::any_of(hcm.filters, [](const Filter& f) { return is_access_kind(f.kind); });
 }
 
 std::vector<std::string> sorted(std::vector<std::string> words) {
@@ -112,7 +103,5 @@ bool removes_header(const Route& route, std::string_view field, std::string_view
   if (route.host == nullptr) return false;
   return in(route.host->at) || (route.host->config != nullptr && in(route.host->config->at));
 }
-
-bool is_true_for_any(const Message& rule) noexcept { return rule.is_true("any"); }
 
 }  // namespace merlon::audit::envoy

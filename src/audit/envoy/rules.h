@@ -45,6 +45,7 @@ using RuleEntry = Rule<Inspection>;
 [[nodiscard]] std::span<const RuleEntry> cors_rules();
 [[nodiscard]] std::span<const RuleEntry> identity_rules();
 [[nodiscard]] std::span<const RuleEntry> access_rules();
+[[nodiscard]] std::span<const RuleEntry> policy_rules();
 [[nodiscard]] std::span<const RuleEntry> logging_rules();
 [[nodiscard]] std::span<const RuleEntry> secret_rules();
 [[nodiscard]] std::span<const RuleEntry> config_rules();
@@ -59,6 +60,9 @@ void run_rules(Inspection& inspection);
 /// True for a connection manager that outside clients reach: not loopback, not egress, not behind
 /// mandatory client certificates of a mesh.
 [[nodiscard]] bool is_edge(const Hcm& hcm);
+/// True when something says which certificates of the other side are good. Without, Envoy takes
+/// any.
+[[nodiscard]] bool verifies_peer(const Tls& tls);
 /// True when the chain demands and verifies a client certificate.
 [[nodiscard]] bool has_mutual_tls(const FilterChain& chain);
 /// The configuration of filter `kind` on a route, its virtual host or its route table, innermost
@@ -68,8 +72,28 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] bool is_disabled(const Route& route, const Filter& filter);
 /// True when a filter of this kind decides who may pass.
 [[nodiscard]] bool is_access_kind(std::string_view kind) noexcept;
-/// True when any filter of the connection manager decides who may pass, by path at least.
+/// True when a filter decides who may pass, for requests of this route: of a kind that does, not
+/// switched off, and not set up so that it refuses nobody.
+[[nodiscard]] bool decides(const Route& route, const Filter& filter);
+/// The same of a filter as it is where no route says otherwise.
+[[nodiscard]] bool decides(const Filter& filter);
+/// The requirement of that name in a JwtAuthentication's requirement_map.
+[[nodiscard]] Message requirement_named(const Message& jwt, std::string_view name);
+/// True when what a route says of the filter makes it refuse nobody: an empty RBACPerRoute, or a
+/// requirement of jwt_authn that requests without a token meet.
+[[nodiscard]] bool is_idle_override(const Typed& own, const Filter& filter);
+/// True for paths that are meant for everyone, by their words: health checks, sign-in, static
+/// files.
+[[nodiscard]] bool is_open_by_nature(std::string_view path);
+/// True for paths by which a platform watches a service: health checks and metrics.
+[[nodiscard]] bool is_operational(std::string_view path);
+/// True when any filter of the connection manager, or of the chain before it, decides who may pass
+/// on some route at least.
 [[nodiscard]] bool has_access_control(const Hcm& hcm);
+/// True when a policy's permission or principal holds for every request.
+[[nodiscard]] bool is_true_for_any(const Message& rule);
+/// A header matcher that every request meets.
+[[nodiscard]] bool matches_all(const Message& matcher);
 /// Labels of all its routes, sorted.
 [[nodiscard]] std::vector<std::string> labels(const Hcm& hcm);
 [[nodiscard]] std::vector<std::string> sorted(std::vector<std::string> words);
@@ -78,7 +102,6 @@ void run_rules(Inspection& inspection);
 /// Header mutations `field` (request_headers_to_remove, …) of the route, its host and its table.
 [[nodiscard]] bool removes_header(const Route& route, std::string_view field,
                                   std::string_view header);
-[[nodiscard]] bool is_true_for_any(const Message& rule) noexcept;
 /// Visits every node below `root`, parents first.
 template <class F>
 void walk(const Node& root, F&& visit) {

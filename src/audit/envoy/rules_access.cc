@@ -79,25 +79,6 @@ std::vector<Rbac> rbacs(const Inspection& in) {
   return out;
 }
 
-bool has_any(std::span<const Node> rules) {
-  return std::ranges::any_of(rules, [](const Node& one) { return is_true_for_any(Message(one)); });
-}
-
-void check_open_policy(Inspection& in) {
-  for (const Rbac& rbac : rbacs(in)) {
-    const Message rules = rbac.filter->config.message("rules");
-    const EnumWord action = rules.word("action");
-    const Message policies = rules.message("policies");
-    if (!policies || (action != "ALLOW" && !action.empty())) continue;
-    for (const config::Member& one : policies.node()->members()) {
-      const Message policy(one.value);
-      if (!has_any(policy.list("permissions")) || !has_any(policy.list("principals"))) continue;
-      in.report("MTH-04", Level::kHigh, one.key.at(),
-                fmt::format("policy {} allows everyone everything", one.key.text()));
-    }
-  }
-}
-
 void check_override(Inspection& in) {
   for (const Rbac& rbac : rbacs(in)) {
     if (!mentions_method(rbac.filter->config.message("rules"))) continue;
@@ -170,35 +151,20 @@ void check_order(Inspection& in) {
   }
 }
 
-void check_shadow(Inspection& in) {
-  for (const Rbac& rbac : rbacs(in)) {
-    const Message& config = rbac.filter->config;
-    if (config.has("rules") || config.has("matcher")) continue;
-    if (!config.has("shadow_rules") && !config.has("shadow_matcher")) continue;
-    in.report("LOC-03", Level::kHigh,
-              config.at(config.has("shadow_rules") ? "shadow_rules" : "shadow_matcher"),
-              "the RBAC filter only observes: there are no rules that refuse")
-        .affected = labels(*rbac.hcm);
-  }
-}
-
-bool is_open_by_nature(std::string_view path) {
-  constexpr std::string_view kWords[] = {"health", "ready",  "livez",  "ping",     ".well-known",
-                                         "live",   "login",  "oauth",  "callback", "favicon",
-                                         "status", "public", "static", "jwks",     "signin"};
-  return std::ranges::any_of(
-      kWords, [&](std::string_view w) { return path.find(w) != std::string_view::npos; });
-}
-
-/// The place of `disabled` in what a holder says about a filter; unknown when it says nothing.
-Mark disabled_at(const Message& holder, const Filter& filter) {
+/// Where a holder switches a filter off, or makes it ask for nothing; unknown when it does neither.
+Mark switched_off_at(const Message& holder, const Filter& filter) {
   const Message all = holder.message("typed_per_filter_config");
   if (!all) return {};
   for (const config::Member& member : all.node()->members()) {
     const bool same =
         member.key.text() == filter.name || filter_kind({}, member.key.text()) == filter.kind;
     const Typed own = typed(Message(member.value));
-    if (same && own.config.is_true("disabled")) return own.config.at("disabled");
+    if (!same) continue;
+    if (own.config.is_true("disabled")) return own.config.at("disabled");
+    if (is_idle_override(own, filter)) {
+      return own.config.has("requirement_name") ? own.config.at("requirement_name")
+                                                : member.key.at();
+    }
   }
   return {};
 }
@@ -215,13 +181,14 @@ void check_switched_off(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     if (hcm.routes == nullptr) continue;
     for (const Filter& filter : hcm.filters) {
-      if (!is_access_kind(filter.kind)) continue;
+      if (!is_access_kind(filter.kind) || filter.disabled) continue;
+      report(filter, switched_off_at(hcm.routes->at, filter), std::string(hcm.routes->name), false);
       for (const VirtualHost* host : hcm.routes->hosts) {
         const std::string name(host->domains.empty() ? "" : host->domains.front());
-        report(filter, disabled_at(host->at, filter), name, false);
+        report(filter, switched_off_at(host->at, filter), name, false);
         for (const Route* route : host->routes) {
           if (!route->action) continue;
-          report(filter, disabled_at(route->at, filter), route->label(),
+          report(filter, switched_off_at(route->at, filter), route->label(),
                  is_open_by_nature(route->path));
         }
       }
@@ -263,11 +230,11 @@ void check_unescaping(Inspection& in) {
   }
 }
 
-constexpr RuleEntry kRules[] = {
-    {"MTH-01", check_methods},  {"MTH-02", check_trace},      {"MTH-04", check_open_policy},
-    {"MTH-05", check_override}, {"MTH-06", check_connect},    {"INJ-05", nullptr},
-    {"MTH-07", check_refusal},  {"LOC-02", check_order},      {"LOC-03", check_shadow},
-    {"PTH-05", check_case},     {"PTH-11", check_unescaping}, {"LOC-05", check_switched_off}};
+constexpr RuleEntry kRules[] = {{"MTH-01", check_methods},    {"MTH-02", check_trace},
+                                {"MTH-05", check_override},   {"MTH-06", check_connect},
+                                {"INJ-05", nullptr},          {"MTH-07", check_refusal},
+                                {"LOC-02", check_order},      {"PTH-05", check_case},
+                                {"PTH-11", check_unescaping}, {"LOC-05", check_switched_off}};
 
 }  // namespace
 

@@ -164,7 +164,17 @@ void check_written_origins(Inspection& in) {
                                     ascii::iequals(header.text("value"), "true"));
       if (ascii::iequals(key, "access-control-allow-origin")) origin = header;
     }
-    if (!ascii::iequals(origin.text("value"), "%REQ(origin)%")) return;
+    if (credentials && origin.text("value") == "*") {
+      // Browsers refuse the pair: it does not work, and is meant to let everyone in.
+      in.report("COR-01", Level::kMedium, origin.at("value"),
+                "every origin is let in, with credentials: expected the cors filter with a list")
+          .affected = {std::move(label)};
+      return;
+    }
+    if (!ascii::iequals(origin.text("value"), "%REQ(origin)%") &&
+        !ascii::iequals(origin.text("value"), "%REQUEST_HEADER(origin)%")) {
+      return;
+    }
     Finding& finding = in.report(
         credentials ? "COR-01" : "COR-02", credentials ? Level::kHigh : Level::kMedium,
         origin.at("value"),

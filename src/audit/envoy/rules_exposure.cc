@@ -28,10 +28,12 @@ void check_admin(Inspection& in) {
 
 bool is_admin(const Inspection& in, const Cluster& cluster) {
   const Message socket = admin_socket(in);
-  const auto port = socket.number("port_value");
-  if (!socket || !port || *port == 0) return false;
+  const std::uint64_t port = socket.number("port_value").value_or(0);
+  const std::string_view pipe = in.model.bootstrap().path("admin.address.pipe").text("path");
   return std::ranges::any_of(cluster.endpoints, [&](const Upstream& one) {
-    return one.port == *port && (is_loopback(one.host) || one.host == socket.text("address"));
+    if (!pipe.empty() && one.at.message("pipe").text("path") == pipe) return true;
+    return port != 0 && one.port == port &&
+           (is_loopback(one.host) || one.host == socket.text("address"));
   });
 }
 
@@ -43,9 +45,8 @@ bool is_harmless(const Route& route) {
 }
 
 bool is_guarded(const Hcm& hcm, const Route& route) {
-  return has_mutual_tls(*hcm.chain) || std::ranges::any_of(hcm.filters, [&](const Filter& f) {
-           return is_access_kind(f.kind) && !is_disabled(route, f);
-         });
+  return has_mutual_tls(*hcm.chain) ||
+         std::ranges::any_of(hcm.filters, [&](const Filter& f) { return decides(route, f); });
 }
 
 void check_admin_routes(Inspection& in) {
@@ -60,12 +61,35 @@ void check_admin_routes(Inspection& in) {
         const bool stats = route->path.starts_with("/stats") || rewrite.starts_with("/stats");
         const bool narrow =
             stats && (route->match.has("path") || !rewrite.empty() || route->match.has("prefix"));
+        // Scraping it is what that path is for, as every mesh has it.
+        const bool metrics = route->path.starts_with("/stats/prometheus") ||
+                             rewrite.starts_with("/stats/prometheus");
         Finding& finding = in.report(
-            narrow ? "EXP-02" : "EXP-01", narrow ? Level::kMedium : Level::kCritical,
+            narrow ? "EXP-02" : "EXP-01",
+            !narrow   ? Level::kCritical
+            : metrics ? Level::kLow
+                      : Level::kMedium,
             route->at.at(), fmt::format("this route leads to the admin interface ({})", name));
         finding.affected = {route->label()};
         finding.trail.push_back({cluster->at.at(), "the cluster's endpoint is the admin address"});
       }
+    }
+  }
+}
+
+/// A TCP proxy in front of the admin interface is that interface on another address.
+void check_admin_tunnels(Inspection& in) {
+  for (const FilterChain& chain : in.model.chains) {
+    if (chain.listener->is_local() || has_mutual_tls(chain)) continue;
+    if (std::ranges::any_of(chain.filters, [](const Filter& f) { return decides(f); })) continue;
+    for (const Filter& filter : chain.filters) {
+      const Cluster* cluster = in.model.cluster(filter.config.text("cluster"));
+      if (!filter.is("tcp_proxy") || cluster == nullptr || !is_admin(in, *cluster)) continue;
+      Finding& finding = in.report("EXP-01", Level::kCritical, filter.config.at("cluster"),
+                                   fmt::format("{} leads to the admin interface ({})",
+                                               chain.listener->socket(), cluster->name));
+      finding.affected = {std::string(chain.listener->name)};
+      finding.trail.push_back({cluster->at.at(), "the cluster's endpoint is the admin address"});
     }
   }
 }
@@ -145,6 +169,7 @@ void check_private_redirects(Inspection& in) {
 
 constexpr RuleEntry kRules[] = {{"EXP-01", check_admin},
                                 {"EXP-02", check_admin_routes},
+                                {"EXP-01", check_admin_tunnels},
                                 {"EXP-03", check_management},
                                 {"EXP-05", check_demo},
                                 {"EXP-06", check_version_wildcards},

@@ -40,17 +40,45 @@ void check_client_address(Inspection& in) {
     const bool proxied = std::ranges::any_of(
         hcm.listener->listener_filters, [](const Filter& f) { return f.is("proxy_protocol"); });
     const bool inbound = hcm.listener->at.word("traffic_direction") == "INBOUND";
+    // xff_num_trusted_hops says that others stand in front.
+    const bool behind = hcm.at.number("xff_num_trusted_hops").value_or(0) > 0;
     // Behind another proxy it is that one's header; where clients connect, or where something here
     // is decided by the address, it is theirs.
     const bool edge = hcm.chain->tls != nullptr || decides_by_address(hcm);
     Finding& finding = in.report(
-        "XFF-01", inbound || proxied || !edge ? Level::kMedium : Level::kHigh,
+        "XFF-01", inbound || proxied || behind || !edge ? Level::kMedium : Level::kHigh,
         hcm.at.at("use_remote_address"),
         "the client's own X-Forwarded-For says who it is: expected use_remote_address: true");
     finding.confidence = edge ? Confidence::kLikely : Confidence::kPossible;
     finding.affected = labels(hcm);
     finding.evidence = "X-Forwarded-For: 127.0.0.1";
     finding.fix = write_field(hcm.at, "use_remote_address", "true");
+  }
+}
+
+/// Entries of X-Forwarded-For that are believed although nobody in front wrote them.
+void check_hops(Inspection& in) {
+  // A content network, a load balancer and an ingress are three.
+  constexpr std::uint64_t kHopsMax = 5;
+  for (const Hcm& hcm : in.model.hcms) {
+    const std::uint64_t hops = hcm.at.number("xff_num_trusted_hops").value_or(0);
+    if (!is_edge(hcm) || hops == 0) continue;
+    const bool proxied = std::ranges::any_of(
+        hcm.listener->listener_filters, [](const Filter& f) { return f.is("proxy_protocol"); });
+    const bool twice = proxied && hcm.at.is_true("use_remote_address");
+    if (hops <= kHopsMax && !twice) continue;
+    Finding& finding = in.report(
+        "XFF-01", hops > kHopsMax ? Level::kHigh : Level::kMedium,
+        hcm.at.at("xff_num_trusted_hops"),
+        hops > kHopsMax
+            ? fmt::format("{} proxies in front are trusted: a client that writes as many "
+                          "entries into X-Forwarded-For chooses its address",
+                          hops)
+            : "PROXY protocol brings the client's address, and an entry that the client writes "
+              "into X-Forwarded-For goes before it: expected xff_num_trusted_hops: 0");
+    finding.confidence = Confidence::kLikely;
+    finding.evidence = "X-Forwarded-For: 127.0.0.1";
+    finding.affected = labels(hcm);
   }
 }
 
@@ -90,22 +118,58 @@ bool is_address_field(std::string_view name) {
                              [&](std::string_view one) { return ascii::iequals(one, name); });
 }
 
-/// Address fields for the upstream that are made of what a client wrote.
-void check_rewritten_address(Inspection& in) {
+bool is_user_field(std::string_view name) {
+  constexpr std::string_view kFields[] = {"x-user",
+                                          "x-user-id",
+                                          "x-remote-user",
+                                          "remote-user",
+                                          "x-forwarded-user",
+                                          "x-authenticated-user",
+                                          "x-auth-request-user"};
+  return std::ranges::any_of(kFields,
+                             [&](std::string_view one) { return ascii::iequals(one, name); });
+}
+
+/// The request header that a value is a copy of; "" when it is more than that.
+std::string_view copied_from(std::string_view value) {
+  for (const std::string_view start : {"%REQ(", "%REQUEST_HEADER("}) {
+    if (!value.starts_with(start) || value.find(')') + 2 != value.size()) continue;
+    return value.substr(start.size(), value.find_first_of("?:)", start.size() + 1) - start.size());
+  }
+  return {};
+}
+
+/// True when a filter may have written what a header copies.
+bool may_write_headers(const Model& model) {
+  return std::ranges::any_of(model.hcms, [](const Hcm& hcm) {
+    return std::ranges::any_of(hcm.filters, [](const Filter& filter) {
+      return is_access_kind(filter.kind) || filter.is("lua") || filter.is("wasm") ||
+             filter.is("ext_proc") || filter.is("golang");
+    });
+  });
+}
+
+/// Fields that tell the upstream who the client is, and are made of what a client wrote.
+void check_rewritten_fields(Inspection& in) {
+  const bool written = may_write_headers(in.model);
   const auto judge = [&](const Message& holder, std::string label) {
     for (const Node& one : holder.list("request_headers_to_add")) {
       const Message header = Message(one).message("header");
-      const std::string_view value = header.text("value");
-      const bool copied = value.starts_with("%REQ(") && value.find(')') + 2 == value.size();
-      if (!copied || !is_address_field(header.text("key"))) continue;
+      const std::string_view from = copied_from(header.text("value"));
       // Envoy writes that one itself, from the connection.
-      const std::string_view from = value.substr(5, value.find_first_of("?:)", 6) - 5);
-      if (ascii::iequals(from, "x-envoy-external-address")) continue;
-      in.report("XFF-02", Level::kMedium, header.at("value"),
-                fmt::format("the upstream is told the address that the client wrote in {}: "
-                            "expected %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
-                            from))
-          .affected = {std::move(label)};
+      if (from.empty() || ascii::iequals(from, "x-envoy-external-address")) continue;
+      if (is_address_field(header.text("key"))) {
+        in.report("XFF-02", Level::kMedium, header.at("value"),
+                  fmt::format("the upstream is told the address that the client wrote in {}: "
+                              "expected %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+                              from))
+            .affected = {label};
+      } else if (is_user_field(header.text("key")) && !written) {
+        in.report("XFF-04", Level::kMedium, header.at("value"),
+                  fmt::format("the upstream is told in {} who the client says it is, in {}",
+                              header.text("key"), from))
+            .affected = {label};
+      }
     }
   };
   for (const RouteConfig& config : in.model.route_configs) {
@@ -143,32 +207,51 @@ void check_client_certificate_header(Inspection& in) {
   }
 }
 
-/// What an authorisation service says of the client reaches the upstream as headers; where it is
-/// not asked, a client's own of that name do.
+/// Header fields in which a filter tells the upstream who the client is, and where they are named.
+std::vector<Message> identity_fields(const Filter& filter, std::string_view& key) {
+  std::vector<Message> out;
+  if (filter.is("ext_authz")) {
+    key = "exact";
+    const Message allowed =
+        filter.config.path("http_service.authorization_response.allowed_upstream_headers");
+    for (const Node& pattern : allowed.list("patterns")) out.emplace_back(pattern);
+    return out;
+  }
+  key = "header_name";
+  const Message providers = filter.config.message("providers");
+  if (!filter.is("jwt_authn") || !providers) return out;
+  for (const config::Member& one : providers.node()->members()) {
+    for (const Node& claim : Message(one.value).list("claim_to_headers")) out.emplace_back(claim);
+  }
+  return out;
+}
+
+/// What a filter says of the client reaches the upstream as headers; where it is switched off, a
+/// client's own of that name do.
 void check_identity_headers(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
-    const Filter* authz = hcm.find("ext_authz");
-    if (authz == nullptr || hcm.listener->is_local()) continue;
-    const Message allowed =
-        authz->config.path("http_service.authorization_response.allowed_upstream_headers");
-    for (const Node& pattern : allowed.list("patterns")) {
-      const std::string_view name = Message(pattern).text("exact");
-      if (!ascii::iequals(name.substr(0, 2), "x-")) continue;
-      std::vector<std::string> open;
-      for (const Route* route : hcm.all_routes()) {
-        if (!route->action || !is_disabled(*route, *authz)) continue;
-        if (!removes_header(*route, "request_headers_to_remove", name)) {
-          open.push_back(route->label());
+    if (hcm.listener->is_local()) continue;
+    for (const Filter& filter : hcm.filters) {
+      std::string_view key;
+      for (const Message& field : identity_fields(filter, key)) {
+        const std::string_view name = field.text(key);
+        if (!ascii::iequals(name.substr(0, 2), "x-")) continue;
+        std::vector<std::string> open;
+        for (const Route* route : hcm.all_routes()) {
+          if (!route->action || !is_disabled(*route, filter)) continue;
+          if (!removes_header(*route, "request_headers_to_remove", name)) {
+            open.push_back(route->label());
+          }
         }
+        if (open.empty()) continue;
+        Finding& finding = in.report(
+            "XFF-04", Level::kHigh, field.at(),
+            fmt::format("where {} is switched off, a client's own {} reaches the upstream: "
+                        "expected request_headers_to_remove there",
+                        filter.kind, name));
+        finding.evidence = fmt::format("{}: admin", name);
+        finding.affected = sorted(std::move(open));
       }
-      if (open.empty()) continue;
-      Finding& finding = in.report(
-          "XFF-04", Level::kHigh, pattern.at(),
-          fmt::format("where ext_authz is switched off, a client's own {} reaches the upstream: "
-                      "expected request_headers_to_remove there",
-                      name));
-      finding.evidence = fmt::format("{}: admin", name);
-      finding.affected = sorted(std::move(open));
     }
   }
 }
@@ -227,11 +310,17 @@ void check_unknown_hosts(Inspection& in) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"XFF-01", check_client_address},   {"XFF-02", check_append},
-    {"XFF-01", check_detection},        {"XFF-02", check_rewritten_address},
-    {"XFF-03", check_proxy_protocol},   {"XFF-04", check_client_certificate_header},
-    {"XFF-04", check_identity_headers}, {"HST-01", check_host_rewrite},
-    {"HST-02", check_unknown_hosts},    {"HST-03", check_forwarded_host},
+    {"XFF-01", check_client_address},
+    {"XFF-02", check_append},
+    {"XFF-01", check_hops},
+    {"XFF-01", check_detection},
+    {"XFF-02", check_rewritten_fields},
+    {"XFF-03", check_proxy_protocol},
+    {"XFF-04", check_client_certificate_header},
+    {"XFF-04", check_identity_headers},
+    {"HST-01", check_host_rewrite},
+    {"HST-02", check_unknown_hosts},
+    {"HST-03", check_forwarded_host},
 };
 
 }  // namespace

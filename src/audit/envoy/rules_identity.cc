@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "audit/envoy/rules.h"
 #include "base/ascii.h"
@@ -8,12 +9,18 @@
 namespace merlon::audit::envoy {
 namespace {
 
-/// Filters that may decide who passes in ways that are not read here.
-bool may_authenticate(const Filter& filter) {
-  for (const char* kind : {"lua", "wasm", "ext_proc", "golang", "composite", "gcp_authn"}) {
-    if (filter.is(kind)) return true;
-  }
-  return is_access_kind(filter.kind);
+/// Filters that run code, and so may decide who passes in ways that are not read here.
+bool runs_code(const Filter& filter) {
+  constexpr std::string_view kKinds[] = {"lua",    "wasm",      "ext_proc",
+                                         "golang", "composite", "gcp_authn"};
+  return std::ranges::find(kKinds, filter.kind) != std::end(kKinds);
+}
+
+/// A filter that refuses nobody, which a rule of its own says.
+bool is_reported_idle(const Filter& filter) {
+  if (!is_access_kind(filter.kind) || filter.disabled || decides(filter)) return false;
+  return !filter.is("rbac") || filter.config.has("rules") || filter.config.has("shadow_rules") ||
+         filter.config.has("shadow_matcher");
 }
 
 template <class F>
@@ -23,6 +30,21 @@ void each_filter(const Inspection& in, std::string_view kind, F&& visit) {
       if (hcm.filters[i].is(kind) && hcm.filters[i].config) visit(hcm, i, hcm.filters[i].config);
     }
   }
+}
+
+/// Each jwt_authn filter with what stands behind it and the routes: work that a hostile file with
+/// thousands of them would make endless. Of one connection manager the first few are judged.
+template <class F>
+void each_jwt(Inspection& in, F&& visit) {
+  constexpr int kJudgedMax = 8;
+  const Hcm* last = nullptr;
+  int judged = 0;
+  each_filter(in, "jwt_authn", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    judged = last == &hcm ? judged + 1 : 1;
+    last = &hcm;
+    if (judged <= kJudgedMax) return visit(hcm, place, config);
+    in.not_checked("JWT-02", "one connection manager has more than 8 filters jwt_authn");
+  });
 }
 
 template <class F>
@@ -38,10 +60,13 @@ void each_provider(const Inspection& in, F&& visit) {
 
 void check_absent(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
-    if (!is_edge(hcm) || std::ranges::any_of(hcm.filters, may_authenticate)) continue;
+    if (!is_edge(hcm) || has_access_control(hcm)) continue;
+    if (std::ranges::any_of(hcm.filters, runs_code)) continue;
+    if (std::ranges::any_of(hcm.filters, is_reported_idle)) continue;
     std::vector<std::string> open;
     for (const Route* route : hcm.all_routes()) {
-      if (route->action) open.push_back(route->label());
+      const bool meant = is_operational(route->path);  // how else would it be watched
+      if (route->action && !meant) open.push_back(route->label());
     }
     if (open.empty() && hcm.routes != nullptr) continue;
     Finding& finding = in.report("JWT-01", Level::kMedium, hcm.at.at(),
@@ -51,27 +76,148 @@ void check_absent(Inspection& in) {
   }
 }
 
-void check_optional(Inspection& in) {
-  each_filter(in, "jwt_authn", [&](const Hcm& hcm, std::size_t place, const Message& config) {
-    const bool judged_later =
-        std::any_of(hcm.filters.begin() + static_cast<std::ptrdiff_t>(place), hcm.filters.end(),
-                    [](const Filter& f) {
-                      if (f.disabled) return false;
-                      return (f.is("rbac") && (f.config.has("rules") || f.config.has("matcher"))) ||
-                             (f.is("ext_authz") && !f.config.is_true("failure_mode_allow"));
-                    });
-    if (judged_later) return;
-    walk(*config.node(), [&](const Node& node) {
-      const Message at(node);
-      for (const char* key : {"allow_missing", "allow_missing_or_failed"}) {
-        if (!node.is_mapping() || !at.has(key)) continue;
-        in.report("JWT-02", Level::kHigh, at.at(key),
-                  std::string_view(key) == "allow_missing"
-                      ? "requests without a token pass, and no RBAC filter looks at the claims"
-                      : "requests without a valid token pass, and no RBAC filter looks at the "
-                        "claims");
+/// True when a rule of jwt_authn asks for a token on the path of a route, or may.
+bool covers(const Message& jwt, const Route& route) {
+  std::string_view path = route.path;
+  if (path.ends_with('*')) path.remove_suffix(1);
+  if (jwt.has("filter_state_rules")) return true;
+  return std::ranges::any_of(jwt.list("rules"), [&](const Node& one) {
+    const Message rule(one);
+    if (!rule.has("requires") && !rule.has("requirement_name")) return false;
+    const Message match = rule.message("match");
+    if (match.has("prefix")) return path.starts_with(match.text("prefix"));
+    if (match.has("path_separated_prefix")) {
+      return path.starts_with(match.text("path_separated_prefix"));
+    }
+    return !match.has("path") || path == match.text("path");
+  });
+}
+
+/// Routes that rules for other paths leave out: worth a look, since both may be meant.
+void check_uncovered(Inspection& in) {
+  each_jwt(in, [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    const Filter& jwt = hcm.filters[place];
+    if (!is_edge(hcm) || !decides(jwt) || std::ranges::any_of(hcm.filters, runs_code)) return;
+    std::vector<std::string> open;
+    for (const Route* route : hcm.all_routes()) {
+      if (!route->action || is_open_by_nature(route->path) || covers(config, *route)) continue;
+      if (override_of(*route, jwt).config) continue;
+      const bool other = std::ranges::any_of(hcm.filters, [&](const Filter& filter) {
+        return &filter != &jwt && decides(*route, filter);
+      });
+      if (!other && route->path.starts_with('/')) open.push_back(route->label());
+    }
+    if (open.empty()) return;
+    Finding& finding = in.report("JWT-01", Level::kLow, config.at("rules"),
+                                 "no rule of jwt_authn asks for a token on some of the routes");
+    finding.affected = sorted(std::move(open));
+    finding.confidence = Confidence::kPossible;
+  });
+}
+
+/// True when an RBAC filter, or what a route puts in its place, asks for what jwt_authn found out:
+/// its metadata, or the headers that it writes claims into.
+bool reads_claims(const Hcm& hcm, const Filter& rbac, const Message& jwt) {
+  std::set<std::string_view> words = {"envoy.filters.http.jwt_authn", "istio_authn"};
+  if (const Message providers = jwt.message("providers")) {
+    for (const config::Member& one : providers.node()->members()) {
+      const Message provider(one.value);
+      if (provider.has("forward_payload_header")) {
+        words.insert(provider.text("forward_payload_header"));
       }
+      for (const Node& claim : provider.list("claim_to_headers")) {
+        words.insert(Message(claim).text("header_name"));
+      }
+    }
+  }
+  const auto asks = [&](const Message& at) {
+    bool found = false;
+    if (!at) return false;
+    walk(*at.node(), [&](const Node& node) {
+      // Conditions in CEL are not read: they may ask for anything.
+      found = found || words.contains(node.text()) || Message(node).has("condition") ||
+              Message(node).has("cel_expr_parsed") || Message(node).has("cel_expr_checked");
     });
+    return found;
+  };
+  const auto routes = hcm.all_routes();
+  return asks(rbac.config) || std::ranges::any_of(routes, [&](const Route* route) {
+           return asks(override_of(*route, rbac).config);
+         });
+}
+
+/// Who, behind jwt_authn, may refuse requests that came without a token.
+enum class Judge : std::uint8_t { kNone, kCode, kFilter };
+
+Judge judge_behind(const Hcm& hcm, std::size_t place) {
+  Judge out = Judge::kNone;
+  for (std::size_t i = place + 1; i < hcm.filters.size(); ++i) {
+    const Filter& filter = hcm.filters[i];
+    if (runs_code(filter) && !filter.disabled) out = Judge::kCode;
+    const auto routes = hcm.all_routes();
+    const bool on = decides(filter) || std::ranges::any_of(routes, [&](const Route* route) {
+                      return decides(*route, filter);
+                    });
+    if (!on) continue;
+    const bool looks = filter.is("rbac")
+                           ? reads_claims(hcm, filter, hcm.filters[place].config)
+                           : filter.is("ext_authz") && !filter.config.is_true("failure_mode_allow");
+    if (looks) return Judge::kFilter;
+  }
+  return out;
+}
+
+/// What rules ask for: their own requirements, and those of the map that they name.
+std::set<const Node*> requirements_of(const Message& jwt) {
+  std::set<const Node*> out;
+  const auto add = [&](const Message& requirement) {
+    if (requirement) out.insert(requirement.node());
+  };
+  for (const Node& one : jwt.list("rules")) {
+    add(Message(one).message("requires"));
+    add(requirement_named(jwt, Message(one).text("requirement_name")));
+  }
+  add(jwt.message("filter_state_rules"));
+  return out;
+}
+
+void report_optional(Inspection& in, Judge behind, Mark at, std::string message) {
+  Finding& finding = in.report("JWT-02", behind == Judge::kCode ? Level::kMedium : Level::kHigh,
+                               std::move(at), std::move(message));
+  if (behind == Judge::kCode) finding.confidence = Confidence::kPossible;
+}
+
+void check_optional(Inspection& in) {
+  each_jwt(in, [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    const Judge behind = judge_behind(hcm, place);
+    if (behind == Judge::kFilter) return;
+    for (const Node* root : requirements_of(config)) {
+      walk(*root, [&](const Node& node) {
+        const Message at(node);
+        for (const char* key : {"allow_missing", "allow_missing_or_failed"}) {
+          if (!node.is_mapping() || !at.has(key)) continue;
+          report_optional(in, behind, at.at(key),
+                          fmt::format("requests without a {}token pass, and no RBAC filter looks "
+                                      "at the claims",
+                                      std::string_view(key) == "allow_missing" ? "" : "valid "));
+        }
+      });
+    }
+  });
+}
+
+/// Providers alone ask for nothing: rules do, or routes.
+void check_idle(Inspection& in) {
+  each_jwt(in, [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    const Filter& filter = hcm.filters[place];
+    const auto routes = hcm.all_routes();
+    if (hcm.routes == nullptr || filter.disabled || decides(filter)) return;
+    if (std::ranges::any_of(routes, [&](const Route* r) { return decides(*r, filter); })) return;
+    const Judge behind = judge_behind(hcm, place);
+    if (behind == Judge::kFilter) return;
+    const char* key = config.has("rules") ? "rules" : "providers";
+    report_optional(in, behind, config.at(key),
+                    "no rule of jwt_authn asks for a token: every request passes unverified");
   });
 }
 
@@ -113,30 +259,51 @@ void check_keys(Inspection& in) {
   });
 }
 
-bool is_unverified(const Cluster& cluster) {
-  if (cluster.is_local() || cluster.transport_unknown) return false;
-  if (cluster.tls == nullptr) return true;
-  return !cluster.tls->validation_elsewhere && !cluster.tls->validation;
+bool is_inside(const Cluster* cluster) {
+  return cluster != nullptr && !cluster->endpoints.empty() &&
+         std::ranges::all_of(cluster->endpoints,
+                             [](const Upstream& one) { return is_private(one.host); });
 }
 
+/// Providers whose keys come through one cluster that cannot be trusted: one cause, one finding.
+struct Fetch {
+  Mark at;
+  std::vector<std::string> providers;
+};
+
 void check_key_fetch(Inspection& in) {
+  std::map<const Cluster*, Fetch> unverified;
   each_provider(in, [&](const Node& name, const Message& provider) {
     const Message uri = provider.path("remote_jwks.http_uri");
-    if (!uri) return;
     const Cluster* cluster = in.model.cluster(uri.text("cluster"));
-    if (cluster != nullptr && cluster->is_local()) return;
-    const bool clear = uri.text("uri").starts_with("http://");
-    if (!clear && (cluster == nullptr || !is_unverified(*cluster))) return;
-    const bool inside = cluster != nullptr && !cluster->endpoints.empty() &&
-                        std::ranges::all_of(cluster->endpoints, [](const Upstream& one) {
-                          return is_private(one.host);
-                        });
+    if (!uri || (cluster != nullptr && (cluster->is_local() || cluster->transport_unknown))) return;
+    // The cluster decides whether TLS is spoken; the scheme says so only where that one is unknown.
+    const bool http = uri.text("uri").starts_with("http://");
+    const bool tls = cluster == nullptr ? !http : cluster->tls != nullptr;
+    if (tls && (cluster == nullptr || verifies_peer(*cluster->tls))) return;
+    if (!http) {
+      Fetch& fetch = unverified[cluster];
+      if (fetch.providers.empty()) fetch.at = uri.at("cluster");
+      fetch.providers.emplace_back(name.text());
+      return;
+    }
     Finding& finding = in.report(
-        "JWT-05", inside ? Level::kMedium : Level::kHigh, clear ? uri.at("uri") : uri.at("cluster"),
+        "JWT-05", is_inside(cluster) ? Level::kMedium : Level::kHigh, uri.at("uri"),
         fmt::format("the keys of provider {} come {}: who sits between can sign tokens",
-                    name.text(), clear ? "in clear" : "from a cluster that is not verified"));
+                    name.text(), tls ? "from a cluster that is not verified" : "in clear"));
     if (cluster != nullptr) finding.trail.push_back({cluster->at.at(), "the cluster in question"});
   });
+  for (auto& [cluster, fetch] : unverified) {
+    const auto names = sorted(std::move(fetch.providers));
+    const bool clear = cluster->tls == nullptr;
+    Finding& finding =
+        in.report("JWT-05", clear && is_inside(cluster) ? Level::kMedium : Level::kHigh, fetch.at,
+                  fmt::format("the keys of provider {} come {}: who sits between can sign tokens",
+                              join_some(names),
+                              clear ? "in clear: the cluster has no TLS"
+                                    : "from a cluster that is not verified: it has no trusted_ca"));
+    finding.trail.push_back({cluster->at.at(), "the cluster in question"});
+  }
 }
 
 void check_query(Inspection& in) {
@@ -147,11 +314,19 @@ void check_query(Inspection& in) {
                           "histories",
                           name.text()));
   });
-  each_filter(in, "api_key_auth", [&](const Hcm&, std::size_t, const Message& config) {
+  const auto judge = [&](const Message& config) {
     for (const Node& one : config.list("key_sources")) {
       if (!Message(one).has("query")) continue;
       in.report("JWT-06", Level::kHigh, Message(one).at("query"),
                 "API keys are taken from the query: they end up in logs and histories");
+    }
+  };
+  each_filter(in, "api_key_auth", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    judge(config);
+    std::set<const Node*> seen;
+    for (const Route* route : hcm.all_routes()) {
+      const Message own = override_of(*route, hcm.filters[place]).config;
+      if (own && seen.insert(own.node()).second) judge(own);
     }
   });
 }
@@ -173,14 +348,35 @@ void check_expiry(Inspection& in) {
   });
 }
 
+/// A share of requests that is never asked about passes.
+void check_share(Inspection& in, const Hcm& hcm, const Filter& filter) {
+  const Message enabled = filter.config.message("filter_enabled");
+  const double share = fraction(enabled).value_or(1);
+  if (share >= 1 || filter.config.message("deny_at_disable").is_true("default_value")) return;
+  Finding& finding = in.report(
+      "JWT-08", Level::kHigh, filter.config.at("filter_enabled"),
+      fmt::format("the authorisation service is asked about {:.4g} % of requests, and the others "
+                  "pass: expected 100 %, or deny_at_disable",
+                  share * 100));
+  finding.affected = labels(hcm);
+}
+
 void check_fail_open(Inspection& in) {
-  each_filter(in, "ext_authz", [&](const Hcm& hcm, std::size_t, const Message& config) {
-    if (config.is_true("failure_mode_allow")) {
-      Finding& finding = in.report("JWT-08", Level::kHigh, config.at("failure_mode_allow"),
-                                   "requests pass when the authorisation service does not answer");
-      finding.affected = labels(hcm);
-      finding.fix = set_field(config, "failure_mode_allow", "false");
+  const auto judge = [&](const Message& config, std::vector<std::string> affected) {
+    if (!config.is_true("failure_mode_allow")) return;
+    Finding& finding = in.report("JWT-08", Level::kHigh, config.at("failure_mode_allow"),
+                                 "requests pass when the authorisation service does not answer");
+    finding.affected = std::move(affected);
+    finding.fix = set_field(config, "failure_mode_allow", "false");
+  };
+  for (const FilterChain& chain : in.model.chains) {
+    for (const Filter& filter : chain.filters) {
+      if (filter.is("ext_authz")) judge(filter.config, {std::string(chain.listener->name)});
     }
+  }
+  each_filter(in, "ext_authz", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    judge(config, labels(hcm));
+    if (!hcm.filters[place].disabled) check_share(in, hcm, hcm.filters[place]);
     const Message body = config.message("with_request_body");
     if (body.is_true("allow_partial_message")) {
       Finding& finding =
@@ -195,16 +391,6 @@ void check_fail_open(Inspection& in) {
     if (!plugin.is_true("fail_open") && plugin.text(key) != "FAIL_OPEN") return;
     in.report("JWT-08", Level::kHigh, plugin.at(key), "requests pass when the plug-in fails");
   });
-}
-
-/// A matcher that every request meets.
-bool matches_all(const Message& matcher) {
-  if (matcher.is_true("invert_match")) return false;
-  if (matcher.is_true("present_match")) return matcher.text("name").starts_with(':');
-  const Message text = matcher.message("string_match");
-  const std::string_view prefix =
-      text.has("prefix") ? text.text("prefix") : matcher.text("prefix_match");
-  return ascii::iequals(matcher.text("name"), ":path") && prefix == "/";
 }
 
 void check_passed_through(Inspection& in) {
@@ -227,11 +413,18 @@ void check_clear_passwords(Inspection& in) {
   });
 }
 
-constexpr RuleEntry kRules[] = {
-    {"JWT-01", check_absent},        {"JWT-02", check_optional},  {"JWT-03", check_claims},
-    {"JWT-04", check_keys},          {"JWT-05", check_key_fetch}, {"JWT-06", check_query},
-    {"JWT-07", check_expiry},        {"JWT-08", check_fail_open}, {"LOC-06", check_clear_passwords},
-    {"JWT-02", check_passed_through}};
+constexpr RuleEntry kRules[] = {{"JWT-01", check_absent},
+                                {"JWT-02", check_optional},
+                                {"JWT-03", check_claims},
+                                {"JWT-04", check_keys},
+                                {"JWT-05", check_key_fetch},
+                                {"JWT-06", check_query},
+                                {"JWT-07", check_expiry},
+                                {"JWT-08", check_fail_open},
+                                {"LOC-06", check_clear_passwords},
+                                {"JWT-02", check_passed_through},
+                                {"JWT-02", check_idle},
+                                {"JWT-01", check_uncovered}};
 
 }  // namespace
 

@@ -14,15 +14,67 @@ std::string lowered(std::string_view text) {
   return out;
 }
 
+struct Operator {
+  std::string_view start;  ///< in lower case, with the parenthesis
+  std::span<const std::string_view> secrets;
+};
+
+constexpr std::string_view kRequestSecrets[] = {
+    "authorization", "cookie",         "proxy-authorization",  "x-api-key",    "api-key",
+    "x-auth-token",  "x-access-token", "x-amz-security-token", "x-vault-token"};
+constexpr std::string_view kResponseSecrets[] = {"set-cookie", "authorization"};
+constexpr std::string_view kQuerySecrets[] = {
+    "token",    "access_token", "refresh_token", "id_token",      "api_key",    "apikey",
+    "password", "secret",       "jwt",           "client_secret", "auth_token", "sig"};
+constexpr Operator kOperators[] = {{"%req(", kRequestSecrets},
+                                   {"%request_header(", kRequestSecrets},
+                                   {"%resp(", kResponseSecrets},
+                                   {"%response_header(", kResponseSecrets},
+                                   {"%query_param(", kQuerySecrets}};
+
+/// So few characters of a value, as in %REQ(AUTHORIZATION):10%, are its scheme at most.
+constexpr int kHarmlessMax = 10;
+
+bool is_cut_short(std::string_view after) {
+  int length = 0;
+  if (!after.starts_with("):")) return false;
+  for (const char c : after.substr(2)) {
+    if (!ascii::is_digit(c)) break;
+    length = length * 10 + (c - '0');
+    if (length > kHarmlessMax) return false;
+  }
+  return true;
+}
+
+/// The credential that an operator of a format records, as %REQ(X?Y)% names two; "" when none.
 std::string_view credential_in(std::string_view format) {
-  constexpr std::string_view kWords[] = {
-      "%req(authorization", "%req(cookie",  "%req(x-api-key",   "%req(proxy-authorization",
-      "%req(x-auth-token",  "%req(api-key", "%resp(set-cookie", "%req(x-amz-security-token",
-      "%req(x-access-token"};
-  for (const std::string_view word : kWords) {
-    if (format.find(word) != std::string_view::npos) return word.substr(word.find('(') + 1);
+  for (const Operator& one : kOperators) {
+    for (std::size_t at = format.find(one.start); at != std::string_view::npos;
+         at = format.find(one.start, at + 1)) {
+      const std::string_view rest = format.substr(at + one.start.size());
+      const std::size_t end = rest.find(')');
+      if (end == std::string_view::npos || is_cut_short(rest.substr(end))) continue;
+      const std::string_view names = rest.substr(0, end);
+      const std::size_t second = names.find('?');
+      const auto is_secret = [&](std::string_view name) {
+        return std::ranges::find(one.secrets, name) != one.secrets.end();
+      };
+      if (is_secret(names.substr(0, second))) return names.substr(0, second);
+      if (second == std::string_view::npos) continue;
+      if (is_secret(names.substr(second + 1))) return names.substr(second + 1);
+    }
   }
   return {};
+}
+
+/// True when the path stands in the log with its query.
+bool records_query(std::string_view format) {
+  for (const char* word :
+       {"%req(:path)", "%req(x-envoy-original-path?:path)", "%path(wq", "%request_header(:path)",
+        "%request_header(x-envoy-original-path?:path)"}) {
+    if (format.find(word) != std::string_view::npos) return true;
+  }
+  return false;
 }
 
 bool takes_tokens_in_query(const Inspection& in) {
@@ -30,8 +82,12 @@ bool takes_tokens_in_query(const Inspection& in) {
     return std::ranges::any_of(hcm.filters, [](const Filter& filter) {
       if (!filter.config) return false;
       bool found = false;
-      walk(*filter.config.node(),
-           [&](const Node& node) { found = found || !Message(node).list("from_params").empty(); });
+      walk(*filter.config.node(), [&](const Node& node) {
+        const Message at(node);
+        found = found || !at.list("from_params").empty() ||
+                std::ranges::any_of(at.list("key_sources"),
+                                    [](const Node& one) { return Message(one).has("query"); });
+      });
       return found;
     });
   });
@@ -50,6 +106,7 @@ void each_log(const Inspection& in, F&& visit) {
 void check_credentials(Inspection& in) {
   const bool query_tokens = takes_tokens_in_query(in);
   each_log(in, [&](const Message& log) {
+    const Node* query = nullptr;
     walk(*log.node(), [&](const Node& node) {
       if (!node.is_scalar() || node.text().find('%') == std::string_view::npos) return;
       const std::string text = lowered(node.text());
@@ -57,13 +114,15 @@ void check_credentials(Inspection& in) {
       if (!what.empty()) {
         in.report("LOG-01", Level::kHigh, node.at(),
                   fmt::format("the log records {}: whoever reads it can act as the client", what));
-      } else if (query_tokens &&
-                 (text.find("%req(:path)") != std::string::npos ||
-                  text.find("%req(x-envoy-original-path?:path)") != std::string::npos)) {
-        in.report("LOG-01", Level::kHigh, node.at(),
-                  "the log records the query, in which tokens are taken");
+      } else if (query == nullptr && records_query(text)) {
+        query = &node;
       }
     });
+    if (query == nullptr) return;
+    in.report("LOG-01", query_tokens ? Level::kHigh : Level::kInfo, query->at(),
+              query_tokens ? "the log records the query, in which tokens are taken"
+                           : "the log records the query, and what clients put there: "
+                             "%PATH(NQ)% leaves it out");
   });
 }
 

@@ -98,6 +98,17 @@ void check_suites(Inspection& in) {
   });
 }
 
+void check_upstream_suites(Inspection& in) {
+  for (const Cluster& cluster : in.model.clusters) {
+    if (cluster.tls == nullptr) continue;
+    report_suites(in, *cluster.tls, "UPS-04", Level::kMedium, "to the upstream, weak suites are",
+                  [](const Suite& s) {
+                    return s.null_cipher || s.anonymous || s.rc4 || s.triple_des ||
+                           s.export_grade || !s.forward_secret;
+                  });
+  }
+}
+
 void check_aes128(Inspection& in) {
   if (!in.options.strict) return;
   each_context(in, [&](const FilterChain&, const Tls& tls) {
@@ -221,6 +232,15 @@ bool has_public_name(const Hcm& hcm) {
   });
 }
 
+/// A listener for health checks and metrics, as meshes and gateways have beside the one for
+/// clients.
+bool only_watches(const Hcm& hcm) {
+  const auto routes = hcm.all_routes();
+  return !routes.empty() && std::ranges::all_of(routes, [](const Route* route) {
+    return route->action && is_operational(route->path);
+  });
+}
+
 void check_cleartext(Inspection& in) {
   const bool tls_somewhere = std::ranges::any_of(in.model.chains, [](const FilterChain& chain) {
     return chain.tls != nullptr && !chain.listener->is_local() && !chain.listener->is_egress();
@@ -240,9 +260,11 @@ void check_cleartext(Inspection& in) {
     }
     if (only_redirects(hcm) || behind_terminator(hcm)) continue;
     // Inside of a cluster, someone else often ends TLS: what says otherwise makes it sure.
-    const bool sure = port == 80 || tls_somewhere || has_public_name(hcm);
+    const bool watches = only_watches(hcm);
+    const bool sure = !watches && (port == 80 || tls_somewhere || has_public_name(hcm));
+    const Level level = sure ? Level::kHigh : watches ? Level::kLow : Level::kMedium;
     Finding& finding =
-        in.report("TLS-13", sure ? Level::kHigh : Level::kMedium, chain.at.at(),
+        in.report("TLS-13", level, chain.at.at(),
                   fmt::format("{} serves in clear: the filter chain has no transport_socket",
                               hcm.listener->socket()));
     finding.affected = labels(hcm);
@@ -281,14 +303,28 @@ bool demands_principal(const FilterChain& chain) {
 
 void check_client_certificates(Inspection& in) {
   each_context(in, [&](const FilterChain& chain, const Tls& tls) {
+    const bool required = tls.at.is_true("require_client_certificate");
+    const bool untrusted = tls.validation.word("trust_chain_verification") == "ACCEPT_UNTRUSTED";
+    if (required && !untrusted && !verifies_peer(tls)) {
+      in.report("TLS-16", Level::kHigh, tls.at.at("require_client_certificate"),
+                "a client certificate is required, and any will do: expected a "
+                "validation_context with trusted_ca")
+          .affected = {affected(chain)};
+      return;
+    }
     if (!tls.validation && !tls.validation_elsewhere) return;
-    if (tls.validation.word("trust_chain_verification") == "ACCEPT_UNTRUSTED") {
+    if (tls.validation.is_true("allow_expired_certificate")) {
+      in.report("TLS-16", Level::kHigh, tls.validation.at("allow_expired_certificate"),
+                "client certificates are accepted after they expired")
+          .affected = {affected(chain)};
+    }
+    if (untrusted) {
       in.report("TLS-16", Level::kHigh, tls.validation.at("trust_chain_verification"),
                 "client certificates of any issuer are accepted")
           .affected = {affected(chain)};
       return;
     }
-    if (tls.at.is_true("require_client_certificate") || demands_principal(chain)) return;
+    if (required || demands_principal(chain)) return;
     const Mark at = tls.at.has("require_client_certificate")
                         ? tls.at.at("require_client_certificate")
                         : tls.at.at();
@@ -329,6 +365,7 @@ constexpr RuleEntry kRules[] = {
     {"TLS-16", check_client_certificates},
     {"TLS-17", check_default_certificate},
     {"TLS-19", check_aes128},
+    {"UPS-04", check_upstream_suites},
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "audit/envoy/rules.h"
@@ -93,16 +94,42 @@ bool sends_name_itself(const Cluster& cluster) {
   return false;
 }
 
+/// Clusters that nothing but providers of jwt_authn name: JWT-05 speaks of them.
+std::set<std::string_view> key_sources(const Model& model) {
+  std::map<std::string_view, int> others;
+  std::set<std::string_view> sources;
+  for (const auto& tree : model.trees) {
+    for (const Node& root : tree->documents()) {
+      walk(root, [&](const Node& node) {
+        const Message at(node);
+        if (!at.has("endpoints")) {
+          ++others[at.text("cluster")];
+          ++others[at.text("cluster_name")];
+        }
+        for (const Node& one : at.message("weighted_clusters").list("clusters")) {
+          ++others[Message(one).text("name")];
+        }
+        const Message uri = at.path("remote_jwks.http_uri");
+        const std::string_view source = uri.text("cluster");
+        // Of one that is asked by http:// the scheme is a defect of its own.
+        if (source.empty() || uri.text("uri").starts_with("http://")) return;
+        sources.insert(source);
+        --others[source];
+      });
+    }
+  }
+  std::erase_if(sources, [&](std::string_view name) { return others[name] > 0; });
+  return sources;
+}
+
 void check_verification(Inspection& in) {
+  const std::set<std::string_view> keys = key_sources(in.model);
   for (const Cluster& cluster : in.model.clusters) {
     if (cluster.tls == nullptr || cluster.tls->validation_elsewhere) continue;
     const Message& check = cluster.tls->validation;
     const bool untrusted = check.word("trust_chain_verification") == "ACCEPT_UNTRUSTED";
-    const bool anchored =
-        check.has("trusted_ca") || check.has("system_root_certs") ||
-        check.has("ca_certificate_provider_instance") || check.has("verify_certificate_spki") ||
-        check.has("verify_certificate_hash") || check.has("custom_validator_config");
-    if (untrusted || !anchored) {
+    if (!verifies_peer(*cluster.tls)) {
+      if (keys.contains(cluster.name) && !cluster.is_local()) continue;
       const Mark at = untrusted ? check.at("trust_chain_verification") : cluster.tls->at.at();
       in.report("UPS-02", cluster.is_local() ? Level::kLow : Level::kHigh, at,
                 untrusted
@@ -111,6 +138,12 @@ void check_verification(Inspection& in) {
                                   cluster.name))
           .remediation = "validation_context with trusted_ca, and auto_san_validation: true";
       continue;
+    }
+    if (check.is_true("allow_expired_certificate")) {
+      in.report("UPS-02", cluster.is_local() ? Level::kLow : Level::kMedium,
+                check.at("allow_expired_certificate"),
+                fmt::format("{}: certificates are accepted after they expired", cluster.name))
+          .remediation = "allow_expired_certificate: false";
     }
     const bool names = has_names(check) || checks_names_itself(cluster);
     const bool sni = cluster.tls->at.has("sni") || sends_name_itself(cluster);
