@@ -226,8 +226,9 @@ def _cpu_in_window(run, running, connections):
 
 
 def most_pairs():
-    """MANY, or as many connections as a process may open with an upstream connection for each."""
-    return min(MANY, (open_files() - 500) // 2)
+    """MANY, or as many connections as a process may open with an upstream connection for each, and a tenth of its files
+    to spare: from there on Merlon turns connections away."""
+    return min(MANY, (open_files() * 17 // 20 - 500) // 2)
 
 
 def growth(run, peer):
