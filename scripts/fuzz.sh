@@ -3,7 +3,7 @@
 # Usage: scripts/fuzz.sh [SECONDS=60] [NAME…]
 #
 # What is found on the way stays in build/fuzz/found and is used the next time. An input that fails
-# is written to build/fuzz/failed/; run it again with: build/fuzz/NAME FILE
+# is written to build/fuzz/failed/; run it again with: build/asan/NAME FILE
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,7 +34,7 @@ for source in "${sources[@]}"; do
   for folder in "$(dirname "$source")/corpus/$name" "$(dirname "$source")/corpus/${name%_fuzz}"; do
     [[ -d $folder ]] && seeds+=("$folder")
   done
-  if "build/fuzz/$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
+  if "build/asan/$name" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
     -artifact_prefix="build/fuzz/failed/$name-" "$found" "${seeds[@]}" >"$log" 2>&1; then
     echo "fuzz: $name: $(grep -a '^Done' "$log" || true)"
   else
