@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from effective_base import SETTLED, WATCHED, alternatives, base, bases, files, requests
 
-# Hundreds of short runs: what a sanitizer says of leaks at the end of each is other tests' matter.
+# Hundreds of short runs: leaks at the end of each are looked for in the other tests of these commands.
 HASTE = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0:malloc_context_size=0"}
 
 
