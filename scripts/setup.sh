@@ -10,7 +10,7 @@ set -euo pipefail
 packages_of() {
   case $1 in
     build) echo clang-19 lld-19 ccache ninja-build cmake pkg-config libc6-dev libssl-dev libyaml-dev \
-      libfmt-dev libspdlog-dev libnghttp2-dev nlohmann-json3-dev libcli11-dev prometheus-cpp-dev libvalijson-dev libpcre2-dev libc-ares-dev libhiredis-dev libgtest-dev libgmock-dev ;;
+      libfmt-dev libspdlog-dev libnghttp2-dev nlohmann-json3-dev libcli11-dev prometheus-cpp-dev libvalijson-dev libpcre2-dev libc-ares-dev libhiredis-dev liburing-dev libgtest-dev libgmock-dev ;;
     test) echo libclang-rt-19-dev python3-pytest python3-pytest-xdist nginx-light openssl curl patch procps python3-h2 python3-grpcio python3-websockets chromium redis-server redis-sentinel haproxy iproute2 libfaketime nghttp2-client ;;
     bench) echo libbenchmark-dev redis-server nginx-light haproxy h2o nghttp2-proxy wrk nghttp2-client openssl ;;
     lint) echo clang-format-19 clang-tidy-19 ;;

@@ -41,6 +41,8 @@ io::Task<Error> Tunnel::run() {
     say_farewell(up_, true);
     say_farewell(down_, false);
   }
+  if (!over_) co_await up_.to.leave();
+  if (!over_) co_await down_.to.leave();
   co_return why_;
 }
 

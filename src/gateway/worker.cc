@@ -26,6 +26,14 @@ constexpr milliseconds kTunnelFarewell{1'500};
 // At most one event in this time tells of requests that were shed.
 constexpr milliseconds kShedInterval{1'000};
 
+std::unique_ptr<io::CallBatch> open_batch(std::size_t index, Shared& shared) {
+  auto batch = io::CallBatch::open();
+  if (batch == nullptr && index == 0)
+    shared.events.info("system_calls_not_batched",
+                       {telemetry::str("reason", io::OsError{.number = errno}.text())});
+  return batch;
+}
+
 /// Everything a request holds is in these two, so memory bounds their number.
 std::uint64_t requests_by_memory(const Limits& limits) noexcept {
   return limits.memory_bytes /
@@ -40,7 +48,7 @@ Worker::Worker(std::size_t index, Shared& shared, telemetry::WorkerCounters& cou
       shared_(shared),
       counters_(counters),
       log_(log),
-      loop_(shared.clock),
+      loop_(shared.clock, io::make_epoll_poller(), open_batch(index, shared)),
       identities_(shared.workers) {}
 
 Worker::~Worker() = default;

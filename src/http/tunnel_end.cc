@@ -36,4 +36,6 @@ io::Task<Result<void>> StreamTunnelEnd::write(std::string_view bytes) {
   co_return written;
 }
 
+io::Task<void> StreamTunnelEnd::leave() { static_cast<void>(co_await stream_->write_paced({})); }
+
 }  // namespace merlon::http

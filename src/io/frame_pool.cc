@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <new>
+#include <utility>
 
 namespace merlon::io {
 namespace {
@@ -22,8 +23,8 @@ constexpr bool kPooled = true;
 
 constexpr std::size_t kStep = 64;              // a cache line: classes are not worth less
 constexpr std::size_t kPooledMax = 12 * 1024;  // frames stay under 1 KiB; streams of HTTP/2 take 9
-constexpr std::size_t kKeptPerClass = 4096;    // beyond a burst, memory goes back …
-constexpr std::size_t kKeptBytesPerClass = 4 * 1024 * 1024;  // … sooner that of large blocks
+constexpr std::size_t kKeptAlways = 64;        // of each class, whoever comes next
+constexpr std::size_t kFreedAtOnce = 1024;     // of each class, so that a sweep is short
 
 struct FreeFrame {
   FreeFrame* next;
@@ -32,6 +33,7 @@ struct FreeFrame {
 struct SizeClass {
   FreeFrame* head = nullptr;
   std::size_t kept = 0;
+  std::size_t unused = 0;  ///< of those kept, how many nobody took since the last sweep
 };
 
 struct ThreadPool {
@@ -70,7 +72,9 @@ void* FramePool::allocate_block(std::size_t bytes) {
   if (c.head == nullptr) return ::operator new((index + 1) * kStep);
   FreeFrame* frame = c.head;
   c.head = frame->next;
-  --c.kept;
+  // Requests come in bursts: the next one's block need not be waited for.
+  __builtin_prefetch(c.head, 1);
+  c.unused = std::min(c.unused, --c.kept);
   return frame;
 }
 
@@ -80,12 +84,22 @@ void FramePool::release(void* frame, std::size_t bytes) noexcept {
     return;
   }
   SizeClass& c = thread_pool().classes[(bytes - 1) / kStep];
-  if (c.kept >= kKeptPerClass || c.kept * bytes >= kKeptBytesPerClass) {
-    ::operator delete(frame);
-    return;
-  }
   c.head = ::new (frame) FreeFrame{c.head};
   ++c.kept;
+}
+
+bool FramePool::sweep() noexcept {
+  bool more = false;
+  for (SizeClass& c : thread_pool().classes) {
+    const std::size_t surplus = c.kept - std::min(c.kept, kKeptAlways);
+    for (std::size_t n = std::min({c.unused, surplus, kFreedAtOnce}); n > 0; --n) {
+      ::operator delete(std::exchange(c.head, c.head->next));
+      --c.kept;
+    }
+    c.unused = c.kept;
+    more = more || c.kept > kKeptAlways;
+  }
+  return more;
 }
 
 std::size_t FramePool::largest_frame() noexcept { return thread_pool().largest; }

@@ -14,6 +14,9 @@ class FramePool {
   /// The same for other memory that comes and goes with a request: objects, buffers. Such a block
   /// is given back with release().
   static void* allocate_block(std::size_t bytes);
+  /// Gives back what nobody took since the last call, a bounded number at a time; true when there
+  /// may be more. A loop calls it; without it blocks are kept as long as the thread lives.
+  static bool sweep() noexcept;
   /// The largest frame this thread has asked for, in bytes. For the test that keeps frames small.
   [[nodiscard]] static std::size_t largest_frame() noexcept;
 };

@@ -7,9 +7,18 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <span>
+
+#include "io/frame_pool.h"
+#include "io/warm.h"
 
 namespace merlon::io {
 namespace {
+
+// What a burst of requests took is given back when it was not wanted for so long.
+constexpr seconds kSweepInterval{1};
+// So many coroutines are fetched together; of fewer the first would not gain by it.
+constexpr std::size_t kWarmedTogether = 8;
 
 class EpollPoller final : public Poller {
  public:
@@ -45,15 +54,30 @@ class EpollPoller final : public Poller {
     loop.refresh_now();
     if (n <= 0) return 0;
     count_ = static_cast<std::size_t>(n);
-    for (next_ = 0; next_ < count_;) {
-      const epoll_event event = events_[next_++];
-      if (event.data.ptr != nullptr) static_cast<Watch*>(event.data.ptr)->on_events(event.events);
-    }
+    for (next_ = 0; next_ < count_;) deliver(std::min(count_, next_ + CallBatch::kCallsMax), loop);
     count_ = 0;
     return static_cast<std::size_t>(n);
   }
 
  private:
+  /// The events up to `end`, together.
+  void deliver(std::size_t end, Loop& loop) noexcept {
+    CallBatch* const batch = loop.batch();
+    if (batch != nullptr) {
+      for (std::size_t i = next_; i < end; ++i) warm(events_[i].data.ptr);
+      for (std::size_t i = next_; i < end; ++i) {
+        if (events_[i].data.ptr != nullptr)
+          static_cast<Watch*>(events_[i].data.ptr)->plan_receive(*batch, events_[i].events);
+      }
+      batch->receive();
+    }
+    while (next_ < end) {
+      const epoll_event event = events_[next_++];
+      if (event.data.ptr != nullptr) static_cast<Watch*>(event.data.ptr)->on_events(event.events);
+    }
+    if (batch != nullptr) batch->give_back();
+  }
+
   Fd epoll_;
   std::array<epoll_event, 256> events_;
   std::size_t next_ = 0;
@@ -87,9 +111,10 @@ class Loop::Wakeup final : public Watch {
   Fd fd_;
 };
 
-Loop::Loop(const Clock& clock, std::unique_ptr<Poller> poller)
+Loop::Loop(const Clock& clock, std::unique_ptr<Poller> poller, std::unique_ptr<CallBatch> batch)
     : clock_(clock),
       poller_(std::move(poller)),
+      batch_(std::move(batch)),
       now_(clock.now()),
       timers_(now_),
       wakeup_(std::make_unique<Wakeup>(*this)) {}
@@ -103,7 +128,8 @@ void Loop::run() {
 
 int Loop::wait_ms(milliseconds wait_max) noexcept {
   if (!ready_.empty()) return 0;
-  const Instant next = timers_.next_expiry();
+  Instant next = timers_.next_expiry();
+  if (sweeping_) next = std::min(next, swept_ + kSweepInterval + milliseconds{1});
   if (next == Instant::max()) return static_cast<int>(wait_max.count());
   const auto until = std::chrono::ceil<milliseconds>(next - now_);
   return static_cast<int>(std::clamp(until, milliseconds{0}, wait_max).count());
@@ -151,6 +177,7 @@ void Loop::turn(milliseconds wait_max) {
     account(busy_since, clock_.now());
     busy_since_.store(kWaiting, std::memory_order_relaxed);
   }
+  in_turn_ = true;
   const std::size_t events = poller_->wait(timeout, *this);
   // A poll that does not wait belongs to the work: it spares a call of the clock.
   if (timeout == 0) account(busy_since, now_);
@@ -159,11 +186,33 @@ void Loop::turn(milliseconds wait_max) {
   timers_.advance(now_);
   run_ready();
   run_messages();
+  send_batch();
+  in_turn_ = false;
+  if (now_ - swept_ > kSweepInterval) {
+    swept_ = now_;
+    sweeping_ = FramePool::sweep();
+  }
+}
+
+void Loop::send_batch() noexcept {
+  if (batch_ != nullptr) batch_->send();
+}
+
+/// The next ones of the `left` that are ready; returns how many.
+std::size_t Loop::warm_next(std::size_t left) noexcept {
+  std::array<void*, kWarmedTogether> frames;
+  const std::size_t count = std::min(left, frames.size());
+  for (std::size_t i = 0; i < count; ++i) frames[i] = ready_[i].address();
+  if (count > 1) warm_coroutines(std::span(frames).first(count));
+  return count;
 }
 
 void Loop::run_ready() {
   // Only what is here now: a coroutine that yields again waits for the next turn's events.
+  std::size_t warmed = 0;
   for (std::size_t n = ready_.size(); n > 0; --n) {
+    if (warmed == 0) warmed = warm_next(n);
+    --warmed;
     const std::coroutine_handle<> handle = ready_.front();
     ready_.pop_front();
     handle.resume();

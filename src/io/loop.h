@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/time.h"
+#include "io/call_batch.h"
 #include "io/fd.h"
 #include "io/timer_wheel.h"
 
@@ -29,6 +30,9 @@ class Watch {
   /// Edge-triggered: called once for each change to readable, writable or closed, on the loop's
   /// thread. `events` are the bits of epoll_event::events. May destroy this object.
   virtual void on_events(std::uint32_t events) noexcept = 0;
+  /// Before that, with others whose events are at hand: plans the receive that `events` will make
+  /// it do, so that all of them cost one entry of the kernel.
+  virtual void plan_receive(CallBatch& /*batch*/, std::uint32_t /*events*/) noexcept {}
 };
 
 /// Where readiness comes from: epoll in the program, a simulation in tests.
@@ -65,7 +69,9 @@ struct LoopCounters {
 /// that runs it.
 class Loop {
  public:
-  explicit Loop(const Clock& clock, std::unique_ptr<Poller> poller = make_epoll_poller());
+  /// `batch`: what joins the system calls of a turn; null has each made by itself.
+  explicit Loop(const Clock& clock, std::unique_ptr<Poller> poller = make_epoll_poller(),
+                std::unique_ptr<CallBatch> batch = nullptr);
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
   ~Loop();
@@ -82,6 +88,11 @@ class Loop {
   /// Time not spent waiting in the poller, up to now. Any thread; may go back by what a turn took
   /// while that turn ends.
   [[nodiscard]] nanoseconds busy() const noexcept;
+
+  /// Where sockets put their calls; null between turns, and where there is none.
+  [[nodiscard]] CallBatch* batch() const noexcept { return in_turn_ ? batch_.get() : nullptr; }
+  /// Sends what sockets have put there: before work that takes long, so that nobody waits for it.
+  void send_batch() noexcept;
 
   /// Runs until `stop`.
   void run();
@@ -133,6 +144,7 @@ class Loop {
   static constexpr Instant kWaiting{};
   class Wakeup;
   [[nodiscard]] int wait_ms(milliseconds wait_max) noexcept;
+  [[nodiscard]] std::size_t warm_next(std::size_t left) noexcept;
   void run_ready();
   void run_messages();
   void account(Instant waited_from, Instant waited_to) noexcept;
@@ -140,7 +152,11 @@ class Loop {
 
   const Clock& clock_;
   std::unique_ptr<Poller> poller_;
+  std::unique_ptr<CallBatch> batch_;
+  bool in_turn_ = false;
   Instant now_;
+  Instant swept_{};
+  bool sweeping_ = false;  ///< frames of a burst are still to be given back
   TimerWheel timers_;
   std::deque<std::coroutine_handle<>> ready_;
   std::unique_ptr<Wakeup> wakeup_;

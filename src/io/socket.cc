@@ -11,12 +11,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
+#include <utility>
 
 namespace merlon::io {
 
 namespace {
+
+// Whoever has just read more than this is likely to read more yet: it is not copied on its way.
+constexpr std::size_t kReadsMuch = 8UL * 1024;
 
 // The C library makes each of these a point where a thread may be cancelled, which costs two atomic
 // operations a call in a process with threads. Nobody cancels threads here.
@@ -67,19 +73,31 @@ SocketStream::SocketStream(Loop& loop, Fd fd, bool connecting) noexcept
 }
 
 SocketStream::~SocketStream() {
+  send_queued();
+  if (received_ != nullptr) received_->owner = nullptr;
   if (attached_) loop().poller().remove(fd_.get(), *this);
 }
 
+SocketStream::Kept& SocketStream::kept() {
+  if (kept_ == nullptr) kept_ = std::make_unique<Kept>();
+  return *kept_;
+}
+
 Attempt SocketStream::raw_read(std::span<char> into) noexcept {
+  if (received_ != nullptr || kept_ != nullptr) {
+    const Attempt ahead = read_ahead(into);
+    if (ahead.status != Attempt::Status::kWouldBlock || !raw_readable_) return ahead;
+  }
   for (;;) {
     const ssize_t n = receive(fd_.get(), into.data(), into.size());
     if (n > 0) {
+      reads_much_ = static_cast<std::size_t>(n) > kReadsMuch;
       // A short read means drained: the next edge tells. Not so when the peer's close was signalled
       // already, for then no edge is to come.
       if (static_cast<std::size_t>(n) < into.size() && !peer_closing_) raw_readable_ = false;
       return Attempt::moved(static_cast<std::size_t>(n));
     }
-    if (n == 0) return Attempt::end();
+    if (n == 0) return end_of_input();
     if (errno == EINTR) continue;
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
       raw_readable_ = false;
@@ -89,10 +107,84 @@ Attempt SocketStream::raw_read(std::span<char> into) noexcept {
   }
 }
 
+/// Reads what was received before it was asked for; kWouldBlock when nothing was.
+Attempt SocketStream::read_ahead(std::span<char> into) noexcept {
+  if (kept_ != nullptr && !kept_->in.empty()) {
+    const std::size_t n = kept_->in.copy(into.data(), into.size(), kept_->in_from);
+    kept_->in_from += n;
+    if (kept_->in_from == kept_->in.size()) {
+      std::string().swap(kept_->in);
+      if (kept_->empty()) kept_.reset();
+    }
+    return Attempt::moved(n);
+  }
+  if (kept_ != nullptr && kept_->in_code != 0) return Attempt::error(kept_->in_code);
+  if (received_ == nullptr) return Attempt::would_block();
+  Received& received = *received_;
+  if (received.error != 0) return Attempt::error(code_of_errno(received.error));
+  if (received.size == 0) return end_of_input();
+  const std::size_t n = std::min(into.size(), received.size);
+  std::memcpy(into.data(), received.data, n);
+  received.data += n;
+  received.size -= n;
+  if (received.size > 0) return Attempt::moved(n);
+  if (received.drained && !peer_closing_) raw_readable_ = false;
+  received_ = nullptr;
+  received.owner = nullptr;
+  return Attempt::moved(n);
+}
+
+/// The kernel tells of a reset once. When a send from the batch was told, the reader finds an end
+/// that is none.
+Attempt SocketStream::end_of_input() const noexcept {
+  const bool reset = kept_ != nullptr && kept_->out_code == code::kReset;
+  return reset ? Attempt::error(code::kReset) : Attempt::end();
+}
+
+void SocketStream::plan_receive(CallBatch& batch, std::uint32_t events) noexcept {
+  const bool readable = (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == EPOLLIN;
+  const bool wanted = read_waits() || (idle_handler_ != nullptr && !reset_only_);
+  if (!readable || !wanted || reads_much_ || received_ != nullptr) return;
+  if (kept_ != nullptr && (!kept_->in.empty() || kept_->in_code != 0)) return;
+  if ((events & EPOLLRDHUP) != 0) peer_closing_ = true;
+  static_cast<void>(batch.plan_receive(*this, fd_.get()));
+}
+
+void SocketStream::take_received(Received& received) noexcept {
+  if (received.error == EAGAIN) {
+    received.owner = nullptr;
+    return;
+  }
+  received_ = &received;
+  raw_readable_ = true;
+}
+
+/// The end need not be kept: the kernel tells it again.
+void SocketStream::keep_received() noexcept {
+  const Received& received = *std::exchange(received_, nullptr);
+  if (received.error != 0) kept().in_code = code_of_errno(received.error);
+  if (received.size == 0) return;
+  kept().in.assign(received.data, received.size);
+  kept().in_from = 0;
+}
+
 Attempt SocketStream::raw_write(std::span<const iovec> pieces) noexcept {
-  if (!raw_writable_) return Attempt::would_block();
-  std::size_t wanted = 0;
-  for (const iovec& piece : pieces) wanted += piece.iov_len;
+  if (!raw_writable_) return held_back();
+  std::size_t bytes = 0;
+  for (const iovec& piece : pieces) bytes += piece.iov_len;
+  if (bytes == 0) return Attempt::moved(0);
+  if (CallBatch* const batch = loop().batch(); batch != nullptr) {
+    if (batch->queue_send(*this, fd_.get(), pieces, bytes, write_flags_)) {
+      send_queued_ = true;
+      return Attempt::moved(bytes);
+    }
+    send_queued();
+    if (const Attempt before = unsent(); before.status != Attempt::Status::kOk) return before;
+  }
+  return send_pieces(pieces, bytes);
+}
+
+Attempt SocketStream::send_pieces(std::span<const iovec> pieces, std::size_t bytes) noexcept {
   for (;;) {
     ssize_t n = 0;
     if (pieces.size() == 1) {
@@ -104,7 +196,7 @@ Attempt SocketStream::raw_write(std::span<const iovec> pieces) noexcept {
       n = send_all(fd_.get(), message, write_flags_);
     }
     if (n >= 0) {
-      if (static_cast<std::size_t>(n) < wanted) raw_writable_ = false;
+      if (static_cast<std::size_t>(n) < bytes) raw_writable_ = false;
       return Attempt::moved(static_cast<std::size_t>(n));
     }
     if (errno == EINTR) continue;
@@ -116,8 +208,61 @@ Attempt SocketStream::raw_write(std::span<const iovec> pieces) noexcept {
   }
 }
 
+Attempt SocketStream::held_back() const noexcept {
+  const Attempt before = unsent();
+  return before.status == Attempt::Status::kOk ? Attempt::would_block() : before;
+}
+
+Attempt SocketStream::unsent() const noexcept {
+  if (kept_ == nullptr) return Attempt::moved(0);
+  if (kept_->out_code != 0) return Attempt::error(kept_->out_code);
+  return kept_->out.empty() ? Attempt::moved(0) : Attempt::would_block();
+}
+
+void SocketStream::on_queue_sent(std::span<const char> bytes, int result) noexcept {
+  send_queued_ = false;
+  if (result == static_cast<int>(bytes.size())) return;
+  raw_writable_ = false;
+  if (result < 0 && result != -EAGAIN) {
+    kept().out_code = code_of_errno(-result);
+    return;
+  }
+  const std::span<const char> rest = bytes.subspan(static_cast<std::size_t>(std::max(result, 0)));
+  kept().out.assign(rest.data(), rest.size());
+}
+
+void SocketStream::send_queued() noexcept {
+  if (send_queued_) loop().batch()->send_now(*this);
+}
+
+/// The kernel has room: first for what it did not take before. True when a writer may go on.
+bool SocketStream::make_writable() noexcept {
+  if (unsent().status == Attempt::Status::kError) return true;  // which it has to be told
+  raw_writable_ = true;
+  if (unsent().status == Attempt::Status::kWouldBlock) send_kept();
+  return unsent().status != Attempt::Status::kWouldBlock;
+}
+
+void SocketStream::send_kept() noexcept {
+  std::string& out = kept_->out;
+  const iovec piece{out.data(), out.size()};
+  const Attempt sent = send_pieces({&piece, 1}, out.size());
+  if (sent.status == Attempt::Status::kError) {
+    kept_->out_code = sent.code;
+    raw_writable_ = false;
+    out.clear();
+  } else {
+    out.erase(0, sent.n);
+  }
+  if (!out.empty()) return;
+  if (kept_->shut_when_sent) ::shutdown(fd_.get(), SHUT_WR);
+  kept_->shut_when_sent = false;
+  if (kept_->empty()) kept_.reset();
+}
+
 bool SocketStream::has_news() noexcept {
   if (!raw_readable_) return false;
+  if (received_ != nullptr || (kept_ != nullptr && !kept_->in.empty())) return true;
   // A read that just filled its buffer could not tell whether more was there.
   char byte = 0;
   const ssize_t n = ::recv(fd_.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -125,17 +270,31 @@ bool SocketStream::has_news() noexcept {
   return raw_readable_;
 }
 
-void SocketStream::finish_writing() noexcept { ::shutdown(fd_.get(), SHUT_WR); }
+void SocketStream::finish_writing() noexcept {
+  send_queued();
+  if (unsent().status == Attempt::Status::kWouldBlock) {
+    kept_->shut_when_sent = true;
+  } else {
+    ::shutdown(fd_.get(), SHUT_WR);
+  }
+}
+
+bool SocketStream::hand_over() noexcept {
+  send_queued();
+  return unsent().status == Attempt::Status::kOk;
+}
 
 void SocketStream::reset_on_close() noexcept {
+  send_queued();
+  if (kept_ != nullptr) kept_->out.clear();
   const linger off{.l_onoff = 1, .l_linger = 0};
   static_cast<void>(::setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &off, sizeof off));
 }
 
 std::size_t SocketStream::unacknowledged_bytes() const noexcept {
   int bytes = 0;
-  return ::ioctl(fd_.get(), SIOCOUTQ, &bytes) == 0 && bytes > 0 ? static_cast<std::size_t>(bytes)
-                                                                : 0;
+  if (::ioctl(fd_.get(), SIOCOUTQ, &bytes) != 0 || bytes < 0) bytes = 0;
+  return static_cast<std::size_t>(bytes) + (kept_ == nullptr ? 0 : kept_->out.size());
 }
 
 std::optional<Endpoint> SocketStream::peer() const noexcept {
@@ -155,9 +314,9 @@ std::optional<Endpoint> SocketStream::local() const noexcept {
 void SocketStream::on_events(std::uint32_t events) noexcept {
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) peer_closing_ = true;
   const bool readable = (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
-  const bool writable = (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0;
+  const bool room = (events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0;
+  const bool writable = room && make_writable();
   if (readable) raw_readable_ = true;
-  if (writable) raw_writable_ = true;
   if (reset_only_) {
     if ((events & (EPOLLHUP | EPOLLERR)) != 0) idle_handler_(idle_context_);
   } else if (idle_handler_ != nullptr && readable && !read_waits()) {

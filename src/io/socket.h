@@ -4,9 +4,12 @@
 
 #include <functional>
 #include <memory>
+#include <span>
+#include <string>
 
 #include "base/ip.h"
 #include "io/broker.h"
+#include "io/call_batch.h"
 #include "io/fd.h"
 #include "io/stream.h"
 #include "io/task.h"
@@ -27,8 +30,11 @@ class SocketStream : public Stream, private Watch {
   Attempt try_read(std::span<char> into) noexcept override { return raw_read(into); }
   Attempt try_write(std::span<const iovec> pieces) noexcept override { return raw_write(pieces); }
   [[nodiscard]] bool readable() const noexcept override { return raw_readable(); }
+  [[nodiscard]] Attempt unsent() const noexcept override;
   void finish_writing() noexcept override;
   void finish_with_write() noexcept override { write_flags_ |= MSG_MORE; }
+  bool hand_over() noexcept override;
+  bool finish_by_closing() noexcept override { return hand_over(); }
   [[nodiscard]] std::size_t unacknowledged_bytes() const noexcept override;
 
   /// True when the peer closed or reset, or sent something nobody has read: what an idle connection
@@ -58,6 +64,16 @@ class SocketStream : public Stream, private Watch {
     reset_only_ = true;
   }
 
+  // ---- For CallBatch. ----
+
+  /// Something of this stream waits in the loop's batch.
+  [[nodiscard]] bool has_queued_send() const noexcept { return send_queued_; }
+  /// What was received ahead; it stays valid until `keep_received`.
+  void take_received(Received& received) noexcept;
+  void keep_received() noexcept;
+  /// The outcome of a send from the batch: bytes, or a negative errno.
+  void on_queue_sent(std::span<const char> bytes, int result) noexcept;
+
   /// Waits until a connection in progress is decided.
   class Connected final : public Operation {
    public:
@@ -79,14 +95,36 @@ class SocketStream : public Stream, private Watch {
   Attempt raw_write(std::span<const iovec> pieces) noexcept;
   [[nodiscard]] bool raw_readable() const noexcept { return raw_readable_; }
   [[nodiscard]] bool raw_writable() const noexcept { return raw_writable_; }
+  /// What a write gets while the socket is not writable: it waits, or will never be.
+  [[nodiscard]] Attempt held_back() const noexcept;
   /// Which sides to wake for readiness of the socket; TLS may need to read in order to write.
   virtual void on_ready(bool readable, bool writable) noexcept { wake(readable, writable); }
 
  private:
+  /// Bytes between this stream and the kernel, where the batch could not do with them at once.
+  struct Kept {
+    std::string in;
+    std::size_t in_from = 0;
+    std::string out;
+    std::uint16_t in_code = 0;   ///< the failure of a receive that nobody has asked for yet
+    std::uint16_t out_code = 0;  ///< why `out`, and everything after it, will never be sent
+    bool shut_when_sent = false;
+    [[nodiscard]] bool empty() const noexcept {
+      return in.empty() && out.empty() && in_code == 0 && out_code == 0;
+    }
+  };
+  void plan_receive(CallBatch& batch, std::uint32_t events) noexcept override;
   void on_events(std::uint32_t events) noexcept override;
   void on_deadline_of_idle() noexcept override {
     if (idle_timed_) idle_handler_(idle_context_);
   }
+  [[nodiscard]] Kept& kept();
+  Attempt read_ahead(std::span<char> into) noexcept;
+  [[nodiscard]] Attempt end_of_input() const noexcept;
+  Attempt send_pieces(std::span<const iovec> pieces, std::size_t bytes) noexcept;
+  void send_queued() noexcept;
+  bool make_writable() noexcept;
+  void send_kept() noexcept;
 
   Fd fd_;
   bool attached_ = false;
@@ -96,6 +134,10 @@ class SocketStream : public Stream, private Watch {
   bool raw_writable_ = true;
   int write_flags_ = MSG_NOSIGNAL;
   bool peer_closing_ = false;  ///< a close was signalled: a short read does not mean drained
+  bool send_queued_ = false;
+  bool reads_much_ = false;  ///< the last read was long: it is read straight to where it belongs
+  Received* received_ = nullptr;
+  std::unique_ptr<Kept> kept_;
   IdleHandler idle_handler_ = nullptr;
   void* idle_context_ = nullptr;
 };

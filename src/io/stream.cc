@@ -44,11 +44,7 @@ bool Stream::Write::attempt() noexcept {
       continue;
     }
     const Attempt got = stream_.try_write(pieces_);
-    if (got.status == Attempt::Status::kWouldBlock) return false;
-    if (got.status != Attempt::Status::kOk) {
-      code_ = got.status == Attempt::Status::kError ? got.code : code::kBrokenPipe;
-      return true;
-    }
+    if (got.status != Attempt::Status::kOk) return settle(got);
     written_ += got.n;
     std::size_t left = got.n;
     while (left > 0) {
@@ -60,6 +56,14 @@ bool Stream::Write::attempt() noexcept {
       if (piece.iov_len == 0) pieces_ = pieces_.subspan(1);
     }
   }
+  return settle(stream_.unsent());
+}
+
+/// True when nothing is to be waited for.
+bool Stream::Write::settle(const Attempt& outcome) noexcept {
+  if (outcome.status == Attempt::Status::kWouldBlock) return false;
+  if (outcome.status == Attempt::Status::kError) code_ = outcome.code;
+  if (outcome.status == Attempt::Status::kEnd) code_ = code::kBrokenPipe;
   return true;
 }
 

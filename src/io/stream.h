@@ -47,8 +47,13 @@ class Stream {
 
   /// Reads what is there, up to `into`. Never waits. Must not be called while a read waits.
   virtual Attempt try_read(std::span<char> into) noexcept = 0;
-  /// Writes what fits of the pieces. Never waits. Must not be called while a write waits.
+  /// Writes what fits of the pieces. Never waits. Must not be called while a write waits. A little
+  /// of what it took may lie here until the end of the turn, or until the peer makes room:
+  /// `unsent` tells.
   virtual Attempt try_write(std::span<const iovec> pieces) noexcept = 0;
+  /// What became of the bytes that `try_write` took: kOk when the transport has them all,
+  /// kWouldBlock while it has no room for the last of them, kError when it took them no more.
+  [[nodiscard]] virtual Attempt unsent() const noexcept { return Attempt::moved(0); }
   /// True when bytes, the end or an error may be at hand, so that `try_read` is worth its cost.
   [[nodiscard]] virtual bool readable() const noexcept = 0;
   /// Says to the peer that nothing more is sent, where the transport can (FIN, close_notify).
@@ -56,6 +61,12 @@ class Stream {
   /// The next bytes written are the last: what ends the stream may go out with them. Call
   /// `finish_writing` once they are.
   virtual void finish_with_write() noexcept {}
+  /// Gives what `try_write` took to the transport now. True when it has all of it: whoever closes
+  /// the stream otherwise cuts off what it has written.
+  virtual bool hand_over() noexcept { return true; }
+  /// The same with what ends the stream. True when closing says the end as well, without the calls
+  /// that `finish_writing` makes.
+  virtual bool finish_by_closing() noexcept { return false; }
   /// Bytes that were written and that the peer has not acknowledged, as far as the transport tells.
   [[nodiscard]] virtual std::size_t unacknowledged_bytes() const noexcept { return 0; }
   /// Gives back memory that an idle connection does not need.
@@ -133,6 +144,7 @@ class Stream {
 
    private:
     bool attempt() noexcept override;
+    bool settle(const Attempt& outcome) noexcept;
     bool extend() noexcept override;
     std::span<iovec> pieces_;
     std::size_t unacknowledged_ = 0;  ///< when the wait, or its extension, began
@@ -147,7 +159,9 @@ class Stream {
   }
   /// Waits until a read would not wait.
   [[nodiscard]] WaitReadable wait_readable(Instant deadline) noexcept { return {*this, deadline}; }
-  /// Writes all pieces; `pieces` itself is used up. Both stay valid until then.
+  /// Writes all pieces, and waits until the transport has room for what it held back of earlier
+  /// ones; without pieces that is all it does. `pieces` itself is used up. Both stay valid until
+  /// then.
   [[nodiscard]] Write write(std::span<iovec> pieces, Instant deadline) noexcept {
     return {*this, pieces, deadline, false};
   }
@@ -164,6 +178,10 @@ class Stream {
   void cancel_read() noexcept { cancel_side(reader_); }
   void cancel_write() noexcept { cancel_side(writer_); }
   [[nodiscard]] bool read_waits() const noexcept { return reader_ != nullptr; }
+  /// The frame of the coroutine that waits for reading; null when none does.
+  [[nodiscard]] void* reading_frame() const noexcept {
+    return reader_ == nullptr ? nullptr : reader_->waiting_.address();
+  }
 
  protected:
   /// For implementations: another attempt is worth it. May destroy the stream, so it comes last.

@@ -37,9 +37,11 @@ class PromiseBase {
   /// Failures are values; an exception that reaches a task is a broken promise of our own.
   [[noreturn]] void unhandled_exception() const noexcept { std::terminate(); }
   void set_continuation(std::coroutine_handle<> handle) noexcept { continuation_ = handle; }
+  /// Who waits for this coroutine; null for the root of a chain.
+  [[nodiscard]] std::coroutine_handle<> continuation() const noexcept { return continuation_; }
 
  private:
-  std::coroutine_handle<> continuation_ = std::noop_coroutine();
+  std::coroutine_handle<> continuation_;
 };
 
 template <class T>
@@ -164,15 +166,10 @@ inline Task<void> Promise<void>::get_return_object() noexcept {
 
 /// The root of a chain of tasks: starts at once, frees itself at the end.
 struct Root {
-  struct promise_type {
-    static void* operator new(std::size_t bytes) { return FramePool::allocate(bytes); }
-    static void operator delete(void* frame, std::size_t bytes) noexcept {
-      FramePool::release(frame, bytes);
-    }
+  struct promise_type : PromiseBase {
     [[nodiscard]] Root get_return_object() const noexcept { return {}; }
     [[nodiscard]] std::suspend_never initial_suspend() const noexcept { return {}; }
     [[nodiscard]] std::suspend_never final_suspend() const noexcept { return {}; }
-    [[noreturn]] void unhandled_exception() const noexcept { std::terminate(); }
     void return_void() const noexcept {}
   };
 };

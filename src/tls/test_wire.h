@@ -64,7 +64,7 @@ class Wire : public testing::Test {
   }
 
   SystemClock clock_;
-  io::Loop loop_{clock_};
+  io::Loop loop_{clock_, io::make_epoll_poller(), io::CallBatch::open()};
   Pki pki_;
   Diagnostics out_;
   std::shared_ptr<TicketKeys> tickets_;

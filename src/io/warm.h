@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+/// Bringing memory near before it is needed. A request that has waited for its upstream is, with
+/// hundreds of others at a time, out of the processor's caches; taken one by one each of its lines
+/// is waited for, taken together they come beside each other. Hints only: nothing depends on them.
+namespace merlon::io {
+
+/// The first cache lines of `at`, which may be any address or null.
+inline void warm(const void* at) noexcept {
+  const auto address = reinterpret_cast<std::uintptr_t>(at);
+  for (std::uintptr_t line = 0; line < 4; ++line)
+    __builtin_prefetch(reinterpret_cast<const void*>(address + 64 * line));
+}
+
+/// Coroutines that are about to be resumed, and those that wait for them. `frames` are addresses of
+/// suspended coroutines with a promise of io/task.h, or null; the array is used up.
+void warm_coroutines(std::span<void*> frames) noexcept;
+
+}  // namespace merlon::io
