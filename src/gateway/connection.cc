@@ -77,10 +77,14 @@ void ClientConnection::begin(Worker& worker, std::size_t door, io::Fd fd, const 
 }
 
 void ClientConnection::close_if_idle() noexcept {
-  if (idle_) {
+  if (!idle_) {
+    announce_end();
+  } else if (stream_->hand_over()) {
     delete this;
   } else {
-    announce_end();
+    idle_ = false;
+    stream_->on_idle_event(nullptr, nullptr);
+    worker_.tasks_.spawn(end());
   }
 }
 
@@ -127,6 +131,12 @@ io::Task<void> ClientConnection::run() {
     co_return;
   }
   if (!preface_.empty()) co_await serve_http2(std::move(preface_));
+  co_await end();
+}
+
+/// The client may not have made room for the last of an answer.
+io::Task<void> ClientConnection::end() {
+  if (!aborted_ && !stream_->hand_over()) co_await linger();
   delete this;
 }
 
@@ -155,7 +165,7 @@ void ClientConnection::on_idle_event() noexcept {
   }
 }
 
-/// The answer goes out as far as the socket takes it at once: nobody waits for such a client.
+/// The answer goes out as far as the socket takes it: no more is done for such a client.
 void ClientConnection::shed() {
   const std::unique_ptr<ShedAnswer> shed =
       shed_request(worker_, facts_, door_, "HTTP/1.1", nullptr, code::kOverloaded);
@@ -326,7 +336,7 @@ io::Task<bool> ClientConnection::serve_one(http::H1Server& server, Transaction& 
   if (server.response_broken()) {
     // Cut short: nothing may make it look complete, a TLS close_notify least of all.
     stream_->reset_on_close();
-  } else {
+  } else if (!head || !server.is_last() || stream_->readable() || !stream_->finish_by_closing()) {
     co_await linger();
   }
   co_return false;
@@ -334,6 +344,7 @@ io::Task<bool> ClientConnection::serve_one(http::H1Server& server, Transaction& 
 
 io::Task<void> ClientConnection::linger() {
   stream_->finish_writing();
+  static_cast<void>(co_await stream_->write_paced({}));
   const Instant deadline = worker_.loop().now() + kLingerTime;
   std::string block(4 * 1024, '\0');
   for (std::size_t taken = 0; taken < kLingerBytesMax && !aborted_;) {

@@ -53,6 +53,7 @@ class ClientConnection {
   [[nodiscard]] io::Task<bool> serve_one(http::H1Server& server, Transaction& t);
   [[nodiscard]] io::Task<void> serve_http2(std::string begun);
   [[nodiscard]] io::Task<void> linger();
+  [[nodiscard]] io::Task<void> end();
   void log_handshake_failure(const Error& error);
 
   Worker& worker_;

@@ -58,10 +58,19 @@ class H1Server final : public ServerExchange {
   [[nodiscard]] bool head_sent() const noexcept override { return head_sent_; }
   /// The response began and could not be completed: the connection must not look well ended.
   [[nodiscard]] bool response_broken() const noexcept { return head_sent_ && !response_done_; }
+  /// The client announced that this request, which has no body, is its last, and the answer to it
+  /// was short. Nothing is on its way that a closed socket would answer with a reset; and if there
+  /// were, little would be lost by it.
+  [[nodiscard]] bool is_last() const noexcept {
+    const RequestHead& head = parser_.head();
+    return response_done_ && sent_ <= kShortAnswer && !head.keep_alive &&
+           head.framing == Framing::kNone && at_ == end_;
+  }
 
  private:
   // A head of 16 KiB, a target of 8 KiB, and room for a body or the next request behind them.
   static constexpr std::size_t kBufferBytes = 32 * 1024;
+  static constexpr std::uint64_t kShortAnswer = 16 * 1024;
 
   void begin_body(std::size_t head_bytes) noexcept;
   [[nodiscard]] Result<BodyPart> decode() noexcept;

@@ -65,7 +65,11 @@ class ServerContext {
   /// the site are good, and who asks the same of clients (A64).
   [[nodiscard]] bool covers(const Site& site, std::string_view host) const;
 
-  [[nodiscard]] ssl_ctx_st* base() const noexcept { return base_; }
+  /// What a connection begins with, until its name is known: where there is one site, that one, so
+  /// that OpenSSL need not change over.
+  [[nodiscard]] ssl_ctx_st* base() const noexcept {
+    return sites_.size() == 1 ? sites_.front()->context : base_;
+  }
   [[nodiscard]] TicketKeys& tickets() const noexcept { return *tickets_; }
   [[nodiscard]] const std::string& listener() const noexcept { return settings_.listener; }
   [[nodiscard]] const ServerSettings& settings() const noexcept { return settings_; }

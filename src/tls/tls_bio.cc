@@ -141,7 +141,7 @@ int TlsStream::bio_write(bio_st* bio, const char* from, std::size_t size,
   auto& stream = *static_cast<TlsStream*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
   *taken = 0;
-  if (stream.unsent_.size() - stream.unsent_from_ > kUnsentMax) {
+  if (stream.outgoing_.size() - stream.outgoing_from_ > kUnsentMax) {
     stream.refuse(code::kTlsProtocol, "the peer does not read the answers it asks for");
     return 0;
   }
@@ -153,31 +153,31 @@ int TlsStream::bio_write(bio_st* bio, const char* from, std::size_t size,
 /// Takes ciphertext to send: into the shared block, or behind what waits for the kernel.
 void TlsStream::queue(std::span<const char> bytes) noexcept {
   Scratch& blocks = scratch();
-  if (unsent_.empty() && blocks.out.size() - blocks.out_used < bytes.size()) flush();
-  if (unsent_.empty() && blocks.out.size() >= bytes.size()) {
+  if (outgoing_.empty() && blocks.out.size() - blocks.out_used < bytes.size()) flush();
+  if (outgoing_.empty() && blocks.out.size() >= bytes.size()) {
     std::memcpy(blocks.out.data() + blocks.out_used, bytes.data(), bytes.size());
     blocks.out_used += bytes.size();
     return;
   }
-  unsent_.append(bytes.data(), bytes.size());
+  outgoing_.append(bytes.data(), bytes.size());
 }
 
 /// Keeps what was queued for the first answer, which the request that came with the end of the
 /// handshake is about to get: in TLS 1.3 it is a session ticket, for which nobody waits.
 void TlsStream::hold_ticket() noexcept {
   Scratch& blocks = scratch();
-  unsent_.assign(blocks.out.data(), blocks.out_used);
+  outgoing_.assign(blocks.out.data(), blocks.out_used);
   blocks.out_used = 0;
-  ticket_waits_ = !unsent_.empty();
+  ticket_waits_ = !outgoing_.empty();
 }
 
 /// Sends what waits, as far as the kernel takes it. Leaves the shared block empty.
 void TlsStream::flush() noexcept {
   Scratch& blocks = scratch();
   ticket_waits_ = false;
-  const bool from_unsent = !unsent_.empty();
+  const bool from_unsent = !outgoing_.empty();
   std::span<const char> rest = from_unsent
-                                   ? std::span<const char>(unsent_).subspan(unsent_from_)
+                                   ? std::span<const char>(outgoing_).subspan(outgoing_from_)
                                    : std::span<const char>(blocks.out).first(blocks.out_used);
   blocks.out_used = 0;
   while (!rest.empty() && output_code_ == 0) {
@@ -191,13 +191,13 @@ void TlsStream::flush() noexcept {
     rest = rest.subspan(sent.n);
   }
   if (rest.empty() || output_code_ != 0) {
-    if (from_unsent) std::string().swap(unsent_);
-    unsent_from_ = 0;
+    if (from_unsent) std::string().swap(outgoing_);
+    outgoing_from_ = 0;
   } else if (from_unsent) {
-    unsent_from_ = unsent_.size() - rest.size();
+    outgoing_from_ = outgoing_.size() - rest.size();
   } else {
-    unsent_.assign(rest.data(), rest.size());
-    unsent_from_ = 0;
+    outgoing_.assign(rest.data(), rest.size());
+    outgoing_from_ = 0;
   }
 }
 

@@ -1,4 +1,5 @@
 #include <openssl/err.h>
+#include <openssl/evp.h>
 #include <openssl/sha.h>
 
 #include <algorithm>
@@ -127,11 +128,12 @@ std::uint16_t TlsStream::try_handshake() noexcept {
       return refusal_;
     }
   }
+  loop().send_batch();  // signing takes long
   ERR_clear_error();
   const int result = SSL_do_handshake(ssl_);
   const int error = result == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl_, result);
-  const bool request_follows = result == 1 && server_ && unsent_.empty() && !ciphertext().empty() &&
-                               SSL_version(ssl_) == TLS1_3_VERSION;
+  const bool request_follows = result == 1 && server_ && outgoing_.empty() &&
+                               !ciphertext().empty() && SSL_version(ssl_) == TLS1_3_VERSION;
   if (request_follows) {
     hold_ticket();
   } else {
@@ -236,8 +238,12 @@ bool TlsStream::enter_site() noexcept {
   std::string bound = server_->listener();
   bound.push_back('\0');
   bound += server_name_.empty() ? local_->address.to_string() : server_name_;
+  // SHA256() would look the algorithm up each time.
+  static EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
-  SHA256(reinterpret_cast<const unsigned char*>(bound.data()), bound.size(), digest.data());
+  unsigned size = 0;
+  if (EVP_Digest(bound.data(), bound.size(), digest.data(), &size, sha256, nullptr) != 1)
+    return false;
   if (SSL_set_SSL_CTX(ssl_, site_->context) == nullptr ||
       SSL_set_session_id_context(ssl_, digest.data(), digest.size()) != 1) {
     return false;

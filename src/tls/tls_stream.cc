@@ -152,18 +152,18 @@ std::size_t TlsStream::encrypt(std::span<const iovec> pieces) noexcept {
 Attempt TlsStream::try_write(std::span<const iovec> pieces) noexcept {
   if (!established_) return Attempt::error(code::kIo);
   if (finishing_) return Attempt::error(code::kBrokenPipe);
-  if (!unsent_.empty() && !ticket_waits_) flush();
+  if (!outgoing_.empty() && !ticket_waits_) flush();
   if (output_code_ != 0) return Attempt::error(output_code_);
-  if (!unsent_.empty() && !ticket_waits_) return Attempt::would_block();
+  if (!outgoing_.empty() && !ticket_waits_) return Attempt::would_block();
   if (accepted_ == 0) {
     if (broken_) return Attempt::error(code::kTlsProtocol);
-    if (!raw_writable()) return Attempt::would_block();
+    if (!raw_writable()) return held_back();
     accepted_ = encrypt(pieces);
     if (broken_) return Attempt::error(code::kTlsProtocol);
     if (ends_with_write_ && accepted_ == bytes_of(pieces)) notify_close();
     flush();
     if (output_code_ != 0) return Attempt::error(output_code_);
-    if (!unsent_.empty()) {
+    if (!outgoing_.empty()) {
       // A slow reader: the next batch is small, so that little memory waits for it.
       batch_bytes_ = Scratch::kRecord;
       return Attempt::would_block();
@@ -190,12 +190,18 @@ void TlsStream::finish_with_write() noexcept {
   SocketStream::finish_with_write();
 }
 
+bool TlsStream::finish_by_closing() noexcept {
+  notify_close();
+  flush();
+  return outgoing_.empty() && output_code_ == 0 && hand_over();
+}
+
 void TlsStream::finish_writing() noexcept {
   if (finishing_) return;
   finishing_ = true;
   notify_close();
   flush();
-  if (unsent_.empty()) finish_socket();
+  if (outgoing_.empty()) finish_socket();
 }
 
 void TlsStream::release_idle_memory() noexcept {
@@ -203,9 +209,9 @@ void TlsStream::release_idle_memory() noexcept {
 }
 
 void TlsStream::on_ready(bool readable, bool writable) noexcept {
-  if (writable && !unsent_.empty()) {
+  if (writable && !outgoing_.empty()) {
     flush();
-    if (finishing_ && !finished_ && unsent_.empty()) finish_socket();
+    if (finishing_ && !finished_ && outgoing_.empty()) finish_socket();
   }
   // Neither side ever waits for the other's readiness: the transport takes all output at once.
   wake(readable, writable);

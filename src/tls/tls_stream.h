@@ -45,8 +45,8 @@ struct HandshakeFailure {
 /// thread share, so an idle connection holds no buffer. No renegotiation, compression or early
 /// data. The end of the stream without close_notify is the error kTlsTruncated: only the framing
 /// above knows whether that matters. A `try_write` that gave kWouldBlock has taken the bytes: the
-/// next one must begin with the same (`Stream::write` does). So a write that succeeded has been
-/// handed to the kernel to its last byte.
+/// next one must begin with the same (`Stream::write` does). So of a write that succeeded no byte
+/// waits here, but for what the socket may hold until the turn ends (`Stream::try_write`).
 class TlsStream final : public io::SocketStream {
  public:
   /// Server side. `local` is where the client connected to, asked of the socket when absent; it
@@ -65,6 +65,7 @@ class TlsStream final : public io::SocketStream {
   void finish_writing() noexcept override;
   /// close_notify then goes into the same write as the bytes.
   void finish_with_write() noexcept override;
+  bool finish_by_closing() noexcept override;
   void release_idle_memory() noexcept override;
   /// From now on the end without close_notify reads as an ordinary end: where nothing is expected
   /// any more, or the framing above tells a cut message by itself.
@@ -182,10 +183,10 @@ class TlsStream final : public io::SocketStream {
   ssl_st* ssl_ = nullptr;
   const ServerContext::Site* site_ = nullptr;
   std::string server_name_;
-  std::string held_;    ///< ciphertext received and not yet taken by OpenSSL
-  std::string unsent_;  ///< ciphertext that the kernel had no room for
+  std::string held_;      ///< ciphertext received and not yet taken by OpenSSL
+  std::string outgoing_;  ///< ciphertext that the kernel had no room for
   std::size_t held_from_ = 0;
-  std::size_t unsent_from_ = 0;
+  std::size_t outgoing_from_ = 0;
   std::size_t accepted_ = 0;  ///< bytes encrypted and not yet reported as written
   std::size_t batch_bytes_;   ///< how much one write encrypts
   std::unique_ptr<ClientOffer> offer_;
@@ -201,7 +202,7 @@ class TlsStream final : public io::SocketStream {
   bool input_ended_ = false;     ///< the peer's FIN came
   bool closed_by_peer_ = false;  ///< the peer's close_notify came
   bool broken_ = false;          ///< OpenSSL has given up
-  bool ticket_waits_ = false;    ///< `unsent_` is a ticket, to go out with the first answer
+  bool ticket_waits_ = false;    ///< `outgoing_` is a ticket, to go out with the first answer
   bool ends_with_write_ = false;
   bool close_notified_ = false;
   bool finishing_ = false;

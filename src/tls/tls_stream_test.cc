@@ -144,6 +144,28 @@ TEST_F(Stream, AnEndWithoutCloseNotifyIsTold) {
   }
 }
 
+// What the batch of a turn could not send is told to the next write, which must not wait for room
+// that never comes.
+TEST_F(Stream, AWriteAfterAResetDoesNotWait) {
+  Ends ends = connect(context_, client("a.test"));
+  ASSERT_TRUE(ends.ok());
+  loop_.send([&] {
+    ends.client->reset_on_close();
+    ends.client.reset();
+    std::string text = "anybody there?";
+    const iovec piece{text.data(), text.size()};
+    static_cast<void>(ends.server->try_write({&piece, 1}));
+  });
+  loop_.turn(milliseconds{100});
+  loop_.turn(milliseconds{10});
+  std::string much(100'000, 'x');
+  Result<void> outcome;
+  tasks_.spawn(send_all(*ends.server, {iovec{much.data(), much.size()}}, soon(), outcome));
+  run(tasks_);
+  ASSERT_FALSE(outcome.has_value());
+  EXPECT_NE(outcome.error().code, code::kTimedOut);
+}
+
 TEST_F(Stream, AClientHelloInPiecesOfOneByteStillFindsItsName) {
   auto both = server({pki_.pair("DNS:a.test"), pki_.pair("DNS:b.test")});
   // CVE-2026-32305: a name not seen because the hello was cut meant another policy.
