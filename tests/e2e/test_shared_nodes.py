@@ -125,8 +125,15 @@ class Site:
         file.chmod(0o640)
         self.nodes[i] = self.run(f"{self.tag}n{i}", self.merlon_bin, "run", "-c", str(file))
         assert eventually(lambda: self.metric(i, "merlon_shared_state_servers_down") == 0, 60)
-        # HAProxy sees it a little later.
+        # HAProxy sees it a little later. Of the first one it can be told; a POST is refused before it counts.
+        assert eventually(lambda: self.status_of_a_post() == "405", 60)
         time.sleep(1)
+
+    def status_of_a_post(self):
+        return subprocess.run(
+            ["ip", "netns", "exec", self.hub, "curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}",
+             "-X", "POST", f"http://{HUB}:8080/"], capture_output=True, text=True, timeout=30,
+        ).stdout  # fmt: skip
 
     def stop_node(self, i):
         node = self.nodes.pop(i)
