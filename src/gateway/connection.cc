@@ -344,6 +344,7 @@ io::Task<bool> ClientConnection::serve_one(http::H1Server& server, Transaction& 
 
 io::Task<void> ClientConnection::linger() {
   stream_->finish_writing();
+  // The end of an answer may still wait for the client to make room.
   static_cast<void>(co_await stream_->write_paced({}));
   const Instant deadline = worker_.loop().now() + kLingerTime;
   std::string block(4 * 1024, '\0');

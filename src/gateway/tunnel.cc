@@ -41,6 +41,7 @@ io::Task<Error> Tunnel::run() {
     say_farewell(up_, true);
     say_farewell(down_, false);
   }
+  // Whoever owns the streams closes them next: what a slow side was told last may still wait here.
   if (!over_) co_await up_.to.leave();
   if (!over_) co_await down_.to.leave();
   co_return why_;

@@ -30,7 +30,8 @@ struct Received {
 ///
 /// Nothing is asynchronous: each call is carried out inside the entry, without waiting, and its
 /// result is known after it. The ring takes receives and sends only (IORING_REGISTER_RESTRICTIONS),
-/// so it widens what a process that was broken into can do by nothing. Belongs to one loop.
+/// so whoever takes the process over can do nothing by it that sockets do not allow. Belongs to one
+/// loop.
 class CallBatch {
  public:
   /// Calls of one entry. Beyond a few each further one gains little, and the first waits longer.

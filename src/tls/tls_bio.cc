@@ -17,7 +17,7 @@ namespace {
 constexpr std::uint32_t kServerHandshakeBytesMax = 64 * 1024;
 constexpr std::uint32_t kClientHandshakeBytesMax = 256 * 1024;
 // Answers that a peer provokes without reading them.
-constexpr std::size_t kUnsentMax = 256 * 1024;
+constexpr std::size_t kOutgoingMax = 256 * 1024;
 // A peer changes keys every 2^24 records at most (RFC 8446 §5.5): more than this is an attack.
 constexpr std::uint8_t kExtraMessagesMax = 64;
 
@@ -141,7 +141,7 @@ int TlsStream::bio_write(bio_st* bio, const char* from, std::size_t size,
   auto& stream = *static_cast<TlsStream*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
   *taken = 0;
-  if (stream.outgoing_.size() - stream.outgoing_from_ > kUnsentMax) {
+  if (stream.outgoing_.size() - stream.outgoing_from_ > kOutgoingMax) {
     stream.refuse(code::kTlsProtocol, "the peer does not read the answers it asks for");
     return 0;
   }
@@ -175,8 +175,8 @@ void TlsStream::hold_ticket() noexcept {
 void TlsStream::flush() noexcept {
   Scratch& blocks = scratch();
   ticket_waits_ = false;
-  const bool from_unsent = !outgoing_.empty();
-  std::span<const char> rest = from_unsent
+  const bool from_outgoing = !outgoing_.empty();
+  std::span<const char> rest = from_outgoing
                                    ? std::span<const char>(outgoing_).subspan(outgoing_from_)
                                    : std::span<const char>(blocks.out).first(blocks.out_used);
   blocks.out_used = 0;
@@ -191,9 +191,9 @@ void TlsStream::flush() noexcept {
     rest = rest.subspan(sent.n);
   }
   if (rest.empty() || output_code_ != 0) {
-    if (from_unsent) std::string().swap(outgoing_);
+    if (from_outgoing) std::string().swap(outgoing_);
     outgoing_from_ = 0;
-  } else if (from_unsent) {
+  } else if (from_outgoing) {
     outgoing_from_ = outgoing_.size() - rest.size();
   } else {
     outgoing_.assign(rest.data(), rest.size());

@@ -19,8 +19,7 @@ SIZES = [0, 1, 700, 8_100, 8_192, 8_300, 17_408, 17_500, 100_000]
 @pytest.fixture(params=[False, True], ids=["batched", "a_call_each"])
 def gateway(request, merlon, upstream):
     upstream.answer = lambda message, _: reply(200, message.body)
-    config = configuration(upstream, limits={"requests_in_flight": 1_000})
-    started = merlon(config, within=WITHOUT if request.param else ())
+    started = merlon(configuration(upstream), within=WITHOUT if request.param else ())
     told = [event for event in started.events if event["event"] == NOT_BATCHED]
     if request.param:
         assert [event["reason"] for event in told] == ["Operation not permitted"]
@@ -52,38 +51,38 @@ def test_pipelined_answers_come_in_order(gateway):
         client.sock.close()
 
 
-# An answer is written, and its connection closed, while the client has not made room for it.
-def test_a_slow_reader_gets_all_of_a_last_answer(gateway, upstream):
-    upstream.answer = lambda message, _: reply(200, b"x" * 3_000_000)
-    with gateway.client() as client:
-        client.send(request("GET", "/", fields=[("Connection", "close")]))
-        assert len(client.response().body) == 3_000_000
-        assert client.is_closed_by_peer()
-
-
 LONG = 3_000_000
 
 
 @pytest.fixture
 def slow_reader(gateway, upstream):
-    """A client with an answer on its way that it has made no room for."""
+    """A client that has no room for its answer, and has not asked yet."""
     upstream.answer = lambda message, _: reply(200, b"x" * LONG)
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
     sock.settimeout(TIMEOUT_S)
     sock.connect(("127.0.0.1", gateway.ports["public"]))
     with Client.over(sock) as client:
-        client.send(request("GET"))
-        assert upstream.wait_for(1)
         yield client
 
 
-# Nothing more can come of this client, so the connection ends with the answer, and not before.
-def test_a_client_that_has_finished_sending_gets_all_of_it(slow_reader):
+# The connection ends with the answer, and not before.
+def test_a_slow_reader_gets_all_of_a_last_answer(slow_reader, upstream):
+    slow_reader.send(request("GET", fields=[("Connection", "close")]))
+    assert upstream.wait_for(1)
+    assert len(slow_reader.response().body) == LONG
+    assert slow_reader.is_closed_by_peer()
+
+
+def test_a_client_that_has_finished_sending_gets_all_of_it(slow_reader, upstream):
+    slow_reader.send(request("GET"))
+    assert upstream.wait_for(1)
     slow_reader.sock.shutdown(socket.SHUT_WR)
     assert len(slow_reader.response().body) == LONG
 
 
-def test_a_drain_cuts_no_answer_off(slow_reader, gateway):
+def test_a_drain_cuts_no_answer_off(slow_reader, gateway, upstream):
+    slow_reader.send(request("GET"))
+    assert upstream.wait_for(1)
     gateway.process.send_signal(signal.SIGTERM)
     assert len(slow_reader.response().body) == LONG
