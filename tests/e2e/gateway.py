@@ -7,7 +7,7 @@ import socket
 import subprocess
 from pathlib import Path
 
-from wire import Client, eventually, request
+from wire import Client, eventually, json_lines, request
 
 ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -120,14 +120,12 @@ class Gateway:
     @property
     def access_log(self):
         """The lines of the access log, which goes to standard output."""
-        lines = self._out.read_text(errors="replace").splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        return json_lines(self._out.read_text(errors="replace"))
 
     @property
     def events(self):
         """The lines of the process log, which goes to standard error."""
-        lines = self.errors.splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        return json_lines(self.errors)
 
     def told(self, name, **fields):
         """True once the process log has the event, with these fields among its own."""

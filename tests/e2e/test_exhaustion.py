@@ -245,9 +245,9 @@ def test_a_full_disk_under_the_access_log_stops_nothing(merlon, upstream, tmp_pa
         assert client.ask(request("GET", "/after")).status == 200
 
     def lines():
-        return Path(f"{inside}/access.log").read_text().splitlines()
+        return Path(f"{inside}/access.log").read_text().splitlines(keepends=True)
 
-    assert eventually(lambda: any('"path":"/after"' in line for line in lines()))
+    assert eventually(lambda: any('"path":"/after"' in line and line.endswith("\n") for line in lines()))
     for line in lines():
         json.loads(line)
 

@@ -11,7 +11,7 @@ import pytest
 from gateway import configuration
 from grpc_parts import EchoServer
 from test_grpc import config
-from wire import eventually
+from wire import eventually, json_lines
 
 NODE = Path(__file__).parents[1] / "node"
 # From the client's call to the upstream's knowledge; a build with a sanitizer on a busy machine takes its time.
@@ -38,7 +38,7 @@ class GrpcJsServer:
         self.address = f"127.0.0.1:{self.lines()[0]['port']}"
 
     def lines(self):
-        return [json.loads(line) for line in self.told.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return json_lines(self.told.read_text())
 
     def cancelled(self):
         """When each call that hung was cancelled, in ms."""

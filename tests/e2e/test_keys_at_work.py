@@ -8,7 +8,7 @@ import pytest
 from gateway import configuration
 from test_shared_limits import Staff
 from tokens import AUDIENCE, ISSUER, Key, claims, jwks
-from wire import eventually, request
+from wire import eventually, json_lines, request
 
 
 def with_tokens(upstream, staff, **provider):
@@ -79,7 +79,7 @@ def test_process_and_level_of_the_log(merlon, upstream, tmp_path):
     gateway = merlon(configuration(upstream, log={"process": str(file), "level": "warning"}))
     gateway.reload("version: 1")
     assert eventually(lambda: file.exists() and "reload_refused" in file.read_text())
-    said = [json.loads(line) for line in file.read_text().splitlines()]
+    said = json_lines(file.read_text())
     assert {each["level"] for each in said} <= {"warning", "error"}
     assert not gateway.events
     chatty = merlon(configuration(upstream, log={"level": "info"}))

@@ -225,8 +225,7 @@ def test_limits_that_limit_nothing_are_refused(merlon_bin, tmp_path, policies, s
 
 
 def limited_lines(gateway):
-    lines = [json.loads(line) for line in gateway.errors.splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] in ("limited", "limited_others")]
+    return [line for line in gateway.events if line["event"] in ("limited", "limited_others")]
 
 
 def test_one_summary_line_for_each_limited_client(merlon, upstream):

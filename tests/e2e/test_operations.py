@@ -13,7 +13,7 @@ import uuid
 
 import pytest
 from gateway import STATUS, configuration, reserve
-from wire import TIMEOUT_S, eventually, reply, request
+from wire import TIMEOUT_S, eventually, json_lines, reply, request
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
 
@@ -21,7 +21,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
 def lines_of(file):
     if not file.exists():
         return []
-    return [json.loads(line) for line in file.read_text().splitlines() if line.startswith("{")]
+    return json_lines(file.read_text())
 
 
 def events_of(file):

@@ -1,5 +1,6 @@
 """An HTTP/1.1 client that hides nothing: it sends the bytes it is given and reads what comes."""
 
+import json
 import socket
 import time
 from dataclasses import dataclass, field
@@ -216,6 +217,11 @@ def reply(status=200, body=b"", fields=(), reason="Reason"):
     if status >= 200 and status != 204:
         lines.append(f"Content-Length: {len(body)}")
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def json_lines(text):
+    """The objects of a log that is being written: a last line without its end is left for later."""
+    return [json.loads(line) for line in text.split("\n")[:-1] if line.startswith("{")]
 
 
 def eventually(check, within_s=TIMEOUT_S):
