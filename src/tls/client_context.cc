@@ -9,6 +9,7 @@
 
 #include "base/escape.h"
 #include "tls/context_setup.h"
+#include "tls/key_schedule.h"
 #include "tls/openssl_ptr.h"
 
 namespace merlon::tls {
@@ -59,7 +60,7 @@ std::shared_ptr<ClientContext> ClientContext::make(const ClientSettings& setting
   std::shared_ptr<ClientContext> made(new ClientContext);
   made->server_name_ = settings.server_name;
   made->is_address_ = IpAddress::parse(settings.server_name).has_value();
-  made->context_ = SSL_CTX_new(TLS_client_method());
+  made->context_ = SSL_CTX_new_ex(nullptr, key_schedule_query(), TLS_client_method());
   SSL_CTX* native = made->context_;
   if (native == nullptr || !set_up_protocol(native, settings.min_version, settings.allow_aes128))
     return refuse(out, at, "the TLS library cannot be set up", "memory may be short");

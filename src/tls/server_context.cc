@@ -6,8 +6,11 @@
 #include <openssl/rand.h>
 
 #include <algorithm>
+#include <array>
+#include <span>
 
 #include "tls/context_setup.h"
+#include "tls/key_schedule.h"
 #include "tls/openssl_ptr.h"
 
 namespace merlon::tls {
@@ -32,6 +35,35 @@ const EVP_CIPHER* ticket_cipher() noexcept {
   return cipher;
 }
 
+/// Fills `into` from RAND_bytes(3), which is asked for many tickets at once: a call costs the same
+/// for 16 bytes and for 512, and enters the kernel to see whether the process has forked, which
+/// workers never do. What is given out is wiped here. At most kDrawn bytes; false when OpenSSL has
+/// no randomness.
+bool draw_random(std::span<unsigned char> into) noexcept {
+  static constexpr std::size_t kDrawn = 512;
+  struct Drawn {
+    std::array<unsigned char, kDrawn> bytes{};
+    std::size_t left = 0;
+  };
+  thread_local Drawn drawn;
+  if (drawn.left < into.size()) {
+    if (RAND_bytes(drawn.bytes.data(), kDrawn) != 1) return false;
+    drawn.left = kDrawn;
+  }
+  drawn.left -= into.size();
+  const std::span given = std::span(drawn.bytes).subspan(drawn.left, into.size());
+  std::ranges::copy(given, into.begin());
+  OPENSSL_cleanse(given.data(), given.size());
+  return true;
+}
+
+/// Sessions live in tickets, where nothing looks at their ids but the client's store.
+int name_session(SSL*, unsigned char* id, unsigned* bytes) noexcept {
+  return draw_random({id, *bytes}) ? 1 : 0;
+}
+
+constexpr std::size_t kTicketIvBytes = 16;  // of AES in any mode
+
 bool set_ticket_mac(EVP_MAC_CTX* mac, TicketKeys::Key& key) noexcept {
   char digest[] = "SHA256";
   const OSSL_PARAM parameters[] = {
@@ -49,7 +81,7 @@ int ticket_keys(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX
     std::optional<TicketKeys::Key> key = tickets->current();
     if (!key) return 0;
     std::ranges::copy(key->name, name);
-    if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(ticket_cipher())) != 1) return -1;
+    if (!draw_random({iv, kTicketIvBytes})) return -1;
     if (EVP_EncryptInit_ex2(cipher, ticket_cipher(), key->aes.data(), iv, nullptr) != 1) return -1;
     return set_ticket_mac(mac, *key) ? 1 : -1;
   }
@@ -169,7 +201,7 @@ class ServerContextBuilder {
   }
 
   SSL_CTX* make_context(const Pairs& group) {
-    SslCtxPtr native(SSL_CTX_new(TLS_server_method()));
+    SslCtxPtr native(SSL_CTX_new_ex(nullptr, key_schedule_query(), TLS_server_method()));
     const ServerSettings& settings = context_->settings_;
     const ClientAuth* const auth = !group.empty() ? client_auth_of(*group.front())
                                    : settings.client_auth.has_value() ? &*settings.client_auth
@@ -195,7 +227,8 @@ class ServerContextBuilder {
     SSL_CTX_set_session_cache_mode(native, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_timeout(native, std::chrono::seconds(TicketKeys::kTicketLifetime).count());
     SSL_CTX_set_app_data(native, context_->tickets_.get());
-    if (SSL_CTX_set_num_tickets(native, 1) != 1 ||
+    if (SSL_CTX_set_generate_session_id(native, &name_session) != 1 ||
+        SSL_CTX_set_num_tickets(native, 1) != 1 ||
         SSL_CTX_set_tlsext_ticket_key_evp_cb(native, &ticket_keys) != 1) {
       return false;
     }

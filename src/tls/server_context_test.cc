@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+#include <string>
+
 #include "tls/test_wire.h"
 
 namespace merlon::tls {
@@ -268,6 +271,25 @@ TEST_F(Server, ASessionResumesUnderItsOwnNameOnly) {
     EXPECT_FALSE(crossed.resumed);
     EXPECT_FALSE(ask(other, with("a.test", session.get())).resumed);
   }
+}
+
+// RFC 5077 §4: the key's name, then the IV. More tickets than are provided for by one draw.
+TEST_F(Server, EveryTicketHasAnIvOfItsOwn) {
+  const auto context = server({named("a", "DNS:a.test")});
+  std::set<std::string> ivs;
+  constexpr std::size_t kTickets = 30;
+  for (std::size_t i = 0; i < kTickets; ++i) {
+    SSL_SESSION* raw_session = nullptr;
+    ASSERT_TRUE(ask(context, [](RawClient& raw) { raw.name("a.test"); }, &raw_session).outcome);
+    const SessionPtr session(raw_session);
+    const unsigned char* ticket = nullptr;
+    std::size_t bytes = 0;
+    SSL_SESSION_get0_ticket(session.get(), &ticket, &bytes);
+    ASSERT_GT(bytes, 32);
+    ivs.emplace(reinterpret_cast<const char*>(ticket) + 16, 16);
+  }
+  EXPECT_EQ(ivs.size(), kTickets);
+  EXPECT_FALSE(ivs.contains(std::string(16, '\0')));
 }
 
 TEST_F(Server, WithoutCertificatesEveryNameIsRefused) {
