@@ -16,8 +16,8 @@ namespace {
 // Values that are secret, or different each time: they gain nothing from the dynamic table, and
 // would push out what does (RFC 7541 §7.1).
 constexpr FieldId kNeverIndexed[] = {
-    FieldId::kAuthorization, FieldId::kCookie,      FieldId::kSetCookie,  FieldId::kXApiKey,
-    FieldId::kXRequestId,    FieldId::kTraceparent, FieldId::kGrpcTimeout};
+    FieldId::kAuthorization, FieldId::kCookie,      FieldId::kSetCookie,   FieldId::kXApiKey,
+    FieldId::kXRequestId,    FieldId::kTraceparent, FieldId::kGrpcTimeout, FieldId::kRateLimit};
 
 // A frame of data that is smaller, and not the last of its part, is no progress.
 constexpr std::size_t kUsefulDataBytes = 1024;
