@@ -109,19 +109,20 @@ class Hmac {
   Sha2 outer_;
 };
 
-/// HKDF-Expand (RFC 5869 §2.3). False when `out` is longer than it can give.
+/// HKDF-Expand (RFC 5869 §2.3). False when `out` is longer than it can give. TLS asks for one block
+/// nearly always.
 bool expand(Sha2::Kind kind, Bytes key, std::span<const Bytes> info,
             std::span<unsigned char> out) noexcept {
-  const Hmac keyed(kind, key);
-  if (out.size() > 255 * keyed.bytes()) return false;
   std::array<unsigned char, kDigestMax> block{};
+  const std::size_t bytes = Sha2(kind).digest_bytes();
+  if (out.size() > 255 * bytes) return false;
   for (unsigned char count = 1; !out.empty(); ++count) {
-    Hmac mac(keyed);
-    if (count > 1) mac.update({block.data(), keyed.bytes()});
+    Hmac mac(kind, key);
+    if (count > 1) mac.update({block.data(), bytes});
     for (const Bytes part : info) mac.update(part);
     mac.update({&count, 1});
     mac.finish(block.data());
-    const std::size_t n = std::min(out.size(), keyed.bytes());
+    const std::size_t n = std::min(out.size(), bytes);
     std::copy_n(block.begin(), n, out.begin());
     out = out.subspan(n);
   }
