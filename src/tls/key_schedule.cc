@@ -56,7 +56,6 @@ class Sha2 {
       SHA384_Final(into, &state_.sha512);
   }
 
-  [[nodiscard]] Kind kind() const noexcept { return kind_; }
   [[nodiscard]] std::size_t digest_bytes() const noexcept {
     return kind_ == Kind::kSha256 ? SHA256_DIGEST_LENGTH : SHA384_DIGEST_LENGTH;
   }

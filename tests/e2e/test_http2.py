@@ -44,6 +44,18 @@ def test_tls_offers_both_versions(merlon, upstream, pki):
     assert upstream.requests[0].get("X-Forwarded-Proto") == "https"
 
 
+def test_only_what_comes_again_goes_into_the_dynamic_table(merlon, upstream):
+    """What is another value each time would push the rest out (RFC 7541 §2.3.3)."""
+    config = configuration(upstream)
+    config["routes"][0]["rate_limit"] = {"rate": "1/h", "burst": 100}
+    with Http2Client(merlon(config).ports["public"]) as client:
+        left = {client.ask().fields["ratelimit"] for _ in range(5)}
+        assert len(left) == 5, "it does change"
+        names = [name.decode() for name, _ in client.decoder.header_table.dynamic_entries]
+    assert names.count("x-frame-options") == names.count("ratelimit-policy") == 1
+    assert not {"ratelimit", "x-request-id", "set-cookie"} & set(names)
+
+
 def test_many_streams_share_a_connection(client, upstream):
     numbers = [client.open(path=f"/{n}") for n in range(90)]
     assert all(client.wait(number).status == 200 for number in numbers)
