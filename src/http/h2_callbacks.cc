@@ -126,6 +126,9 @@ const nghttp2_option* h2_options() noexcept {
     // Makes nghttp2 judge PRIORITY frames (RFC 9113 §6.3). The price is that it keeps the tree of a
     // client that did not renounce it (RFC 9218 §2.1), and shares out the windows by it.
     nghttp2_option_set_server_fallback_rfc7540_priorities(made, 1);
+    // The tree goes without streams that have ended: up to a hundred of them, long out of the
+    // caches, would be held by each connection. H2Session judges what still comes for them.
+    nghttp2_option_set_no_closed_streams(made, 1);
     // Counted by H2Session, which knows what was useful; these only stand behind it.
     nghttp2_option_set_max_continuations(made, 64);
     nghttp2_option_set_stream_reset_rate_limit(made, 1U << 30U, 1U << 30U);
