@@ -30,6 +30,11 @@ class SparePool {
     return taken;
   }
 
+  /// What `take` returns after `others` more; nullptr when there are not so many.
+  [[nodiscard]] const T* next(std::size_t others) const noexcept {
+    return others < spare_.size() ? spare_[spare_.size() - 1 - others].get() : nullptr;
+  }
+
   void give_back(std::unique_ptr<T> object, std::size_t kept) {
     spare_.push_back(std::move(object));
     kept_ = kept;

@@ -99,6 +99,13 @@ struct Transaction {
   Instant started{};
   microseconds answered{-1};  ///< when a tunnel opened, since `started`; negative: none did
   bool shed = false;  ///< taken in for the status pages only: what routes take is answered 503
+
+  /// Brings near what a request writes at its begin: see io/warm.h. Reads nothing of it.
+  void warm() const noexcept;
+  /// The same for the exchange with an upstream of HTTP/2; of one that was warmed before.
+  void warm_client() const noexcept {
+    if (h2_client != nullptr) h2_client->warm();
+  }
 };
 
 /// One event loop with its listeners, connections and upstream pools. Lives on one thread, which

@@ -40,8 +40,24 @@ int H2Session::take(std::string_view bytes) noexcept {
                magic ? "not the preface of HTTP/2" : "HTTP/2 cannot go on");
 }
 
+/// The streams of the responses in `bytes`, which have waited for their upstream: their memory is
+/// fetched together, before one after the other is written.
+void H2Session::warm_streams(std::string_view bytes) const noexcept {
+  H2FrameScanner ahead = scanner_;
+  std::int32_t before = 0;
+  while (!bytes.empty()) {
+    bytes.remove_prefix(ahead.advance(bytes));
+    const std::int32_t id = ahead.stream();
+    if (!ahead.at_header() || id == before) continue;
+    before = id;
+    const H2Stream* const stream = id == 0 ? nullptr : find(id);
+    if (stream != nullptr) stream->warm();
+  }
+}
+
 Result<void> H2Session::receive(std::string_view bytes, Instant now) noexcept {
   now_ = now;
+  if (!settings_.server) warm_streams(bytes);
   budget_.passed(now);
   // What came before a frame of data is taken first: it decides what has become of the stream.
   std::string_view untaken = bytes;

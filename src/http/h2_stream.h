@@ -11,6 +11,7 @@
 #include "http/fields.h"
 #include "http/h2_head.h"
 #include "io/frame_pool.h"
+#include "io/warm.h"
 
 namespace merlon::http {
 
@@ -43,6 +44,8 @@ class H2Stream : public io::Pooled {
   [[nodiscard]] bool output_done() const noexcept { return output_done_; }
   /// Why the peer's message cannot be used; code 0 when it can.
   [[nodiscard]] const Error& broken() const noexcept { return broken_; }
+  /// Brings near what a header block writes: see io/warm.h. Reads nothing of it.
+  void warm() const noexcept;
 
  protected:
   friend class H2Session;
@@ -96,6 +99,14 @@ class H2Stream : public io::Pooled {
   bool output_done_ = false;
   bool closed_ = false;
 };
+
+inline void H2Stream::warm() const noexcept {
+  constexpr std::size_t kFewFields = 512;  // of text, and of the head that follows the stream
+  io::warm(this, kFewFields);
+  const auto end = reinterpret_cast<const char*>(this + 1);
+  const auto state = reinterpret_cast<const char*>(&broken_);
+  io::warm(state, static_cast<std::size_t>(end - state) + kFewFields);
+}
 
 inline void H2Stream::renew() noexcept {
   broken_ = {};

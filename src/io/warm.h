@@ -9,11 +9,12 @@
 /// is waited for, taken together they come beside each other. Hints only: nothing depends on them.
 namespace merlon::io {
 
-/// The first cache lines of `at`, which may be any address or null.
-inline void warm(const void* at) noexcept {
-  const auto address = reinterpret_cast<std::uintptr_t>(at);
-  for (std::uintptr_t line = 0; line < 4; ++line)
-    __builtin_prefetch(reinterpret_cast<const void*>(address + 64 * line));
+/// The cache lines of `bytes` from `at`, which may be any address or null.
+inline void warm(const void* at, std::size_t bytes = 256) noexcept {
+  constexpr std::uintptr_t kLine = 64;
+  const auto from = reinterpret_cast<std::uintptr_t>(at);
+  for (std::uintptr_t line = from & ~(kLine - 1); line < from + bytes; line += kLine)
+    __builtin_prefetch(reinterpret_cast<const void*>(line));
 }
 
 /// Coroutines that are about to be resumed, and those that wait for them. `frames` are addresses of
