@@ -247,6 +247,16 @@ void Worker::accept(std::size_t door, io::Fd fd, const Endpoint& peer) {
   ClientConnection::begin(*this, door, std::move(fd), peer, counted);
 }
 
+void Transaction::warm() const noexcept {
+  constexpr std::size_t kBegin = 128;  // of what is long and seldom full
+  io::warm(this, kBegin);
+  io::warm(&reading, sizeof reading + sizeof route + kBegin);
+  io::warm(&holds, sizeof holds + kBegin);
+  io::warm(&grpc, sizeof grpc + sizeof identity);
+  io::warm(&pointer, static_cast<std::size_t>(reinterpret_cast<const char*>(this + 1) -
+                                              reinterpret_cast<const char*>(&pointer)));
+}
+
 std::unique_ptr<Transaction> Worker::take_transaction(std::size_t door) {
   const Plan& plan = this->plan().plan();
   const bool reserve = this->plan().has_door(door) && this->plan().listener(door).serves_status();
@@ -267,16 +277,6 @@ std::unique_ptr<Transaction> Worker::take_transaction(std::size_t door) {
   if (const Transaction* const next = spare_.next(0); next != nullptr) next->warm_client();
   transaction->shed = shed;
   return transaction;
-}
-
-void Transaction::warm() const noexcept {
-  constexpr std::size_t kBegin = 128;  // of what is long and seldom full
-  io::warm(this, kBegin);
-  io::warm(&reading, sizeof reading + sizeof route + kBegin);
-  io::warm(&holds, sizeof holds + kBegin);
-  io::warm(&grpc, sizeof grpc + sizeof identity);
-  io::warm(&pointer, static_cast<std::size_t>(reinterpret_cast<const char*>(this + 1) -
-                                              reinterpret_cast<const char*>(&pointer)));
 }
 
 /// Where memory is short, what is kept is a small part of it.
