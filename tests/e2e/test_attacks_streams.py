@@ -8,7 +8,7 @@ from gateway import configuration
 from http2 import DATA, END_HEADERS, END_STREAM, HEADERS, Http2Client, frame as h2_frame, rst, window_update
 from test_websocket_h2 import Tunnel, connect
 from websocket import BINARY, echoing, frame, handshake, routes, switching
-from wire import eventually, reply, request
+from wire import TIMEOUT_S, eventually, reply, request
 
 STREAM_CLOSED = 5
 
@@ -140,6 +140,7 @@ def test_a85_slow_streams_and_tunnels_end(tunnelled):
             assert gateway.ask(request("GET", "/x")).body == b"served"
             time.sleep(0.5)
         assert {client.wait(number).status for number in bodies} == {408}
+        client.sock.settimeout(3 * TIMEOUT_S)  # the least pace takes some 28 s to tell by
         assert client.wait(tunnel.number).reset is not None
     ended = lambda: [line for line in gateway.access_log if line.get("tunnel") and "refusal" in line]  # noqa: E731
     assert eventually(lambda: {line["protocol"] for line in ended()} == {"HTTP/1.1", "HTTP/2.0"})
