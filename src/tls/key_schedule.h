@@ -5,7 +5,7 @@ namespace merlon::tls {
 /// The property query that makes a context derive its keys with this room's provider.
 ///
 /// OpenSSL 3 looks the digest and the MAC up by name for each of the twenty-odd derivations of a
-/// TLS 1.3 handshake and makes three contexts for each: a sixth of what a handshake costs. The
+/// TLS 1.3 handshake and makes three contexts for each: an eighth of what a handshake costs. The
 /// provider puts HKDF (RFC 5869, as RFC 8446 §7.1 uses it) and the HMAC of Finished messages and
 /// tickets straight on OpenSSL's own SHA-256 and SHA-384; everything else stays with OpenSSL's
 /// default provider.
