@@ -42,8 +42,8 @@ io::Task<Error> Tunnel::run() {
     say_farewell(down_, false);
   }
   // Whoever owns the streams closes them next: what a slow side was told last may still wait here.
-  if (!over_) co_await up_.to.leave();
-  if (!over_) co_await down_.to.leave();
+  if (!over_) static_cast<void>(co_await up_.to.settle());
+  if (!over_) static_cast<void>(co_await down_.to.settle());
   co_return why_;
 }
 
@@ -90,6 +90,11 @@ io::Task<void> Tunnel::carry(Flow& flow) {
       }
       case io::Attempt::Status::kWouldBlock: {
         turn = 0;
+        if (!flow.to.settled()) {
+          const Result<void> settled = co_await flow.to.settle();
+          static_cast<void>(note_written(settled));
+          break;
+        }
         const Result<void> readable = co_await flow.from.wait_readable(deadline());
         if (!readable) judge_wait(flow, readable.error());
         break;
@@ -129,16 +134,21 @@ io::Task<bool> Tunnel::forward(Flow& flow, std::string_view bytes) {
 
 io::Task<bool> Tunnel::drain_waiting(Flow& flow) {
   const Result<void> written = co_await flow.to.write(flow.waiting);
-  if (!written) {
-    stop({.code = written.error().code,
-          .blame = written.error().blame,
-          .what = "a side of the tunnel takes nothing"});
-    co_return false;
-  }
-  moved_ = worker_.loop().now();
+  if (!note_written(written)) co_return false;
   // The next time it is full will be long from now.
   flow.waiting = std::string();
   co_return true;
+}
+
+bool Tunnel::note_written(const Result<void>& written) noexcept {
+  if (written) {
+    moved_ = worker_.loop().now();
+  } else {
+    stop({.code = written.error().code,
+          .blame = written.error().blame,
+          .what = "a side of the tunnel takes nothing"});
+  }
+  return written.has_value();
 }
 
 void Tunnel::note_end(Flow& flow) noexcept {

@@ -64,6 +64,8 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   io::Attempt try_write(std::string_view bytes) noexcept override;
   io::Task<Result<void>> write(std::string_view bytes) override;
   void finish_writing() noexcept override;
+  bool settled() const noexcept override;
+  io::Task<Result<void>> settle() override { return until_taken(); }
   void cancel_read() noexcept override { input_.cancel(); }
   void cancel_write() noexcept override;
 

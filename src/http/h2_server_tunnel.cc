@@ -76,6 +76,10 @@ void H2ServerStream::finish_writing() noexcept {
   connection_.pump();
 }
 
+bool H2ServerStream::settled() const noexcept {
+  return gone_ || !connection_.session().sending(*this);
+}
+
 void H2ServerStream::cancel_write() noexcept {
   output_cancelled_ = true;
   output_.notify_all();

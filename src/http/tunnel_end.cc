@@ -36,6 +36,9 @@ io::Task<Result<void>> StreamTunnelEnd::write(std::string_view bytes) {
   co_return written;
 }
 
-io::Task<void> StreamTunnelEnd::leave() { static_cast<void>(co_await stream_->write_paced({})); }
+io::Task<Result<void>> StreamTunnelEnd::settle() {
+  const Result<void> settled = co_await stream_->write_paced({});
+  co_return settled;
+}
 
 }  // namespace merlon::http

@@ -29,9 +29,12 @@ class TunnelEnd {
   [[nodiscard]] virtual io::Task<Result<void>> write(std::string_view bytes) = 0;
   /// Nothing more is sent.
   virtual void finish_writing() noexcept = 0;
-  /// After that: waits until what try_write took has left, for as long as the peer keeps pace.
-  /// `cancel_write` ends it.
-  [[nodiscard]] virtual io::Task<void> leave() { return io::Task<void>::ready(); }
+  /// False while this end itself holds some of what try_write took: whoever waits for something
+  /// else then calls `settle` first, or nobody asks the peer to take it.
+  [[nodiscard]] virtual bool settled() const noexcept { return true; }
+  /// Waits until what try_write took has left, also after `finish_writing`, for as long as the peer
+  /// keeps pace. `cancel_write` ends it.
+  [[nodiscard]] virtual io::Task<Result<void>> settle() = 0;
   /// Ends a wait for reading, with kCancelled.
   virtual void cancel_read() noexcept = 0;
   /// Ends a wait for writing.
@@ -55,7 +58,7 @@ class StreamTunnelEnd final : public TunnelEnd {
   io::Attempt try_write(std::string_view bytes) noexcept override;
   io::Task<Result<void>> write(std::string_view bytes) override;
   void finish_writing() noexcept override { stream_->finish_writing(); }
-  io::Task<void> leave() override;
+  io::Task<Result<void>> settle() override;
   void cancel_read() noexcept override { stream_->cancel_read(); }
   void cancel_write() noexcept override { stream_->cancel_write(); }
 

@@ -121,9 +121,8 @@ def test_a85_slow_streams_and_tunnels_end(tunnelled):
         connection.sock.sendall(switching(message))
         piece = frame(b"z" * 60000, BINARY, mask=False)
         if message.get("Via").startswith("2.0"):
-            # Twice a stream's window. Of a rest under some 1.5 KiB, which the stream takes in without a wait, the
-            # least pace is not asked yet: a defect, such a tunnel lasts until it is idle for too long.
-            connection.sock.sendall(piece + piece)
+            # A little beyond a stream's window: the least pace is asked of the rest also when nothing follows it.
+            connection.sock.sendall(piece + frame(b"z" * 7000, BINARY, mask=False))
             return upstream.stopping.wait()
         while True:
             connection.sock.sendall(piece)
