@@ -76,7 +76,8 @@ H2Session::H2Session(Host& host, const H2Settings& settings)
   // Only a lack of memory can make these fail.
   const auto open = settings.server ? &nghttp2_session_server_new3 : &nghttp2_session_client_new3;
   nghttp2_mem memory = memory_.interface();
-  if (open(&session_, h2_callbacks(), this, h2_options(), &memory) != 0) std::abort();
+  if (open(session_.place(), h2_callbacks(), this, h2_options(), &memory) != 0) std::abort();
+  memory_.session_made();
   std::array<nghttp2_settings_entry, 6> entries{};
   std::size_t count = 0;
   const auto set = [&](std::int32_t id, std::uint32_t value) {
@@ -106,11 +107,12 @@ H2Stream* H2Session::find(std::int32_t id) const noexcept {
 }
 
 bool H2Session::has_output() const noexcept {
-  return !carry_.empty() || nghttp2_session_want_write(session_) != 0;
+  return !carry_.empty() || (!memory_.resting() && nghttp2_session_want_write(session_) != 0);
 }
 
 bool H2Session::over() const noexcept {
-  return !has_output() && (failure_.code != 0 || nghttp2_session_want_read(session_) == 0);
+  if (memory_.resting() || has_output()) return false;
+  return failure_.code != 0 || nghttp2_session_want_read(session_) == 0;
 }
 
 std::uint32_t H2Session::peer_streams_max() const noexcept {
@@ -297,7 +299,7 @@ void H2Session::forget(H2Stream& stream) noexcept {
 }
 
 void H2Session::release_idle_memory() noexcept {
-  if (!has_output()) memory_.release_idle();
+  if (!has_output() && !over()) memory_.rest();
 }
 
 void H2Session::announce_shutdown() noexcept {

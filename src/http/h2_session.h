@@ -15,8 +15,6 @@
 #include "http/h2_stream.h"
 #include "http/message.h"
 
-struct nghttp2_session;
-
 namespace merlon::http {
 
 /// Error codes of RFC 9113 §7.
@@ -182,10 +180,25 @@ class H2Session {
   /// and a frame for one is judged by how it ended.
   static constexpr std::size_t kRemembered = 512;
 
+  /// nghttp2's. Whoever uses it finds it awake.
+  class Session {
+   public:
+    explicit Session(H2Memory& memory) noexcept : memory_(memory) {}
+    nghttp2_session** place() noexcept { return &session_; }
+    operator nghttp2_session*() const noexcept {  // NOLINT(google-explicit-constructor)
+      memory_.wake();
+      return session_;
+    }
+
+   private:
+    H2Memory& memory_;
+    nghttp2_session* session_ = nullptr;
+  };
+
   Host& host_;
   H2Settings settings_;
   H2Memory memory_;
-  nghttp2_session* session_ = nullptr;
+  Session session_{memory_};
   H2Budget budget_;
   H2FrameScanner scanner_;
   Error failure_{};

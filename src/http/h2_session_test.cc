@@ -41,6 +41,16 @@ TEST_P(Violation, IsFoundHoweverTheBytesAreCut) {
   EXPECT_EQ(*server.verdict(), GetParam().want);
 }
 
+TEST_P(Violation, IsFoundWhenTheSessionRestsBetweenAllBytes) {
+  TestServer server;
+  for (const char byte : GetParam().bytes) {
+    server.session.release_idle_memory();
+    if (!server.receive({&byte, 1})) break;
+  }
+  ASSERT_TRUE(server.verdict().has_value());
+  EXPECT_EQ(*server.verdict(), GetParam().want);
+}
+
 /// The same after the server has answered and forgotten stream 1, where that is how it goes.
 TEST_P(Violation, IsFoundWhenEveryRequestIsAnsweredAtOnce) {
   TestServer server;
@@ -496,6 +506,36 @@ TEST(Shutdown, TakesStreamsUntilTheSecondGoAway) {
   server.answer(1);
   server.answer(3);
   EXPECT_TRUE(server.session.over());
+}
+
+/// Tables of HPACK, windows, open streams and what is read of a frame outlast a rest.
+TEST(Rest, ChangesNothing) {
+  TestServer resting;
+  TestServer awake;
+  const std::string indexed = block(get()) + std::string("\x40\x01x\x05value", 9);
+  std::string bytes =
+      headers(1, post(), kOpen) + frame(kHeaders, kEndHeaders | kEndStream, 3, indexed);
+  for (std::uint32_t id = 5; id < 45; id += 2)
+    bytes += frame(kHeaders, kEndHeaders | kEndStream, id, block(get()) + "\xbe");
+  bytes += data(1, std::string(5'000, 'x'), kEndStream);
+  for (TestServer* server : {&resting, &awake}) {
+    for (const char byte : bytes) {
+      if (server == &resting) server->session.release_idle_memory();
+      ASSERT_TRUE(server->receive({&byte, 1}).has_value());
+      if (server->streams.size() < 3) continue;
+      const auto& [id, stream] = *server->streams.rbegin();
+      if (std::exchange(stream->ready, false)) server->answer(id, "answer");
+    }
+    server->answer(1, "late");
+    EXPECT_EQ(server->streams.at(1)->inbox().size(), 5'000U);
+    for (const auto& [id, stream] : server->streams) {
+      EXPECT_EQ(stream->broken().code, 0) << id;
+      EXPECT_EQ(stream->head.fields.find("x") != nullptr, id != 1) << id;
+    }
+  }
+  ASSERT_EQ(resting.frames.size(), awake.frames.size());
+  for (std::size_t i = 0; i < awake.frames.size(); ++i)
+    EXPECT_EQ(resting.frames[i].payload, awake.frames[i].payload) << i;
 }
 
 TEST(Preface, OtherBytesAreRefused) {
