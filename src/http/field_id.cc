@@ -142,6 +142,21 @@ std::string_view field_name(FieldId id) noexcept {
   return id < FieldId::kCount ? kKnown[static_cast<std::size_t>(id)].name : std::string_view{};
 }
 
+std::string_view lower_field_name(FieldId id) noexcept {
+  constexpr std::size_t kBytesMax = 48;
+  static constexpr auto kLower = [] {
+    std::array<std::array<char, kBytesMax>, kFieldIdCount> lower{};
+    for (std::size_t i = 0; i < kFieldIdCount; ++i) {
+      for (std::size_t at = 0; at < kKnown[i].name.size(); ++at)
+        lower[i][at] = ascii::lower(kKnown[i].name[at]);
+    }
+    return lower;
+  }();
+  if (id >= FieldId::kCount) return {};
+  const auto i = static_cast<std::size_t>(id);
+  return {kLower[i].data(), kKnown[i].name.size()};
+}
+
 bool has_trait(FieldId id, FieldTrait trait) noexcept {
   return id < FieldId::kCount &&
          (kKnown[static_cast<std::size_t>(id)].traits & static_cast<std::uint8_t>(trait)) != 0;

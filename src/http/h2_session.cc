@@ -13,18 +13,30 @@
 namespace merlon::http {
 namespace {
 
-// Values that are secret, or different each time: they gain nothing from the dynamic table, and
-// would push out what does (RFC 7541 §7.1).
-constexpr FieldId kNeverIndexed[] = {
-    FieldId::kAuthorization, FieldId::kCookie,      FieldId::kSetCookie,   FieldId::kXApiKey,
-    FieldId::kXRequestId,    FieldId::kTraceparent, FieldId::kGrpcTimeout, FieldId::kRateLimit};
+// Values that are secret stay out of the dynamic table (RFC 7541 §7.1).
+constexpr FieldId kSecret[] = {FieldId::kAuthorization, FieldId::kCookie, FieldId::kSetCookie,
+                               FieldId::kXApiKey};
+// Values that are different each time would push out what is of use there. The first one of a
+// connection goes in, for the sake of the name.
+constexpr FieldId kVarying[] = {FieldId::kXRequestId, FieldId::kTraceparent, FieldId::kGrpcTimeout,
+                                FieldId::kRateLimit};
+
+// By field: 0, kSecretBit, or the bit of a varying one.
+constexpr std::uint8_t kSecretBit = 0x80;
+constexpr auto kIndexing = [] {
+  std::array<std::uint8_t, kFieldIdCount> bits{};
+  for (const FieldId id : kSecret) bits[static_cast<std::size_t>(id)] = kSecretBit;
+  std::uint8_t bit = 1;
+  for (const FieldId id : kVarying) {
+    bits[static_cast<std::size_t>(id)] = bit;
+    bit = static_cast<std::uint8_t>(bit * 2);
+  }
+  return bits;
+}();
+static_assert(std::size(kVarying) < 8);
 
 // A frame of data that is smaller, and not the last of its part, is no progress.
 constexpr std::size_t kUsefulDataBytes = 1024;
-
-bool is_never_indexed(FieldId id) noexcept {
-  return std::ranges::find(kNeverIndexed, id) != std::end(kNeverIndexed);
-}
 
 nghttp2_nv pair(std::string_view name, std::string_view value, std::uint8_t flags = 0) noexcept {
   const auto bytes = [](std::string_view text) {
@@ -37,17 +49,24 @@ nghttp2_nv pair(std::string_view name, std::string_view value, std::uint8_t flag
           .flags = flags};
 }
 
-/// A header block on its way out; nghttp2 copies it and lowers the names.
+/// A header block on its way out. Either nghttp2 copies it and lowers the names, or it is
+/// `borrowed`: packed before anything of it goes.
 class Block {
  public:
-  void add(std::string_view name, std::string_view value,
-           std::uint8_t flags = NGHTTP2_NV_FLAG_NONE) noexcept {
-    if (size_ < pairs_.size()) pairs_[size_++] = pair(name, value, flags);
-  }
+  /// `introduced`: which of kVarying the connection's table has had.
+  Block(bool borrowed, std::uint8_t& introduced) noexcept
+      : borrowed_(borrowed), introduced_(introduced) {}
+
+  /// `name` is in lower case.
+  void add(std::string_view name, std::string_view value) noexcept { add(name, value, 0, true); }
   void add(const Field& field) noexcept {
     if (field.dropped || has_trait(field.id, FieldTrait::kHopByHop)) return;
-    add(field.name, field.value,
-        is_never_indexed(field.id) ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE);
+    const std::string_view known = lower_field_name(field.id);
+    // The entry of a family has another name.
+    const bool named = !known.empty() && known.size() == field.name.size() && known.back() != '*';
+    const std::string_view name = named ? known : field.name;
+    add(name, field.value, index_flag(field.id),
+        named || std::ranges::none_of(name, [](char c) { return c >= 'A' && c <= 'Z'; }));
   }
   void add_number(std::string_view name, std::uint64_t number) noexcept {
     const auto end = std::to_chars(digits_.data(), digits_.data() + digits_.size(), number).ptr;
@@ -57,6 +76,22 @@ class Block {
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
  private:
+  void add(std::string_view name, std::string_view value, std::uint8_t flags, bool lower) noexcept {
+    if (size_ == pairs_.size()) return;
+    if (borrowed_)
+      flags |= NGHTTP2_NV_FLAG_NO_COPY_VALUE | (lower ? NGHTTP2_NV_FLAG_NO_COPY_NAME : 0U);
+    pairs_[size_++] = pair(name, value, flags);
+  }
+  [[nodiscard]] std::uint8_t index_flag(FieldId id) noexcept {
+    const std::uint8_t bit = kIndexing[static_cast<std::size_t>(id)];
+    if (bit == 0) return NGHTTP2_NV_FLAG_NONE;
+    const bool again = ((introduced_ | kSecretBit) & bit) != 0;
+    introduced_ |= bit;
+    return again ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
+  }
+
+  const bool borrowed_;
+  std::uint8_t& introduced_;
   std::array<nghttp2_nv, Fields::kCapacity + 8> pairs_;
   std::size_t size_ = 0;
   std::array<char, 24> digits_{};
@@ -149,7 +184,7 @@ std::ptrdiff_t H2Session::on_read_part(std::int32_t id, std::size_t most,
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (!stream.out_trailers_.empty()) {
       *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-      Block block;
+      Block block(false, introduced_);
       for (const Field& field : stream.out_trailers_) block.add(field);
       if (nghttp2_submit_trailer(session_, stream.id_, block.data(), block.size()) != 0)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -184,7 +219,8 @@ bool H2Session::respond(H2Stream& stream, const ResponseHead& head, bool with_le
   const std::array<char, 3> status{static_cast<char>('0' + head.status / 100),
                                    static_cast<char>('0' + head.status / 10 % 10),
                                    static_cast<char>('0' + head.status % 10)};
-  Block block;
+  const bool at_once = !has_output();
+  Block block(at_once, introduced_);
   block.add(":status", {status.data(), status.size()});
   for (const Field& field : head.fields) {
     if (field.id != FieldId::kContentLength) block.add(field);
@@ -196,8 +232,20 @@ bool H2Session::respond(H2Stream& stream, const ResponseHead& head, bool with_le
   stream.output_begun_ = true;
   const bool bodiless = last && data.empty() && trailers.empty();
   const nghttp2_data_provider body = provider();
-  return nghttp2_submit_response(session_, stream.id_, block.data(), block.size(),
-                                 bodiless ? nullptr : &body) == 0;
+  if (nghttp2_submit_response(session_, stream.id_, block.data(), block.size(),
+                              bodiless ? nullptr : &body) != 0)
+    return false;
+  return !at_once || pack();
+}
+
+/// Packs the header block that was submitted when nothing else was due, so that nghttp2 need not
+/// copy it. False when it cannot be sent yet, which only a stream that would be opened beyond the
+/// peer's limit meets: nothing of it is used later.
+bool H2Session::pack() noexcept {
+  const std::uint8_t* bytes = nullptr;
+  const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
+  if (size > 0) carry_ = {reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size)};
+  return nghttp2_session_get_outbound_queue_size(session_) == 0;
 }
 
 bool H2Session::respond_interim(H2Stream& stream, unsigned status) {
@@ -218,7 +266,8 @@ bool H2Session::can_request() const noexcept {
 bool H2Session::request(H2Stream& stream, const RequestHead& head, std::string_view scheme,
                         std::string_view authority, std::string_view data, bool last) {
   if (!can_request()) return false;
-  Block block;
+  const bool at_once = !has_output();
+  Block block(at_once, introduced_);
   std::string target;
   std::string_view path = head.target.path;
   if (head.target.has_query) {
@@ -243,7 +292,9 @@ bool H2Session::request(H2Stream& stream, const RequestHead& head, std::string_v
                                                  bodiless ? nullptr : &body, &stream);
   if (id < 0) return false;
   stream.id_ = id;
-  return true;
+  if (!at_once || pack()) return true;
+  reset(stream, H2Code::kCancel);
+  return false;
 }
 
 void H2Session::send(H2Stream& stream, std::string_view data, bool last,
@@ -293,6 +344,7 @@ void H2Session::charge_lost_upstream() noexcept {
 }
 
 void H2Session::forget(H2Stream& stream) noexcept {
+  if (&stream == heading_) heading_ = nullptr;
   if (!stream.closed_)
     static_cast<void>(nghttp2_session_set_stream_user_data(session_, stream.id_, nullptr));
   stream.closed_ = true;

@@ -1,6 +1,7 @@
 #include "http/h2_session.h"
 
 #include <gtest/gtest.h>
+#include <nghttp2/nghttp2.h>
 
 #include <iterator>
 #include <utility>
@@ -476,6 +477,75 @@ TEST(Responses, EndWithTrailers) {
   EXPECT_EQ(server.last(kData)->flags, 0);
   EXPECT_EQ(server.last(kHeaders)->flags, kEndHeaders | kEndStream);
   EXPECT_TRUE(stream.closed());
+}
+
+/// What varies goes into HPACK's table once, for its name; what is secret never does.
+TEST(Responses, NamesOfVaryingFieldsAreIndexedOnce) {
+  TestServer server;
+  std::vector<std::string> blocks;
+  for (std::uint32_t id = 1; id <= 7; id += 2) {
+    ASSERT_TRUE(server.receive(headers(id, get())).has_value());
+    ResponseHead head;
+    head.status = 200;
+    const std::string value = std::string(4, static_cast<char>('0' + id));  // no code is shorter
+    head.fields.add("X-Request-Id", value);
+    head.fields.add("Set-Cookie", "~");
+    ASSERT_TRUE(server.session.respond(*server.streams.at(static_cast<std::int32_t>(id)), head,
+                                       false, {}, true, {}));
+    server.collect();
+    blocks.push_back(server.last(kHeaders)->payload);
+  }
+  // RFC 7541 §6.2.1: with indexing; §6.2.3: never, with the name of entry 62.
+  EXPECT_EQ(blocks[0].substr(0, 2), "\x88\x40");
+  for (std::size_t i = 1; i < blocks.size(); ++i) {
+    EXPECT_EQ(blocks[i].substr(0, 3), "\x88\x1f\x2f") << i;
+    EXPECT_EQ(blocks[i].size(), blocks[1].size());
+  }
+  // set-cookie is entry 55 of the static table: 15 + 40.
+  for (const std::string& block : blocks)
+    EXPECT_NE(block.find(std::string("\x1f\x28\x01~")), std::string::npos);
+}
+
+/// Each pairing of what a name may look like; nghttp2 is given it in lower case.
+TEST(Responses, NamesAreSentInLowerCase) {
+  TestServer server;
+  ASSERT_TRUE(server.receive(headers(1, get()) + headers(3, get())).has_value());
+  for (const std::int32_t id : {1, 3}) {
+    ResponseHead head;
+    head.status = 200;
+    head.fields.add("Content-Type", "A");
+    head.fields.add("X-UNKNOWN-Name", "B");
+    head.fields.add("x-lower", "C");
+    head.fields.add("X-Forwarded-Anything", "D");
+    ASSERT_TRUE(server.session.respond(*server.streams.at(id), head, false, {}, true, {}));
+  }
+  server.collect();
+  EXPECT_EQ(server.count(kHeaders), 2U);
+  nghttp2_hd_inflater* inflater = nullptr;
+  ASSERT_EQ(nghttp2_hd_inflate_new(&inflater), 0);
+  for (const Frame& sent : server.frames) {
+    if (sent.type != kHeaders) continue;
+    std::string text;
+    for (std::string_view left = sent.payload;;) {
+      nghttp2_nv line{};
+      int flags = 0;
+      const ssize_t n = nghttp2_hd_inflate_hd2(inflater, &line, &flags,
+                                               reinterpret_cast<const std::uint8_t*>(left.data()),
+                                               left.size(), 1);
+      ASSERT_GE(n, 0);
+      left.remove_prefix(static_cast<std::size_t>(n));
+      if ((flags & NGHTTP2_HD_INFLATE_EMIT) != 0)
+        text.append(reinterpret_cast<const char*>(line.name), line.namelen)
+            .append("=")
+            .append(reinterpret_cast<const char*>(line.value), line.valuelen)
+            .append(" ");
+      if ((flags & NGHTTP2_HD_INFLATE_FINAL) != 0) break;
+    }
+    nghttp2_hd_inflate_end_headers(inflater);
+    EXPECT_EQ(text,
+              ":status=200 content-type=A x-unknown-name=B x-lower=C x-forwarded-anything=D ");
+  }
+  nghttp2_hd_inflate_del(inflater);
 }
 
 TEST(Responses, AnInterimOneComesFirst) {

@@ -25,7 +25,7 @@ inline constexpr std::size_t kInboxKeptMax = 16 * 1024;
 
 /// One stream as its session sees it: what has arrived and was not read yet, and what waits to go
 /// out. Whoever owns it (a server or a client exchange) keeps it until the session has forgotten
-/// it. The callbacks come from inside H2Session::receive and produce, which they must not call.
+/// it. The callbacks come from inside calls of the session, and make none of their own.
 class H2Stream : public io::Pooled {
  public:
   H2Stream(const HeadLimits& limits, Blame peer) noexcept : reader_(limits, peer), peer_(peer) {}
