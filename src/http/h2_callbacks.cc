@@ -28,10 +28,10 @@ struct H2Callbacks {
     return of(data).on_begin_headers(frame->hd.stream_id, opens);
   }
 
-  static int header(nghttp2_session*, const nghttp2_frame*, const std::uint8_t* name,
+  static int header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name,
                     std::size_t name_size, const std::uint8_t* value, std::size_t value_size,
                     std::uint8_t, void* data) {
-    return of(data).on_header(text(name, name_size), text(value, value_size));
+    return of(data).on_header(frame->hd.stream_id, text(name, name_size), text(value, value_size));
   }
 
   static int frame_received(nghttp2_session*, const nghttp2_frame* frame, void* data) {
@@ -39,7 +39,7 @@ struct H2Callbacks {
     const bool end_stream = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     switch (frame->hd.type) {
       case NGHTTP2_HEADERS:
-        return session.on_headers_end(end_stream);
+        return session.on_headers_end(frame->hd.stream_id, end_stream);
       case NGHTTP2_DATA:
         return session.on_data_end(frame->hd.stream_id, end_stream,
                                    frame->hd.length == frame->data.padlen);

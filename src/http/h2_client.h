@@ -64,7 +64,7 @@ class H2ClientStream final : public ClientExchange, public H2Stream {
   ResponseHead head_;
   io::Signal input_;
   io::Signal output_;
-  std::string held_;  ///< the part that the reader has
+  io::PooledBytes held_;  ///< the part that the reader has
   milliseconds idle_{};
   std::size_t slot_ = 0;  ///< in the connection's list
   Instant sent_at_{};

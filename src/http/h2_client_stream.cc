@@ -20,9 +20,11 @@ void H2ClientStream::attach(H2Client& connection, milliseconds idle) {
 void H2ClientStream::detach() noexcept {
   if (connection_ == nullptr) return;
   H2Session& session = connection_->session();
-  if (id() != 0 && !gone_) {
-    if (!closed() && !(input_done() && output_done())) session.reset(*this, H2Code::kCancel);
-    session.consumed(*this, held_.size() + inbox_.size());
+  if (id() != 0) {
+    if (!gone_) {
+      if (!closed() && !(input_done() && output_done())) session.reset(*this, H2Code::kCancel);
+      session.consumed(*this, held_.size() + inbox_.size());
+    }
     session.withdraw(*this);
     session.forget(*this);
   }

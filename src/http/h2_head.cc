@@ -95,9 +95,10 @@ void H2HeadReader::add_pseudo(std::string_view name, std::string_view value) noe
   pseudo_[which] = keep(value);
 }
 
-bool H2HeadReader::check_regular(std::string_view name, std::string_view value,
-                                 FieldId id) noexcept {
-  if (name.empty() || !kNameChars.contains_all(name)) {
+/// `known`: the name of `id`, which needs no look at its characters.
+bool H2HeadReader::check_regular(std::string_view name, std::string_view known,
+                                 std::string_view value, FieldId id) noexcept {
+  if (name.empty() || (name != known && !kNameChars.contains_all(name))) {
     fail_once(code::kBadFieldName, "field name is not a token in lower case", true);
     return false;
   }
@@ -115,7 +116,8 @@ bool H2HeadReader::check_regular(std::string_view name, std::string_view value,
 void H2HeadReader::add_regular(std::string_view name, std::string_view value) noexcept {
   regular_begun_ = true;
   const FieldId id = field_id(name);
-  if (!check_regular(name, value, id)) return;
+  const std::string_view known = lower_field_name(id);
+  if (!check_regular(name, known, value, id)) return;
   if (block_ == Block::kTrailers && has_trait(id, FieldTrait::kNeverInTrailers)) {
     if (blame_ == Blame::kClient)
       fail_once(code::kBadTrailer, "field that must not come in a trailer", true);
@@ -123,7 +125,7 @@ void H2HeadReader::add_regular(std::string_view name, std::string_view value) no
   }
   if (fields_->size() >= limits_.fields_max || fields_->size() == Fields::kCapacity)
     return fail_once(code::kTooManyFields, "too many fields", false);
-  const std::string_view kept_name = keep(name);
+  const std::string_view kept_name = name == known ? known : keep(name);
   fields_->add(kept_name, keep(value), id);
   if (id == FieldId::kCookie) ++cookies_;
   if (blame_ == Blame::kClient) {

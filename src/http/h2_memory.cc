@@ -122,8 +122,9 @@ void give_back_pooled(void* piece, std::size_t bytes) noexcept {
   io::FramePool::release(static_cast<char*>(piece) - kAheadBytes, bytes + kAheadBytes);
 }
 
+/// At least one.
 constexpr std::size_t words_of(std::size_t bytes) noexcept {
-  return (bytes + kWordBytes - 1) / kWordBytes;
+  return bytes == 0 ? 1 : (bytes - 1) / kWordBytes + 1;
 }
 
 }  // namespace
@@ -148,39 +149,43 @@ bool H2Memory::holds(const void* memory) const noexcept {
 
 char* H2Memory::frame_buffer() const noexcept { return slot_ + kSlotBytes - kFrameBytes; }
 
+/// A piece that was given back, of the size that `index` stands for; else nullptr.
+inline void* H2Memory::take_again(std::size_t index, std::size_t bytes) noexcept {
+  FreePiece* const piece = free_[index];
+  if (piece == nullptr) return nullptr;
+  ASAN_UNPOISON_MEMORY_REGION(piece, (index + 1) * kWordBytes);
+  free_[index] = piece->next;
+  return write_size(piece, 0, bytes);
+}
+
 /// nullptr when the slot has no room for it, or it is none of its pieces.
-void* H2Memory::take(std::size_t bytes) noexcept {
+void* H2Memory::take_new(std::size_t bytes) noexcept {
   if (slot_ == nullptr) return nullptr;
   if (bytes > 4 * kPageBytes && bytes <= kFrameBytes && !frame_buffer_taken_) {
     frame_buffer_taken_ = true;
     return frame_buffer();
   }
-  const std::size_t words = std::max<std::size_t>(words_of(bytes), 1);
-  if (words > kSmallWordsMax && made_) return nullptr;
-  if (words <= kSmallWordsMax && free_[words - 1] != nullptr) {
-    FreePiece* const piece = free_[words - 1];
-    ASAN_UNPOISON_MEMORY_REGION(piece, words * kWordBytes);
-    free_[words - 1] = piece->next;
-    return write_size(piece, 0, bytes);
-  }
-  if (words >= kWords - used_) return nullptr;
+  const std::size_t words = words_of(bytes);
+  if ((words > kSmallWordsMax && made_) || words >= kWords - used_) return nullptr;
   Word* const block = words_ + used_;
   used_ += words + 1;
   return write_size(block, kWordBytes, bytes);
 }
 
-void H2Memory::give_back(void* piece, std::size_t bytes) noexcept {
-  const std::size_t words = std::max<std::size_t>(words_of(bytes), 1);
-  if (words > kSmallWordsMax) return;  // of the session: seldom before all of it goes
-  FreePiece*& first = free_[words - 1];
-  first = ::new (piece) FreePiece{.next = first};
-  ASAN_POISON_MEMORY_REGION(piece, words * kWordBytes);
+inline void H2Memory::give_back(void* piece, std::size_t bytes) noexcept {
+  const std::size_t index = words_of(bytes) - 1;
+  if (index >= kSmallWordsMax) return;  // of the session: seldom before all of it goes
+  free_[index] = ::new (piece) FreePiece{.next = free_[index]};
+  ASAN_POISON_MEMORY_REGION(piece, (index + 1) * kWordBytes);
 }
 
 /// What nghttp2 calls.
 struct H2MemoryCalls {
   static void* allocate(std::size_t bytes, void* user) {
-    void* const piece = static_cast<H2Memory*>(user)->take(bytes);
+    auto& of = *static_cast<H2Memory*>(user);
+    const std::size_t index = words_of(bytes) - 1;
+    void* piece = index < H2Memory::kSmallWordsMax ? of.take_again(index, bytes) : nullptr;
+    if (piece == nullptr) piece = of.take_new(bytes);
     return piece != nullptr ? piece : take_pooled(bytes);
   }
 

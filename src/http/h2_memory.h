@@ -43,7 +43,8 @@ class H2Memory {
   using Word [[gnu::may_alias]] = std::uint64_t;
   static constexpr std::size_t kSmallWordsMax = 16;
 
-  [[nodiscard]] void* take(std::size_t bytes) noexcept;
+  [[nodiscard]] void* take_again(std::size_t index, std::size_t bytes) noexcept;
+  [[nodiscard]] void* take_new(std::size_t bytes) noexcept;
   void give_back(void* piece, std::size_t bytes) noexcept;
   [[nodiscard]] bool holds(const void* memory) const noexcept;
   [[nodiscard]] char* frame_buffer() const noexcept;

@@ -84,7 +84,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   RequestHead head_;
   io::Signal input_;
   io::Signal output_;
-  std::string held_;      ///< the part that the reader has
+  io::PooledBytes held_;  ///< the part that the reader has
   std::string gathered_;  ///< the body, when it was waited for
   std::string rest_;      ///< what the client's windows have not taken yet, and more follows
   std::uint64_t sent_ = 0;

@@ -28,7 +28,7 @@ io::Attempt H2ServerStream::try_read(std::span<char> into) noexcept {
   }
   const std::size_t n = inbox_.copy(into.data(), into.size());
   inbox_.erase(0, n);
-  if (inbox_.empty() && inbox_.capacity() > kKeptBytes) inbox_ = std::string();
+  if (inbox_.empty() && inbox_.capacity() > kKeptBytes) inbox_ = io::PooledBytes();
   connection_.session().consumed(*this, n);
   connection_.pump();
   return io::Attempt::moved(n);

@@ -138,7 +138,9 @@ H2Session::H2Session(Host& host, const H2Settings& settings)
 H2Session::~H2Session() { nghttp2_session_del(session_); }
 
 H2Stream* H2Session::find(std::int32_t id) const noexcept {
-  return static_cast<H2Stream*>(nghttp2_session_get_stream_user_data(session_, id));
+  if (found_ == nullptr || found_->id_ != id)
+    found_ = static_cast<H2Stream*>(nghttp2_session_get_stream_user_data(session_, id));
+  return found_;
 }
 
 bool H2Session::has_output() const noexcept {
@@ -344,7 +346,7 @@ void H2Session::charge_lost_upstream() noexcept {
 }
 
 void H2Session::forget(H2Stream& stream) noexcept {
-  if (&stream == heading_) heading_ = nullptr;
+  if (&stream == found_) found_ = nullptr;
   if (!stream.closed_)
     static_cast<void>(nghttp2_session_set_stream_user_data(session_, stream.id_, nullptr));
   stream.closed_ = true;

@@ -157,8 +157,8 @@ class H2Session {
   int check_closed_stream(std::int32_t id, std::size_t data_bytes) noexcept;
   int check_forgotten_stream(std::int32_t id, std::size_t data_bytes) noexcept;
   int on_begin_headers(std::int32_t id, bool opens) noexcept;
-  int on_header(std::string_view name, std::string_view value) noexcept;
-  int on_headers_end(bool end_stream) noexcept;
+  int on_header(std::int32_t id, std::string_view name, std::string_view value) noexcept;
+  int on_headers_end(std::int32_t id, bool end_stream) noexcept;
   int on_data(std::int32_t id, std::string_view data) noexcept;
   int on_data_end(std::int32_t id, bool end_stream, bool empty) noexcept;
   int on_reset(std::int32_t id) noexcept;
@@ -215,8 +215,8 @@ class H2Session {
   std::uint32_t block_fields_ = 0;
   std::uint32_t block_bytes_ = 0;  ///< decoded
   std::uint32_t block_frames_ = 0;
-  H2Stream* heading_ = nullptr;  ///< whose header block is being read
-  std::uint8_t introduced_ = 0;  ///< varying fields whose names HPACK's table has had
+  mutable H2Stream* found_ = nullptr;  ///< what `find` gave last
+  std::uint8_t introduced_ = 0;        ///< varying fields whose names HPACK's table has had
   bool settings_acked_ = false;
   bool peer_settings_seen_ = false;
   std::span<char> out_;  ///< during produce()

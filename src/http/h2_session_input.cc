@@ -1,7 +1,6 @@
 #include <nghttp2/nghttp2.h>
 
 #include <algorithm>
-#include <utility>
 
 #include "http/h2_session.h"
 
@@ -173,7 +172,6 @@ void H2Session::use_number(std::int32_t id) noexcept {
 
 int H2Session::on_begin_headers(std::int32_t id, bool opens) noexcept {
   H2Stream* stream = find(id);
-  heading_ = nullptr;
   if (opens) {
     reset_by_us_.reset(static_cast<std::size_t>(id) / 2 % kRemembered);
     stream = host_.open_stream(id);
@@ -185,8 +183,8 @@ int H2Session::on_begin_headers(std::int32_t id, bool opens) noexcept {
     stream->id_ = id;
     stream->opened_ = now_;
     static_cast<void>(nghttp2_session_set_stream_user_data(session_, id, stream));
+    found_ = stream;
   }
-  heading_ = stream;
   if (stream == nullptr) return 0;
   stream->reading_trailers_ = stream->head_done_;
   if (!stream->reading_trailers_) {
@@ -198,13 +196,13 @@ int H2Session::on_begin_headers(std::int32_t id, bool opens) noexcept {
   return 0;
 }
 
-int H2Session::on_header(std::string_view name, std::string_view value) noexcept {
+int H2Session::on_header(std::int32_t id, std::string_view name, std::string_view value) noexcept {
   ++block_fields_;
   block_bytes_ += static_cast<std::uint32_t>(name.size() + value.size() + kH2FieldOverheadBytes);
   if (block_fields_ > kBlockFieldsMax || block_bytes_ > kBlockBytesMax)
     return abort(H2Code::kEnhanceYourCalm, code::kH2HeaderBomb, "a header list beyond all limits");
-  if (heading_ == nullptr) return 0;
-  H2Stream* const stream = heading_;
+  H2Stream* const stream = find(id);
+  if (stream == nullptr) return 0;
   (stream->reading_trailers_ ? stream->trailers_->reader : stream->reader_).add(name, value);
   return 0;
 }
@@ -229,9 +227,9 @@ void H2Session::end_input(H2Stream& stream) noexcept {
   stream.on_input();
 }
 
-int H2Session::on_headers_end(bool end_stream) noexcept {
+int H2Session::on_headers_end(std::int32_t id, bool end_stream) noexcept {
   head_since_.reset();
-  H2Stream* const stream = std::exchange(heading_, nullptr);
+  H2Stream* const stream = find(id);
   if (stream == nullptr) return 0;
   if (stream->reading_trailers_) {
     Result<void> read = stream->trailers_->reader.finish_trailers();
@@ -354,7 +352,7 @@ void H2Session::on_sent_goaway(std::uint32_t code) noexcept {
 void H2Session::on_stream_close(std::int32_t id, std::uint32_t code) noexcept {
   H2Stream* const stream = find(id);
   if (stream == nullptr) return;
-  if (stream == heading_) heading_ = nullptr;
+  found_ = nullptr;
   stream->closed_ = true;
   stream->reset_code_ = code;
   if (code == NGHTTP2_NO_ERROR && stream->input_done_ && stream->output_done_)

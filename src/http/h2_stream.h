@@ -67,7 +67,7 @@ class H2Stream : public io::Pooled {
   H2HeadReader reader_;
   Error broken_{};
   Instant opened_{};
-  std::string inbox_;  ///< data that arrived, at most a stream's window
+  io::PooledBytes inbox_;  ///< data that arrived, at most a stream's window
   std::uint64_t received_ = 0;
   std::optional<std::uint64_t> length_;
   /// Made when trailers come, which is seldom.

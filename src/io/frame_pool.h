@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 namespace merlon::io {
 
@@ -32,5 +33,23 @@ class Pooled {
  protected:
   ~Pooled() = default;
 };
+
+/// The same for what a container holds.
+template <class T>
+struct PoolAllocator {
+  using value_type = T;
+  PoolAllocator() = default;
+  template <class U>
+  PoolAllocator(const PoolAllocator<U>&) noexcept {}  // NOLINT(google-explicit-constructor)
+  [[nodiscard]] T* allocate(std::size_t count) {
+    return static_cast<T*>(FramePool::allocate_block(count * sizeof(T)));
+  }
+  void deallocate(T* at, std::size_t count) noexcept { FramePool::release(at, count * sizeof(T)); }
+  template <class U>
+  bool operator==(const PoolAllocator<U>&) const noexcept {
+    return true;
+  }
+};
+using PooledBytes = std::basic_string<char, std::char_traits<char>, PoolAllocator<char>>;
 
 }  // namespace merlon::io
