@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <optional>
@@ -271,6 +272,29 @@ TEST(H2ClientSession, KnowsTheServersLimitOfStreams) {
   EXPECT_TRUE(client.session.peer_settings_seen());
   EXPECT_TRUE(client.receive(settings({{3, 7}})));
   EXPECT_EQ(client.session.peer_streams_max(), 7U);
+}
+
+/// What it borrowed of the request is gone by the time the server would take the stream.
+TEST(H2ClientSession, ARequestBeyondTheServersLimitIsRefusedAndNeverSent) {
+  TestClient client;
+  EXPECT_TRUE(client.receive(settings({{3, 1}})));
+  client.ask();
+  {
+    ResponseStream refused(Method::kGet);
+    const auto path = std::make_unique<std::string>(200, '/');
+    RequestHead head;
+    head.method = Method::kGet;
+    head.method_text = "GET";
+    head.target.path = *path;
+    EXPECT_FALSE(client.session.request(refused, head, "https", "a.example", {}, true));
+    client.session.forget(refused);
+    client.collect();
+  }
+  EXPECT_TRUE(client.receive(headers(1, {{":status", "200"}}, kEndHeaders | kEndStream)));
+  const ResponseStream& next = client.ask();
+  EXPECT_EQ(std::ranges::count(client.frames, kHeaders, &Frame::type), 2);
+  EXPECT_EQ(client.frames.back().id, static_cast<std::uint32_t>(next.id()));
+  EXPECT_TRUE(client.session.can_request());
 }
 
 }  // namespace
