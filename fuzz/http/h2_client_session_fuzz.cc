@@ -60,7 +60,9 @@ class FuzzedClient final : private H2Session::Host {
   }
 
   void act(std::uint8_t action) {
-    if (action < 64) {
+    if (action == 0xff) {
+      session_.release_idle_memory();
+    } else if (action < 64) {
       ask(action % 2 == 0 ? Method::kGet : Method::kHead, action % 4 < 2);
     } else if (!streams_.empty()) {
       FuzzedStream& stream = *streams_[action % streams_.size()];

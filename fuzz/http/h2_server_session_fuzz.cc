@@ -32,7 +32,7 @@ class Stream final : public H2Stream {
   std::string body;
   std::array<Field, 1> trailers{
       Field{.name = "x-sum", .value = "1", .id = FieldId::kOther, .dropped = false}};
-  std::string taken;
+  io::PooledBytes taken;
   void take() { std::swap(taken, inbox_); }
   [[nodiscard]] std::size_t waiting() const { return inbox_.size(); }
 
@@ -195,6 +195,7 @@ class Server final : private H2Session::Host {
     }
     if (kind == 32) return session_.announce_shutdown();
     if (kind == 33) return session_.shut_down();
+    if (kind == 34) return session_.release_idle_memory();
     Stream* const stream = pick(input.byte());
     if (stream != nullptr) act(*stream, kind, input.byte());
   }

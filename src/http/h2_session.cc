@@ -296,6 +296,7 @@ bool H2Session::request(H2Stream& stream, const RequestHead& head, std::string_v
   stream.id_ = id;
   if (!at_once || pack()) return true;
   reset(stream, H2Code::kCancel);
+  forget(stream);
   return false;
 }
 
