@@ -16,8 +16,8 @@ namespace {
 // Values that are secret stay out of the dynamic table (RFC 7541 §7.1).
 constexpr FieldId kSecret[] = {FieldId::kAuthorization, FieldId::kCookie, FieldId::kSetCookie,
                                FieldId::kXApiKey};
-// Values that are different each time would push out what is of use there. The first one of a
-// connection goes in, for the sake of the name.
+// Values that are different each time would push out what is of use there. A connection's second
+// one goes in, for the sake of the name; one that has a single request does without.
 constexpr FieldId kVarying[] = {FieldId::kXRequestId, FieldId::kTraceparent, FieldId::kGrpcTimeout,
                                 FieldId::kRateLimit};
 
@@ -53,9 +53,7 @@ nghttp2_nv pair(std::string_view name, std::string_view value, std::uint8_t flag
 /// `borrowed`: packed before anything of it goes.
 class Block {
  public:
-  /// `introduced`: which of kVarying the connection's table has had.
-  Block(bool borrowed, std::uint8_t& introduced) noexcept
-      : borrowed_(borrowed), introduced_(introduced) {}
+  Block(bool borrowed, H2Varying& varying) noexcept : borrowed_(borrowed), varying_(varying) {}
 
   /// `name` is in lower case.
   void add(std::string_view name, std::string_view value) noexcept { add(name, value, 0, true); }
@@ -85,13 +83,14 @@ class Block {
   [[nodiscard]] std::uint8_t index_flag(FieldId id) noexcept {
     const std::uint8_t bit = kIndexing[static_cast<std::size_t>(id)];
     if (bit == 0) return NGHTTP2_NV_FLAG_NONE;
-    const bool again = ((introduced_ | kSecretBit) & bit) != 0;
-    introduced_ |= bit;
-    return again ? NGHTTP2_NV_FLAG_NO_INDEX : NGHTTP2_NV_FLAG_NONE;
+    const bool second = (varying_.sent & ~varying_.indexed & bit & ~kSecretBit) != 0;
+    if (second) varying_.indexed |= bit;
+    varying_.sent |= bit;
+    return second ? NGHTTP2_NV_FLAG_NONE : NGHTTP2_NV_FLAG_NO_INDEX;
   }
 
   const bool borrowed_;
-  std::uint8_t& introduced_;
+  H2Varying& varying_;
   std::array<nghttp2_nv, Fields::kCapacity + 8> pairs_;
   std::size_t size_ = 0;
   std::array<char, 24> digits_{};
@@ -186,7 +185,7 @@ std::ptrdiff_t H2Session::on_read_part(std::int32_t id, std::size_t most,
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (!stream.out_trailers_.empty()) {
       *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-      Block block(false, introduced_);
+      Block block(false, varying_);
       for (const Field& field : stream.out_trailers_) block.add(field);
       if (nghttp2_submit_trailer(session_, stream.id_, block.data(), block.size()) != 0)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -222,7 +221,7 @@ bool H2Session::respond(H2Stream& stream, const ResponseHead& head, bool with_le
                                    static_cast<char>('0' + head.status / 10 % 10),
                                    static_cast<char>('0' + head.status % 10)};
   const bool at_once = !has_output();
-  Block block(at_once, introduced_);
+  Block block(at_once, varying_);
   block.add(":status", {status.data(), status.size()});
   for (const Field& field : head.fields) {
     if (field.id != FieldId::kContentLength) block.add(field);
@@ -269,7 +268,7 @@ bool H2Session::request(H2Stream& stream, const RequestHead& head, std::string_v
                         std::string_view authority, std::string_view data, bool last) {
   if (!can_request()) return false;
   const bool at_once = !has_output();
-  Block block(at_once, introduced_);
+  Block block(at_once, varying_);
   std::string target;
   std::string_view path = head.target.path;
   if (head.target.has_query) {

@@ -45,6 +45,13 @@ struct H2Settings {
   bool extended_connect = false;             ///< RFC 8441
 };
 
+/// Of fields that are different each time, by bit: which were sent, and which of them HPACK's table
+/// has had, so that their names have an index.
+struct H2Varying {
+  std::uint8_t sent = 0;
+  std::uint8_t indexed = 0;
+};
+
 /// HTTP/2 on one connection, either side, without I/O: bytes in, events out, bytes out (RFC 9113,
 /// RFC 7541). nghttp2 reads and writes the frames; this holds what nghttp2 leaves to applications:
 /// the grammar of messages, which closed stream a frame may still come for, and how much useless
@@ -216,7 +223,7 @@ class H2Session {
   std::uint32_t block_bytes_ = 0;  ///< decoded
   std::uint32_t block_frames_ = 0;
   mutable H2Stream* found_ = nullptr;  ///< what `find` gave last
-  std::uint8_t introduced_ = 0;        ///< varying fields whose names HPACK's table has had
+  H2Varying varying_;
   bool settings_acked_ = false;
   bool peer_settings_seen_ = false;
   std::span<char> out_;  ///< during produce()
