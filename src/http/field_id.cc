@@ -143,18 +143,21 @@ std::string_view field_name(FieldId id) noexcept {
 }
 
 std::string_view lower_field_name(FieldId id) noexcept {
-  constexpr std::size_t kBytesMax = 48;
+  struct Lower {
+    std::array<char, kAliasNameBytesMax> bytes{};
+    std::size_t size = 0;
+  };
   static constexpr auto kLower = [] {
-    std::array<std::array<char, kBytesMax>, kFieldIdCount> lower{};
+    std::array<Lower, kFieldIdCount> lower{};
     for (std::size_t i = 0; i < kFieldIdCount; ++i) {
-      for (std::size_t at = 0; at < kKnown[i].name.size(); ++at)
-        lower[i][at] = ascii::lower(kKnown[i].name[at]);
+      if (is_family(kKnown[i].name)) continue;
+      for (const char c : kKnown[i].name) lower[i].bytes[lower[i].size++] = ascii::lower(c);
     }
     return lower;
   }();
   if (id >= FieldId::kCount) return {};
-  const auto i = static_cast<std::size_t>(id);
-  return {kLower[i].data(), kKnown[i].name.size()};
+  const Lower& name = kLower[static_cast<std::size_t>(id)];
+  return {name.bytes.data(), name.size};
 }
 
 bool has_trait(FieldId id, FieldTrait trait) noexcept {

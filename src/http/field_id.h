@@ -36,7 +36,7 @@ enum class FieldTrait : std::uint8_t {
 /// The name as Merlon writes it ("Content-Length"); empty for kOther. Static.
 [[nodiscard]] std::string_view field_name(FieldId id) noexcept;
 
-/// The same in lower case, as HTTP/2 has it.
+/// The same in lower case, as HTTP/2 has it; empty also for a family, whose fields have others.
 [[nodiscard]] std::string_view lower_field_name(FieldId id) noexcept;
 
 /// True when the field has the trait. Always false for kOther.

@@ -26,6 +26,16 @@ TEST(FieldId, EveryNameIsFoundInAnyCase) {
   }
 }
 
+TEST(FieldId, EveryNameHasALowerForm) {
+  for (std::size_t i = 0; i < kFieldIdCount; ++i) {
+    const auto id = static_cast<FieldId>(i);
+    std::string name(field_name(id));
+    std::ranges::transform(name, name.begin(), ascii::lower);
+    EXPECT_EQ(lower_field_name(id), name.ends_with('*') ? "" : name);
+  }
+  EXPECT_EQ(lower_field_name(FieldId::kCount), "");
+}
+
 TEST(FieldId, NearMissesAreOther) {
   const std::string_view names[] = {"",
                                     "x",

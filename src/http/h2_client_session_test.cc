@@ -287,7 +287,6 @@ TEST(H2ClientSession, ARequestBeyondTheServersLimitIsRefusedAndNeverSent) {
     head.method_text = "GET";
     head.target.path = *path;
     EXPECT_FALSE(client.session.request(refused, head, "https", "a.example", {}, true));
-    client.session.forget(refused);
     client.collect();
   }
   EXPECT_TRUE(client.receive(headers(1, {{":status", "200"}}, kEndHeaders | kEndStream)));

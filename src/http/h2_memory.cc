@@ -58,7 +58,7 @@ struct Slots {
     return reinterpret_cast<char*>(slot);
   }
 
-  std::uint64_t* words_of(char* slot) noexcept {
+  std::uint64_t* begin_in(char* slot) noexcept {
     return reinterpret_cast<std::uint64_t*>(slot + colour++ % kColours * kColourBytes);
   }
 
@@ -135,7 +135,7 @@ struct H2Memory::FreePiece {
 };
 
 H2Memory::H2Memory() noexcept
-    : slot_(slots().take()), words_(slot_ == nullptr ? nullptr : slots().words_of(slot_)) {}
+    : slot_(slots().take()), words_(slot_ == nullptr ? nullptr : slots().begin_in(slot_)) {}
 
 H2Memory::~H2Memory() {
   if (slot_ == nullptr) return;

@@ -60,8 +60,7 @@ class Block {
   void add(const Field& field) noexcept {
     if (field.dropped || has_trait(field.id, FieldTrait::kHopByHop)) return;
     const std::string_view known = lower_field_name(field.id);
-    // The entry of a family has another name.
-    const bool named = !known.empty() && known.size() == field.name.size() && known.back() != '*';
+    const bool named = !known.empty() && known.size() == field.name.size();
     const std::string_view name = named ? known : field.name;
     add(name, field.value, index_flag(field.id),
         named || std::ranges::none_of(name, [](char c) { return c >= 'A' && c <= 'Z'; }));

@@ -45,7 +45,7 @@ def test_tls_offers_both_versions(merlon, upstream, pki):
 
 
 def test_only_what_comes_again_goes_into_the_dynamic_table(merlon, upstream):
-    """What is another value each time would push the rest out (RFC 7541 §2.3.3): it goes in once, the second time, for its name."""
+    """What is another value each time would push the rest out (RFC 7541 §2.3.3): it goes in once, for its name."""
     config = configuration(upstream)
     config["routes"][0]["rate_limit"] = {"rate": "1/h", "burst": 100}
     with Http2Client(merlon(config).ports["public"]) as client:
