@@ -30,7 +30,7 @@ set(CMAKE_CXX_ARCHIVE_FINISH "")
 
 function(merlon_flags target)
   target_compile_options(${target} PRIVATE
-    -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wswitch-enum -Werror -fno-omit-frame-pointer)
+    -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wswitch-enum -Werror)
   if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
     # The limit table changes 16 bytes at once; every x86-64 processor since 2006 has cmpxchg16b.
     target_compile_options(${target} PRIVATE -mcx16)
@@ -45,9 +45,12 @@ function(merlon_flags target)
     target_compile_options(${target} PUBLIC -fsanitize=fuzzer-no-link)
   endif()
   if(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
+    # Libraries are bound at start (-z now), so calls need no stubs for a later binding.
     target_compile_options(${target} PUBLIC -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
-      -D_GLIBCXX_ASSERTIONS -fcf-protection=full -flto=thin)
+      -D_GLIBCXX_ASSERTIONS -fcf-protection=full -fno-plt -flto=thin)
     target_link_options(${target} PUBLIC -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack -flto=thin)
+  else()
+    target_compile_options(${target} PRIVATE -fno-omit-frame-pointer)
   endif()
   target_link_options(${target} PUBLIC -fuse-ld=lld)
 endfunction()

@@ -32,10 +32,13 @@ namespace merlon::ascii {
   return true;
 }
 
-/// Removes spaces and tabs at both ends (OWS, RFC 9110 §5.6.3).
+/// A space or a tab (OWS, RFC 9110 §5.6.3).
+[[nodiscard]] constexpr bool is_ows(char c) noexcept { return c == ' ' || c == '\t'; }
+
+/// Removes spaces and tabs at both ends.
 [[nodiscard]] constexpr std::string_view trim_ows(std::string_view text) noexcept {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  while (!text.empty() && is_ows(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_ows(text.back())) text.remove_suffix(1);
   return text;
 }
 

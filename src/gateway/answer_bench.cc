@@ -46,16 +46,16 @@ telemetry::AccessRecord record_of(std::string_view id, std::string_view client) 
           .host = "api.example.com",
           .path = "/api/v1/orders/0123456789/items",
           .protocol = "HTTP/1.1",
-          .status = 200,
           .response_body_bytes = 1009,
           .total = microseconds{150},
-          .upstream_first_byte = microseconds{90},
-          .upstream = "orders",
-          .endpoint = "10.0.0.11:8443",
-          .upstream_attempts = 1,
           .tls_version = "TLSv1.3",
           .tls_cipher = "TLS_AES_256_GCM_SHA384",
-          .tls_server_name = "api.example.com"};
+          .tls_server_name = "api.example.com",
+          .outcome = {.status = 200,
+                      .upstream_attempts = 1,
+                      .upstream_first_byte = microseconds{90},
+                      .upstream = "orders",
+                      .endpoint = "10.0.0.11:8443"}};
 }
 
 /// An answer's head as the upstream gave it, written out: neither door nor log.

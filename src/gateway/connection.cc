@@ -329,6 +329,7 @@ io::Task<bool> ClientConnection::serve_one(http::H1Server& server, Transaction& 
   } else {
     co_await way.answer_broken_head(head.error());
   }
+  way.finish();
   stream_->on_idle_event(nullptr, nullptr);
   way_ = nullptr;
   if (aborted_) co_return false;

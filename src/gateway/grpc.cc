@@ -21,7 +21,8 @@ void RequestWay::note_grpc_status(std::span<const http::Field> fields) noexcept 
     if (field.id != FieldId::kGrpcStatus) continue;
     std::int16_t status = -1;
     const char* const end = field.value.data() + field.value.size();
-    if (std::from_chars(field.value.data(), end, status).ptr == end) t_.record.grpc_status = status;
+    if (std::from_chars(field.value.data(), end, status).ptr == end)
+      t_.outcome.grpc_status = status;
   }
 }
 

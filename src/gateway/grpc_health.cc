@@ -103,7 +103,7 @@ io::Task<void> RequestWay::watch_health(bool known) {
   own_answer(200, "application/grpc");
   t_.reply.framing = http::Framing::kChunked;
   t_.reply.has_content_length = false;
-  t_.record.status = 200;
+  t_.outcome.status = 200;
   dress_response(t_.reply);
   Result<void> sent = co_await client_.send_head(t_.reply, {.data = told});
   t_.answered = std::chrono::duration_cast<microseconds>(worker_.loop().now() - t_.started);

@@ -48,6 +48,7 @@ io::Task<void> Http2Requests::serve(http::H2ServerStream& stream) {
   } else {
     co_await way.answer_broken_head(stream.broken());
   }
+  way.finish();
   stream.on_gone(nullptr, nullptr);
   worker_.give_back(std::move(transaction));
 }

@@ -70,7 +70,7 @@ bool RequestWay::check_endpoints(Refusal& refusal) noexcept {
   const Route& route = *t_.route;
   if (route.upstream == nullptr || !t_.plan->clusters[route.upstream->index]->none_healthy())
     return true;
-  t_.record.upstream = route.upstream->name;
+  t_.outcome.upstream = route.upstream->name;
   refusal = upstream_refusal(upstream::kNoHealthyEndpoint, route);
   return false;
 }
@@ -145,7 +145,7 @@ io::Task<void> RequestWay::proxy() {
   const bool repeatable = http::is_idempotent(head.method);
   const bool expects = head.expect_continue;
   const Instant now = worker_.loop().now();
-  t_.record.upstream = route.upstream->name;
+  t_.outcome.upstream = route.upstream->name;
 
   const bool held = route.content != nullptr && !t_.held.view().empty();
   Result<BodyPart> first =
@@ -209,7 +209,7 @@ io::Task<void> RequestWay::proxy() {
       lease = std::move(*opened);
       // Whoever waited for a place may have been handed a connection that came free.
       (lease.reused() && lease.h2() == nullptr ? counted.reuses : counted.connects).add();
-      t_.record.upstream_connect =
+      t_.outcome.upstream_connect =
           std::chrono::duration_cast<microseconds>(worker_.loop().now() - begun);
     }
     if (gone_) {
@@ -218,7 +218,7 @@ io::Task<void> RequestWay::proxy() {
       co_return;
     }
     pass_deadline_on(head, own);
-    ++t_.record.upstream_attempts;
+    ++t_.outcome.upstream_attempts;
     const bool reused = lease.reused();
     const Endpoint endpoint = lease.endpoint();
     const Result<void> done = co_await exchange(cluster, lease, *first, deadline);
@@ -249,7 +249,8 @@ io::Task<void> RequestWay::proxy() {
 
 /// The client left before it was answered: no upstream is to blame, and nothing is sent.
 void RequestWay::note_gone() noexcept {
-  t_.record.refusal = {.step = "forward", .rule = rule_name(code::kClosed), .line = {}};
+  t_.outcome.refusal =
+      telemetry::RefusalRecord{.step = "forward", .rule = rule_name(code::kClosed), .line = {}};
 }
 
 /// Sends the request while the response is awaited: an upstream may answer before it has all.
@@ -320,7 +321,7 @@ io::Task<void> RequestWay::stop_pump() {
 /// Begins an exchange on what was lent.
 http::ClientExchange& RequestWay::attach(upstream::Lease& lease, const Upstream& upstream) {
   lease_ = &lease;
-  t_.record.endpoint = lease.endpoint_text();
+  t_.outcome.endpoint = lease.endpoint_text();
   if (http::H2Client* const h2 = lease.h2(); h2 != nullptr) {
     if (t_.h2_client == nullptr)
       t_.h2_client = std::make_unique<http::H2ClientStream>(worker_.loop());
@@ -402,9 +403,9 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
         worker_.loop().now() < deadline)
       head = co_await await_head_longer(*pump, deadline);
     if (head) {
-      t_.record.upstream_first_byte =
+      t_.outcome.upstream_first_byte =
           std::chrono::duration_cast<microseconds>(worker_.loop().now() - sent_at);
-      worker_.counters().upstream_time.observe(t_.record.upstream_first_byte);
+      worker_.counters().upstream_time.observe(t_.outcome.upstream_first_byte);
       if (t_.route->has_waivers) count_upstream_waivers(lease);
       co_await relay_response(cluster, **head);
     } else {
@@ -455,7 +456,7 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
     }
   }
   if (worker_.ends(door_) || connection_.outdated) client_.close_after();
-  t_.record.status = head.status;
+  t_.outcome.status = head.status;
   dress_response(head);
   const bool trailers = client_.request().te_trailers || t_.grpc.active;
   Result<BodyPart> first = upstream_->buffered_body();
@@ -476,7 +477,8 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
   if (relayed || (!begun && !is_cut_off(relayed.error()))) co_return;
   co_await release_upstream();
   worker_.counters().refusals.count(relayed.error().code);
-  t_.record.refusal = {.step = "forward", .rule = rule_name(relayed.error().code), .line = {}};
+  t_.outcome.refusal = telemetry::RefusalRecord{
+      .step = "forward", .rule = rule_name(relayed.error().code), .line = {}};
   if (begun && t_.grpc.active) co_await end_call(relayed.error());
 }
 

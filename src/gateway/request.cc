@@ -20,15 +20,13 @@ RequestWay::RequestWay(Worker& worker, const ConnectionFacts& connection, std::u
 io::Task<void> RequestWay::serve() {
   begin_record();
   head_read_ = true;
-  co_await handle();
-  finish_record();
+  return handle();
 }
 
 io::Task<void> RequestWay::answer_broken_head(Error error) {
   begin_record();
   client_.close_after();
-  co_await refuse(framing_refusal(error));
-  finish_record();
+  return refuse(framing_refusal(error));
 }
 
 void RequestWay::begin_record() {
@@ -44,7 +42,7 @@ void RequestWay::begin_record() {
   t_.answered = microseconds{-1};
   t_.pointer.clear();
   t_.grpc.begin(client_);
-  t_.record = telemetry::AccessRecord{};
+  ::new (&t_.outcome) telemetry::AccessOutcome;  // leaves the room for what is optional
 }
 
 Destination RequestWay::judge(Refusal& refusal) {
@@ -64,62 +62,76 @@ Destination RequestWay::judge(Refusal& refusal) {
   return Destination::kRefused;
 }
 
-/// Steps 5 to 11. False: it has been answered.
-io::Task<bool> RequestWay::pass_policies() {
-  policy::Context context{.head = client_.request(),
-                          .reading = t_.reading,
-                          .connection = connection_,
-                          .preflight = t_.preflight,
-                          .now = worker_.loop().now(),
-                          .wall = worker_.loop().clock().wall_now(),
-                          .fields = t_.fields,
-                          .tables = worker_.shared().tables,
-                          .holds = t_.holds,
-                          .observations = t_.observations,
-                          .shared = t_.plan->shared.get(),
-                          .identities = &worker_.identities(),
-                          .may_ask = worker_.shared().agent != nullptr};
-  const auto time_passed = [&] {
-    context.now = worker_.loop().now();
-    context.wall = worker_.loop().clock().wall_now();
-  };
-  for (std::size_t next = 0;;) {
-    const policy::Decision decision = run_policies(*t_.route, context, next);
-    t_.identity = context.identity;
-    t_.authenticated = context.authenticated || context.identity != nullptr;
+policy::Context RequestWay::policy_context() noexcept {
+  return {.head = client_.request(),
+          .reading = t_.reading,
+          .connection = connection_,
+          .preflight = t_.preflight,
+          .now = worker_.loop().now(),
+          .wall = worker_.loop().clock().wall_now(),
+          .fields = t_.fields,
+          .tables = worker_.shared().tables,
+          .holds = t_.holds,
+          .observations = t_.observations,
+          .shared = t_.plan->shared.get(),
+          .identities = &worker_.identities(),
+          .may_ask = worker_.shared().agent != nullptr};
+}
+
+policy::Decision RequestWay::ask_policies(policy::Context& context, std::size_t& next) {
+  const policy::Decision decision = run_policies(*t_.route, context, next);
+  t_.identity = context.identity;
+  t_.authenticated = context.authenticated || context.identity != nullptr;
+  return decision;
+}
+
+/// Steps 5 to 11, then the rest of the way. Most requests wait for no policy.
+io::Task<void> RequestWay::serve_when_passed() {
+  policy::Context context = policy_context();
+  std::size_t next = 0;
+  const policy::Decision decision = ask_policies(context, next);
+  return decision.kind == policy::Decision::Kind::kNext ? serve_route()
+                                                        : heed(decision, std::move(context), next);
+}
+
+/// `decision` is that of the policy before number `next`.
+io::Task<void> RequestWay::heed(policy::Decision decision, policy::Context context,
+                                std::size_t next) {
+  for (;;) {
     switch (decision.kind) {
       case policy::Decision::Kind::kNext:
-        co_return true;
+        co_await serve_route();
+        co_return;
       case policy::Decision::Kind::kRefuse:
         co_await refuse(decision.refusal);
-        co_return false;
+        co_return;
       case policy::Decision::Kind::kAnswer:
         t_.body.clear();
         own_answer(decision.refusal.status, {});
         co_await send_own();
-        co_return false;
+        co_return;
       case policy::Decision::Kind::kAskShared: {
         const state::SharedAnswer answer =
             co_await context.shared->take(*context.question.rule, context.question.party);
         context.answer = answer;
-        time_passed();
         --next;
         break;
       }
       case policy::Decision::Kind::kAsk: {
         const bool asked = co_await run_errand(context.errand);
-        if (!asked) co_return false;
-        time_passed();
+        if (!asked) co_return;
         --next;
         break;
       }
       case policy::Decision::Kind::kDelay: {
         const Result<void> turn = co_await turn_.wait(context.now + decision.delay);
-        if (!turn && turn.error().code != code::kTimedOut) co_return false;
-        time_passed();
+        if (!turn && turn.error().code != code::kTimedOut) co_return;
         break;
       }
     }
+    context.now = worker_.loop().now();
+    context.wall = worker_.loop().clock().wall_now();
+    decision = ask_policies(context, next);
   }
 }
 
@@ -158,11 +170,6 @@ io::Task<void> RequestWay::handle() {
     if (!deadline) return refuse(framing_refusal(deadline.error()));
   }
   return t_.route->policies.empty() ? serve_route() : serve_when_passed();
-}
-
-io::Task<void> RequestWay::serve_when_passed() {
-  const bool passed = co_await pass_policies();
-  if (passed) co_await serve_route();
 }
 
 io::Task<void> RequestWay::serve_route() {
@@ -231,10 +238,10 @@ io::Task<void> RequestWay::refuse(Refusal refusal) {
                            refusal.limit_class);
   // The text of the line is kept until the record is written.
   t_.location = refusal.line == nullptr ? std::string() : refusal.line->file_line();
-  t_.record.refusal = {.step = refusal.step,
-                       .rule = rule_name(refusal.error.code),
-                       .line = t_.location,
-                       .limit_class = refusal.limit_class};
+  t_.outcome.refusal = telemetry::RefusalRecord{.step = refusal.step,
+                                                .rule = rule_name(refusal.error.code),
+                                                .line = t_.location,
+                                                .limit_class = refusal.limit_class};
   make_refusal(refusal.status, t_.pointer);
   if (refusal.status == 503 && !t_.fields.contains(http::FieldId::kRetryAfter))
     t_.reply.fields.add("Retry-After", "1", http::FieldId::kRetryAfter);
@@ -271,7 +278,7 @@ io::Task<void> RequestWay::send_own(std::span<const http::Field> trailers) {
     if (!rest || !rest->last) client_.close_after();
   }
   if (worker_.ends(door_) || connection_.outdated) client_.close_after();
-  t_.record.status = t_.grpc.refused != 0 ? t_.grpc.refused : t_.reply.status;
+  t_.outcome.status = t_.grpc.refused != 0 ? t_.grpc.refused : t_.reply.status;
   dress_response(t_.reply);
   const Result<void> sent =
       co_await client_.send_head(t_.reply, {.data = t_.body, .last = true, .trailers = trailers});
@@ -287,16 +294,16 @@ void RequestWay::dress_response(http::ResponseHead& head) noexcept {
   if (kept) worker_.count_waiver(*t_.plan->running, t_.route->waivers.csp);
 }
 
-void RequestWay::finish_record() {
+void RequestWay::finish() {
   telemetry::WorkerCounters& counters = worker_.counters();
   const auto total =
       std::chrono::duration_cast<microseconds>(worker_.loop().clock().now() - t_.started);
   const Route* route = t_.route;
   const std::uint32_t slot = route == nullptr ? 0 : t_.plan->running->route_slots[route->index];
   t_.holds.release();
-  if (t_.grpc.told) t_.record.grpc_status = static_cast<std::int16_t>(*t_.grpc.told);
+  if (t_.grpc.told) t_.outcome.grpc_status = static_cast<std::int16_t>(*t_.grpc.told);
   // How long a tunnel was open says nothing of how fast it was answered.
-  counters.count_request(slot, t_.record.status, t_.answered.count() < 0 ? total : t_.answered);
+  counters.count_request(slot, t_.outcome.status, t_.answered.count() < 0 ? total : t_.answered);
   t_.held.release();
   note_observations();
   count_waivers();
@@ -306,7 +313,7 @@ void RequestWay::finish_record() {
 
   const http::RequestHead& head = client_.request();
   const bool known = !t_.reading.path.empty();
-  telemetry::AccessRecord& r = t_.record;
+  telemetry::AccessRecord r{.outcome = t_.outcome};
   // Empty until the head was read to its end.
   const IpAddress& client = t_.reading.client.address;
   const ConnectionText connection(connection_,

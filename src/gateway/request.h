@@ -28,10 +28,12 @@ class RequestWay : private Tunnel::Owner {
   RequestWay(const RequestWay&) = delete;
   RequestWay& operator=(const RequestWay&) = delete;
 
-  /// The request whose head is read, to the end of its response.
+  /// The request whose head is read, to the end of its response. `finish` comes next.
   [[nodiscard]] io::Task<void> serve();
-  /// The answer to a head that could not be read.
+  /// The answer to a head that could not be read. The same.
   [[nodiscard]] io::Task<void> answer_broken_head(Error error);
+  /// Counts and logs what became of it.
+  void finish();
   /// Ends a wait for the upstream or for its turn.
   void abort() noexcept {
     if (upstream_ != nullptr) upstream_->cancel();
@@ -46,15 +48,17 @@ class RequestWay : private Tunnel::Owner {
 
  private:
   void begin_record();
-  void finish_record();
   [[nodiscard]] const Listener& listener() const noexcept { return t_.plan->listener(door_); }
 
   [[nodiscard]] Destination judge(Refusal& refusal);
   [[nodiscard]] io::Task<void> handle();
-  [[nodiscard]] io::Task<bool> pass_policies();
+  [[nodiscard]] policy::Context policy_context() noexcept;
+  [[nodiscard]] policy::Decision ask_policies(policy::Context& context, std::size_t& next);
+  [[nodiscard]] io::Task<void> serve_when_passed();
+  [[nodiscard]] io::Task<void> heed(policy::Decision decision, policy::Context context,
+                                    std::size_t next);
   // errand.cc
   [[nodiscard]] io::Task<bool> run_errand(std::shared_ptr<identity::Errand> errand);
-  [[nodiscard]] io::Task<void> serve_when_passed();
   [[nodiscard]] io::Task<void> serve_route();
   [[nodiscard]] io::Task<void> deliver_when_judged();
   [[nodiscard]] io::Task<void> deliver();

@@ -32,10 +32,10 @@ std::unique_ptr<ShedAnswer> shed_request(Worker& worker, const ConnectionFacts& 
   if (worker.plan().has_door(door)) record.listener = worker.plan().listener(door).name;
   record.protocol = protocol;
   if (request != nullptr) note_raw_target(*request, record);
-  record.status = call ? shed->grpc.refused : shed->head.status;
-  if (shed->grpc.told) record.grpc_status = static_cast<std::int16_t>(*shed->grpc.told);
+  record.outcome.status = call ? shed->grpc.refused : shed->head.status;
+  if (shed->grpc.told) record.outcome.grpc_status = static_cast<std::int16_t>(*shed->grpc.told);
   record.response_body_bytes = shed->body.size();
-  record.refusal = {
+  record.outcome.refusal = telemetry::RefusalRecord{
       .step = overload ? "overload" : "connection", .rule = rule_name(why), .line = {}};
   worker.log()->write(record);
   return shed;

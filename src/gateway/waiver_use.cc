@@ -18,10 +18,10 @@ void RequestWay::note_observations() {
   }
   const Refusal& first = observed.front().refusal;
   t_.observed_line = first.line == nullptr ? std::string() : first.line->file_line();
-  t_.record.observed = {.step = first.step,
-                        .rule = rule_name(first.error.code),
-                        .line = t_.observed_line,
-                        .limit_class = first.limit_class};
+  t_.outcome.observed = telemetry::RefusalRecord{.step = first.step,
+                                                 .rule = rule_name(first.error.code),
+                                                 .line = t_.observed_line,
+                                                 .limit_class = first.limit_class};
 }
 
 void RequestWay::count_waivers() noexcept {
@@ -33,7 +33,7 @@ void RequestWay::count_waivers() noexcept {
   if (worker_.log() == nullptr) worker_.count_waiver(plan, plan.plan->process_waivers.access_log);
   if (t_.route == nullptr || !t_.route->has_waivers) return;
   const RouteWaivers& route = t_.route->waivers;
-  if (!t_.record.upstream.empty()) worker_.count_waiver(plan, route.upstream.cleartext);
+  if (!t_.outcome.upstream.empty()) worker_.count_waiver(plan, route.upstream.cleartext);
   for (std::size_t i = 0; i < http::kPathOddities.size(); ++i) {
     if (t_.reading.oddities.contains(http::kPathOddities[i]))
       worker_.count_waiver(plan, route.oddities[i]);
@@ -48,9 +48,9 @@ void RequestWay::count_upstream_waivers(const upstream::Lease& lease) noexcept {
   const RunningPlan& plan = *t_.plan->running;
   const RouteWaivers& route = t_.route->waivers;
   if (worker_.loop().now() - t_.started > kRouteTimeMax) worker_.count_waiver(plan, route.time);
-  if (t_.record.upstream_connect > kConnectTimeMax)
+  if (t_.outcome.upstream_connect > kConnectTimeMax)
     worker_.count_waiver(plan, route.upstream.connect_time);
-  if (t_.record.upstream_first_byte > kResponseTimeMax)
+  if (t_.outcome.upstream_first_byte > kResponseTimeMax)
     worker_.count_waiver(plan, route.upstream.response_time);
   if (route.upstream.aes128 != kNoWaiver && lease.aes128())
     worker_.count_waiver(plan, route.upstream.aes128);

@@ -38,7 +38,7 @@ io::Task<void> RequestWay::relay_tunnel(http::ResponseHead& head) {
                      .line = &t_.route->upstream->at});
     co_return;
   }
-  t_.record.status = asked.only_websocket ? 200 : 101;
+  t_.outcome.status = asked.only_websocket ? 200 : 101;
   dress_response(head);
   const bool extended = head.fields.contains(FieldId::kSecWebSocketExtensions);
   const Result<void> opened = co_await client_.open_tunnel(head);
@@ -47,7 +47,7 @@ io::Task<void> RequestWay::relay_tunnel(http::ResponseHead& head) {
 
 io::Task<void> RequestWay::carry_tunnel(bool extended) {
   t_.answered = std::chrono::duration_cast<microseconds>(worker_.loop().now() - t_.started);
-  t_.record.tunnel = "websocket";
+  t_.outcome.tunnel = "websocket";
   Tunnel tunnel(worker_, *this, client_.tunnel(), *upstream_->tunnel(), *t_.route->websocket_idle,
                 extended);
   tunnel_ = &tunnel;
@@ -55,7 +55,8 @@ io::Task<void> RequestWay::carry_tunnel(bool extended) {
   tunnel_ = nullptr;
   if (why.code == 0) co_return;
   worker_.counters().refusals.count(why.code);
-  t_.record.refusal = {.step = "websocket", .rule = rule_name(why.code), .line = {}};
+  t_.outcome.refusal =
+      telemetry::RefusalRecord{.step = "websocket", .rule = rule_name(why.code), .line = {}};
 }
 
 /// A reload that changed nothing of the route and its upstream changes nothing of the tunnel.
@@ -67,7 +68,7 @@ bool RequestWay::carry_over(WorkerPlan& plan) {
     const std::size_t old = t_.route->upstream->index;
     if (plan.clusters[route->upstream->index] != t_.plan->clusters[old]) return false;
     t_.route = route.get();
-    t_.record.upstream = route->upstream->name;
+    t_.outcome.upstream = route->upstream->name;
     t_.plan = PlanPin(plan);
     return true;
   }

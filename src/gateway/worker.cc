@@ -249,12 +249,10 @@ void Worker::accept(std::size_t door, io::Fd fd, const Endpoint& peer) {
 
 void Transaction::warm() const noexcept {
   constexpr std::size_t kBegin = 128;  // of what is long and seldom full
-  io::warm(this, kBegin);
-  io::warm(&reading, sizeof reading + sizeof route + kBegin);
-  io::warm(&holds, sizeof holds + kBegin);
-  io::warm(&grpc, sizeof grpc + sizeof identity);
-  io::warm(&pointer, static_cast<std::size_t>(reinterpret_cast<const char*>(this + 1) -
-                                              reinterpret_cast<const char*>(&pointer)));
+  const auto begin = reinterpret_cast<const char*>(this);
+  const auto end = reinterpret_cast<const char*>(&fields);
+  io::warm(this, static_cast<std::size_t>(end - begin) + kBegin);
+  io::warm(&observations, sizeof(std::size_t));
 }
 
 std::unique_ptr<Transaction> Worker::take_transaction(std::size_t door) {

@@ -71,34 +71,35 @@ class PlanPin {
 /// All that one request needs while it is served. Large, so workers pool them; an idle connection
 /// has none.
 struct Transaction {
-  // By what upstreams speak, once there was such a one. Apart, since the first is large: requests
-  // that have no use for it lie close together in memory.
+  // What every request uses comes first and lies together.
+  // The clients, by what upstreams speak, once there was such a one. Apart, since the first is
+  // large.
   std::unique_ptr<http::H1Client> h1_client;
   std::unique_ptr<http::H2ClientStream> h2_client;
-  ReadingScratch scratch;
-  Reading reading;
-  const Route* route = nullptr;   ///< null: refused before one was found, or a page of our own
-  policy::ResponseFields fields;  ///< what policies add to the response
-  state::Holds holds;             ///< places at limits of concurrency
-  policy::Observations observations;
-  GrpcCall grpc;
-  bool preflight = false;
-  bool authenticated = false;
-  std::shared_ptr<const identity::Identity> identity;  ///< who asks; null: nobody knows
-  std::string identity_text;                           ///< the values of its fields
-  http::ResponseHead reply;                            ///< of answers that Merlon gives itself
-  std::string body;                                    ///< of those
-  std::string path;                                    ///< for the upstream, when it is rewritten
-  std::string location;
-  std::string observed_line;
-  std::string pointer;  ///< where a body does not fit its schema; for authenticated callers
-  HeldBody held;        ///< the body, where the route judges its content
   PlanPin plan;
-  telemetry::RequestId id;
-  telemetry::AccessRecord record;
+  const Route* route = nullptr;  ///< null: refused before one was found, or a page of our own
   Instant started{};
   microseconds answered{-1};  ///< when a tunnel opened, since `started`; negative: none did
+  bool preflight = false;
+  bool authenticated = false;
   bool shed = false;  ///< taken in for the status pages only: what routes take is answered 503
+  telemetry::AccessOutcome outcome;
+  telemetry::RequestId id;
+  std::shared_ptr<const identity::Identity> identity;  ///< who asks; null: nobody knows
+  Reading reading;
+  GrpcCall grpc;
+  state::Holds holds;             ///< places at limits of concurrency
+  HeldBody held;                  ///< the body, where the route judges its content
+  std::string pointer;            ///< where that does not fit its schema; for authenticated callers
+  policy::ResponseFields fields;  ///< what policies add to the response
+  policy::Observations observations;
+  ReadingScratch scratch;
+  http::ResponseHead reply;   ///< of answers that Merlon gives itself
+  std::string body;           ///< of those
+  std::string path;           ///< for the upstream, when it is rewritten
+  std::string identity_text;  ///< the values of the fields that tell of `identity`
+  std::string location;
+  std::string observed_line;
 
   /// Brings near what a request writes at its begin: see io/warm.h. Reads nothing of it.
   void warm() const noexcept;

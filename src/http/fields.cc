@@ -1,8 +1,20 @@
 #include "http/fields.h"
 
+#include <cstring>
+#include <new>
+
 #include "base/ascii.h"
 
 namespace merlon::http {
+
+bool Fields::has_room() noexcept {
+  if (many_ != nullptr) return count_ < kCapacity;
+  static_assert(alignof(Field) <= alignof(std::max_align_t));
+  many_.reset(new (std::nothrow) std::byte[kCapacity * sizeof(Field)]);
+  if (many_ == nullptr) return false;
+  std::memcpy(many_.get(), few_.data(), count_ * sizeof(Field));
+  return true;
+}
 
 const Field* Fields::find(FieldId id) const noexcept {
   if (!seen_.test(static_cast<std::size_t>(id))) return nullptr;

@@ -20,9 +20,9 @@ struct Field {
   bool dropped = false;  ///< not to be forwarded; iteration and searches skip it
 };
 
-/// The field lines of a head, in order. Holds at most `kCapacity`, never allocates, and owns no
-/// bytes: every view is valid as long as the caller's buffer. Copying copies 5 KiB: pass by
-/// reference.
+/// The field lines of a head, in order. Holds at most `kCapacity` and owns no bytes of them: every
+/// view is valid as long as the caller's buffer. Most heads have few lines, which lie in here;
+/// those of a head with more take a block of memory, until clear().
 class Fields {
  public:
   static constexpr std::size_t kCapacity = 128;
@@ -63,13 +63,13 @@ class Fields {
   [[nodiscard]] Iterator begin() const noexcept { return {items(), items() + count_}; }
   [[nodiscard]] Iterator end() const noexcept { return {items() + count_, items() + count_}; }
 
-  /// Appends a line. False, and nothing changes, when it is full.
+  /// Appends a line. False, and nothing changes, when it is full or there is no memory.
   bool add(std::string_view name, std::string_view value) noexcept {
     return add(name, value, field_id(name));
   }
   /// The same when the id of `name` is known already.
   bool add(std::string_view name, std::string_view value, FieldId id) noexcept {
-    if (count_ == kCapacity) return false;
+    if (count_ >= kFew && !has_room()) return false;
     std::construct_at(items() + count_++,
                       Field{.name = name, .value = value, .id = id, .dropped = false});
     seen_.set(static_cast<std::size_t>(id));
@@ -104,21 +104,29 @@ class Fields {
   void clear() noexcept {
     count_ = 0;
     seen_.reset();
+    if (many_ != nullptr) many_.reset();
   }
 
  private:
+  // With the gateway's own, a browser's request has some 25.
+  static constexpr std::size_t kFew = 32;
   static_assert(std::is_trivially_copyable_v<Field> && std::is_trivially_destructible_v<Field>);
-  [[nodiscard]] Field* items() noexcept { return reinterpret_cast<Field*>(storage_.data()); }
-  [[nodiscard]] const Field* items() const noexcept {
-    return reinterpret_cast<const Field*>(storage_.data());
+  [[nodiscard]] Field* items() noexcept {
+    return reinterpret_cast<Field*>(many_ == nullptr ? few_.data() : many_.get());
   }
+  [[nodiscard]] const Field* items() const noexcept {
+    return reinterpret_cast<const Field*>(many_ == nullptr ? few_.data() : many_.get());
+  }
+  /// For one more than kFew.
+  [[nodiscard]] bool has_room() noexcept;
   template <class Predicate>
   std::size_t drop_if(Predicate&& predicate) noexcept;
 
   std::size_t count_ = 0;
   std::bitset<kFieldIdCount> seen_;
-  // Left as it is until a line is added: writing 5 KiB for each head would cost more than the rest.
-  alignas(Field) std::array<std::byte, kCapacity * sizeof(Field)> storage_;
+  std::unique_ptr<std::byte[]> many_;  ///< all of them, when they are more than kFew
+  // Left as it is until a line is added: clearing it for each head would cost more than the rest.
+  alignas(Field) std::array<std::byte, kFew * sizeof(Field)> few_;
 };
 
 }  // namespace merlon::http

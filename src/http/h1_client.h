@@ -46,7 +46,6 @@ class H1Client final : public ClientExchange {
   io::Stream* stream_ = nullptr;
   ResponseContext context_;
   ResponseParser parser_;
-  ChunkedDecoder chunks_{Blame::kUpstream};
   LengthDecoder length_;
   StreamTunnelEnd tunnel_;
   std::size_t head_end_ = 0;
@@ -59,6 +58,7 @@ class H1Client final : public ClientExchange {
   bool head_done_ = false;
   bool body_done_ = false;
   std::array<char, kBufferBytes> buffer_;
+  ChunkedDecoder chunks_{Blame::kUpstream};  // few bodies are chunked
 };
 
 }  // namespace merlon::http

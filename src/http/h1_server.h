@@ -84,7 +84,6 @@ class H1Server final : public ServerExchange {
 
   io::Stream* stream_ = nullptr;
   RequestParser parser_;
-  ChunkedDecoder chunks_;
   LengthDecoder length_;
   StreamTunnelEnd tunnel_;
   std::size_t head_end_ = 0;  ///< body and what follows starts here
@@ -101,6 +100,7 @@ class H1Server final : public ServerExchange {
   bool served_ = false;
   bool response_done_ = false;
   std::array<char, kBufferBytes> buffer_;
+  ChunkedDecoder chunks_;  // few bodies are chunked
 };
 
 }  // namespace merlon::http

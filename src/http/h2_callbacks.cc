@@ -123,11 +123,8 @@ const nghttp2_option* h2_options() noexcept {
     nghttp2_option_set_no_auto_window_update(made, 1);
     // Messages are judged in one place, by the rules of HTTP/1.1 requests too (h2_head.h).
     nghttp2_option_set_no_http_messaging(made, 1);
-    // Makes nghttp2 judge PRIORITY frames (RFC 9113 §6.3). The price is that it keeps the tree of a
-    // client that did not renounce it (RFC 9218 §2.1), and shares out the windows by it.
-    nghttp2_option_set_server_fallback_rfc7540_priorities(made, 1);
-    // The tree goes without streams that have ended: up to a hundred of them, long out of the
-    // caches, would be held by each connection. H2Session judges what still comes for them.
+    // Streams that have ended are not kept: up to a hundred of them, long out of the caches, would
+    // be held by each connection. H2Session judges what still comes for them.
     nghttp2_option_set_no_closed_streams(made, 1);
     // Counted by H2Session, which knows what was useful; these only stand behind it.
     nghttp2_option_set_max_continuations(made, 64);

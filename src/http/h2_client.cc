@@ -1,6 +1,7 @@
 #include "http/h2_client.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace merlon::http {
 
@@ -25,14 +26,16 @@ io::Task<Error> H2Client::run() {
   co_return session_.failure();
 }
 
-std::uint32_t H2Client::streams_max() const noexcept {
-  if (retired_ || over_ || aborted() || !greeted() || !session_.can_request()) return 0;
-  return session_.peer_streams_max();
+void H2Client::update_room() noexcept {
+  const bool open = !retired_ && !over_ && greeted() && session_.can_request();
+  const std::uint32_t room = open ? session_.peer_streams_max() : 0;
+  if (std::exchange(room_, room) != room) owner_.room_changed();
 }
 
 void H2Client::retire() noexcept {
   if (retired_ || over_) return;
   retired_ = true;
+  update_room();
   if (streams_.empty()) session_.shut_down();
   pump();
   look_again();
@@ -56,18 +59,17 @@ void H2Client::on_deadline() noexcept {
   } else if (streams_.empty() && passed(idle_since_, options_.idle_timeout)) {
     retire();
   }
+  update_room();
 }
 
 void H2Client::on_received() {
   received_at_ = loop().now();
-  const std::uint32_t room = streams_max();
-  if (room == room_told_) return;
-  room_told_ = room;
-  owner_.room_changed();
+  update_room();
 }
 
 void H2Client::on_end() noexcept {
   over_ = true;
+  update_room();
   for (H2ClientStream* stream : streams_) stream->end();
 }
 

@@ -14,7 +14,7 @@ namespace merlon::http {
 class H2Client;
 
 /// The client's side of HTTP/2: one request on a stream of a shared connection to an upstream.
-/// About 8 KiB, and 16 KiB for the head of the response, kept from one exchange to the next.
+/// About 4 KiB, and 16 KiB for a long head of the response, kept from one exchange to the next.
 class H2ClientStream final : public ClientExchange, public H2Stream {
  public:
   explicit H2ClientStream(io::Loop& loop);
@@ -61,7 +61,6 @@ class H2ClientStream final : public ClientExchange, public H2Stream {
 
   H2Client* connection_ = nullptr;
   Method asked_ = Method::kOther;
-  ResponseHead head_;
   io::Signal input_;
   io::Signal output_;
   io::PooledBytes held_;  ///< the part that the reader has
@@ -74,6 +73,7 @@ class H2ClientStream final : public ClientExchange, public H2Stream {
   bool read_cancelled_ = false;
   bool send_cancelled_ = false;
   bool gone_ = false;  ///< the connection is over
+  ResponseHead head_;  // long, and seldom full: last
 };
 
 /// The client's side of HTTP/2 on one connection, which any number of exchanges share.
@@ -105,7 +105,7 @@ class H2Client final : private H2Connection {
   [[nodiscard]] io::Task<Error> run();
   /// How many streams may be open at once; 0 when none can be opened: before the upstream's
   /// SETTINGS, after its GOAWAY, and at the end.
-  [[nodiscard]] std::uint32_t streams_max() const noexcept;
+  [[nodiscard]] std::uint32_t streams_max() const noexcept { return aborted() ? 0 : room_; }
   /// Streams that are open now.
   [[nodiscard]] std::size_t streams() const noexcept { return streams_.size(); }
   /// The upstream has sent its SETTINGS: it speaks HTTP/2.
@@ -129,11 +129,12 @@ class H2Client final : private H2Connection {
 
   void add(H2ClientStream& stream);
   void remove(H2ClientStream& stream) noexcept;
+  void update_room() noexcept;
 
   Owner& owner_;
   const Options options_;
   std::vector<H2ClientStream*> streams_;
-  std::uint32_t room_told_ = 0;
+  std::uint32_t room_ = 0;  ///< asked of for each request, by whoever looks for a connection
   Instant since_;
   Instant idle_since_;
   Instant received_at_{};

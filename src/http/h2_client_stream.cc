@@ -107,12 +107,14 @@ io::Task<Result<void>> H2ClientStream::send_head(const RequestHead& head, std::s
   const bool sent =
       !gone_ && connection_->session().request(*this, head, connection_->options_.scheme, host,
                                                first.data, first.last);
-  if (!sent)
+  if (!sent) {
+    connection_->update_room();
     return io::Task<Result<void>>::ready(
         std::unexpected(Error{.code = code::kH2GoAway,
                               .blame = Blame::kUpstream,
                               .retryable = true,
                               .what = "the connection takes no new stream"}));
+  }
   connection_->pump();
   if (first.data.empty() || !connection_->session().sending(*this))
     return io::Task<Result<void>>::ready({});

@@ -19,8 +19,9 @@ constexpr ascii::CharSet kNameChars =
 
 /// RFC 9113 §8.2.1: no control characters, no white space at the ends.
 bool is_value(std::string_view value) noexcept {
-  if (first_bad_value_byte(value) != value.size()) return false;
-  return ascii::trim_ows(value).size() == value.size();
+  if (value.empty()) return true;
+  return first_bad_value_byte(value) == value.size() && !ascii::is_ows(value.front()) &&
+         !ascii::is_ows(value.back());
 }
 
 /// RFC 9113 §8.2.2: what speaks of an HTTP/1.1 connection.

@@ -33,6 +33,7 @@ constexpr std::size_t kWords = 3 * kPageBytes / kWordBytes;
 constexpr std::size_t kColours = 16;
 constexpr std::size_t kColourBytes = kPageBytes / kColours;
 constexpr std::size_t kFrameBytes = 5 * kPageBytes;  // a frame of 16 KiB, header and padding
+constexpr std::size_t kWholeFramesAbove = 4 * kPageBytes;
 constexpr std::size_t kSlotBytes = kWords * kWordBytes + kPageBytes + kFrameBytes;
 constexpr std::size_t kSlotsPerRegion = 64;
 // Slots that are free and keep their first pages: connections come and go.
@@ -144,7 +145,8 @@ H2Memory::~H2Memory() {
 }
 
 bool H2Memory::holds(const void* memory) const noexcept {
-  return slot_ != nullptr && memory >= words_ && memory < words_ + kWords;
+  return reinterpret_cast<std::uintptr_t>(memory) - reinterpret_cast<std::uintptr_t>(words_) <
+         kWords * kWordBytes;
 }
 
 char* H2Memory::frame_buffer() const noexcept { return slot_ + kSlotBytes - kFrameBytes; }
@@ -161,7 +163,7 @@ inline void* H2Memory::take_again(std::size_t index, std::size_t bytes) noexcept
 /// nullptr when the slot has no room for it, or it is none of its pieces.
 void* H2Memory::take_new(std::size_t bytes) noexcept {
   if (slot_ == nullptr) return nullptr;
-  if (bytes > 4 * kPageBytes && bytes <= kFrameBytes && !frame_buffer_taken_) {
+  if (bytes > kWholeFramesAbove && bytes <= kFrameBytes && !frame_buffer_taken_) {
     frame_buffer_taken_ = true;
     return frame_buffer();
   }
@@ -184,8 +186,12 @@ struct H2MemoryCalls {
   static void* allocate(std::size_t bytes, void* user) {
     auto& of = *static_cast<H2Memory*>(user);
     const std::size_t index = words_of(bytes) - 1;
-    void* piece = index < H2Memory::kSmallWordsMax ? of.take_again(index, bytes) : nullptr;
-    if (piece == nullptr) piece = of.take_new(bytes);
+    if (index < H2Memory::kSmallWordsMax) {
+      if (void* const piece = of.take_again(index, bytes); piece != nullptr) return piece;
+    } else if (of.made_ && bytes <= kWholeFramesAbove) {
+      return take_pooled(bytes);
+    }
+    void* const piece = of.take_new(bytes);
     return piece != nullptr ? piece : take_pooled(bytes);
   }
 

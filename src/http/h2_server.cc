@@ -65,17 +65,12 @@ void H2Server::on_received() {
       finish(*stream);  // given up before anything was done for it
     } else {
       stream->serving_ = true;
-      tasks_.spawn(serve(*stream));
+      tasks_.spawn(handler_.serve(*stream), [this, stream] { finish(*stream); });
     }
   }
   if (!ready_.empty()) return;
   ready.clear();
   ready_ = std::move(ready);  // keeps its memory
-}
-
-io::Task<void> H2Server::serve(H2ServerStream& stream) {
-  co_await handler_.serve(stream);
-  finish(stream);
 }
 
 void H2Server::finish(H2ServerStream& stream) noexcept {

@@ -81,7 +81,6 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   [[nodiscard]] std::unexpected<Error> gone() const noexcept;
 
   H2Server& connection_;
-  RequestHead head_;
   io::Signal input_;
   io::Signal output_;
   io::PooledBytes held_;  ///< the part that the reader has
@@ -102,6 +101,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   std::uint64_t gathering_bytes_ = 0;  ///< counted in the connection's
   bool queued_ = false;                ///< it is, or was, among those that are ready
   bool serving_ = false;               ///< it has a coroutine
+  RequestHead head_;                   // long, and seldom full: last
 };
 
 /// The server's side of HTTP/2 on one connection: each request is served by a coroutine of its own,
@@ -157,7 +157,6 @@ class H2Server final : private H2Connection {
   void on_end() noexcept override;
 
   void queue(H2ServerStream& stream);
-  [[nodiscard]] io::Task<void> serve(H2ServerStream& stream);
   void finish(H2ServerStream& stream) noexcept;
   void remove(H2ServerStream& stream) noexcept;
 

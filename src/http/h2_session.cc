@@ -137,21 +137,23 @@ H2Session::~H2Session() { nghttp2_session_del(session_); }
 
 H2Stream* H2Session::find(std::int32_t id) const noexcept {
   if (found_ == nullptr || found_->id_ != id)
-    found_ = static_cast<H2Stream*>(nghttp2_session_get_stream_user_data(session_, id));
+    found_ = static_cast<H2Stream*>(nghttp2_session_get_stream_user_data(session_.look(), id));
   return found_;
 }
 
 bool H2Session::has_output() const noexcept {
-  return !carry_.empty() || (!memory_.resting() && nghttp2_session_want_write(session_) != 0);
+  return !carry_.empty() ||
+         (session_.due() && !memory_.resting() && nghttp2_session_want_write(session_.look()) != 0);
 }
 
 bool H2Session::over() const noexcept {
   if (memory_.resting() || has_output()) return false;
-  return failure_.code != 0 || nghttp2_session_want_read(session_) == 0;
+  return failure_.code != 0 || nghttp2_session_want_read(session_.look()) == 0;
 }
 
 std::uint32_t H2Session::peer_streams_max() const noexcept {
-  return nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+  return nghttp2_session_get_remote_settings(session_.look(),
+                                             NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
 }
 
 std::size_t H2Session::produce(std::span<char> out) noexcept {
@@ -164,8 +166,10 @@ std::size_t H2Session::produce(std::span<char> out) noexcept {
     if (!carry_.empty() || room() == 0) break;
     const std::uint8_t* bytes = nullptr;
     // Frames of data go into `out_` by on_send_data; what is returned comes behind them.
-    const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
+    session_.set_due(false);
+    const ssize_t size = nghttp2_session_mem_send(session_.look(), &bytes);
     if (size <= 0) break;
+    session_.set_due(true);
     carry_ = {reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size)};
   }
   out_ = {};
@@ -201,7 +205,10 @@ int H2Session::on_send_data(std::int32_t id, const unsigned char* header, std::s
   if (found == nullptr || found->out_.size() < bytes || padding != 0)
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   H2Stream& stream = *found;
-  if (room() < kHeaderBytes + bytes) return NGHTTP2_ERR_WOULDBLOCK;
+  if (room() < kHeaderBytes + bytes) {
+    session_.set_due(true);
+    return NGHTTP2_ERR_WOULDBLOCK;
+  }
   std::memcpy(out_.data() + out_size_, header, kHeaderBytes);
   stream.out_.copy(out_.data() + out_size_ + kHeaderBytes, bytes);
   out_size_ += kHeaderBytes + bytes;
@@ -245,7 +252,7 @@ bool H2Session::pack() noexcept {
   const std::uint8_t* bytes = nullptr;
   const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
   if (size > 0) carry_ = {reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size)};
-  return nghttp2_session_get_outbound_queue_size(session_) == 0;
+  return nghttp2_session_get_outbound_queue_size(session_.look()) == 0;
 }
 
 bool H2Session::respond_interim(H2Stream& stream, unsigned status) {
@@ -260,7 +267,7 @@ bool H2Session::respond_interim(H2Stream& stream, unsigned status) {
 
 bool H2Session::can_request() const noexcept {
   return failure_.code == 0 && !peer_goaway_ &&
-         nghttp2_session_check_request_allowed(session_) != 0;
+         nghttp2_session_check_request_allowed(session_.look()) != 0;
 }
 
 bool H2Session::request(H2Stream& stream, const RequestHead& head, std::string_view scheme,
@@ -347,7 +354,7 @@ void H2Session::charge_lost_upstream() noexcept {
 void H2Session::forget(H2Stream& stream) noexcept {
   if (&stream == found_) found_ = nullptr;
   if (!stream.closed_)
-    static_cast<void>(nghttp2_session_set_stream_user_data(session_, stream.id_, nullptr));
+    static_cast<void>(nghttp2_session_set_stream_user_data(session_.look(), stream.id_, nullptr));
   stream.closed_ = true;
 }
 
@@ -361,7 +368,7 @@ void H2Session::announce_shutdown() noexcept {
 
 void H2Session::shut_down() noexcept {
   static_cast<void>(nghttp2_submit_goaway(
-      session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
+      session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_.look()),
       static_cast<std::uint32_t>(H2Code::kNoError), nullptr, 0));
 }
 

@@ -193,14 +193,24 @@ class H2Session {
    public:
     explicit Session(H2Memory& memory) noexcept : memory_(memory) {}
     nghttp2_session** place() noexcept { return &session_; }
-    operator nghttp2_session*() const noexcept {  // NOLINT(google-explicit-constructor)
+    /// For what may have it send something.
+    operator nghttp2_session*() noexcept {  // NOLINT(google-explicit-constructor)
+      due_ = true;
+      return look();
+    }
+    /// For what gives it nothing to send.
+    [[nodiscard]] nghttp2_session* look() const noexcept {
       memory_.wake();
       return session_;
     }
+    /// False: it had nothing to send, and was not used since. Spares asking it.
+    [[nodiscard]] bool due() const noexcept { return due_; }
+    void set_due(bool due) noexcept { due_ = due; }
 
    private:
     H2Memory& memory_;
     nghttp2_session* session_ = nullptr;
+    bool due_ = true;
   };
 
   Host& host_;

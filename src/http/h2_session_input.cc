@@ -15,6 +15,10 @@ constexpr std::uint32_t kContinuationsMax = 8;
 constexpr std::uint32_t kBlockFieldsMax = 256;
 constexpr std::uint32_t kBlockBytesMax = 64 * 1024;
 
+// Streams take turns with their data: no download has the others wait for its end, as would those
+// of the default (RFC 9218 §4.2).
+constexpr nghttp2_extpri kInTurns{.urgency = NGHTTP2_EXTPRI_DEFAULT_URGENCY, .inc = 1};
+
 }  // namespace
 
 int H2Session::abort(H2Code code, std::uint16_t reason, const char* what) noexcept {
@@ -66,11 +70,17 @@ Result<void> H2Session::receive(std::string_view bytes, Instant now) noexcept {
     if (!scanner_.at_header()) continue;
     // nghttp2 tells of no frame that it does not know.
     if (scanner_.type() > NGHTTP2_CONTINUATION && spend_control() != 0) break;
-    if (scanner_.type() != NGHTTP2_DATA) continue;
+    const bool absurd = settings_.server && scanner_.depends_on_itself();
+    if (scanner_.type() != NGHTTP2_DATA && !absurd) continue;
     const std::size_t before = bytes.size() - untaken.size();
-    const std::size_t whole = std::min(at - before, H2FrameScanner::kHeaderBytes);
+    const std::size_t whole = std::min(at - before, scanner_.header_bytes());
     if (take(untaken.substr(0, at - before - whole)) != 0) break;
     untaken.remove_prefix(at - before - whole);
+    if (absurd) {
+      static_cast<void>(
+          abort(H2Code::kProtocolError, code::kH2Protocol, "a stream that depends on itself"));
+      break;
+    }
     const int allowed = settings_.server
                             ? check_closed_stream(scanner_.stream(), scanner_.length())
                             : check_forgotten_stream(scanner_.stream(), scanner_.length());
@@ -106,13 +116,18 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
                    "a header block in too many frames");
     case NGHTTP2_RST_STREAM:
       // Of an open stream it is judged by on_reset.
-      return nghttp2_session_get_stream_remote_close(session_, id) >= 0 ? 0 : spend_control();
+      return nghttp2_session_get_stream_remote_close(session_.look(), id) >= 0 ? 0
+                                                                               : spend_control();
     case NGHTTP2_PUSH_PROMISE:
       // Our SETTINGS, which forbid it, went out before any request that it could answer.
       if (!settings_.server)
         return abort(H2Code::kProtocolError, code::kH2Protocol, "a push that was forbidden");
       return spend_control();
     case NGHTTP2_PRIORITY:
+      // nghttp2 passes over what a client says of priorities; receive() has read the rest of it.
+      if (settings_.server && id == 0)
+        return abort(H2Code::kProtocolError, code::kH2Protocol, "priority of the connection");
+      return spend_control();
     case NGHTTP2_SETTINGS:
     case NGHTTP2_PING:
     case NGHTTP2_GOAWAY:
@@ -126,7 +141,7 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
 /// RFC 9113 §5.1: what may still come for a stream that is closed goes by how it was closed.
 int H2Session::check_closed_stream(std::int32_t id, std::size_t data_bytes) noexcept {
   if (id > last_id_ || id % 2 == 0) return 0;  // nghttp2 judges these
-  if (nghttp2_session_get_stream_remote_close(session_, id) >= 0) return 0;
+  if (nghttp2_session_get_stream_remote_close(session_.look(), id) >= 0) return 0;
   const auto number = static_cast<std::size_t>(id) / 2;
   const bool remembered = static_cast<std::size_t>(last_id_) / 2 - number < kRemembered;
   if (remembered && !used_.test(number % kRemembered))
@@ -145,7 +160,8 @@ bool H2Session::discard(std::size_t data_bytes) noexcept {
 }
 
 int H2Session::check_forgotten_stream(std::int32_t id, std::size_t data_bytes) noexcept {
-  if (nghttp2_session_get_stream_remote_close(session_, id) >= 0 || discard(data_bytes)) return 0;
+  if (nghttp2_session_get_stream_remote_close(session_.look(), id) >= 0 || discard(data_bytes))
+    return 0;
   if (data_bytes == 0) return spend_control();
   return abort(H2Code::kStreamClosed, code::kH2StreamClosed, "data for closed streams");
 }
@@ -182,7 +198,9 @@ int H2Session::on_begin_headers(std::int32_t id, bool opens) noexcept {
     }
     stream->id_ = id;
     stream->opened_ = now_;
-    static_cast<void>(nghttp2_session_set_stream_user_data(session_, id, stream));
+    static_cast<void>(nghttp2_session_set_stream_user_data(session_.look(), id, stream));
+    static_cast<void>(
+        nghttp2_session_change_extpri_stream_priority(session_.look(), id, &kInTurns, 1));
     found_ = stream;
   }
   if (stream == nullptr) return 0;
@@ -316,9 +334,9 @@ int H2Session::on_reset(std::int32_t id) noexcept {
 /// own. The connection is ended before the next bytes are read.
 void H2Session::on_sent_reset(std::int32_t id, std::uint32_t code) noexcept {
   reset_by_us_.set(static_cast<std::size_t>(id) / 2 % kRemembered);
-  if (nghttp2_session_get_stream_remote_close(session_, id) == 0) {
+  if (nghttp2_session_get_stream_remote_close(session_.look(), id) == 0) {
     // The connection's window is opened by what is discarded, and so behind the reset.
-    const auto left = nghttp2_session_get_stream_local_window_size(session_, id);
+    const auto left = nghttp2_session_get_stream_local_window_size(session_.look(), id);
     discard_bytes_max_ =
         std::min(discard_bytes_max_ + static_cast<std::uint64_t>(std::max(left, 0)),
                  std::uint64_t{settings_.connection_window_bytes});

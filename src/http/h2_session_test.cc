@@ -395,6 +395,18 @@ TEST(Requests, MayBePaddedPrioritisedAndCut) {
   EXPECT_EQ(server.streams.at(1)->head.target.path, "/");
 }
 
+/// What a client says of priorities is judged (see Rfc9113Section5 and 6) and has no effect.
+TEST(Requests, MayComeWithPriorities) {
+  TestServer server;
+  const std::string frames = frame(kPriority, 0, 5, u32(3) + "\x10") + headers(1, get()) +
+                             frame(kPriority, 0, 1, u32(0x80000003U) + "\xff") + headers(3, get());
+  for (const char c : frames) ASSERT_TRUE(server.receive({&c, 1}).has_value());
+  server.answer(3, "b");
+  server.answer(1, "a");
+  EXPECT_EQ(server.count(kData), 2U);
+  EXPECT_FALSE(server.verdict());
+}
+
 /// RFC 9113 §5.1: what was on its way when we reset a stream is no error of the peer.
 TEST(Streams, FramesOnTheirWayWhenWeResetAreDiscarded) {
   TestServer server;
@@ -411,6 +423,24 @@ TEST(Streams, A93DataBehindAResetEndTheConnection) {
   EXPECT_FALSE(
       server.receive(headers(1, post(), kOpen) + data(1, "a") + rst(1) + data(1, "b")).has_value());
   EXPECT_EQ(server.verdict(), H2Code::kStreamClosed);
+}
+
+/// A download takes no more of the connection's window than what comes after it.
+TEST(FlowControl, StreamsTakeTurns) {
+  TestServer server;
+  ASSERT_TRUE(server.receive(settings({{4, 1'000'000}}) + headers(1, get()) + headers(3, get()))
+                  .has_value());
+  const std::string body(400'000, 'x');
+  server.answer(1, body);  // up to the connection's window
+  server.answer(3, body);
+  server.frames.clear();
+  for (int window = 0; window < 8; ++window)
+    ASSERT_TRUE(server.receive(window_update(0, 65'536)).has_value());
+  std::map<std::uint32_t, std::size_t> sent;
+  for (const h2wire::Frame& f : server.frames) sent[f.id] += f.payload.size();
+  EXPECT_EQ(sent[1] + sent[3], 8U * 65'536);
+  EXPECT_GT(sent[1], 3U * 65'536);
+  EXPECT_GT(sent[3], 3U * 65'536);
 }
 
 /// A client that does not grant room gets nothing, and what waits is not copied.

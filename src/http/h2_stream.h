@@ -101,7 +101,7 @@ class H2Stream : public io::Pooled {
 };
 
 inline void H2Stream::warm() const noexcept {
-  constexpr std::size_t kFewFields = 512;  // of text, and of the head that follows the stream
+  constexpr std::size_t kFewFields = 512;  // of text, and of what follows the stream with its head
   io::warm(this, kFewFields);
   const auto end = reinterpret_cast<const char*>(this + 1);
   const auto state = reinterpret_cast<const char*>(&broken_);

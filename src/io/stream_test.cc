@@ -54,6 +54,23 @@ TEST_F(Simulated, MovesMoreThanThePipeHolds) {
   EXPECT_EQ(*last, 0U);
 }
 
+TEST_F(Simulated, WhatFollowsATaskFindsTheSetWithoutIt) {
+  auto [a, b] = SimulatedStream::make_pair(loop_, 16);
+  TaskSet tasks;
+  Result<std::size_t> last = 1;
+  std::string got;
+  bool followed = false;
+  tasks.spawn(receive_all(*b, got, loop_.now() + seconds{5}, last), [&] {
+    EXPECT_EQ(*last, 0U);
+    EXPECT_TRUE(tasks.empty());
+    followed = true;
+  });
+  EXPECT_FALSE(tasks.empty());
+  a->finish_writing();
+  run_until_idle(tasks);
+  EXPECT_TRUE(followed);
+}
+
 TEST_F(Simulated, AReadEndsAtItsDeadlineAndNotBefore) {
   auto [a, b] = SimulatedStream::make_pair(loop_, 16);
   TaskSet tasks;

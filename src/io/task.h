@@ -187,15 +187,24 @@ class TaskSet {
   }
 
   /// Runs `task` up to its first wait, then beside everything else.
-  void spawn(Task<void> task) { run(std::move(task)); }
+  void spawn(Task<void> task) {
+    run(std::move(task), [] {});
+  }
+  /// The same, and calls `then` when it has ended and the set does not count it any more.
+  template <class Then>
+  void spawn(Task<void> task, Then then) {
+    run(std::move(task), std::move(then));
+  }
   [[nodiscard]] bool empty() const noexcept { return live_ == 0; }
   [[nodiscard]] std::size_t size() const noexcept { return live_; }
 
  private:
-  detail::Root run(Task<void> task) {
+  template <class Then>
+  detail::Root run(Task<void> task, Then then) {
     ++live_;
     co_await task;
     --live_;
+    then();
   }
   std::size_t live_ = 0;
 };

@@ -31,7 +31,7 @@ std::string_view without_query(std::string_view path) noexcept {
   return path.substr(0, path.find('?'));
 }
 
-void put_upstream(JsonLine& line, const AccessRecord& record) noexcept {
+void put_upstream(JsonLine& line, const AccessOutcome& record) noexcept {
   if (record.upstream.empty()) return;
   line.open("upstream");
   line.text("name", record.upstream, kNameBytes);
@@ -61,13 +61,14 @@ void put_identity(JsonLine& line, const AccessRecord& record) noexcept {
   line.close();
 }
 
-void put_refusal(JsonLine& line, std::string_view key, const RefusalRecord& refusal) noexcept {
-  if (refusal.rule.empty()) return;
+void put_refusal(JsonLine& line, std::string_view key,
+                 const std::optional<RefusalRecord>& refusal) noexcept {
+  if (!refusal) return;
   line.open(key);
-  put(line, "step", refusal.step, kNameBytes);
-  line.text("rule", refusal.rule, kNameBytes);
-  put(line, "line", refusal.line, kPlaceBytes);
-  put(line, "class", refusal.limit_class, kNameBytes);
+  put(line, "step", refusal->step, kNameBytes);
+  line.text("rule", refusal->rule, kNameBytes);
+  put(line, "line", refusal->line, kPlaceBytes);
+  put(line, "class", refusal->limit_class, kNameBytes);
   line.close();
 }
 
@@ -77,6 +78,7 @@ AccessLogWriter::AccessLogWriter(std::size_t ring_bytes, int wakeup_fd)
     : ring_(ring_bytes), wakeup_fd_(wakeup_fd) {}
 
 void AccessLogWriter::write(const AccessRecord& record) noexcept {
+  const AccessOutcome& outcome = record.outcome;
   JsonLine line(line_, sizeof line_);
   line.time("time", record.time, timestamp_);
   line.text("kind", "request", kNameBytes);
@@ -90,18 +92,18 @@ void AccessLogWriter::write(const AccessRecord& record) noexcept {
   put(line, "host", record.host, kHostBytes);
   put(line, "path", without_query(record.path), kPathBytes);
   put(line, "protocol", record.protocol, kNameBytes);
-  put(line, "tunnel", record.tunnel, kNameBytes);
-  line.number("status", record.status);
-  if (record.grpc_status >= 0)
-    line.number("grpc_status", static_cast<std::uint64_t>(record.grpc_status));
+  put(line, "tunnel", outcome.tunnel, kNameBytes);
+  line.number("status", outcome.status);
+  if (outcome.grpc_status >= 0)
+    line.number("grpc_status", static_cast<std::uint64_t>(outcome.grpc_status));
   line.number("request_body_bytes", record.request_body_bytes);
   line.number("response_body_bytes", record.response_body_bytes);
   put(line, "total_us", record.total);
-  put_upstream(line, record);
+  put_upstream(line, outcome);
   put_tls(line, record);
   put_identity(line, record);
-  put_refusal(line, "refusal", record.refusal);
-  put_refusal(line, "observed", record.observed);
+  put_refusal(line, "refusal", outcome.refusal);
+  put_refusal(line, "observed", outcome.observed);
   push(line.finish());
 }
 

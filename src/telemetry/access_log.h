@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 
 #include "base/time.h"
@@ -21,6 +22,23 @@ struct RefusalRecord {
   std::string_view limit_class{};  ///< the class of a limit that applied; empty: none
 };
 
+/// What is noted of a request while it is on its way: most of it at its end, and the rest by
+/// whoever answers it, so that it is small and seldom all written.
+struct AccessOutcome {
+  /// Sent to the client; 0 when the connection ended before. Of a gRPC call that was refused, what
+  /// it would be over plain HTTP.
+  std::uint16_t status = 0;
+  std::int16_t grpc_status = -1;  ///< of a gRPC call; negative: it is none, or none was seen
+  std::uint32_t upstream_attempts = 0;
+  microseconds upstream_connect{-1};     ///< negative: no connection was made for it
+  microseconds upstream_first_byte{-1};  ///< request sent to the first byte of the answer
+  std::string_view upstream{};
+  std::string_view endpoint{};              ///< that answered, or was tried last
+  std::string_view tunnel{};                ///< "websocket" once a tunnel opened; static
+  std::optional<RefusalRecord> refusal{};   ///< empty: not refused
+  std::optional<RefusalRecord> observed{};  ///< what a policy that only observes would have refused
+};
+
 /// One request, as it is logged. Views are read during `write` only. Empty texts, and times that
 /// are negative, are left out of the line.
 ///
@@ -37,19 +55,9 @@ struct AccessRecord {
   std::string_view host{};
   std::string_view path{};      ///< without the query: whatever follows a '?' is not logged
   std::string_view protocol{};  ///< "HTTP/1.1", "HTTP/2"
-  std::string_view tunnel{};    ///< "websocket" once a tunnel opened; static
-  /// Sent to the client; 0 when the connection ended before. Of a gRPC call that was refused, what
-  /// it would be over plain HTTP.
-  std::uint16_t status = 0;
-  std::int16_t grpc_status = -1;  ///< of a gRPC call; negative: it is none, or none was seen
   std::uint64_t request_body_bytes = 0;
   std::uint64_t response_body_bytes = 0;
-  microseconds total{0};                 ///< first byte of the head to last byte of the answer
-  microseconds upstream_connect{-1};     ///< negative: no connection was made for it
-  microseconds upstream_first_byte{-1};  ///< request sent to the first byte of the answer
-  std::string_view upstream{};
-  std::string_view endpoint{};  ///< that answered, or was tried last
-  std::uint32_t upstream_attempts = 0;
+  microseconds total{0};           ///< first byte of the head to last byte of the answer
   std::string_view tls_version{};  ///< empty: the connection had no TLS
   std::string_view tls_cipher{};
   std::string_view tls_server_name{};
@@ -57,8 +65,7 @@ struct AccessRecord {
   std::string_view identity_method{};    ///< empty: nobody is known
   std::string_view identity_provider{};  ///< name in the configuration
   std::string_view identity_subject{};   ///< a pseudonym, never the subject itself
-  RefusalRecord refusal{};               ///< empty rule: not refused
-  RefusalRecord observed{};              ///< what a policy that only observes would have refused
+  AccessOutcome outcome{};
 };
 
 /// One worker's end of the access log. Formats into the worker's ring: no allocation, no lock, no

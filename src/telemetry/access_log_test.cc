@@ -107,20 +107,21 @@ AccessRecord full_record() {
           .host = "api.example.com",
           .path = "/api/v1/orders/17",
           .protocol = "HTTP/1.1",
-          .status = 429,
           .request_body_bytes = 12,
           .response_body_bytes = 345,
           .total = microseconds{1500},
-          .upstream_connect = microseconds{200},
-          .upstream_first_byte = microseconds{900},
-          .upstream = "orders",
-          .endpoint = "10.0.0.11:8443",
-          .upstream_attempts = 2,
           .tls_version = "TLSv1.3",
           .tls_cipher = "TLS_AES_256_GCM_SHA384",
           .tls_server_name = "api.example.com",
           .tls_resumed = true,
-          .refusal = {.step = "rate_limit", .rule = "rate-limited", .line = "m.yaml:12"}};
+          .outcome = {.status = 429,
+                      .upstream_attempts = 2,
+                      .upstream_connect = microseconds{200},
+                      .upstream_first_byte = microseconds{900},
+                      .upstream = "orders",
+                      .endpoint = "10.0.0.11:8443",
+                      .refusal = RefusalRecord{
+                          .step = "rate_limit", .rule = "rate-limited", .line = "m.yaml:12"}}};
 }
 
 TEST_F(AccessLog, HoldsEveryMember) {
@@ -140,7 +141,7 @@ TEST_F(AccessLog, HoldsEveryMember) {
 }
 
 TEST_F(AccessLog, LeavesOutWhatDidNotHappen) {
-  const nlohmann::json line = logged(AccessRecord{.method = "GET", .status = 400});
+  const nlohmann::json line = logged(AccessRecord{.method = "GET", .outcome = {.status = 400}});
   for (const char* key : {"upstream", "tls", "refusal", "route", "trace_id"})
     EXPECT_FALSE(line.contains(key)) << key;
 }
@@ -166,13 +167,15 @@ TEST_F(AccessLog, OneHostileRequestIsOneValidLine) {  // log injection, terminal
 TEST_F(AccessLog, TheLongestLineIsWhole) {
   const std::string longest(10'000, '\x01');
   AccessRecord record = full_record();
+  AccessOutcome& outcome = record.outcome;
   for (std::string_view* text :
        {&record.request_id, &record.trace_id, &record.client, &record.peer, &record.listener,
         &record.route, &record.method, &record.host, &record.path, &record.protocol,
-        &record.upstream, &record.endpoint, &record.tls_version, &record.tls_cipher,
-        &record.tls_server_name, &record.refusal.step, &record.refusal.rule, &record.refusal.line})
+        &outcome.upstream, &outcome.endpoint, &record.tls_version, &record.tls_cipher,
+        &record.tls_server_name, &outcome.refusal->step, &outcome.refusal->rule,
+        &outcome.refusal->line})
     *text = longest;
-  record.total = record.upstream_connect = record.upstream_first_byte = microseconds::max();
+  record.total = outcome.upstream_connect = outcome.upstream_first_byte = microseconds::max();
   record.request_body_bytes = record.response_body_bytes = UINT64_MAX;
   const nlohmann::json line = logged(record);
   EXPECT_FALSE(line.contains("truncated"));
