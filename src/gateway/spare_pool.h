@@ -9,8 +9,9 @@
 namespace merlon::gateway {
 
 /// Keeps objects that are costly to make for the next user, on one loop. Up to `kept` of them stay;
-/// those beyond stay while they are used: what nobody took for kInterval is freed, so that a peak
-/// costs no allocation for each request while it lasts, and no memory after it.
+/// those beyond stay while they are used. Of what nobody took for kInterval a part is freed, and
+/// the next time of what is left: peaks that follow each other cost no allocation for each request,
+/// and no memory some seconds after the last.
 template <class T>
 class SparePool {
  public:
@@ -61,7 +62,7 @@ class SparePool {
   void sweep() noexcept {
     const std::size_t surplus = spare_.size() - std::min(spare_.size(), kept_);
     // From the bottom: those that were used last are the warmest.
-    const auto freed = static_cast<std::ptrdiff_t>(std::min(unused_, surplus));
+    const auto freed = static_cast<std::ptrdiff_t>(std::min((unused_ + 3) / 4, surplus));
     spare_.erase(spare_.begin(), spare_.begin() + freed);
     if (spare_.size() > kept_) begin_interval();
   }

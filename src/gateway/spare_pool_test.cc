@@ -41,9 +41,11 @@ TEST_F(Spares, APeakIsKeptWhileItLastsAndGoesAfterwards) {
   pass_interval(10);
   pass_interval(10);
   EXPECT_EQ(pool_.size(), 10U);
+  pass_interval(2);
+  EXPECT_EQ(pool_.size(), 8U) << "a quarter of the eight that nobody took";
   pass_interval(7);
   EXPECT_EQ(pool_.size(), 7U);
-  pass_interval(0);
+  for (int i = 0; i < 5; ++i) pass_interval(0);
   EXPECT_EQ(pool_.size(), kKept);
   pass_interval(0);
   EXPECT_EQ(pool_.size(), kKept) << "these stay";
