@@ -79,7 +79,7 @@ class H2ClientStream final : public ClientExchange, public H2Stream {
 /// The client's side of HTTP/2 on one connection, which any number of exchanges share.
 class H2Client final : private H2Connection {
  public:
-  /// Who keeps the connection. Called from its coroutine.
+  /// Who keeps the connection. Called from inside its own calls: begins and ends no exchange there.
   class Owner {
    public:
     virtual ~Owner() = default;
