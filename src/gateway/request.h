@@ -30,7 +30,7 @@ class RequestWay : private Tunnel::Owner {
 
   /// The request whose head is read, to the end of its response. `finish` comes next.
   [[nodiscard]] io::Task<void> serve();
-  /// The answer to a head that could not be read. The same.
+  /// The answer to a head that could not be read. `finish` comes next.
   [[nodiscard]] io::Task<void> answer_broken_head(Error error);
   /// Counts and logs what became of it.
   void finish();

@@ -9,9 +9,9 @@
 namespace merlon::gateway {
 
 /// Keeps objects that are costly to make for the next user, on one loop. Up to `kept` of them stay;
-/// those beyond stay while they are used. Of what nobody took for kInterval a part is freed, and
-/// the next time of what is left: peaks that follow each other cost no allocation for each request,
-/// and no memory some seconds after the last.
+/// those beyond stay while they are used. Of what nobody took for kInterval a quarter is freed, and
+/// so on: peaks that follow each other find most of what they need, and some seconds after the last
+/// its memory is gone.
 template <class T>
 class SparePool {
  public:
@@ -54,6 +54,9 @@ class SparePool {
     SparePool& pool_;
   };
 
+  /// Rounded up, so that the last one goes, too.
+  static constexpr std::size_t quarter_of(std::size_t count) noexcept { return (count + 3) / 4; }
+
   void begin_interval() noexcept {
     unused_ = spare_.size();
     loop_.timers().arm(sweep_, loop_.now() + kInterval);
@@ -62,7 +65,7 @@ class SparePool {
   void sweep() noexcept {
     const std::size_t surplus = spare_.size() - std::min(spare_.size(), kept_);
     // From the bottom: those that were used last are the warmest.
-    const auto freed = static_cast<std::ptrdiff_t>(std::min((unused_ + 3) / 4, surplus));
+    const auto freed = static_cast<std::ptrdiff_t>(std::min(quarter_of(unused_), surplus));
     spare_.erase(spare_.begin(), spare_.begin() + freed);
     if (spare_.size() > kept_) begin_interval();
   }

@@ -69,11 +69,9 @@ class PlanPin {
 };
 
 /// All that one request needs while it is served. Large, so workers pool them; an idle connection
-/// has none.
+/// has none. What every request uses comes first and lies together.
 struct Transaction {
-  // What every request uses comes first and lies together.
-  // The clients, by what upstreams speak, once there was such a one. Apart, since the first is
-  // large.
+  // By what upstreams speak, once there was such a one. Apart, since the first is large.
   std::unique_ptr<http::H1Client> h1_client;
   std::unique_ptr<http::H2ClientStream> h2_client;
   PlanPin plan;

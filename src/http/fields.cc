@@ -1,7 +1,6 @@
 #include "http/fields.h"
 
 #include <cstring>
-#include <new>
 
 #include "base/ascii.h"
 
@@ -10,8 +9,7 @@ namespace merlon::http {
 bool Fields::has_room() noexcept {
   if (many_ != nullptr) return count_ < kCapacity;
   static_assert(alignof(Field) <= alignof(std::max_align_t));
-  many_.reset(new (std::nothrow) std::byte[kCapacity * sizeof(Field)]);
-  if (many_ == nullptr) return false;
+  many_ = std::make_unique_for_overwrite<std::byte[]>(kCapacity * sizeof(Field));
   std::memcpy(many_.get(), few_.data(), count_ * sizeof(Field));
   return true;
 }

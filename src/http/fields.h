@@ -63,7 +63,7 @@ class Fields {
   [[nodiscard]] Iterator begin() const noexcept { return {items(), items() + count_}; }
   [[nodiscard]] Iterator end() const noexcept { return {items() + count_, items() + count_}; }
 
-  /// Appends a line. False, and nothing changes, when it is full or there is no memory.
+  /// Appends a line. False, and nothing changes, when it is full.
   bool add(std::string_view name, std::string_view value) noexcept {
     return add(name, value, field_id(name));
   }
@@ -104,7 +104,7 @@ class Fields {
   void clear() noexcept {
     count_ = 0;
     seen_.reset();
-    if (many_ != nullptr) many_.reset();
+    many_.reset();
   }
 
  private:
@@ -117,7 +117,8 @@ class Fields {
   [[nodiscard]] const Field* items() const noexcept {
     return reinterpret_cast<const Field*>(many_ == nullptr ? few_.data() : many_.get());
   }
-  /// For one more than kFew.
+  /// For one more than kFew. Without memory the process ends, as anywhere: a line that is merely
+  /// left out, such as one that authorizes, would make the head another.
   [[nodiscard]] bool has_room() noexcept;
   template <class Predicate>
   std::size_t drop_if(Predicate&& predicate) noexcept;

@@ -31,14 +31,14 @@ std::string_view without_query(std::string_view path) noexcept {
   return path.substr(0, path.find('?'));
 }
 
-void put_upstream(JsonLine& line, const AccessOutcome& record) noexcept {
-  if (record.upstream.empty()) return;
+void put_upstream(JsonLine& line, const AccessOutcome& outcome) noexcept {
+  if (outcome.upstream.empty()) return;
   line.open("upstream");
-  line.text("name", record.upstream, kNameBytes);
-  put(line, "endpoint", record.endpoint, kAddressBytes);
-  line.number("attempts", record.upstream_attempts);
-  put(line, "connect_us", record.upstream_connect);
-  put(line, "first_byte_us", record.upstream_first_byte);
+  line.text("name", outcome.upstream, kNameBytes);
+  put(line, "endpoint", outcome.endpoint, kAddressBytes);
+  line.number("attempts", outcome.upstream_attempts);
+  put(line, "connect_us", outcome.upstream_connect);
+  put(line, "first_byte_us", outcome.upstream_first_byte);
   line.close();
 }
 

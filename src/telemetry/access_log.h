@@ -22,8 +22,8 @@ struct RefusalRecord {
   std::string_view limit_class{};  ///< the class of a limit that applied; empty: none
 };
 
-/// What is noted of a request while it is on its way: most of it at its end, and the rest by
-/// whoever answers it, so that it is small and seldom all written.
+/// What is noted of a request while it is on its way; the rest of its record is known at its end.
+/// Small, since every request begins with a new one, which leaves what is optional unwritten.
 struct AccessOutcome {
   /// Sent to the client; 0 when the connection ended before. Of a gRPC call that was refused, what
   /// it would be over plain HTTP.
