@@ -52,6 +52,8 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   /// Of a response of which more is to come: so much is taken in while the client's windows are
   /// shut, so that an upstream gets rid of a small one whatever the client does.
   static constexpr std::size_t kRestBytesMax = 16 * 1024;
+  /// The same where all of it is known to fit.
+  static constexpr std::size_t kWholeBytesMax = 64 * 1024;
 
   Fields& head_fields() noexcept override { return head_.fields; }
   Result<HeadFacts> finish_head(bool end_stream) noexcept override;
@@ -86,6 +88,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   io::PooledBytes held_;  ///< the part that the reader has
   std::string gathered_;  ///< the body, when it was waited for
   std::string rest_;      ///< what the client's windows have not taken yet, and more follows
+  std::size_t rest_bytes_max_ = kRestBytesMax;
   std::uint64_t sent_ = 0;
   nanoseconds waited_{};         ///< for the body, in all
   milliseconds message_idle_{};  ///< zero: a least pace is asked for

@@ -139,6 +139,8 @@ io::Task<Result<void>> H2ServerStream::send_head(const ResponseHead& head, BodyP
   const bool known = head.framing == Framing::kLength || (bodiless_ && head.has_content_length);
   const bool empty = head.framing == Framing::kNone && !bodiless_;
   if (bodiless_) first = BodyPart{.data = {}, .last = true};
+  const bool fits = head.framing == Framing::kLength && head.content_length <= kWholeBytesMax;
+  rest_bytes_max_ = fits ? kWholeBytesMax : kRestBytesMax;
   const bool sent = connection_.session().respond(
       *this, head, (known || empty) && head.status != 204, first.data, first.last, first.trailers);
   return sent ? send_out(first) : Done::ready(gone());
@@ -159,7 +161,7 @@ io::Task<Result<void>> H2ServerStream::send_out(const BodyPart& part) {
   connection_.pump();
   if (session.sending(*this)) {
     const std::string_view unsent = session.unsent(*this);
-    if (part.last || unsent.size() > kRestBytesMax) return count_when_taken(part.data.size());
+    if (part.last || unsent.size() > rest_bytes_max_) return count_when_taken(part.data.size());
     rest_.assign(unsent);
     session.move_unsent(*this, rest_);
   }
@@ -171,7 +173,7 @@ io::Task<Result<void>> H2ServerStream::send_out(const BodyPart& part) {
 io::Task<Result<void>> H2ServerStream::send_behind(BodyPart part) {
   H2Session& session = connection_.session();
   const std::size_t unsent = session.unsent(*this).size();
-  if (unsent + part.data.size() > kRestBytesMax) {
+  if (unsent + part.data.size() > rest_bytes_max_) {
     const Result<void> before = co_await until_taken();
     if (!before) co_return before;
     session.send(*this, part.data, part.last, part.trailers);
