@@ -77,7 +77,7 @@ void ClientConnection::begin(Worker& worker, std::size_t door, io::Fd fd, const 
 }
 
 void ClientConnection::close_if_idle() noexcept {
-  if (!idle_) {
+  if (!idle_ || stream_->has_event_waiting()) {
     announce_end();
   } else if (stream_->hand_over()) {
     delete this;
@@ -150,7 +150,7 @@ void ClientConnection::wait_for_request() noexcept {
 void ClientConnection::watch_idle() noexcept {
   stream_->on_idle_event(
       [](void* self) noexcept { static_cast<ClientConnection*>(self)->on_idle_event(); }, this,
-      idle_until_);
+      idle_until_, true);
 }
 
 void ClientConnection::on_idle_event() noexcept {
@@ -158,8 +158,8 @@ void ClientConnection::on_idle_event() noexcept {
     idle_ = false;
     stream_->on_idle_event(nullptr, nullptr);
     worker_.tasks_.spawn(run());
-  } else if (worker_.loop().now() < idle_until_) {
-    watch_idle();  // the timer was that of an earlier wait
+  } else if (worker_.loop().now() < idle_until_ || stream_->has_event_waiting()) {
+    watch_idle();  // the timer was that of an earlier wait, or a request is here
   } else {
     delete this;
   }

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <span>
+#include <utility>
 
 #include "io/frame_pool.h"
 #include "io/warm.h"
@@ -17,6 +18,8 @@ namespace {
 
 // What a burst of requests took is given back when it was not wanted for so long.
 constexpr seconds kSweepInterval{1};
+// Of the events that were put off, a turn delivers so many: as many as one batch receives for.
+constexpr std::size_t kBegunTogether = CallBatch::kCallsMax;
 // So many coroutines are fetched together; of fewer the first would not gain by it.
 constexpr std::size_t kWarmedTogether = 8;
 
@@ -39,6 +42,7 @@ class EpollPoller final : public Poller {
     for (std::size_t i = next_; i < count_; ++i) {
       if (events_[i].data.ptr == &watch) events_[i].data.ptr = nullptr;
     }
+    if (watch.take_put_off() != 0) std::ranges::replace(put_off_, &watch, nullptr);
   }
 
   // The kernel's set holds open file descriptions, not descriptors: one that another process or
@@ -52,14 +56,49 @@ class EpollPoller final : public Poller {
     const int n =
         ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()), timeout_ms);
     loop.refresh_now();
-    if (n <= 0) return 0;
-    count_ = static_cast<std::size_t>(n);
-    for (next_ = 0; next_ < count_;) deliver(std::min(count_, next_ + CallBatch::kCallsMax), loop);
-    count_ = 0;
-    return static_cast<std::size_t>(n);
+    count_ = static_cast<std::size_t>(std::max(n, 0));
+    if (count_ > CallBatch::kCallsMax || has_put_off()) put_off();
+    std::size_t delivered = deliver_all(loop);
+    if (has_put_off()) {
+      take_put_off();
+      delivered += deliver_all(loop);
+    }
+    return delivered;
   }
 
+  bool has_put_off() const noexcept override { return !put_off_.empty(); }
+
  private:
+  /// Of the events at hand, those that may wait: behind others that do.
+  void put_off() noexcept {
+    std::size_t left = 0;
+    for (std::size_t i = 0; i < count_; ++i) {
+      auto* const watch = static_cast<Watch*>(events_[i].data.ptr);
+      if (!watch->may_wait()) {
+        events_[left++] = events_[i];
+      } else if (watch->put_off(events_[i].events)) {
+        put_off_.push_back(watch);
+      }
+    }
+    count_ = left;
+  }
+
+  /// The next of those that waited: few, so that what they begin goes on before more is begun.
+  void take_put_off() noexcept {
+    while (count_ < kBegunTogether && !put_off_.empty()) {
+      Watch* const watch = put_off_.front();
+      put_off_.pop_front();
+      if (watch == nullptr) continue;
+      events_[count_].events = watch->take_put_off();
+      events_[count_++].data.ptr = watch;
+    }
+  }
+
+  std::size_t deliver_all(Loop& loop) noexcept {
+    for (next_ = 0; next_ < count_;) deliver(std::min(count_, next_ + CallBatch::kCallsMax), loop);
+    return std::exchange(count_, 0);
+  }
+
   /// The events up to `end`, together.
   void deliver(std::size_t end, Loop& loop) noexcept {
     CallBatch* const batch = loop.batch();
@@ -82,6 +121,7 @@ class EpollPoller final : public Poller {
   std::array<epoll_event, 256> events_;
   std::size_t next_ = 0;
   std::size_t count_ = 0;
+  std::deque<Watch*> put_off_;  ///< each once; null where it has gone
 };
 
 }  // namespace
@@ -127,7 +167,7 @@ void Loop::run() {
 }
 
 int Loop::wait_ms(milliseconds wait_max) noexcept {
-  if (!ready_.empty()) return 0;
+  if (!ready_.empty() || poller_->has_put_off()) return 0;
   Instant next = timers_.next_expiry();
   if (sweeping_) next = std::min(next, swept_ + kSweepInterval + milliseconds{1});
   if (next == Instant::max()) return static_cast<int>(wait_max.count());

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "base/time.h"
@@ -33,6 +34,23 @@ class Watch {
   /// Before that, with others whose events are at hand: plans the receive that `events` will make
   /// it do, so that all of them cost one entry of the kernel.
   virtual void plan_receive(CallBatch& /*batch*/, std::uint32_t /*events*/) noexcept {}
+
+  /// Its events begin work, such as a request on an idle connection: where many are at hand, they
+  /// wait for those of work that has begun. Were they taken as they come, thousands of requests
+  /// would be in progress before the first is answered, and their memory out of every cache.
+  void let_wait(bool may_wait) noexcept { may_wait_ = may_wait; }
+  [[nodiscard]] bool may_wait() const noexcept { return may_wait_; }
+  /// An event of it waits now.
+  [[nodiscard]] bool waits() const noexcept { return put_off_ != 0; }
+  /// For pollers. The first call for it since the last `take_put_off` returns true.
+  bool put_off(std::uint32_t events) noexcept {
+    return std::exchange(put_off_, put_off_ | events) == 0;
+  }
+  [[nodiscard]] std::uint32_t take_put_off() noexcept { return std::exchange(put_off_, 0); }
+
+ private:
+  bool may_wait_ = false;
+  std::uint32_t put_off_ = 0;
 };
 
 /// Where readiness comes from: epoll in the program, a simulation in tests.
@@ -51,6 +69,8 @@ class Poller {
   /// of events; `woken` is called after the wait and before the first delivery, to refresh the
   /// clock.
   virtual std::size_t wait(int timeout_ms, Loop& loop) noexcept = 0;
+  /// Events that were fetched wait for a later turn: none may wait for others.
+  [[nodiscard]] virtual bool has_put_off() const noexcept { return false; }
 };
 
 std::unique_ptr<Poller> make_epoll_poller();

@@ -46,16 +46,20 @@ class SocketStream : public Stream, private Watch {
   /// Closing sends a reset instead of a FIN: for peers that deserve no more.
   void reset_on_close() noexcept;
   /// Called for events while no operation waits, and by `deadline`, possibly more than once: for
-  /// idle connections, which keep no coroutine. May destroy the stream. Null for none.
+  /// idle connections, which keep no coroutine. May destroy the stream. Null for none. `may_wait`:
+  /// see Watch::let_wait.
   using IdleHandler = void (*)(void* context) noexcept;
-  void on_idle_event(IdleHandler handler, void* context,
-                     Instant deadline = Instant::max()) noexcept {
+  void on_idle_event(IdleHandler handler, void* context, Instant deadline = Instant::max(),
+                     bool may_wait = false) noexcept {
     idle_handler_ = handler;
     idle_context_ = context;
     idle_timed_ = deadline != Instant::max();
     reset_only_ = false;
+    let_wait(may_wait);
     arm(deadline);
   }
+  /// Something has come, and is told when those before it have had their turn.
+  [[nodiscard]] bool has_event_waiting() const noexcept { return waits(); }
   /// In place of it, while a request is served: called when the peer resets the connection, also
   /// when an operation waits, which then fails. A FIN is no reset: who has sent all may still want
   /// the answer. Must not destroy the stream. Costs nothing until then: the poller tells unasked.
