@@ -69,7 +69,7 @@ class Poller {
   /// of events; `woken` is called after the wait and before the first delivery, to refresh the
   /// clock.
   virtual std::size_t wait(int timeout_ms, Loop& loop) noexcept = 0;
-  /// Events that were fetched wait for a later turn: none may wait for others.
+  /// Events that were fetched wait for a later turn, so the next `wait` is to poll.
   [[nodiscard]] virtual bool has_put_off() const noexcept { return false; }
 };
 
