@@ -35,7 +35,8 @@ ClientConnection::ClientConnection(Worker& worker, std::size_t door, io::Fd fd,
     : worker_(worker),
       facts_{.peer = peer, .client = peer.address, .tls = nullptr, .made_up_tls = false},
       counted_(counted),
-      door_(static_cast<std::uint32_t>(door)) {
+      door_(static_cast<std::uint32_t>(door)),
+      may_wait_(!worker.plan().listener(door).serves_only_status()) {
   const Listener& at = worker.plan().listener(door);
   if (at.tls != nullptr) {
     auto stream = std::make_unique<tls::TlsStream>(worker.loop(), std::move(fd), at.tls);
@@ -150,7 +151,7 @@ void ClientConnection::wait_for_request() noexcept {
 void ClientConnection::watch_idle() noexcept {
   stream_->on_idle_event(
       [](void* self) noexcept { static_cast<ClientConnection*>(self)->on_idle_event(); }, this,
-      idle_until_, true);
+      idle_until_, may_wait_);
 }
 
 void ClientConnection::on_idle_event() noexcept {

@@ -154,6 +154,8 @@ struct Listener {
   Serve serve;
 
   [[nodiscard]] bool serves_status() const noexcept { return serve.health || serve.metrics; }
+  /// Whoever watches the gateway is here, and no client.
+  [[nodiscard]] bool serves_only_status() const noexcept { return serves_status() && !serve.api; }
 };
 
 // Longer than these takes a waiver.

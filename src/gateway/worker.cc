@@ -230,8 +230,7 @@ void Worker::accept(std::size_t door, io::Fd fd, const Endpoint& peer) {
   // Behind a trusted proxy all clients share its address: they are not one client. Nor is whoever
   // watches the gateway, from an address that clients may have, too.
   IpAddress counted;
-  const bool watches = at.serves_status() && !at.serve.api;
-  if (!watches && !contains_any(plan.trusted_proxies, peer.address)) {
+  if (!at.serves_only_status() && !contains_any(plan.trusted_proxies, peer.address)) {
     counted = peer.address.client_key();
     if (!shared_.clients.enter(counted, plan.limits.connections_per_client)) {
       shared_.connections.fetch_sub(1, std::memory_order_relaxed);

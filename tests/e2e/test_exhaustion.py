@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 import socket
 import subprocess
 import threading
@@ -265,3 +266,26 @@ def test_an_access_log_that_never_takes_a_line_drops_and_counts(merlon, upstream
             lines += 200
             assert lines < 2000, "the ring has a bound"
         assert client.ask(request()).status == 200
+
+
+def test_who_watches_does_not_wait_behind_clients(merlon, upstream):
+    """Many requests at once: the probe that came last is answered before most of them."""
+    fixed = {"name": "fixed", "match": {"host": "*", "path": "/**"}, "methods": ["GET"], "auth": "none",
+             "respond": {"status": 204}}  # fmt: skip
+    gateway = merlon(with_status(upstream, routes=[fixed], limits={"workers": 1, "connections_per_client": 500}))
+    clients = [gateway.client() for _ in range(300)]
+    with gateway.client("status") as probe:
+        for one in [*clients, probe]:
+            assert one.ask(request("GET", "/healthz" if one is probe else "/")).status in (200, 204)
+        gateway.process.send_signal(signal.SIGSTOP)
+        for client in clients:
+            client.send(request())
+        probe.send(request("GET", "/healthz"))
+        gateway.process.send_signal(signal.SIGCONT)
+        assert probe.response("GET").status == 200
+        for client in clients:
+            assert client.response("GET").status == 204
+            client.sock.close()
+    paths = lambda: [line["path"] for line in gateway.access_log]  # noqa: E731
+    assert eventually(lambda: len(paths()) == 602)
+    assert paths()[301:].index("/healthz") < 100
