@@ -78,6 +78,7 @@ void ClientConnection::begin(Worker& worker, std::size_t door, io::Fd fd, const 
 }
 
 void ClientConnection::close_if_idle() noexcept {
+  // A request that waits for its turn is served first, unless its listener has gone.
   if (!idle_ || stream_->has_event_waiting()) {
     announce_end();
   } else if (stream_->hand_over()) {

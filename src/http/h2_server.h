@@ -52,8 +52,6 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   /// Of a response of which more is to come: so much is taken in while the client's windows are
   /// shut, so that an upstream gets rid of a small one whatever the client does.
   static constexpr std::size_t kRestBytesMax = 16 * 1024;
-  /// The same where all of it is known to fit.
-  static constexpr std::size_t kWholeBytesMax = 64 * 1024;
 
   Fields& head_fields() noexcept override { return head_.fields; }
   Result<HeadFacts> finish_head(bool end_stream) noexcept override;
@@ -80,6 +78,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   [[nodiscard]] io::Task<Result<void>> send_out(const BodyPart& part);
   [[nodiscard]] io::Task<Result<void>> send_behind(BodyPart part);
   [[nodiscard]] io::Task<Result<void>> count_when_taken(std::size_t bytes);
+  [[nodiscard]] bool may_take_in(std::size_t bytes) noexcept;
   [[nodiscard]] std::unexpected<Error> gone() const noexcept;
 
   H2Server& connection_;
@@ -88,7 +87,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   io::PooledBytes held_;  ///< the part that the reader has
   std::string gathered_;  ///< the body, when it was waited for
   std::string rest_;      ///< what the client's windows have not taken yet, and more follows
-  std::size_t rest_bytes_max_ = kRestBytesMax;
+  std::uint64_t response_bytes_ = UINT64_MAX;  ///< the body's; that: not known
   std::uint64_t sent_ = 0;
   nanoseconds waited_{};         ///< for the body, in all
   milliseconds message_idle_{};  ///< zero: a least pace is asked for
@@ -102,6 +101,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   bool bodiless_ = false;
   bool head_sent_ = false;
   std::uint64_t gathering_bytes_ = 0;  ///< counted in the connection's
+  bool response_counted_ = false;      ///< among them
   bool queued_ = false;                ///< it is, or was, among those that are ready
   bool serving_ = false;               ///< it has a coroutine
   RequestHead head_;                   // long, and seldom full: last
@@ -140,8 +140,8 @@ class H2Server final : private H2Connection {
   using H2Connection::loop;
   using H2Connection::pump;
   using H2Connection::session;
-  /// There is room for another body that is waited for: as much for all of them as for what was
-  /// not read.
+  /// There is room for another body that is waited for, or that waits for the client: as much for
+  /// all of them as for what was not read.
   [[nodiscard]] bool may_gather(std::uint64_t bytes) const noexcept {
     return bytes <= options_.settings.stream_window_bytes &&
            gathered_bytes_ + bytes <= options_.settings.connection_window_bytes;
@@ -169,7 +169,7 @@ class H2Server final : private H2Connection {
   std::vector<H2ServerStream*> ready_;
   io::TaskSet tasks_;
   io::Signal ended_;
-  std::uint64_t gathered_bytes_ = 0;  ///< bodies that are waited for, or were
+  std::uint64_t gathered_bytes_ = 0;  ///< bodies that wait, or did
   Instant since_;
   Instant idle_since_;
   std::optional<Instant> drain_at_;  ///< when the last GOAWAY of a drain goes out

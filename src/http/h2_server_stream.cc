@@ -139,8 +139,7 @@ io::Task<Result<void>> H2ServerStream::send_head(const ResponseHead& head, BodyP
   const bool known = head.framing == Framing::kLength || (bodiless_ && head.has_content_length);
   const bool empty = head.framing == Framing::kNone && !bodiless_;
   if (bodiless_) first = BodyPart{.data = {}, .last = true};
-  const bool fits = head.framing == Framing::kLength && head.content_length <= kWholeBytesMax;
-  rest_bytes_max_ = fits ? kWholeBytesMax : kRestBytesMax;
+  if (head.framing == Framing::kLength) response_bytes_ = head.content_length;
   const bool sent = connection_.session().respond(
       *this, head, (known || empty) && head.status != 204, first.data, first.last, first.trailers);
   return sent ? send_out(first) : Done::ready(gone());
@@ -155,13 +154,24 @@ io::Task<Result<void>> H2ServerStream::send_body(BodyPart part) {
   return send_out(part);
 }
 
+/// Whether so much of the response may wait in `rest_`: a little always, more where all of it is
+/// known to fit and the connection has room for it.
+bool H2ServerStream::may_take_in(std::size_t bytes) noexcept {
+  if (bytes <= kRestBytesMax || response_counted_) return true;
+  if (!connection_.may_gather(response_bytes_)) return false;
+  connection_.count_gathered(response_bytes_);
+  gathering_bytes_ += response_bytes_;
+  response_counted_ = true;
+  return true;
+}
+
 /// Most parts fit the connection's block and the client's windows at once, without a coroutine.
 io::Task<Result<void>> H2ServerStream::send_out(const BodyPart& part) {
   H2Session& session = connection_.session();
   connection_.pump();
   if (session.sending(*this)) {
     const std::string_view unsent = session.unsent(*this);
-    if (part.last || unsent.size() > rest_bytes_max_) return count_when_taken(part.data.size());
+    if (part.last || !may_take_in(unsent.size())) return count_when_taken(part.data.size());
     rest_.assign(unsent);
     session.move_unsent(*this, rest_);
   }
@@ -173,7 +183,7 @@ io::Task<Result<void>> H2ServerStream::send_out(const BodyPart& part) {
 io::Task<Result<void>> H2ServerStream::send_behind(BodyPart part) {
   H2Session& session = connection_.session();
   const std::size_t unsent = session.unsent(*this).size();
-  if (unsent + part.data.size() > rest_bytes_max_) {
+  if (!may_take_in(unsent + part.data.size())) {
     const Result<void> before = co_await until_taken();
     if (!before) co_return before;
     session.send(*this, part.data, part.last, part.trailers);

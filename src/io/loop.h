@@ -66,8 +66,7 @@ class Poller {
   /// watching. Costs a system call.
   virtual void remove_shared(int fd, Watch& watch) noexcept { remove(fd, watch); }
   /// Waits at most `timeout_ms` (0 polls, -1 waits) and delivers what happened. Returns the number
-  /// of events; `woken` is called after the wait and before the first delivery, to refresh the
-  /// clock.
+  /// of events; `Loop::refresh_now` is called after the wait and before the first delivery.
   virtual std::size_t wait(int timeout_ms, Loop& loop) noexcept = 0;
   /// Events that were fetched wait for a later turn, so the next `wait` is to poll.
   [[nodiscard]] virtual bool has_put_off() const noexcept { return false; }

@@ -58,8 +58,6 @@ class SocketStream : public Stream, private Watch {
     let_wait(may_wait);
     arm(deadline);
   }
-  /// Something has come, and is told when those before it have had their turn.
-  [[nodiscard]] bool has_event_waiting() const noexcept { return waits(); }
   /// In place of it, while a request is served: called when the peer resets the connection, also
   /// when an operation waits, which then fails. A FIN is no reset: who has sent all may still want
   /// the answer. Must not destroy the stream. Costs nothing until then: the poller tells unasked.
@@ -67,6 +65,8 @@ class SocketStream : public Stream, private Watch {
     on_idle_event(handler, context);
     reset_only_ = true;
   }
+  /// Something has come that `may_wait`, and is told when those before it have had their turn.
+  [[nodiscard]] bool has_event_waiting() const noexcept { return waits(); }
 
   // ---- For CallBatch. ----
 

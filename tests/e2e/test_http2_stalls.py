@@ -4,9 +4,9 @@ import threading
 
 import pytest
 from gateway import configuration
-from http2 import DATA, END_STREAM, ENHANCE_YOUR_CALM, Http2Client, frame, settings
+from http2 import DATA, END_STREAM, ENHANCE_YOUR_CALM, Http2Client, frame, settings, window_update
 from http2_upstream import Http2Upstream, over_http2
-from wire import eventually, reply, request
+from wire import TIMEOUT_S, eventually, reply, request
 
 SHUT = [(4, 0)]  # SETTINGS_INITIAL_WINDOW_SIZE
 SIXTY = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"
@@ -54,6 +54,27 @@ def test_a_client_that_takes_nothing_holds_no_upstream(narrow, upstream, name):
     assert got.ended and len(upstream.requests) == 2
     wanted = {"whole": b"x" * 100, "large": b"x" * 60_000, "head_first": b"hello", "chunks": b"helloagain"}
     assert got.body == wanted.get(name, got.body) and upstream.connections == 1
+
+
+def test_large_answers_beyond_the_room_for_them_wait_at_the_upstream(narrow, upstream):
+    """A connection holds 256 KiB of them: four of 60,000 bytes."""
+    upstream.answer = ANSWERS["large"]
+    with Http2Client(narrow.ports["public"], entries=SHUT) as stalled, narrow.client() as victim:
+        numbers = []
+        for _ in range(5):
+            numbers.append(stalled.open())
+            stalled.until(lambda: stalled.stream(numbers[-1]).status)
+            victim.send(request())
+            if len(numbers) < 5:
+                assert victim.response("GET").status == 200
+        victim.sock.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            victim.response("GET")
+        victim.sock.settimeout(TIMEOUT_S)
+        stalled.send(settings([(4, 1 << 20)]) + window_update(0, 1 << 20))
+        for number in numbers:
+            assert stalled.wait(number).body == b"x" * 60_000
+        assert victim.response("GET").status == 200
 
 
 def test_a_request_that_is_not_whole_does_not_keep_the_upstream_either(narrow, upstream):
