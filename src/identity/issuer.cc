@@ -223,6 +223,8 @@ void Issuer::ask(const std::string& kid, Done done) {
     return done({.identity = fail(code::kKeysUnavailable, Blame::kInternal,
                                   "too many requests wait for the issuer's keys")});
   }
+  const std::shared_ptr<const KeySet> keys = source_->live->keys();
+  if (keys != nullptr && (kid.empty() || keys->has_kid(kid))) return done({.identity = nullptr});
   waiting_.push_back({.kid = kid, .done = std::move(done)});
   if (fetching_ || asked_) return;
   using Asking = LiveKeys::Asking;

@@ -52,14 +52,14 @@ std::shared_ptr<const KeySet> LiveKeys::keys() const {
 
 LiveKeys::Asking LiveKeys::asking(std::string_view kid, Instant now) const noexcept {
   const std::uint64_t hash = hash_of(kid);
-  const std::uint64_t noted = unknown_[hash % kUnknownSlots].load(std::memory_order_relaxed);
+  const std::uint64_t noted = unknown_[hash % kUnknownSlots].load(std::memory_order_acquire);
   const bool same = (noted & ~kSecondsMask) == (hash & ~kSecondsMask);
   if (same && whole_seconds(now) < (noted & kSecondsMask)) return Asking::kInVain;
   return until_next_ask(now) > nanoseconds{0} ? Asking::kTooSoon : Asking::kWorthIt;
 }
 
 nanoseconds LiveKeys::until_next_ask(Instant now) const noexcept {
-  const std::int64_t again = ask_again_ns_.load(std::memory_order_relaxed);
+  const std::int64_t again = ask_again_ns_.load(std::memory_order_acquire);
   const std::int64_t now_ns = now.time_since_epoch().count();
   return nanoseconds{again > now_ns ? again - now_ns : 0};
 }
@@ -71,14 +71,14 @@ void LiveKeys::publish(std::shared_ptr<const KeySet> keys) {
 }
 
 void LiveKeys::attempted(bool succeeded) noexcept {
-  failing_.store(!succeeded, std::memory_order_relaxed);
-  starting_.store(false, std::memory_order_relaxed);
+  failing_.store(!succeeded, std::memory_order_release);
+  starting_.store(false, std::memory_order_release);
 }
 
 void LiveKeys::note_unknown(std::string_view kid, Instant until) noexcept {
   const std::uint64_t hash = hash_of(kid);
   unknown_[hash % kUnknownSlots].store((hash & ~kSecondsMask) | whole_seconds(until),
-                                       std::memory_order_relaxed);
+                                       std::memory_order_release);
 }
 
 void LiveKeys::forget_unknown() noexcept {
@@ -97,6 +97,11 @@ const KeySet* KeyViews::of(const LiveKeys& live) {
     view->version = version;
   }
   return view->keys.get();
+}
+
+bool KeyViews::is_current(const LiveKeys& live) const noexcept {
+  const auto view = std::ranges::find(views_, live.id(), &View::id);
+  return view != views_.end() && view->version == live.version();
 }
 
 }  // namespace merlon::identity

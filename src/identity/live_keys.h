@@ -14,7 +14,8 @@
 namespace merlon::identity {
 
 /// The keys of an issuer that are fetched: the agent puts them here, workers look. One object for
-/// each source, also over reloads, so that a reload loses no keys.
+/// each source, also over reloads, so that a reload loses no keys. Whoever sees here what a fetch
+/// came to sees its keys, too.
 class LiveKeys {
  public:
   /// That of `source`, a text that says where the keys come from; made when there is none.
@@ -31,9 +32,9 @@ class LiveKeys {
   /// Those in force; null: none. Takes a mutex: ask only when `version` changed.
   [[nodiscard]] std::shared_ptr<const KeySet> keys() const;
   /// True from the beginning until the first attempt to fetch has ended.
-  [[nodiscard]] bool starting() const noexcept { return starting_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool starting() const noexcept { return starting_.load(std::memory_order_acquire); }
   /// True when the last fetch failed: what is not known now may be known to the issuer.
-  [[nodiscard]] bool failing() const noexcept { return failing_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool failing() const noexcept { return failing_.load(std::memory_order_acquire); }
   /// What a fetch for the sake of an unknown `kid` is worth.
   enum class Asking : std::uint8_t {
     kWorthIt,
@@ -49,7 +50,7 @@ class LiveKeys {
   void attempted(bool succeeded) noexcept;
   /// No fetch for an unknown `kid` before this.
   void ask_not_before(Instant when) noexcept {
-    ask_again_ns_.store(when.time_since_epoch().count(), std::memory_order_relaxed);
+    ask_again_ns_.store(when.time_since_epoch().count(), std::memory_order_release);
   }
   /// `kid` was looked for in vain: it is not worth asking before `until`.
   void note_unknown(std::string_view kid, Instant until) noexcept;
@@ -78,6 +79,8 @@ class KeyViews {
  public:
   /// The keys in force; null when there are none. Valid until the next call.
   [[nodiscard]] const KeySet* of(const LiveKeys& live);
+  /// `of` would give the same as the last time. False for what it never gave.
+  [[nodiscard]] bool is_current(const LiveKeys& live) const noexcept;
 
  private:
   // Reloads may leave behind views of issuers that are gone: the oldest gives way.

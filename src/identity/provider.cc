@@ -266,14 +266,18 @@ std::shared_ptr<Errand> Provider::errand_after(const Error& error, std::string_v
                                                ThreadState& thread, Instant now) const {
   if (source_ == nullptr) return nullptr;
   std::string kid;
+  bool useful = false;
   if (error.code == code::kTokenKeyUnknown) {
     const auto head = thread.reader.read_head(token);
     if (!head || !head->has_kid) return nullptr;
     kid = head->kid;
-    if (source_->live->asking(kid, now) != LiveKeys::Asking::kWorthIt) return nullptr;
-  } else if (error.code != code::kKeysUnavailable || !source_->live->starting()) {
-    return nullptr;
+    useful = source_->live->asking(kid, now) == LiveKeys::Asking::kWorthIt;
+  } else {
+    if (error.code != code::kKeysUnavailable) return nullptr;
+    useful = source_->live->starting();
   }
+  // Looked at last: a fetch that ended since the token was judged has perhaps brought the key.
+  if (!useful && thread.views.is_current(*source_->live)) return nullptr;
   auto errand = std::make_shared<Errand>();
   errand->kind = Errand::Kind::kKeys;
   errand->provider = shared_from_this();

@@ -7,6 +7,7 @@
 
 #include "identity/date.h"
 #include "identity/test_tokens.h"
+#include "tls/test_pki.h"
 
 namespace merlon::identity {
 namespace {
@@ -116,6 +117,35 @@ TEST_F(ProviderTest, ARememberedTokenIsJudgedByTheRulesInForce) {
       load("{issuer: https://id.example/, audience: other, jwks_file: k.json}", files);
   ASSERT_NE(after.provider, nullptr) << after.out.render();
   EXPECT_EQ(refusal(*after.provider, token), code::kTokenAudience);
+}
+
+TEST_F(ProviderTest, KeysThatComeWhileATokenIsJudgedAreNotMissed) {
+  files.files["ca.pem"] = tls::test::Pki().root_pem();
+  const Loaded l = load(
+      "{issuer: https://id.example/, audience: api, jwks_uri: 'https://id.example/keys', "
+      "tls: {ca: ca.pem}}",
+      files);
+  ASSERT_NE(l.provider, nullptr) << l.out.render();
+  LiveKeys& live = *l.provider->key_source()->live;
+  const std::string token = key.token(payload());
+  const Instant now = Instant{} + seconds{100};
+  const auto errand = [&](std::uint16_t code) {
+    return l.provider->errand_after({.code = code}, token, thread, now);
+  };
+  // The first keys.
+  EXPECT_EQ(refusal(*l.provider, token), code::kKeysUnavailable);
+  live.attempted(false);
+  EXPECT_EQ(errand(code::kKeysUnavailable), nullptr);
+  live.publish(read_jwks(SigningKey(Algorithm::kEs256, "other").jwks())->keys);
+  live.attempted(true);
+  EXPECT_NE(errand(code::kKeysUnavailable), nullptr);
+  // A key that is new.
+  EXPECT_EQ(refusal(*l.provider, token), code::kTokenKeyUnknown);
+  live.ask_not_before(now + seconds{5});
+  EXPECT_EQ(errand(code::kTokenKeyUnknown), nullptr);
+  live.publish(read_jwks(key.jwks())->keys);
+  EXPECT_NE(errand(code::kTokenKeyUnknown), nullptr);
+  EXPECT_EQ(refusal(*l.provider, token), 0);
 }
 
 TEST_F(ProviderTest, RevocationsHoldForRememberedTokensToo) {
