@@ -218,7 +218,8 @@ void Issuer::note_gone(const KeySet& before, const KeySet& now) {
 }
 
 void Issuer::ask(const std::string& kid, Done done) {
-  const Instant now = ground_.loop.now();
+  // Not the loop's: who asks has looked at the clock himself, perhaps since this turn began.
+  const Instant now = ground_.loop.clock().now();
   if (stopping_ || waiting_.size() >= kWaitingMax) {
     return done({.identity = fail(code::kKeysUnavailable, Blame::kInternal,
                                   "too many requests wait for the issuer's keys")});
