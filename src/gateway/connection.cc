@@ -19,6 +19,9 @@ using telemetry::str;
 constexpr std::size_t kLingerBytesMax = 256 * 1024;
 constexpr milliseconds kLingerTime{1'000};
 
+// What comes on a connection of HTTP/2 begins about so many requests, where many are under way.
+constexpr std::uint8_t kStreamsTogether = 8;
+
 constexpr std::string_view kHttp2PrefaceLine = "PRI * HTTP/2.0\r\n";
 
 /// Failures of reading a head that nobody waits to hear of.
@@ -152,7 +155,7 @@ void ClientConnection::wait_for_request() noexcept {
 void ClientConnection::watch_idle() noexcept {
   stream_->on_idle_event(
       [](void* self) noexcept { static_cast<ClientConnection*>(self)->on_idle_event(); }, this,
-      idle_until_, may_wait_);
+      idle_until_, may_wait_ ? 1 : 0);
 }
 
 void ClientConnection::on_idle_event() noexcept {
@@ -187,6 +190,7 @@ io::Task<void> ClientConnection::serve_http2(std::string begun) {
   const auto requests = std::make_unique<Http2Requests>(worker_, *stream_, facts_, door_);
   http2_ = requests.get();
   if (worker_.ends(door_)) requests->drain();
+  if (may_wait_) stream_->let_wait(kStreamsTogether);
   const Error error = co_await requests->run(begun);
   http2_ = nullptr;
   if (error.code != 0) {

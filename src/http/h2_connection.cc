@@ -121,6 +121,8 @@ io::Task<void> H2Connection::write_loop() {
       if (closing_) break;
       if (block_ != nullptr) give_back(std::move(block_));
       static_cast<void>(co_await wake_.wait(Instant::max()));
+      // Whatever streams have to say in this turn goes into one write, and one record of TLS.
+      co_await loop().end_of_turn();
       continue;
     }
     iovec piece{block_.get() + block_begin_, end - block_begin_};

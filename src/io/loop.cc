@@ -18,7 +18,8 @@ namespace {
 
 // What a burst of requests took is given back when it was not wanted for so long.
 constexpr seconds kSweepInterval{1};
-// Of the events that were put off, a turn delivers so many: as many as one batch receives for.
+// Of the events that were put off, a turn delivers those that begin so much: as many requests as
+// one batch receives for.
 constexpr std::size_t kBegunTogether = CallBatch::kCallsMax;
 // So many coroutines are fetched together; of fewer the first would not gain by it.
 constexpr std::size_t kWarmedTogether = 8;
@@ -57,7 +58,8 @@ class EpollPoller final : public Poller {
         ::epoll_wait(epoll_.get(), events_.data(), static_cast<int>(events_.size()), timeout_ms);
     loop.refresh_now();
     count_ = static_cast<std::size_t>(std::max(n, 0));
-    if (count_ > CallBatch::kCallsMax || has_put_off()) put_off();
+    if (count_ > CallBatch::kCallsMax || has_put_off() || begun_by_all() > kBegunTogether)
+      put_off();
     std::size_t delivered = deliver_all(loop);
     if (has_put_off()) {
       take_put_off();
@@ -69,12 +71,19 @@ class EpollPoller final : public Poller {
   bool has_put_off() const noexcept override { return !put_off_.empty(); }
 
  private:
+  std::size_t begun_by_all() const noexcept {
+    std::size_t begun = 0;
+    for (std::size_t i = 0; i < count_; ++i)
+      begun += static_cast<const Watch*>(events_[i].data.ptr)->begins();
+    return begun;
+  }
+
   /// Of the events at hand, those that may wait: behind others that do.
   void put_off() noexcept {
     std::size_t left = 0;
     for (std::size_t i = 0; i < count_; ++i) {
       auto* const watch = static_cast<Watch*>(events_[i].data.ptr);
-      if (!watch->may_wait()) {
+      if (watch->begins() == 0) {
         events_[left++] = events_[i];
       } else if (watch->put_off(events_[i].events)) {
         put_off_.push_back(watch);
@@ -85,10 +94,11 @@ class EpollPoller final : public Poller {
 
   /// The next of those that waited: few, so that what they begin goes on before more is begun.
   void take_put_off() noexcept {
-    while (count_ < kBegunTogether && !put_off_.empty()) {
+    for (std::size_t begun = 0; begun < kBegunTogether && !put_off_.empty();) {
       Watch* const watch = put_off_.front();
       put_off_.pop_front();
       if (watch == nullptr) continue;
+      begun += watch->begins();
       events_[count_].events = watch->take_put_off();
       events_[count_++].data.ptr = watch;
     }
@@ -167,7 +177,7 @@ void Loop::run() {
 }
 
 int Loop::wait_ms(milliseconds wait_max) noexcept {
-  if (!ready_.empty() || poller_->has_put_off()) return 0;
+  if (!ready_.empty() || !last_.empty() || poller_->has_put_off()) return 0;
   Instant next = timers_.next_expiry();
   if (sweeping_) next = std::min(next, swept_ + kSweepInterval + milliseconds{1});
   if (next == Instant::max()) return static_cast<int>(wait_max.count());
@@ -226,6 +236,7 @@ void Loop::turn(milliseconds wait_max) {
   timers_.advance(now_);
   run_ready();
   run_messages();
+  run_last();
   send_batch();
   in_turn_ = false;
   if (now_ - swept_ > kSweepInterval) {
@@ -257,6 +268,13 @@ void Loop::run_ready() {
     ready_.pop_front();
     handle.resume();
   }
+}
+
+void Loop::run_last() {
+  // Only who is here now, as above.
+  running_last_.swap(last_);
+  for (const std::coroutine_handle<> handle : running_last_) handle.resume();
+  running_last_.clear();
 }
 
 void Loop::run_messages() {

@@ -35,11 +35,12 @@ class Watch {
   /// it do, so that all of them cost one entry of the kernel.
   virtual void plan_receive(CallBatch& /*batch*/, std::uint32_t /*events*/) noexcept {}
 
-  /// Its events begin work, such as a request on an idle connection: where many are at hand, they
-  /// wait for those of work that has begun. Were they taken as they come, thousands of requests
-  /// would be in progress before the first is answered, and their memory out of every cache.
-  void let_wait(bool may_wait) noexcept { may_wait_ = may_wait; }
-  [[nodiscard]] bool may_wait() const noexcept { return may_wait_; }
+  /// An event of it begins about so much work, such as one request on an idle connection: where
+  /// much is at hand, it waits for events of work that has begun. Were all taken as they come,
+  /// thousands of requests would be in progress before the first is answered, and their memory out
+  /// of every cache. 0, as from the beginning: its events do not wait.
+  void let_wait(std::uint8_t begins) noexcept { begins_ = begins; }
+  [[nodiscard]] std::uint8_t begins() const noexcept { return begins_; }
   /// An event of it waits now.
   [[nodiscard]] bool waits() const noexcept { return put_off_ != 0; }
   /// For pollers. The first call for it since the last `take_put_off` returns true.
@@ -49,7 +50,7 @@ class Watch {
   [[nodiscard]] std::uint32_t take_put_off() noexcept { return std::exchange(put_off_, 0); }
 
  private:
-  bool may_wait_ = false;
+  std::uint8_t begins_ = 0;
   std::uint32_t put_off_ = 0;
 };
 
@@ -133,6 +134,16 @@ class Loop {
   };
   [[nodiscard]] Yield yield() noexcept { return {*this}; }
 
+  /// Waits for the end of this turn, when everything else that is ready has run: for whoever writes
+  /// what many have to say, so that one write carries all of it. `co_await loop.end_of_turn();`
+  struct EndOfTurn {
+    Loop& loop;
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    void await_suspend(std::coroutine_handle<> waiting) const { loop.last_.push_back(waiting); }
+    void await_resume() const noexcept {}
+  };
+  [[nodiscard]] EndOfTurn end_of_turn() noexcept { return {*this}; }
+
   /// Waits until `when`: `co_await loop.sleep_until(t);` Not cancellable; for background tasks use
   /// a Signal, which is.
   class Sleep : private Timer {
@@ -165,6 +176,7 @@ class Loop {
   [[nodiscard]] int wait_ms(milliseconds wait_max) noexcept;
   [[nodiscard]] std::size_t warm_next(std::size_t left) noexcept;
   void run_ready();
+  void run_last();
   void run_messages();
   void account(Instant waited_from, Instant waited_to) noexcept;
   [[nodiscard]] nanoseconds running() const noexcept;
@@ -178,6 +190,9 @@ class Loop {
   bool sweeping_ = false;  ///< frames of a burst are still to be given back
   TimerWheel timers_;
   std::deque<std::coroutine_handle<>> ready_;
+  std::vector<std::coroutine_handle<>> last_;  ///< that wait for the end of the turn
+  std::vector<std::coroutine_handle<>>
+      running_last_;  ///< empty but for run_last, which keeps its room
   std::unique_ptr<Wakeup> wakeup_;
   std::mutex messages_mutex_;
   std::vector<std::function<void()>> messages_;

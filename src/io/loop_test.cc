@@ -6,9 +6,11 @@
 
 #include <array>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "io/simulation.h"
+#include "io/task.h"
 
 namespace merlon::io {
 namespace {
@@ -55,19 +57,44 @@ TEST_F(LoopTurns, OneThatWasToldOfIsNotAnother) {
   EXPECT_EQ(loop_.take_longest_turn(), seconds{2});
 }
 
+TEST_F(LoopTurns, WhoWaitsForItsEndComesAfterAllElse) {
+  std::string order;
+  int turns = 0;
+  const auto note = [](Loop& loop, std::string& text, char c) -> Task<void> {
+    co_await loop.yield();
+    text += c;
+  };
+  const auto write = [](Loop& loop, std::string& text, int& turn) -> Task<void> {
+    for (turn = 0; turn < 2; ++turn) {
+      co_await loop.end_of_turn();
+      text += 'w';
+    }
+  };
+  TaskSet tasks;
+  tasks.spawn(write(loop_, order, turns));
+  tasks.spawn(note(loop_, order, 'a'));
+  loop_.send([&] { order += 'm'; });
+  loop_.turn(seconds{600});
+  EXPECT_EQ(order, "amw");
+  tasks.spawn(note(loop_, order, 'b'));
+  loop_.turn(seconds{600});  // does not wait: there is one for the end
+  EXPECT_EQ(order, "amwbw");
+  EXPECT_TRUE(tasks.empty());
+}
+
 /// Many connections of which each has something to tell, on the real poller.
 class LoopEvents : public testing::Test {
  protected:
   LoopEvents() { loop_.turn(milliseconds{0}); }  // the loop's own descriptor tells that it is there
   class Told final : public Watch {
    public:
-    Told(LoopEvents& test, bool may_wait) : test_(test) {
+    Told(LoopEvents& test, std::uint8_t begins) : test_(test) {
       std::array<int, 2> pair{};
       EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair.data()), 0);
       ours_ = Fd(pair[0]);
       theirs_ = Fd(pair[1]);
       EXPECT_EQ(::send(theirs_.get(), "x", 1, 0), 1);
-      let_wait(may_wait);
+      let_wait(begins);
       EXPECT_TRUE(test_.loop_.poller().add(ours_.get(), *this));
     }
     ~Told() override { test_.loop_.poller().remove(ours_.get(), *this); }
@@ -83,12 +110,12 @@ class LoopEvents : public testing::Test {
     Fd ours_;
     Fd theirs_;
   };
-  Told* add(bool may_wait) {
-    all_.push_back(std::make_unique<Told>(*this, may_wait));
+  Told* add(std::uint8_t begins) {
+    all_.push_back(std::make_unique<Told>(*this, begins));
     return all_.back().get();
   }
-  void add_waiting(std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i) add(true);
+  void add_waiting(std::size_t count, std::uint8_t begins = 1) {
+    for (std::size_t i = 0; i < count; ++i) add(begins);
   }
   /// However long it may wait, there is something to do.
   std::size_t turn() {
@@ -106,12 +133,22 @@ class LoopEvents : public testing::Test {
 
 TEST_F(LoopEvents, WorkThatHasBegunGoesFirst) {
   add_waiting(kTogether + 8);
-  const Told* const begun = add(false);
+  const Told* const begun = add(0);
   EXPECT_EQ(turn(), kTogether + 1);
   EXPECT_EQ(told_.front(), begun);
-  const Told* const later = add(false);
+  const Told* const later = add(0);
   EXPECT_EQ(turn(), 9U);
   EXPECT_EQ(told_[kTogether + 1], later);
+  EXPECT_FALSE(loop_.poller().has_put_off());
+}
+
+TEST_F(LoopEvents, FewThatBeginMuchWaitToo) {
+  add_waiting(10, kTogether / 4);
+  const Told* const begun = add(0);
+  EXPECT_EQ(turn(), 5U);
+  EXPECT_EQ(told_.front(), begun);
+  EXPECT_EQ(turn(), 4U);
+  EXPECT_EQ(turn(), 2U);
   EXPECT_FALSE(loop_.poller().has_put_off());
 }
 
@@ -123,7 +160,7 @@ TEST_F(LoopEvents, ThoseThatWaitKeepTheirOrder) {
 
 TEST_F(LoopEvents, AsManyAsOneBatchTakesComeInTheirOrder) {
   add_waiting(kTogether - 1);
-  const Told* const begun = add(false);
+  const Told* const begun = add(0);
   EXPECT_EQ(turn(), kTogether);
   EXPECT_EQ(told_.back(), begun);
 }

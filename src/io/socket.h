@@ -46,16 +46,16 @@ class SocketStream : public Stream, private Watch {
   /// Closing sends a reset instead of a FIN: for peers that deserve no more.
   void reset_on_close() noexcept;
   /// Called for events while no operation waits, and by `deadline`, possibly more than once: for
-  /// idle connections, which keep no coroutine. May destroy the stream. Null for none. `may_wait`:
+  /// idle connections, which keep no coroutine. May destroy the stream. Null for none. `begins`:
   /// see Watch::let_wait.
   using IdleHandler = void (*)(void* context) noexcept;
   void on_idle_event(IdleHandler handler, void* context, Instant deadline = Instant::max(),
-                     bool may_wait = false) noexcept {
+                     std::uint8_t begins = 0) noexcept {
     idle_handler_ = handler;
     idle_context_ = context;
     idle_timed_ = deadline != Instant::max();
     reset_only_ = false;
-    let_wait(may_wait);
+    let_wait(begins);
     arm(deadline);
   }
   /// In place of it, while a request is served: called when the peer resets the connection, also
@@ -65,7 +65,9 @@ class SocketStream : public Stream, private Watch {
     on_idle_event(handler, context);
     reset_only_ = true;
   }
-  /// Something has come that `may_wait`, and is told when those before it have had their turn.
+  /// Until then: what its events begin.
+  using Watch::let_wait;
+  /// Something has come that may wait, and is told when those before it have had their turn.
   [[nodiscard]] bool has_event_waiting() const noexcept { return waits(); }
 
   // ---- For CallBatch. ----

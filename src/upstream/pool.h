@@ -145,6 +145,8 @@ class Cluster {
     std::string text;  ///< of the address, for logs
     std::vector<std::unique_ptr<Connection>> idle;
     std::vector<std::shared_ptr<SharedConnection>> shared;
+    std::size_t shared_last = 0;   ///< in `shared`: what the last request went to …
+    Instant shared_at{};           ///< … and in which turn
     std::uint32_t connecting = 0;  ///< shared connections that are being made …
     std::uint32_t waiting = 0;     ///< … and requests that wait for them
     std::uint32_t active = 0;      ///< leases out
@@ -179,7 +181,7 @@ class Cluster {
   void drop(std::unique_ptr<Connection> connection) noexcept;
 
   // shared_pool.cc: HTTP/2
-  [[nodiscard]] Lease share(const EndpointState& endpoint) noexcept;
+  [[nodiscard]] Lease share(EndpointState& endpoint) noexcept;
   [[nodiscard]] Lease share_any() noexcept;
   [[nodiscard]] io::Task<Result<Lease>> open_shared(Instant deadline);
   [[nodiscard]] io::Task<Result<void>> wait_for_room(std::size_t endpoint, Instant deadline);

@@ -10,6 +10,9 @@ namespace {
 
 // How many endpoints one request tries: more would multiply the load of a struggling upstream.
 constexpr unsigned kAttemptsMax = 3;
+// Requests of one turn that go to one connection beyond the share of the others: one write carries
+// them, and their answers come together.
+constexpr std::uint32_t kTogetherMax = 8;
 
 std::unexpected<Error> limit_reached(const char* what) {
   return std::unexpected(Error{
@@ -18,14 +21,21 @@ std::unexpected<Error> limit_reached(const char* what) {
 
 }  // namespace
 
-/// The connection with the fewest streams: the load spreads over all that are open.
-Lease Cluster::share(const EndpointState& endpoint) noexcept {
-  const std::shared_ptr<SharedConnection>* best = nullptr;
-  for (const auto& connection : endpoint.shared) {
+/// The connection with the fewest streams: the load spreads over all that are open. Requests that
+/// come together stay so for a while.
+Lease Cluster::share(EndpointState& endpoint) noexcept {
+  std::shared_ptr<SharedConnection>* best = nullptr;
+  for (auto& connection : endpoint.shared) {
     if (connection->has_room() && (best == nullptr || connection->users() < (*best)->users()))
       best = &connection;
   }
   if (best == nullptr) return {};
+  if (endpoint.shared_at == loop_.now() && endpoint.shared_last < endpoint.shared.size()) {
+    auto& last = endpoint.shared[endpoint.shared_last];
+    if (last->has_room() && last->users() < (*best)->users() + kTogetherMax) best = &last;
+  }
+  endpoint.shared_at = loop_.now();
+  endpoint.shared_last = static_cast<std::size_t>(best - endpoint.shared.data());
   ++(*best)->users_;
   ++(*best)->uses_;
   ++endpoints_[(*best)->endpoint()].active;
@@ -33,7 +43,7 @@ Lease Cluster::share(const EndpointState& endpoint) noexcept {
 }
 
 Lease Cluster::share_any() noexcept {
-  for (const EndpointState& endpoint : endpoints_) {
+  for (EndpointState& endpoint : endpoints_) {
     if (!endpoint.healthy()) continue;
     Lease lease = share(endpoint);
     if (lease) return lease;

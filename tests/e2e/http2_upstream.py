@@ -35,6 +35,7 @@ class Call:
         self.connection, self.stream = connection, stream
         self.fields, self.body, self.ended, self.reset = [], b"", False, None
         self.trailers = []
+        self.replied = False
 
     def get(self, name):
         return dict(self.fields).get(name)
@@ -51,6 +52,7 @@ class Call:
 
     def reply(self, status=200, body=b"hello from upstream", fields=(), trailers=()):
         """A whole response in one write; `body` must fit a frame."""
+        self.replied = True
         bare = not body and not trailers
         data = self.connection.encode(self.stream, [(":status", str(status)), *fields], bare)
         if body or not bare:

@@ -121,6 +121,41 @@ def test_the_upstreams_limit_of_streams_holds(merlon):
         assert not any(c.reset for c in upstream.calls)
 
 
+def test_requests_that_come_together_share_a_connection(merlon):
+    """Of two connections: those of one moment go to one of them, the next one to the other."""
+    with Http2Upstream(entries=[(MAX_CONCURRENT_STREAMS, 20)]) as upstream:
+        upstream.answer = lambda call: None
+        gateway = merlon(over_http2(upstream, {"limits": {"connections": 2}}))
+        with Http2Client(gateway.ports["public"]) as client:
+
+            def open_at_once(count):
+                before = len(upstream.calls)
+                numbers = [client.take_id() for _ in range(count)]
+                client.send(b"".join(client.head(number, client.fields()) for number in numbers))
+                upstream.wait_for(before + count)
+                return numbers
+
+            def where():
+                return sorted(sum(not call.replied for call in c.calls.values()) for c in upstream.connections)
+
+            def answer_all():
+                for call in upstream.calls:
+                    if not call.replied:
+                        call.reply()
+
+            first = open_at_once(25)
+            assert where() == [5, 20]
+            answer_all()
+            assert all(client.wait(number).status == 200 for number in first)
+            open_at_once(6)
+            assert where() == [0, 6]
+            open_at_once(1)
+            assert where() == [1, 6], "a moment later"
+            open_at_once(30)
+            assert where() == [17, 20]
+            answer_all()
+
+
 def test_requests_beyond_what_may_wait_are_shed(merlon):
     with Http2Upstream(entries=[(MAX_CONCURRENT_STREAMS, 1)]) as upstream:
         upstream.answer = lambda call: None
