@@ -318,8 +318,14 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
     upstreams.emplace_back(loaded.plan, upstream.get());  // the plan owns it
   running->health = health_->adopt(upstreams);
   agent_->adopt(loaded.plan->providers);  // before any request could have an errand for it
-  for (std::size_t i = 0; i < sockets.size(); ++i)
-    workers_[i]->adopt(running, std::move(sockets[i]));
+  {
+    // Whoever asks a worker that has it hears of it, also right after the start.
+    const std::lock_guard lock(status_mutex_);
+    config_hash_ = loaded.plan->hash;
+    closed_ = loaded.plan->closed;
+    for (std::size_t i = 0; i < sockets.size(); ++i)
+      workers_[i]->adopt(running, std::move(sockets[i]));
+  }
   adopt_admin(*loaded.plan);
   plan_ = loaded.plan;
   loaded.config = {};
@@ -327,9 +333,6 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
   in_force_ = std::move(loaded);
   metrics_->set_config(plan_->hash, clock_.wall_now(), plan_->closed.size());
   events_->set_level(level_of(plan_->log_level));
-  const std::lock_guard lock(status_mutex_);
-  config_hash_ = plan_->hash;
-  closed_ = plan_->closed;
 }
 
 std::string Server::reload() {

@@ -268,6 +268,14 @@ def test_an_access_log_that_never_takes_a_line_drops_and_counts(merlon, upstream
         assert client.ask(request()).status == 200
 
 
+def stop(process):
+    """Returns once no thread of it runs: a busy machine takes its time."""
+    process.send_signal(signal.SIGSTOP)
+    files = list(Path(f"/proc/{process.pid}/task").glob("*/stat"))
+    states = lambda: {file.read_text().rpartition(")")[2].split()[0] for file in files}  # noqa: E731
+    assert eventually(lambda: states() == {"T"})
+
+
 def test_who_watches_does_not_wait_behind_clients(merlon, upstream):
     """Many requests at once: the probe that came last is answered before most of them."""
     fixed = {"name": "fixed", "match": {"host": "*", "path": "/**"}, "methods": ["GET"], "auth": "none",
@@ -277,7 +285,7 @@ def test_who_watches_does_not_wait_behind_clients(merlon, upstream):
     with gateway.client("status") as probe:
         for one in [*clients, probe]:
             assert one.ask(request("GET", "/healthz" if one is probe else "/")).status in (200, 204)
-        gateway.process.send_signal(signal.SIGSTOP)
+        stop(gateway.process)
         for client in clients:
             client.send(request())
         probe.send(request("GET", "/healthz"))
