@@ -321,6 +321,7 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
   {
     // Whoever asks a worker that has it hears of it, also right after the start.
     const std::lock_guard lock(status_mutex_);
+    metrics_->set_config(loaded.plan->hash, clock_.wall_now(), loaded.plan->closed.size());
     config_hash_ = loaded.plan->hash;
     closed_ = loaded.plan->closed;
     for (std::size_t i = 0; i < sockets.size(); ++i)
@@ -331,7 +332,6 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
   loaded.config = {};
   loaded.diagnostics = {};
   in_force_ = std::move(loaded);
-  metrics_->set_config(plan_->hash, clock_.wall_now(), plan_->closed.size());
   events_->set_level(level_of(plan_->log_level));
 }
 
