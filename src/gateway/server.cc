@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <latch>
 #include <limits>
 
 #include "base/escape.h"
@@ -246,7 +247,7 @@ void Server::adopt_admin(const Plan& plan) {
   running->plan = std::move(admin);
   std::vector<io::Fd> sockets;
   sockets.push_back(std::move(admin_listener_));
-  workers_.back()->adopt(std::move(running), std::move(sockets));
+  workers_.back()->adopt(std::move(running), std::move(sockets), [] {});
 }
 
 bool Server::bind_one(const Listener& listener, std::size_t index,
@@ -318,6 +319,7 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
     upstreams.emplace_back(loaded.plan, upstream.get());  // the plan owns it
   running->health = health_->adopt(upstreams);
   agent_->adopt(loaded.plan->providers);  // before any request could have an errand for it
+  const auto taken = std::make_shared<std::latch>(static_cast<std::ptrdiff_t>(sockets.size()));
   {
     // Whoever asks a worker that has it hears of it, also right after the start.
     const std::lock_guard lock(status_mutex_);
@@ -325,7 +327,7 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
     config_hash_ = loaded.plan->hash;
     closed_ = loaded.plan->closed;
     for (std::size_t i = 0; i < sockets.size(); ++i)
-      workers_[i]->adopt(running, std::move(sockets[i]));
+      workers_[i]->adopt(running, std::move(sockets[i]), [taken] { taken->count_down(); });
   }
   adopt_admin(*loaded.plan);
   plan_ = loaded.plan;
@@ -333,6 +335,7 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
   loaded.diagnostics = {};
   in_force_ = std::move(loaded);
   events_->set_level(level_of(plan_->log_level));
+  taken->wait();  // a reload is over, and told so, when it holds for every request
 }
 
 std::string Server::reload() {

@@ -82,11 +82,13 @@ void Worker::shut() noexcept {
   plans_.clear();
 }
 
-void Worker::adopt(std::shared_ptr<const RunningPlan> plan, std::vector<io::Fd> listeners) {
+void Worker::adopt(std::shared_ptr<const RunningPlan> plan, std::vector<io::Fd> listeners,
+                   std::function<void()> taken) {
   // std::function wants copies; the descriptors move through a shared owner.
   auto sockets = std::make_shared<std::vector<io::Fd>>(std::move(listeners));
-  loop_.send([this, plan = std::move(plan), sockets]() mutable {
+  loop_.send([this, plan = std::move(plan), sockets, taken = std::move(taken)]() mutable {
     take_plan(std::move(plan), std::move(*sockets));
+    taken();
   });
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -120,8 +121,10 @@ class Worker {
   /// The loop's thread.
   void run();
   /// Any thread: takes the plan between two events. `listeners` are this worker's sockets for the
-  /// plan's listeners, by index; an empty one keeps what is open on the same address.
-  void adopt(std::shared_ptr<const RunningPlan> plan, std::vector<io::Fd> listeners);
+  /// plan's listeners, by index; an empty one keeps what is open on the same address. `taken` is
+  /// called on the loop's thread once the plan holds for whatever comes next.
+  void adopt(std::shared_ptr<const RunningPlan> plan, std::vector<io::Fd> listeners,
+             std::function<void()> taken);
   /// Any thread: stops accepting, lets requests finish, and closes connections once they are idle;
   /// a request that is on its way already is served.
   void drain();

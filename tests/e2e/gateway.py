@@ -15,7 +15,7 @@ ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 REPORTS = ("Sanitizer:", "runtime error:", "SUMMARY: ")
 
 
-def reserve():
+def reserve(address="127.0.0.1"):
     """A bound socket whose port nobody else is given while it is open; a gateway can listen there.
 
     Nothing listens until then: whoever connects is refused.
@@ -23,7 +23,7 @@ def reserve():
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    sock.bind(("127.0.0.1", 0))
+    sock.bind((address, 0))
     return sock
 
 

@@ -31,7 +31,7 @@ def uses(gateway, rule, on):
 @pytest.fixture
 def everywhere():
     """An address that is not loopback, and its port."""
-    sock = reserve()
+    sock = reserve("0.0.0.0")
     yield "0.0.0.0:%d" % sock.getsockname()[1]
     sock.close()
 
