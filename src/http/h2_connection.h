@@ -16,8 +16,9 @@ namespace merlon::http {
 /// buffer.
 class H2Connection : protected H2Session::Host {
  public:
-  /// Frames that wait to be written. Many streams' answers fit, so that one write carries them.
-  static constexpr std::size_t kBlockBytes = 64 * 1024;
+  /// Frames that wait to be written. Many streams' answers fit, so that one write carries them; a
+  /// send wakes the peer, which costs more than the bytes.
+  static constexpr std::size_t kBlockBytes = 128 * 1024;
 
   [[nodiscard]] H2Session& session() noexcept { return session_; }
   [[nodiscard]] io::Loop& loop() const noexcept { return stream_.loop(); }
