@@ -15,7 +15,7 @@ constexpr seconds kQuiet{1};
 constexpr std::size_t kReadBytes = 32 * 1024;
 // What one connection may bring in a turn before the others have theirs.
 constexpr std::size_t kBytesPerTurn = 128 * 1024;
-// For connections that write at the same time; those of a burst go back after it.
+// Blocks for as many connections that write at the same time; those of a burst go back after it.
 constexpr std::size_t kBlocksKept = 16;
 
 /// Where bytes are read to: the session takes all of them at once, so one per thread is enough.

@@ -190,9 +190,8 @@ class Loop {
   bool sweeping_ = false;  ///< frames of a burst are still to be given back
   TimerWheel timers_;
   std::deque<std::coroutine_handle<>> ready_;
-  std::vector<std::coroutine_handle<>> last_;  ///< that wait for the end of the turn
-  std::vector<std::coroutine_handle<>>
-      running_last_;  ///< empty but for run_last, which keeps its room
+  std::vector<std::coroutine_handle<>> last_;          ///< that wait for the end of the turn
+  std::vector<std::coroutine_handle<>> running_last_;  ///< run_last's: kept for its room
   std::unique_ptr<Wakeup> wakeup_;
   std::mutex messages_mutex_;
   std::vector<std::function<void()>> messages_;

@@ -59,19 +59,18 @@ TEST_F(LoopTurns, OneThatWasToldOfIsNotAnother) {
 
 TEST_F(LoopTurns, WhoWaitsForItsEndComesAfterAllElse) {
   std::string order;
-  int turns = 0;
   const auto note = [](Loop& loop, std::string& text, char c) -> Task<void> {
     co_await loop.yield();
     text += c;
   };
-  const auto write = [](Loop& loop, std::string& text, int& turn) -> Task<void> {
-    for (turn = 0; turn < 2; ++turn) {
+  const auto write = [](Loop& loop, std::string& text) -> Task<void> {
+    for (int turn = 0; turn < 2; ++turn) {
       co_await loop.end_of_turn();
       text += 'w';
     }
   };
   TaskSet tasks;
-  tasks.spawn(write(loop_, order, turns));
+  tasks.spawn(write(loop_, order));
   tasks.spawn(note(loop_, order, 'a'));
   loop_.send([&] { order += 'm'; });
   loop_.turn(seconds{600});
