@@ -36,7 +36,7 @@ def test_sigusr1_reopens_both_logs(merlon, upstream, tmp_path):
     gateway = merlon(configuration(upstream, log={"access": str(access), "process": str(process)}))
     gateway.ask(request("GET", "/before"))
     assert eventually(lambda: [line["path"] for line in lines_of(access)] == ["/before"])
-    assert "started" in events_of(process)
+    assert eventually(lambda: "started" in events_of(process))
     for file in (access, process):
         file.rename(file.with_suffix(".1"))
     gateway.process.send_signal(signal.SIGUSR1)
