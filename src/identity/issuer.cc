@@ -218,7 +218,7 @@ void Issuer::note_gone(const KeySet& before, const KeySet& now) {
 }
 
 void Issuer::ask(const std::string& kid, Done done) {
-  // Not the loop's: who asks has looked at the clock himself, perhaps since this turn began.
+  // Not the loop's: whoever asks has looked at the clock, perhaps since this turn began.
   const Instant now = ground_.loop.clock().now();
   if (stopping_ || waiting_.size() >= kWaitingMax) {
     return done({.identity = fail(code::kKeysUnavailable, Blame::kInternal,

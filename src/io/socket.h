@@ -65,7 +65,7 @@ class SocketStream : public Stream, private Watch {
     on_idle_event(handler, context);
     reset_only_ = true;
   }
-  /// Until then: what its events begin.
+  /// Whether events wait where no idle handler is set; both calls above set it anew.
   using Watch::let_wait;
   /// Something has come that may wait, and is told when those before it have had their turn.
   [[nodiscard]] bool has_event_waiting() const noexcept { return waits(); }

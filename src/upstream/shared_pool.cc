@@ -24,14 +24,14 @@ std::unexpected<Error> limit_reached(const char* what) {
 /// The connection with the fewest streams: the load spreads over all that are open. Requests that
 /// come together stay so for a while.
 Lease Cluster::share(EndpointState& endpoint) noexcept {
-  std::shared_ptr<SharedConnection>* best = nullptr;
-  for (auto& connection : endpoint.shared) {
+  const std::shared_ptr<SharedConnection>* best = nullptr;
+  for (const auto& connection : endpoint.shared) {
     if (connection->has_room() && (best == nullptr || connection->users() < (*best)->users()))
       best = &connection;
   }
   if (best == nullptr) return {};
   if (endpoint.shared_at == loop_.now() && endpoint.shared_last < endpoint.shared.size()) {
-    auto& last = endpoint.shared[endpoint.shared_last];
+    const auto& last = endpoint.shared[endpoint.shared_last];
     if (last->has_room() && last->users() < (*best)->users() + kTogetherMax) best = &last;
   }
   endpoint.shared_at = loop_.now();
