@@ -55,6 +55,13 @@ int reload(const std::string& file) {
     fmt::print("reloaded: config hash {}", answer.substr(3));
     return 0;
   }
+  if (answer.starts_with("late ")) {
+    fmt::print(stderr,
+               "merlon reload: the new configuration is in force, but {} workers are held up and "
+               "take it only when they go on; see `plan_not_taken` in the process log\n",
+               std::string_view(answer).substr(5, answer.find('\n') - 5));
+    return 3;
+  }
   const bool refused = answer.starts_with("refused\n");
   fmt::print(
       stderr, "{}merlon reload: {}\n", refused ? answer.substr(8) : "",
@@ -87,7 +94,8 @@ void add_reload_command(CLI::App& app, int& exit_code) {
   command->footer(
       "Goes over `admin.socket` of the file. All of the new configuration is taken, or nothing "
       "changes.\n"
-      "Exit codes: 0 reloaded, 1 refused, 2 wrong usage, 4 no gateway answers.\n"
+      "Exit codes: 0 reloaded, 1 refused, 2 wrong usage, 3 not all workers have it, 4 no gateway "
+      "answers.\n"
       "Example: merlon reload -c /etc/merlon/merlon.yaml");
   command->callback([file, &exit_code] { exit_code = reload(*file); });
 }

@@ -10,8 +10,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
-#include <latch>
+#include <future>
 #include <limits>
 
 #include "base/escape.h"
@@ -28,6 +29,8 @@ using telemetry::str;
 constexpr milliseconds kWatchInterval{2'000};
 // How often the process log says which waivers are over, or soon will be.
 constexpr std::chrono::hours kTellWaivers{24};
+// How long a reload waits for workers to take its plan, which each does between two events.
+constexpr seconds kTakeLimit{5};
 // The largest answer to `merlon reload`: a thousand findings fit.
 constexpr std::size_t kAnswerBytesMax = 512 * 1024;
 
@@ -50,6 +53,14 @@ sigset_t handled_signals() {
   sigemptyset(&set);
   for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&set, number);
   return set;
+}
+
+/// As `top -H` and debuggers show it; the kernel keeps 15 characters.
+std::thread run_named(std::string name, Worker& worker) {
+  return std::thread([name = std::move(name), &worker] {
+    static_cast<void>(::pthread_setname_np(::pthread_self(), name.c_str()));
+    worker.run();
+  });
 }
 
 /// Writes it all or gives up: the peer is a command of the same user.
@@ -132,7 +143,7 @@ bool Server::start() {
   start_admin(plan);
   ready_ = true;  // before the first request can ask; what comes earlier waits at the sockets
   watch_files(loaded);
-  apply(std::move(loaded), std::move(sockets));
+  static_cast<void>(apply(std::move(loaded), std::move(sockets)));  // it says what is amiss
   notifier_.ready();
   events_->info("started", {str("version", MERLON_VERSION), str("config_hash", plan_->hash),
                             num("workers", workers), num("listeners", plan_->listeners.size()),
@@ -183,7 +194,7 @@ void Server::start_workers(std::size_t count) {
     workers_.push_back(std::make_unique<Worker>(i, *shared_, metrics_->worker(i),
                                                 log_ == nullptr ? nullptr : &log_->writer(i)));
     metrics_->set_loop(i, &workers_.back()->loop_counters());
-    threads_.emplace_back([worker = workers_.back().get()] { worker->run(); });
+    threads_.push_back(run_named(fmt::format("worker-{}", i), *workers_.back()));
   }
 }
 
@@ -221,7 +232,7 @@ void Server::start_admin(const Plan& plan) {
   }
   admin_listener_ = std::move(*socket);
   workers_.push_back(std::make_unique<Worker>(workers_.size(), *shared_, admin_counters_, nullptr));
-  threads_.emplace_back([worker = workers_.back().get()] { worker->run(); });
+  threads_.push_back(run_named("admin", *workers_.back()));
 }
 
 /// The admin address has the limits and timeouts of `plan`, but for those that it must answer
@@ -296,7 +307,14 @@ bool Server::bind_new(const Plan& plan, std::vector<std::vector<io::Fd>>& socket
   return true;
 }
 
-void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) {
+/// A plan on its way to the workers.
+struct Server::Handover {
+  explicit Handover(std::size_t workers) : missing(workers) {}
+  std::atomic<std::size_t> missing;  ///< workers that have it not yet
+  std::promise<void> all;
+};
+
+std::size_t Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) {
   auto running = std::make_shared<RunningPlan>();
   running->plan = loaded.plan;
   for (const auto& route : loaded.plan->routes)
@@ -319,7 +337,7 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
     upstreams.emplace_back(loaded.plan, upstream.get());  // the plan owns it
   running->health = health_->adopt(upstreams);
   agent_->adopt(loaded.plan->providers);  // before any request could have an errand for it
-  const auto taken = std::make_shared<std::latch>(static_cast<std::ptrdiff_t>(sockets.size()));
+  const auto handover = std::make_shared<Handover>(sockets.size());
   {
     // Whoever asks a worker that has it hears of it, also right after the start.
     const std::lock_guard lock(status_mutex_);
@@ -327,7 +345,9 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
     config_hash_ = loaded.plan->hash;
     closed_ = loaded.plan->closed;
     for (std::size_t i = 0; i < sockets.size(); ++i)
-      workers_[i]->adopt(running, std::move(sockets[i]), [taken] { taken->count_down(); });
+      workers_[i]->adopt(running, std::move(sockets[i]), [handover] {
+        if (--handover->missing == 0) handover->all.set_value();
+      });
   }
   adopt_admin(*loaded.plan);
   plan_ = loaded.plan;
@@ -335,7 +355,22 @@ void Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) 
   loaded.diagnostics = {};
   in_force_ = std::move(loaded);
   events_->set_level(level_of(plan_->log_level));
-  taken->wait();  // a reload is over, and told so, when it holds for every request
+  return await(*handover);
+}
+
+/// A reload is over, and told so, when it holds for every request. A worker that is held up does
+/// not hold up the control thread, which is what tells of it.
+std::size_t Server::await(Handover& handover) {
+  const std::future<void> all = handover.all.get_future();
+  const Instant limit = clock_.now() + kTakeLimit;
+  while (all.wait_for(Monitor::kInterval) != std::future_status::ready) {
+    monitor_->tick(clock_.now(), plan_->limits);
+    if (clock_.now() < limit) continue;
+    const std::size_t missing = handover.missing;
+    if (missing != 0) events_->error("plan_not_taken", {num("workers", missing)});
+    return missing;
+  }
+  return 0;
 }
 
 std::string Server::reload() {
@@ -348,7 +383,7 @@ std::string Server::reload() {
     const bool unchanged = same.plan != nullptr && same.plan->text_hash == plan_->text_hash;
     if (unchanged) loaded = std::move(same);
   }
-  std::string problem;
+  std::string problem, answer;
   std::vector<std::vector<io::Fd>> sockets(metrics_->workers());
   if (loaded.plan == nullptr) {
     loaded.diagnostics.sort();
@@ -367,16 +402,23 @@ std::string Server::reload() {
   }
   if (problem.empty()) {
     watch_files(loaded);
-    apply(std::move(loaded), std::move(sockets));
-    events_->info("reloaded",
-                  {str("config_hash", plan_->hash), num("routes", plan_->routes.size())});
+    answer = take(std::move(loaded), std::move(sockets));
     tell_waivers();
   } else {
     metrics_->count_reload_failure();
     events_->error("reload_refused", {str("reason", problem)});
+    answer = "refused\n" + problem;
   }
   notifier_.ready();
-  return problem;
+  return answer;
+}
+
+/// `apply` while the gateway runs. Returns what a reload is answered with.
+std::string Server::take(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets) {
+  const std::size_t missing = apply(std::move(loaded), std::move(sockets));
+  if (missing != 0) return fmt::format("late {} of {}\n", missing, metrics_->workers());
+  events_->info("reloaded", {str("config_hash", plan_->hash), num("routes", plan_->routes.size())});
+  return fmt::format("ok {}\n", plan_->hash);
 }
 
 void Server::watch_files(const LoadResult& loaded) {
@@ -416,8 +458,7 @@ void Server::apply_changed_files(LoadResult loaded) {
   notifier_.reloading(clock_.now());
   std::vector<std::vector<io::Fd>> sockets(metrics_->workers());
   for (auto& of_worker : sockets) of_worker.resize(loaded.plan->listeners.size());
-  apply(std::move(loaded), std::move(sockets));
-  events_->info("reloaded", {str("config_hash", plan_->hash), num("routes", plan_->routes.size())});
+  static_cast<void>(take(std::move(loaded), std::move(sockets)));
   notifier_.ready();
 }
 
@@ -492,8 +533,8 @@ std::string Server::limited_report() {
   return out + fmt::format(R"({{"others":{}}})", window.others) + '\n';
 }
 
-/// One command a connection. "reload\n" is answered with "ok HASH" or "refused" and the reasons,
-/// "limits\n" with "ok" and whom limits refuse.
+/// One command a connection. "reload\n" is answered as `reload` says, "limits\n" with "ok" and whom
+/// limits refuse.
 void Server::on_admin_socket() {
   const io::Fd peer(::accept4(admin_socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!peer) return;
@@ -520,9 +561,7 @@ void Server::on_admin_socket() {
     return;
   }
   events_->info("reload_asked", {num("uid", who.uid), num("pid", who.pid)});
-  const std::string problem = reload();
-  const std::string answer =
-      problem.empty() ? fmt::format("ok {}\n", plan_->hash) : fmt::format("refused\n{}", problem);
+  const std::string answer = reload();
   send_text(peer.get(), std::string_view(answer).substr(0, kAnswerBytesMax));
 }
 

@@ -55,8 +55,14 @@ class Server {
                               std::string& problem);
   [[nodiscard]] bool bind_one(const Listener& listener, std::size_t index,
                               std::vector<std::vector<io::Fd>>& sockets, std::string& problem);
-  void apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets);
-  /// Reads the configuration again: all of it is taken, or nothing changes. Returns "" or why not.
+  struct Handover;
+  /// Puts the plan in force, and waits until it is. Returns how many workers have not taken it in
+  /// time; they will once they are no longer held up.
+  [[nodiscard]] std::size_t apply(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets);
+  [[nodiscard]] std::size_t await(Handover& handover);
+  [[nodiscard]] std::string take(LoadResult loaded, std::vector<std::vector<io::Fd>> sockets);
+  /// Reads the configuration again: all of it is taken, or nothing changes. Returns "ok HASH",
+  /// "late N of M" when workers are held up, or "refused" and the reasons in lines of their own.
   [[nodiscard]] std::string reload();
   void watch_files(const LoadResult& loaded);
   void take_changed_files();

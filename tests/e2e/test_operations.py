@@ -1,5 +1,6 @@
 """The gateway as a process: its logs, what it tells the service manager, the commands around it."""
 
+import ctypes
 import json
 import os
 import re
@@ -10,6 +11,8 @@ import ssl
 import subprocess
 import sys
 import uuid
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from gateway import STATUS, configuration, reserve
@@ -248,6 +251,45 @@ def test_reload_asks_the_running_gateway(merlon, merlon_bin, upstream, tmp_path)
     assert "is the gateway running" in alone.stderr
     gateway.write({key: value for key, value in changed.items() if key != "admin"})
     assert reload().returncode == 2
+
+
+@contextmanager
+def held_up(process, name):
+    """The thread of that name stands still, as one does in a call that does not come back."""
+    SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+
+    def ptrace(request):
+        if libc.ptrace(request, thread, None, None) != 0:
+            raise OSError(ctypes.get_errno(), "ptrace")
+
+    tasks = Path(f"/proc/{process.pid}/task").iterdir()
+    thread = next(int(task.name) for task in tasks if (task / "comm").read_text() == f"{name}\n")
+    ptrace(SEIZE)
+    ptrace(INTERRUPT)
+    os.waitpid(thread, 0x40000000)  # __WALL
+    try:
+        yield
+    finally:
+        ptrace(DETACH)
+
+
+def test_a_worker_that_is_held_up_does_not_hold_up_a_reload(merlon, merlon_bin, upstream, tmp_path):
+    config = configuration(
+        upstream, admin={"socket": str(tmp_path / "admin.sock")}, limits={"workers": 2}
+    )
+    gateway = merlon(config)
+    only_post = {**gateway.config["routes"][0], "methods": ["POST"]}
+    gateway.write({**gateway.config, "routes": [only_post]})
+    with held_up(gateway.process, "worker-1"):
+        asked = command(merlon_bin, "reload", "-c", gateway.file)
+        assert asked.returncode == 3, asked.stderr
+        assert "is in force, but 1 of 2 workers are held up" in asked.stderr
+        assert gateway.told("plan_not_taken", workers=1)
+        assert not any(event["event"] == "reloaded" for event in gateway.events)
+    assert eventually(lambda: {gateway.ask(request()).status for _ in range(16)} == {405})
+    assert command(merlon_bin, "reload", "-c", gateway.file).returncode == 0
 
 
 def test_version(merlon_bin):
