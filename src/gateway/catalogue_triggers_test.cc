@@ -11,6 +11,7 @@
 #include "config/catalogue.h"
 #include "config/waivers.h"
 #include "gateway/load.h"
+#include "gateway/test_config.h"
 #include "tls/test_pki.h"
 
 /// Every rule that the catalogue says to apply to Merlon's own configuration is checked, by name;
@@ -18,6 +19,7 @@
 namespace merlon::gateway {
 namespace {
 
+using test::with;
 using tls::test::Folder;
 
 /// How a rule meets a configuration.
@@ -36,29 +38,6 @@ struct Row {
   const char* reason = "";  ///< of kNoWay
   unsigned file_mode = 0600;
 };
-
-std::string with(std::string_view listener, std::string_view upstream, std::string_view route,
-                 std::string_view rest) {
-  return fmt::format(R"(version: 1
-listeners:
-  - name: public
-    address: 127.0.0.1:8080
-    {}
-upstreams:
-  orders:
-    endpoints: [127.0.0.1:9000]
-    {}
-routes:
-  - name: orders
-    match: {{ host: a.example, path: /orders/** }}
-    methods: [GET]
-    auth: none
-    upstream: orders
-    {}
-{}
-)",
-                     listener, upstream, route, rest);
-}
 
 std::string replaced(std::string_view from, std::string_view to) {
   std::string text = with("", "", "", "");

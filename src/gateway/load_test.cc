@@ -9,10 +9,13 @@
 #include <string_view>
 #include <vector>
 
+#include "gateway/test_config.h"
 #include "tls/test_pki.h"
 
 namespace merlon::gateway {
 namespace {
+
+using test::with;
 
 /// 2027-01-01, or today for tests with certificates, which are made on the spot.
 constexpr WallTime kToday{std::chrono::sys_days{std::chrono::January / 1 / 2027}};
@@ -22,29 +25,7 @@ LoadResult load(const std::string& text, LoadMode mode = kStrict, WallTime today
   return load_plan_text("merlon.yaml", text, *broker, today, mode);
 }
 
-/// A whole configuration around what a test is about.
-std::string with(std::string_view listener = "", std::string_view upstream = "",
-                 std::string_view route = "", std::string_view rest = "") {
-  return fmt::format(R"(version: 1
-listeners:
-  - name: public
-    address: 127.0.0.1:8080
-    {}
-upstreams:
-  orders:
-    endpoints: [127.0.0.1:9000]
-    {}
-routes:
-  - name: orders
-    match: {{ host: a.example, path: /orders/** }}
-    methods: [GET]
-    auth: none
-    upstream: orders
-    {}
-{}
-)",
-                     listener, upstream, route, rest);
-}
+// Of `with`.
 constexpr std::uint32_t kListenerLine = 5;
 constexpr std::uint32_t kUpstreamLine = 9;
 constexpr std::uint32_t kRouteLine = 16;

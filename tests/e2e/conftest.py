@@ -1,9 +1,10 @@
-"""Fixtures of the end-to-end tests: `upstream`, `merlon`, `proxied` and `pki`."""
+"""Fixtures of the end-to-end tests: `upstream`, `merlon`, `proxied`, `tunnelled` and `pki`."""
 
 import pytest
 from gateway import Gateway, configuration
 from pki import Pki
 from upstream_server import UpstreamServer
+from websocket import echoing, routes
 
 
 @pytest.fixture
@@ -44,6 +45,21 @@ def merlon(merlon_bin, tmp_path):
 def proxied(merlon, upstream):
     """A gateway that passes everything to `upstream`."""
     return merlon(configuration(upstream))
+
+
+@pytest.fixture
+def tunnelled(merlon, upstreams):
+    """Starts gateways with a route for WebSocket, and an upstream that echoes."""
+
+    def start(websocket=True, more=None, listeners=None, **config):
+        upstream = upstreams()
+        upstream.answer = echoing
+        config = configuration(upstream, routes=routes(websocket, more), **config)
+        if listeners:
+            config["listeners"] = listeners
+        return merlon(config), upstream
+
+    return start
 
 
 @pytest.fixture(scope="session")

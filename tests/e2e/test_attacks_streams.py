@@ -7,7 +7,7 @@ import pytest
 from gateway import configuration
 from http2 import DATA, END_HEADERS, END_STREAM, HEADERS, Http2Client, frame as h2_frame, rst, window_update
 from test_websocket_h2 import Tunnel, connect
-from websocket import BINARY, echoing, frame, handshake, routes, switching
+from websocket import BINARY, frame, handshake, switching
 from wire import TIMEOUT_S, eventually, reply, request
 
 STREAM_CLOSED = 5
@@ -16,16 +16,6 @@ STREAM_CLOSED = 5
 def one_route(**more):
     return [{"name": "one", "match": {"host": "*", "path": "/**"}, "methods": ["GET", "POST"], "auth": "none",
              "upstream": "api", **more}]  # fmt: skip
-
-
-@pytest.fixture
-def tunnelled(merlon, upstreams):
-    def start(websocket=True, more=None, **config):
-        upstream = upstreams()
-        upstream.answer = echoing
-        return merlon({**configuration(upstream, routes=routes(websocket, more)), **config}), upstream
-
-    return start
 
 
 @pytest.mark.parametrize("name", ["authorization", "origin", "content-type", "x-api-key", "range", "sec-websocket-key"])

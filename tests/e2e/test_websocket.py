@@ -6,25 +6,10 @@ import time
 import pytest
 from gateway import STATUS, configuration
 from websocket import (
-    BINARY, CLOSE, GOING_AWAY, KEY, PING, PONG, PROTOCOL_ERROR, TEXT, accept, close_code, echoing, frame, handshake,
+    BINARY, CLOSE, GOING_AWAY, KEY, PING, PONG, PROTOCOL_ERROR, TEXT, accept, close_code, frame, handshake,
     flooding, read_frame, routes, switching,
 )  # fmt: skip
 from wire import eventually, reply, request
-
-
-@pytest.fixture
-def tunnelled(merlon, upstreams):
-    """A gateway with a route for WebSocket, and an upstream that echoes."""
-
-    def start(websocket=True, more=None, listeners=None, **config):
-        upstream = upstreams()
-        upstream.answer = echoing
-        config = configuration(upstream, routes=routes(websocket, more), **config)
-        if listeners:
-            config["listeners"] = listeners
-        return merlon(config), upstream
-
-    return start
 
 
 def opened(gateway, more=(), **options):

@@ -4,27 +4,14 @@ import signal
 import time
 
 import pytest
-from gateway import STATUS, configuration
+from gateway import STATUS
 from http2 import (
     CANCEL, DATA, END_HEADERS, END_STREAM, NO_ERROR, PROTOCOL_ERROR, Http2Client, frame as h2_frame, rst,
 )  # fmt: skip
-from websocket import BINARY, CLOSE, GOING_AWAY, close_code, echoing, flooding, frame, read_frame, routes, switching
+from websocket import BINARY, CLOSE, GOING_AWAY, close_code, flooding, frame, read_frame, switching
 from wire import eventually, reply
 
 ENABLE_CONNECT_PROTOCOL = 8
-
-
-@pytest.fixture
-def tunnelled(merlon, upstreams):
-    def start(websocket=True, more=None, listeners=None, **config):
-        upstream = upstreams()
-        upstream.answer = echoing
-        config = configuration(upstream, routes=routes(websocket, more), **config)
-        if listeners:
-            config["listeners"] = listeners
-        return merlon(config), upstream
-
-    return start
 
 
 def connect(client, path="/ws", protocol="websocket", more=(), version="13", drop=(), end=False, method="CONNECT"):
