@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/units.h"
 #include "config/shown.h"
 #include "gateway/compile_parts.h"
 #include "gateway/digest.h"
@@ -97,7 +98,7 @@ class Compiler {
     compile_process();
     compile_listeners();
     compile_upstreams();
-    providers_ = compile_providers(config_, context_);
+    providers_ = compile_providers(config_, names_, context_);
     for (const auto& [name, provider] : providers_) {
       if (provider == nullptr) continue;
       plan_->providers.push_back(provider);
@@ -383,6 +384,42 @@ class Compiler {
     if (!certificates_.empty()) {
       judge_host_names(config_, certificates_, api_in_clear_, context_);
     }
+    judge_handshake_time();
+    if (names_.all_routes_read) {
+      for (const auto& upstream : plan_->upstreams) judge_response_time(*upstream);
+    }
+  }
+
+  void judge_handshake_time() {
+    const Node* const times = context_.root.find("timeouts");
+    const Node* const time = times == nullptr ? nullptr : times->find("handshake");
+    const bool used = std::ranges::any_of(config_.listeners, [](const ListenerConfig& listener) {
+      return listener.tls.has_value() || *listener.proxy_protocol;
+    });
+    if (time == nullptr || used) return;
+    reader().error(time->at(),
+                   "`handshake` ends nothing: no listener has `tls` or `proxy_protocol`",
+                   "remove it");
+  }
+
+  /// Calls of gRPC to an upstream of HTTP/2 have its time in place of their route's.
+  void judge_response_time(const Upstream& upstream) {
+    if (upstream.protocol == Protocol::kHttp2) return;
+    const Node* const all = context_.root.find("upstreams");
+    const Node* const named = all == nullptr ? nullptr : all->find(upstream.name);
+    const Node* const times = named == nullptr ? nullptr : named->find("timeouts");
+    const Node* const time = times == nullptr ? nullptr : times->find("response");
+    if (time == nullptr) return;
+    milliseconds longest{};
+    for (const auto& route : plan_->routes) {
+      if (route->upstream == &upstream) longest = std::max(longest, route->timeout);
+    }
+    if (longest.count() == 0 || upstream.response_timeout <= longest) return;
+    reader().error(
+        time->at(),
+        fmt::format("`response` ends nothing: every route to {} gives up after {} at most",
+                    shown(upstream.name), format_duration(longest)),
+        "give a route a longer `timeout`, or shorten this one");
   }
 
   const Config& config_;

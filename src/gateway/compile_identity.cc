@@ -176,7 +176,7 @@ void judge_certificates_asked(const Config& config, const RawNames& names,
   }
 }
 
-Providers compile_providers(const Config& config, CompileContext& context) {
+Providers compile_providers(const Config& config, const RawNames& names, CompileContext& context) {
   const config::Reader::Step step(context.reader, "identity");
   Providers providers;
   for (const auto& [name, from] : config.identity) {
@@ -185,6 +185,7 @@ Providers compile_providers(const Config& config, CompileContext& context) {
       const auto* named = route.auth.provider();
       return named != nullptr && **named == name;
     });
+    if (!used && !names.all_routes_read) continue;  // one that could not be read may ask for it
     if (!used) {
       context.reader.error(from.at, fmt::format("no route asks for {}", shown(name)),
                            "remove it, or name it in the `auth` of a route");

@@ -238,6 +238,11 @@ CompiledRoute compile_route(const RouteConfig& config, const policy::SharedSetup
   for (const auto& policy : route.policies) {
     if (policy->content() != nullptr) route.content = policy.get();
   }
+  if (route.respond.has_value() && route.content == nullptr && route.timeout_at.known()) {
+    context.reader.error(
+        route.timeout_at,
+        "`timeout` changes nothing: this route answers by itself, and reads no body", "remove it");
+  }
   if (const auto& websocket = policy::setting<policy::WebSocket>(config); websocket.has_value())
     route.websocket_idle = *websocket->idle_timeout;
   judge_websocket(config, route, context);

@@ -108,10 +108,9 @@ class Walk {
       return policy->step() == policy::Step::kAuthenticate;
     });
     if (authenticates) add("failed authentications of this client before, which may answer 429");
-    if (!out_.refused && !out_.undecided && route_->upstream != nullptr)
-      add("the upstream: whether it is reached, in time, and what it answers");
-    if (!out_.refused && !out_.undecided && route_->upstream != nullptr &&
-        route_->upstream->health.has_value())
+    if (out_.upstream.empty()) return;
+    add("the upstream: whether it is reached, in time, and what it answers");
+    if (route_->upstream->health.has_value())
       add("health checks: nobody is asked here; where every endpoint fails them, the answer is "
           "503");
   }
@@ -278,6 +277,11 @@ class Walk {
     if (route_->upstream == nullptr) {
       out_.status = route_->respond->status;
       return say("respond", fmt::format("answers with {}", out_.status), &route_->at);
+    }
+    if (hops_left(parser_.head()) == 0U) {
+      out_.status = 204;
+      return say("respond", "answers with 204: OPTIONS that may not go on (Max-Forwards)",
+                 &route_->at);
     }
     if (const auto& health = route_->upstream->health; health.has_value())
       say("health", fmt::format("goes to endpoints that {} finds well", shown(describe(*health))),

@@ -135,7 +135,7 @@ bool RequestWay::follow_plan() {
 
 io::Task<Result<void>> RequestWay::read_health_request(std::string& asked) {
   for (;;) {
-    const Result<BodyPart> part = co_await client_.read_body();
+    const Result<BodyPart> part = co_await client_.read_body(Instant::max());
     if (!part) co_return std::unexpected(part.error());
     if (asked.size() + part->data.size() > kHealthRequestBytesMax)
       co_return fail(code::kBadGrpcMessage, Blame::kClient, "no request of the health protocol");

@@ -43,6 +43,7 @@ io::Task<bool> RequestWay::hold_body() {
   policy::ContentJudge judge(rules);
   bool judging = true;
   Refusal refusal;
+  const Instant due = worker_.loop().now() + t_.route->timeout;
   Result<BodyPart> part = client_.buffered_body();
   if (part && !part->last && part->data.empty() && client_.request().expect_continue) {
     const Result<void> told = co_await client_.send_continue();
@@ -56,7 +57,7 @@ io::Task<bool> RequestWay::hold_body() {
       co_return false;
     }
     if (part->last) break;
-    part = co_await client_.read_body();
+    part = co_await client_.read_body(due);
   }
   if (!part) {
     co_await refuse_body(part.error());

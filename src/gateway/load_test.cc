@@ -38,6 +38,30 @@ std::string waiver(std::string_view rule, std::string_view on) {
       rule, on);
 }
 
+TEST(LoadPlan, TimesThatEndNothingAreRefused) {
+  const auto refused = [](const std::string& text, std::string_view said) {
+    const LoadResult loaded = load(text);
+    EXPECT_EQ(loaded.plan, nullptr) << said;
+    EXPECT_NE(loaded.diagnostics.render().find(said), std::string::npos)
+        << loaded.diagnostics.render();
+  };
+  refused(with("", "timeouts: { response: 31s }"),
+          "`response` ends nothing: every route to `orders` gives up after 30s at most");
+  EXPECT_NE(load(with("", "timeouts: { response: 31s }", "timeout: 31s")).plan, nullptr);
+  refused(with("", "", "", "timeouts: { handshake: 5s }"), "`handshake` ends nothing");
+  EXPECT_NE(load(with("proxy_protocol: true", "", "",
+                      "timeouts: { handshake: 5s }\ntrusted_proxies: [127.0.0.1/32]"))
+                .plan,
+            nullptr);
+  const std::string more =
+      "  - { name: own, match: { host: a.example, path: /own }, methods: [POST], auth: none,\n"
+      "      respond: { status: 200 }, ";
+  refused(with("", "", "", more + "timeout: 5s }"), "`timeout` changes nothing");
+  refused(with("", "", "", more + "headers: { remove: [x-a] } }"),
+          "`headers.remove` changes nothing");
+  EXPECT_NE(load(with("", "", "", more + "timeout: 5s, body: { json_depth: 3 } }")).plan, nullptr);
+}
+
 TEST(Load, TheSmallestIsWhole) {
   const LoadResult result = load(with());
   ASSERT_NE(result.plan, nullptr) << result.diagnostics.render();

@@ -257,9 +257,10 @@ void RequestWay::note_gone() noexcept {
 io::Task<void> RequestWay::pump_request() {
   const milliseconds idle = t_.route->upstream->idle_timeout;
   while (!stop_pump_) {
-    client_owes_ = true;
-    const Result<BodyPart> part = co_await client_.read_body();
-    client_owes_ = false;
+    const Instant asked = worker_.loop().now();
+    const bool owed = std::exchange(client_owes_, true);
+    const Result<BodyPart> part = co_await client_.read_body(Instant::max());
+    if (worker_.loop().now() == asked) client_owes_ = owed;
     if (!part) {
       // A client may be quiet for as long as the upstream has something to say to it.
       const bool quiet = t_.grpc.active && part.error().code == code::kBodyTooSlow;
@@ -275,7 +276,10 @@ io::Task<void> RequestWay::pump_request() {
     }
     BodyPart onward = *part;
     onward.trailers = {};  // a client's trailers are for the gateway, which has no use for them
+    const Instant given = worker_.loop().now();
+    const bool owes = std::exchange(client_owes_, false);
     const Result<void> sent = co_await upstream_->send_body(onward);
+    if (worker_.loop().now() == given) client_owes_ = owes;
     if (!sent) {
       // The upstream does not want more; what it answers is told by the reader.
       break;
@@ -387,6 +391,7 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
     pumped_ = {};
     moved_ = sent_at;
     stop_pump_ = false;
+    client_owes_ = true;
     Instant until = std::min(deadline, worker_.loop().now() + upstream.response_timeout);
     // A client that said how long it waits is taken at its word, while the stream is not idle for
     // too long: what a call does before its first message is the service's affair.

@@ -135,8 +135,8 @@ class RequestWay : private Tunnel::Owner {
   const std::uint32_t door_;                  ///< Worker::doors_
   bool head_read_ = false;                    ///< and well formed
   bool gone_ = false;                         ///< the client is
-  bool client_owes_ = false;                  ///< the next part of the request's body is waited for
-  bool stop_pump_ = false;  ///< the response is done: the rest of the request's body is of no use
+  bool client_owes_ = true;  ///< whom the pump waits for, or waited for last: not the upstream
+  bool stop_pump_ = false;   ///< the response is done: the rest of the request's body is of no use
 };
 
 }  // namespace merlon::gateway

@@ -189,6 +189,7 @@ void check_target(const RouteConfig& route, Reader& reader) {
   };
   inert(route.rewrite.at, "rewrite");
   inert(route.forward.at, "forward");
+  if (!route.headers.remove.empty()) inert(route.headers.remove.front().at, "headers.remove");
   const auto& websocket = policy::setting<policy::WebSocket>(route);
   if (websocket.has_value()) inert(websocket->at, "websocket");
 }

@@ -37,9 +37,9 @@ class ServerExchange {
   /// What of the body is here already, without waiting; `last` when that is all of it. May be
   /// called before read_body, with the same effect on the order of parts.
   [[nodiscard]] virtual Result<BodyPart> buffered_body() noexcept = 0;
-  /// The next part of the body. Errors: grammar (kBadChunk …), kBodyTooSlow below 1 KiB/s,
-  /// kBodyTooShort when the client closes early.
-  [[nodiscard]] virtual io::Task<Result<BodyPart>> read_body() = 0;
+  /// The next part of the body. Errors: grammar (kBadChunk …), kBodyTooSlow below 1 KiB/s and when
+  /// none is here by `deadline`, kBodyTooShort when the client closes early.
+  [[nodiscard]] virtual io::Task<Result<BodyPart>> read_body(Instant deadline) = 0;
   /// Follows `buffered_body`: the rest of the body fits here, so that `gather_body` can wait for
   /// it.
   [[nodiscard]] virtual bool body_fits() const noexcept { return false; }

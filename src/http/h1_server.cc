@@ -91,12 +91,12 @@ Result<BodyPart> H1Server::decode() noexcept {
 
 Result<BodyPart> H1Server::buffered_body() noexcept { return decode(); }
 
-io::Task<Result<BodyPart>> H1Server::read_body() {
+io::Task<Result<BodyPart>> H1Server::read_body(Instant deadline) {
   for (;;) {
     Result<BodyPart> part = decode();
     if (!part || !part->data.empty() || part->last) co_return part;
     at_ = end_ = head_end_;
-    const Result<void> received = co_await receive_body(Instant::max());
+    const Result<void> received = co_await receive_body(deadline);
     if (!received) co_return std::unexpected(received.error());
   }
 }

@@ -39,7 +39,7 @@ class H1Server final : public ServerExchange {
   }
   [[nodiscard]] bool body_unread() const noexcept override { return !body_done_; }
   [[nodiscard]] Result<BodyPart> buffered_body() noexcept override;
-  [[nodiscard]] io::Task<Result<BodyPart>> read_body() override;
+  [[nodiscard]] io::Task<Result<BodyPart>> read_body(Instant deadline) override;
   [[nodiscard]] bool body_fits() const noexcept override;
   [[nodiscard]] io::Task<Result<BodyPart>> gather_body(BodyPart first, Instant deadline) override;
   [[nodiscard]] io::Task<Result<void>> send_continue() override;

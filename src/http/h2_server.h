@@ -24,7 +24,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
     return !body_done_ && !head_.only_websocket;
   }
   [[nodiscard]] Result<BodyPart> buffered_body() noexcept override;
-  [[nodiscard]] io::Task<Result<BodyPart>> read_body() override;
+  [[nodiscard]] io::Task<Result<BodyPart>> read_body(Instant deadline) override;
   [[nodiscard]] bool body_fits() const noexcept override;
   [[nodiscard]] io::Task<Result<BodyPart>> gather_body(BodyPart first, Instant deadline) override;
   [[nodiscard]] io::Task<Result<void>> send_continue() override;

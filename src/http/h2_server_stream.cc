@@ -76,13 +76,13 @@ Result<BodyPart> H2ServerStream::take_part() noexcept {
 
 Result<BodyPart> H2ServerStream::buffered_body() noexcept { return take_part(); }
 
-io::Task<Result<BodyPart>> H2ServerStream::read_body() {
+io::Task<Result<BodyPart>> H2ServerStream::read_body(Instant deadline) {
   for (;;) {
     Result<BodyPart> part = take_part();
     if (!part || !part->data.empty() || part->last) co_return part;
     if (gone_) co_return gone();
     if (body_cancelled_) co_return fail(code::kCancelled, Blame::kInternal, "cancelled");
-    const Result<void> waited = co_await wait_for_body(Instant::max());
+    const Result<void> waited = co_await wait_for_body(deadline);
     if (!waited) co_return std::unexpected(waited.error());
   }
 }

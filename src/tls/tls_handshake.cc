@@ -174,8 +174,10 @@ std::uint16_t TlsStream::classify_failure() noexcept {
   const char* text = ERR_reason_error_string(error);
   reason_ = text == nullptr ? "the handshake failed" : text;
   const std::uint16_t code = code_of_reason(reason);
-  if (code == code::kTlsPeerCertificate)
-    reason_ = X509_verify_cert_error_string(SSL_get_verify_result(ssl_));
+  // A peer that shows no certificate has none that could be bad.
+  const long verified = SSL_get_verify_result(ssl_);
+  if (code == code::kTlsPeerCertificate && verified != X509_V_OK)
+    reason_ = X509_verify_cert_error_string(verified);
   ERR_clear_error();
   return code;
 }

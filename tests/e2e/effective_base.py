@@ -179,7 +179,7 @@ def alternatives(folder, pki):
         ("identity", "jwks_file"): [at("other-jwks.json")], ("identity", "revocations"): [at("other-revoked.json")],
         ("api-keys", "file"): [at("other-keys.yaml")], ("api-keys", "header"): ["X-Other"],
         ("identity-tls", "ca"): [str(other.ca)], ("upstream-tls", "ca"): [str(other.ca)],
-        ("introspection", "client_id"): ["another"],
+        ("introspection", "client_id"): ["another"], ("upstream-timeouts", "response"): ["9s"],
         ("introspection", "client_secret_file"): [at("other-secret")],
         ("redis", "password_file"): [at("other-secret")], ("redis", "username"): ["another"],
         ("auth", "scopes"): [["write"]], ("auth", "claims"): [{"tenant": "t9"}],

@@ -25,7 +25,7 @@ def routes(folder):
          "auth": "none", "respond": {"status": 204}},
         {"name": "fixed", "match": {"host": "*", "path": "/fixed"}, "methods": ["GET", "OPTIONS"],
          "auth": "none", "respond": {"status": 200, "body": "here"}},
-        {"name": "small", "match": {"host": "*", "path": "/small"}, "methods": ["PUT"],
+        {"name": "small", "match": {"host": "*", "path": "/small"}, "methods": ["PUT", "OPTIONS"],
          "auth": "none", "upstream": "api", "body": {"max": "3B"}},
         {"name": "judged", "match": {"host": ["a.test", "*.b.test"], "path": "/judged"}, "methods": ["POST", "PUT"],
          "auth": "none", "upstream": "api", "body": {"schema": str(schema), "max": "20B"},
@@ -93,6 +93,7 @@ def made_up(pick, keys):
         (0.05, "Expect: something"),
         (0.3, "X-Api-Key: " + pick.choice([*keys, "nonsense", keys[0][:-1] + "x"])),
         (0.05, "Cookie: a=b"),
+        (0.2, "Max-Forwards: " + pick.choice("010x")),
         (0.02, "grpc-timeout: 1x"),
     ]:
         if pick.random() < chance:

@@ -4,12 +4,13 @@ Whatever they do, a client gets the right status, or a connection that broke vis
 that looks whole and is not, and never a wait without an end.
 """
 
+import select
 import socket
 import threading
 import time
 
 import pytest
-from gateway import configuration, reserve
+from gateway import STATUS, configuration, reserve
 from wire import ConnectionEnded, eventually, reply, request
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
@@ -516,6 +517,21 @@ def test_a_slow_upload_is_no_fault_of_the_upstream(merlon, upstreams):
     assert eventually(lambda: len(gateway.access_log) >= 5)
     refused = [line["refusal"]["rule"] for line in gateway.access_log if "refusal" in line]
     assert refused == ["body-too-slow"]
+
+
+def test_a_steady_upload_that_takes_too_long_is_no_fault_of_the_upstream(merlon, upstream):
+    """Whenever the time ends: also in the moment in which a part of the body came."""
+    config = configuration(upstream, limits={"workers": 1})
+    config["listeners"].append(dict(STATUS))
+    config["routes"][0]["timeout"] = "200ms"
+    gateway = merlon(config)
+    for _ in range(12):
+        with gateway.client() as client:
+            client.send(request("POST", fields=[("Transfer-Encoding", "chunked")]))
+            while not select.select([client.sock], [], [], 0.001)[0]:
+                client.send(b"64\r\n" + b"a" * 100 + b"\r\n")
+            assert client.response().status == 408
+    assert gateway.metric("merlon_upstream_failures_total", upstream="api") == 0
 
 
 def test_a_small_body_has_the_time_of_the_route(merlon, upstream):

@@ -1,6 +1,7 @@
 """Step 10: what bodies must be. Refusals come before the upstream hears of the request."""
 
 import json
+import select
 import time
 
 import pytest
@@ -198,3 +199,19 @@ def test_observed_validation_lets_through_and_tells(merlon, upstream):
         metrics = client.ask(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").body.decode()
     assert 'merlon_policy_observed_total{rule="json-too-deep"} 1' in metrics
     assert 'merlon_waiver_uses_total{rule="policy-observed",on="routes.orders.body"} 3' in metrics
+
+
+
+def test_a_body_that_is_judged_has_the_time_of_its_route(merlon, upstream):
+    gateway = merlon(configuration(upstream, routes=[{**route(json_depth=3), "timeout": "300ms"}]))
+    head = post(b" " * 900)[:-900]
+    begun = time.monotonic()
+    with gateway.client() as client:
+        client.sock.sendall(head)
+        for _ in range(200):  # at a pace that is well beyond the least one
+            if select.select([client.sock], [], [], 0.02)[0]:
+                break
+            client.sock.sendall(b"    ")
+        assert client.response().status == 408
+    assert time.monotonic() - begun < 5, "long before it would be below the least pace"
+    assert upstream.received == b""
