@@ -76,7 +76,7 @@ def made_up(pick, keys):
     """The head of a request, as likely wrong in one place as right, its body, and that as it is sent."""
     method = pick.choice(["GET", "GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "get", "TRACE", "X Y"])
     path = pick.choice(["/open", "/open/1", "/open/1/x", "/open//1", "/open/%2e", "/open/a%2Fb", "/open/a;b",
-                        "/fixed", "/fixed/", "/small", "/none", "/judged", "/judged", "/watched", "/watched",
+                        "/fixed", "/fixed/", "/small", "/small", "/none", "/judged", "/judged", "/watched", "/watched",
                         "/keyed/1", "/keyed/2", "/healthz", "/readyz", "/metrics", "/op%65n/1", "/open/é", "/open/%zz", "*",
                         "http://a.test/open/1", "/open/1?a=b%0", "/open/1?x=%41"])  # fmt: skip
     host = pick.choice(["a.test", "A.TEST", "x.b.test", "b.test", "a.test:80", "c.test", "a..test", "", "a.test."])
@@ -93,7 +93,7 @@ def made_up(pick, keys):
         (0.05, "Expect: something"),
         (0.3, "X-Api-Key: " + pick.choice([*keys, "nonsense", keys[0][:-1] + "x"])),
         (0.05, "Cookie: a=b"),
-        (0.2, "Max-Forwards: " + pick.choice("010x")),
+        (0.5, "Max-Forwards: " + pick.choice("010x")),
         (0.02, "grpc-timeout: 1x"),
     ]:
         if pick.random() < chance:
