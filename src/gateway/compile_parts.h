@@ -89,7 +89,8 @@ struct CompiledRoute {
 /// What is under `identity`, by name; null for what could not be loaded.
 using Providers = std::map<std::string, std::shared_ptr<const identity::Provider>, std::less<>>;
 /// The reader stands at the root.
-[[nodiscard]] Providers compile_providers(const Config& config, const RawNames& names, CompileContext& context);
+[[nodiscard]] Providers compile_providers(const Config& config, const RawNames& names,
+                                          CompileContext& context);
 /// Routes that want what no listener asks clients for. The reader stands at the root.
 void judge_certificates_asked(const Config& config, const RawNames& names, CompileContext& context);
 /// The `auth` and `forward.identity` of a route; the reader stands at it.

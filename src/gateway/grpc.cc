@@ -9,6 +9,11 @@ namespace merlon::gateway {
 using http::BodyPart;
 using http::FieldId;
 
+namespace {
+// For the status of a call that is over: a client that reads has it at once.
+constexpr seconds kLastWord{1};
+}  // namespace
+
 /// The size of a body is that of its messages, one by one, where all of the route is gRPC.
 Result<void> RequestWay::check_body_size(std::string_view part) noexcept {
   if (t_.grpc.bounded) return t_.grpc.messages.take(part);
@@ -40,6 +45,8 @@ io::Task<void> RequestWay::end_call(Error failure) {
   if (pumped_.code != 0 && failure.code == code::kCancelled) failure = pumped_;
   if (failure.code == code::kCancelled) failure.code = code::kUpstreamReset;
   const BodyPart end{.data = {}, .last = true, .trailers = t_.grpc.fail(http::status_for(failure))};
+  // A client whose time is over, and that keeps its windows shut, is not waited for again.
+  if (t_.grpc.expired(worker_.loop().now())) client_.expect_messages(kLastWord, Instant::max());
   // Whoever is gone by now is not told.
   [[maybe_unused]] const Result<void> told = co_await client_.send_body(end);
 }

@@ -154,7 +154,8 @@ io::Task<void> RequestWay::proxy() {
     t_.grpc.bounded = route.grpc_service;
     t_.grpc.messages.reset(route.body_bytes_max);
     if (route.upstream->protocol == Protocol::kHttp2)
-      client_.expect_messages(route.upstream->idle_timeout);
+      client_.expect_messages(route.upstream->idle_timeout,
+                              t_.grpc.deadline.value_or(Instant::max()));
   }
   if (first) {
     const Result<void> fits = check_body_size(first->data);
@@ -251,6 +252,14 @@ io::Task<void> RequestWay::proxy() {
 void RequestWay::note_gone() noexcept {
   t_.outcome.refusal =
       telemetry::RefusalRecord{.step = "forward", .rule = rule_name(code::kClosed), .line = {}};
+}
+
+/// The same where the upstream takes its time for what goes out with the head. What becomes of it
+/// the reader is told.
+io::Task<void> RequestWay::pump_opened(io::Task<Result<void>> opened, bool last) {
+  client_owes_ = false;
+  const Result<void> sent = co_await opened;
+  if (sent && !last) co_await pump_request();
 }
 
 /// Sends the request while the response is awaited: an upstream may answer before it has all.
@@ -375,11 +384,12 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
   const Instant sent_at = worker_.loop().now();
   BodyPart opening = first;
   opening.trailers = {};
-  const Result<void> sent = co_await client.send_head(client_.request(), host, opening, deadline);
+  io::Task<Result<void>> opened = client.send_head(client_.request(), host, opening, deadline);
+  const Result<void>* const sent = opened.result();
   Error failure{};
-  bool failed = !sent;
-  if (!sent) {
-    failure = upstream_failure(sent.error());
+  bool failed = sent != nullptr && !*sent;
+  if (failed) {
+    failure = upstream_failure(sent->error());
     failure.retryable = true;
     if (failure.code == code::kTimedOut) {
       failure.code = code::kUpstreamTimeout;
@@ -399,7 +409,11 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
       until = std::min(*t_.grpc.deadline, worker_.loop().now() + std::max(upstream.response_timeout,
                                                                           upstream.idle_timeout));
     std::optional<io::Fork> pump;
-    if (!first.last) pump_ = &pump.emplace(pump_request());
+    if (sent == nullptr) {
+      pump_ = &pump.emplace(pump_opened(std::move(opened), first.last));
+    } else if (!first.last) {
+      pump_ = &pump.emplace(pump_request());
+    }
     const bool streaming = pump && !pump->done();
     Result<http::ResponseHead*> head = std::unexpected(pumped_);
     // A body that went wrong at once found nobody waiting whom it could tell.
@@ -503,11 +517,15 @@ io::Task<Result<void>> RequestWay::relay_body(const upstream::Cluster& cluster) 
       co_return std::unexpected(part.error());
     }
     moved_ = now;
+    // What a fast upstream always has at hand ends with the call's time, too.
+    if (t_.grpc.expired(now) && !part->last) co_return std::unexpected(kCallExpired);
     if (!trailers) part->trailers = {};
     if (t_.grpc.active) note_grpc_status(part->trailers);
     if (part->last) co_await release_upstream();
     const Result<void> sent = co_await client_.send_body(*part);
-    if (!sent) co_return std::unexpected(sent.error());
+    if (!sent)
+      co_return std::unexpected(t_.grpc.expired(worker_.loop().now()) ? kCallExpired
+                                                                      : sent.error());
     if (part->last) co_return Result<void>{};
     turn += part->data.size();
     if (turn >= kBytesPerTurn) {

@@ -98,6 +98,7 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<Result<void>> exchange(upstream::Cluster& cluster, upstream::Lease& lease,
                                                 http::BodyPart first, Instant deadline);
   [[nodiscard]] io::Task<void> pump_request();
+  [[nodiscard]] io::Task<void> pump_opened(io::Task<Result<void>> opened, bool last);
   [[nodiscard]] io::Task<Result<http::ResponseHead*>> await_head_longer(const io::Fork& pump,
                                                                         Instant deadline);
   [[nodiscard]] io::Task<void> relay_response(upstream::Cluster& cluster, http::ResponseHead& head);

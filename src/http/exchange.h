@@ -65,8 +65,9 @@ class ServerExchange {
   /// Ends a wait in read_body.
   virtual void cancel_body() noexcept = 0;
   /// What comes and goes is a stream of messages, which may be quiet: each wait may take `idle`, in
-  /// place of a least pace. read_body may be called again after kBodyTooSlow.
-  virtual void expect_messages(milliseconds) noexcept {}
+  /// place of a least pace, and sending lasts until `deadline` at most: kTimedOut. read_body may be
+  /// called again after kBodyTooSlow.
+  virtual void expect_messages(milliseconds /*idle*/, Instant /*deadline*/) noexcept {}
 
   /// The client gave the request up, and with it a connection of the upstream had to go.
   virtual void upstream_lost() noexcept {}

@@ -27,7 +27,7 @@ io::Task<Error> H2Client::run() {
 }
 
 void H2Client::update_room() noexcept {
-  const bool open = !retired_ && !over_ && greeted() && session_.can_request();
+  const bool open = !retired_ && !over_ && !unwritable() && greeted() && session_.can_request();
   const std::uint32_t room = open ? session_.peer_streams_max() : 0;
   if (std::exchange(room_, room) != room) owner_.room_changed();
 }

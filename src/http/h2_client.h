@@ -126,6 +126,7 @@ class H2Client final : private H2Connection {
   void on_deadline() noexcept override;
   void on_received() override;
   void on_end() noexcept override;
+  [[nodiscard]] bool reads_whatever_is_written() const noexcept override { return true; }
 
   void add(H2ClientStream& stream);
   void remove(H2ClientStream& stream) noexcept;

@@ -51,7 +51,7 @@ H2Connection::~H2Connection() {
 }
 
 void H2Connection::pump() noexcept {
-  if (aborted_ || !session_.has_output()) return;
+  if (aborted_ || unwritable_ || !session_.has_output()) return;
   if (block_ == nullptr) block_ = take_block();
   block_end_ += session_.produce({block_.get() + block_end_, kBlockBytes - block_end_});
   if (block_end_ > block_begin_) wake_.notify_one();
@@ -81,8 +81,7 @@ io::Task<void> H2Connection::read_loop(std::string_view begun) {
   on_received();
   pump();
   while (more && !aborted_ && !session_.over()) {
-    // A peer that does not read gets nothing more read either.
-    if (block_end_ > kBlockBytes / 2) {
+    if (block_end_ > kBlockBytes / 2 && !reads_whatever_is_written()) {
       static_cast<void>(co_await written_.wait(Instant::max()));
       continue;
     }
@@ -103,6 +102,7 @@ io::Task<void> H2Connection::read_loop(std::string_view begun) {
         stream_.release_idle_memory();
       }
       if (loop().now() < due) continue;
+      if (unwritable_) break;
       on_deadline();
       pump();
     } else if (readable.error().code == code::kCancelled) {
@@ -128,6 +128,12 @@ io::Task<void> H2Connection::write_loop() {
     iovec piece{block_.get() + block_begin_, end - block_begin_};
     const Instant until = pace_deadline(loop().now(), piece.iov_len);
     const Result<void> written = co_await stream_.write({&piece, 1}, until);
+    const bool gone = !written && written.error().code != code::kTimedOut;
+    if (gone && reads_whatever_is_written() && !closing_) {
+      unwritable_ = true;
+      look_again();
+      break;
+    }
     if (!written) abort();
     block_begin_ = end;
     if (block_begin_ == block_end_) block_begin_ = block_end_ = 0;

@@ -37,12 +37,16 @@ class H2Connection : protected H2Session::Host {
   /// Makes the reader look again at deadlines and at whether the connection is over.
   void look_again() noexcept { stream_.cancel_read(); }
   [[nodiscard]] bool aborted() const noexcept { return aborted_; }
+  /// The peer takes nothing more, and what it said before is still being read.
+  [[nodiscard]] bool unwritable() const noexcept { return unwritable_; }
 
   /// When to call on_deadline if nothing is read until then.
   [[nodiscard]] virtual Instant deadline() const noexcept = 0;
   virtual void on_deadline() noexcept = 0;
   /// Bytes were taken in, or look_again() was called: streams may have begun.
   virtual void on_received() = 0;
+  /// A peer that does not read gets nothing more read either, whose answers would only pile up.
+  [[nodiscard]] virtual bool reads_whatever_is_written() const noexcept { return false; }
   /// Nothing moves any more: every stream is told.
   virtual void on_end() noexcept = 0;
 
@@ -61,6 +65,7 @@ class H2Connection : protected H2Session::Host {
   io::Signal wake_;     ///< the writer
   io::Signal written_;  ///< the reader, when it waits for room
   bool aborted_ = false;
+  bool unwritable_ = false;
   bool quiet_ = false;    ///< nothing has come for a while, and idle memory is given back
   bool closing_ = false;  ///< no more input: the writer ends when all is out
 };

@@ -32,9 +32,11 @@ io::Task<Error> H2Server::run(std::string_view begun) {
 }
 
 /// Counts streams by their coroutines and not by what HTTP/2 calls open: a client that resets
-/// streams gets no more work out of the upstreams than one that does not (CVE-2023-44487).
+/// streams gets no more work out of the upstreams than one that does not (CVE-2023-44487). One that
+/// got its whole response may open the next at once: its coroutine ends in a moment.
 H2Stream* H2Server::open_stream(std::int32_t) {
-  if (streams_.size() >= options_.settings.streams_max) return nullptr;
+  const std::size_t most = options_.settings.streams_max;
+  if (streams_.size() - served_ >= most || streams_.size() >= 2 * most) return nullptr;
   if (draining_ && !drain_at_) return nullptr;
   auto stream = std::make_unique<H2ServerStream>(*this, options_.head_limits,
                                                  options_.settings.extended_connect);
@@ -51,7 +53,12 @@ void H2Server::request_ready(H2Stream& stream) { queue(static_cast<H2ServerStrea
 
 void H2Server::stream_closed(H2Stream& stream) noexcept {
   auto& closed = static_cast<H2ServerStream&>(stream);
-  if (!closed.output_done()) closed.tell_gone();
+  closed.served_ = closed.output_done();
+  if (closed.served_) {
+    ++served_;
+  } else {
+    closed.tell_gone();
+  }
   if (closed.queued_) return;
   // Its head never became whole: there is no coroutine that would end it.
   queue(closed);
@@ -94,6 +101,7 @@ void H2Server::finish(H2ServerStream& stream) noexcept {
 }
 
 void H2Server::remove(H2ServerStream& stream) noexcept {
+  if (stream.served_) --served_;
   const std::size_t slot = stream.slot_;
   if (slot + 1 != streams_.size()) {
     std::swap(streams_[slot], streams_.back());

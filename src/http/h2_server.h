@@ -36,7 +36,10 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   /// Other streams have nothing to do with this one: only what is left of its body is refused.
   void close_after() noexcept override {}
   void cancel_body() noexcept override;
-  void expect_messages(milliseconds idle) noexcept override { message_idle_ = idle; }
+  void expect_messages(milliseconds idle, Instant deadline) noexcept override {
+    message_idle_ = idle;
+    messages_end_ = deadline;
+  }
   void upstream_lost() noexcept override;
   [[nodiscard]] std::uint64_t bytes_received() const noexcept override { return received_; }
   [[nodiscard]] std::uint64_t bytes_sent() const noexcept override { return sent_; }
@@ -72,6 +75,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   void end() noexcept;
   void tell_gone() noexcept;
   void end_if_over_budget() noexcept;
+  void give_back_part() noexcept;
   [[nodiscard]] Result<BodyPart> take_part() noexcept;
   [[nodiscard]] io::Task<Result<void>> wait_for_body(Instant deadline);
   [[nodiscard]] io::Task<Result<void>> until_taken();
@@ -89,9 +93,10 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   std::string rest_;      ///< what the client's windows have not taken yet, and more follows
   std::uint64_t response_bytes_ = UINT64_MAX;  ///< the body's; that: not known
   std::uint64_t sent_ = 0;
-  nanoseconds waited_{};         ///< for the body, in all
-  milliseconds message_idle_{};  ///< zero: a least pace is asked for
-  std::size_t slot_ = 0;         ///< in the connection's list
+  nanoseconds waited_{};                   ///< for the body, in all
+  milliseconds message_idle_{};            ///< zero: a least pace is asked for
+  Instant messages_end_ = Instant::max();  ///< nothing is sent after it
+  std::size_t slot_ = 0;                   ///< in the connection's list
   GoneHandler gone_handler_ = nullptr;
   void* gone_context_ = nullptr;
   bool gone_ = false;  ///< nothing can be sent or received any more
@@ -104,6 +109,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   bool response_counted_ = false;      ///< among them
   bool queued_ = false;                ///< it is, or was, among those that are ready
   bool serving_ = false;               ///< it has a coroutine
+  bool served_ = false;                ///< both sides are done, and only the coroutine is to end
   RequestHead head_;                   // long, and seldom full: last
 };
 
@@ -140,17 +146,18 @@ class H2Server final : private H2Connection {
   using H2Connection::loop;
   using H2Connection::pump;
   using H2Connection::session;
-  /// There is room for another body that is waited for, or that waits for the client: as much for
-  /// all of them as for what was not read.
+  /// There is room for another body that is waited for, or that waits for the client.
   [[nodiscard]] bool may_gather(std::uint64_t bytes) const noexcept {
     return bytes <= options_.settings.stream_window_bytes &&
-           gathered_bytes_ + bytes <= options_.settings.connection_window_bytes;
+           gathered_bytes_ + bytes <= kGatheredBytesMax;
   }
   /// The room is taken until the stream ends.
   void count_gathered(std::uint64_t bytes) noexcept { gathered_bytes_ += bytes; }
   [[nodiscard]] std::size_t streams() const noexcept { return streams_.size(); }
 
  private:
+  static constexpr std::uint64_t kGatheredBytesMax = 256 * 1024;
+
   H2Stream* open_stream(std::int32_t id) override;
   void request_ready(H2Stream& stream) override;
   void stream_closed(H2Stream& stream) noexcept override;
@@ -169,6 +176,7 @@ class H2Server final : private H2Connection {
   std::vector<H2ServerStream*> ready_;
   io::TaskSet tasks_;
   io::Signal ended_;
+  std::size_t served_ = 0;            ///< of `streams_`, those that are served
   std::uint64_t gathered_bytes_ = 0;  ///< bodies that wait, or did
   Instant since_;
   Instant idle_since_;

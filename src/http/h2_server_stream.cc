@@ -58,15 +58,19 @@ std::unexpected<Error> H2ServerStream::gone() const noexcept {
   return fail(code::kH2StreamReset, Blame::kClient, "the client gave up the stream");
 }
 
+/// What the reader had is used: the client may send as much again.
+void H2ServerStream::give_back_part() noexcept {
+  if (held_.empty()) return;
+  connection_.session().consumed(*this, held_.size());
+  held_.clear();
+  connection_.pump();
+}
+
 Result<BodyPart> H2ServerStream::take_part() noexcept {
   // A handshake has no body: what follows it belongs to the tunnel.
   if (body_done_ || head_.only_websocket) return BodyPart{.data = {}, .last = true};
   if (broken_.code != 0) return std::unexpected(broken_);
-  if (!held_.empty()) {
-    connection_.session().consumed(*this, held_.size());
-    held_.clear();
-    connection_.pump();
-  }
+  give_back_part();
   std::swap(held_, inbox_);
   BodyPart part{.data = held_, .last = input_done()};
   body_done_ = part.last;
@@ -87,15 +91,22 @@ io::Task<Result<BodyPart>> H2ServerStream::read_body(Instant deadline) {
   }
 }
 
-/// Only the time that the client lets us wait counts: a slow upstream is not its fault.
+/// Only the time that the client lets us wait counts: a slow upstream is not its fault, nor are
+/// other streams whose data leave it no room to send.
 io::Task<Result<void>> H2ServerStream::wait_for_body(Instant deadline) {
-  const Instant begun = connection_.loop().now();
-  const Instant until = message_idle_ > milliseconds{} ? begun + message_idle_
-                                                       : pace_deadline(begun, received_) - waited_;
-  const Result<void> waited = co_await input_.wait(std::min(until, deadline));
-  waited_ += connection_.loop().now() - begun;
-  if (!waited) co_return fail(code::kBodyTooSlow, Blame::kClient, "the body came too slowly");
-  co_return Result<void>{};
+  for (;;) {
+    const bool shut = connection_.session().input_shut();
+    const Instant begun = connection_.loop().now();
+    const Instant until = message_idle_ > milliseconds{}
+                              ? begun + message_idle_
+                              : pace_deadline(begun, received_) - waited_;
+    const Result<void> waited = co_await input_.wait(std::min(until, deadline));
+    const Instant now = connection_.loop().now();
+    if (!shut) waited_ += now - begun;
+    if (waited) co_return Result<void>{};
+    if (!shut || now >= deadline)
+      co_return fail(code::kBodyTooSlow, Blame::kClient, "the body came too slowly");
+  }
 }
 
 bool H2ServerStream::body_fits() const noexcept {
@@ -113,6 +124,7 @@ io::Task<Result<BodyPart>> H2ServerStream::gather_body(BodyPart first, Instant d
     gathered_.append(part->data);
     if (part->last) co_return BodyPart{.data = gathered_, .last = true};
     if (gone_) co_return gone();
+    give_back_part();
     const Result<void> waited = co_await wait_for_body(deadline);
     if (!waited) co_return std::unexpected(waited.error());
   }
@@ -218,7 +230,11 @@ io::Task<Result<void>> H2ServerStream::until_taken() {
       connection_.session().withdraw(*this);
       co_return fail(code::kCancelled, Blame::kInternal, "cancelled");
     }
-    const Result<void> waited = co_await output_.wait(deadline);
+    const Result<void> waited = co_await output_.wait(std::min(deadline, messages_end_));
+    if (!waited && connection_.loop().now() >= messages_end_) {
+      connection_.session().withdraw(*this);
+      co_return fail(code::kTimedOut, Blame::kInternal, "the time for it is over");
+    }
     if (!waited) {
       connection_.session().cut_off(*this);
       end_if_over_budget();

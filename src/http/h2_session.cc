@@ -214,8 +214,8 @@ int H2Session::on_send_data(std::int32_t id, const unsigned char* header, std::s
   out_size_ += kHeaderBytes + bytes;
   stream.out_.remove_prefix(bytes);
   // Not what the client's own window cuts into crumbs: it would earn more than it costs to open the
-  // window again (CVE-2019-9511).
-  if (bytes >= kUsefulDataBytes || stream.out_.empty()) budget_.data_sent();
+  // window again (CVE-2019-9511). An upstream may have small windows.
+  if (bytes >= kUsefulDataBytes || stream.out_.empty() || !settings_.server) budget_.data_sent();
   if (stream.out_.empty()) stream.on_output();
   return 0;
 }
@@ -326,6 +326,11 @@ void H2Session::withdraw(H2Stream& stream) noexcept {
   stream.out_ = {};
   stream.out_last_ = false;
   stream.out_trailers_ = {};
+}
+
+bool H2Session::input_shut() const noexcept {
+  constexpr std::int32_t kFrameBytes = 16 * 1024;  // what clients like to send at once
+  return nghttp2_session_get_local_window_size(session_.look()) < kFrameBytes;
 }
 
 void H2Session::consumed(H2Stream& stream, std::size_t bytes) noexcept {

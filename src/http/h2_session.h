@@ -38,9 +38,11 @@ enum class H2Code : std::uint32_t {
 /// Our side of a connection's parameters (RFC 9113 §6.5.2).
 struct H2Settings {
   bool server = true;
-  std::uint32_t streams_max = 100;                     ///< that the peer may have open
-  std::uint32_t stream_window_bytes = 65'535;          ///< of unread data on one stream
-  std::uint32_t connection_window_bytes = 256 * 1024;  ///< … and on all of them together
+  std::uint32_t streams_max = 100;             ///< that the peer may have open
+  std::uint32_t stream_window_bytes = 65'535;  ///< of unread data on one stream
+  /// … and on all of them together: 16 uploads that an upstream does not take leave room for
+  /// others.
+  std::uint32_t connection_window_bytes = 1024 * 1024;
   std::uint32_t head_bytes_max = 16 * 1024;  ///< announced as SETTINGS_MAX_HEADER_LIST_SIZE
   bool extended_connect = false;             ///< RFC 8441
 };
@@ -112,6 +114,8 @@ class H2Session {
   void move_unsent(H2Stream& stream, std::string_view moved) noexcept { stream.out_ = moved; }
   /// Nothing follows what is being sent.
   void finish_output(H2Stream& stream) noexcept;
+  /// The peer may send next to nothing on any stream: what others sent has not been used.
+  [[nodiscard]] bool input_shut() const noexcept;
   /// `bytes` of the stream's inbox have been used: the peer may send as many again.
   void consumed(H2Stream& stream, std::size_t bytes) noexcept;
   void reset(H2Stream& stream, H2Code code) noexcept;

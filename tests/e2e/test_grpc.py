@@ -1,6 +1,7 @@
 """gRPC through the gateway: all kinds of call, metadata, deadlines, cancellation, refusals and health."""
 
 import signal
+import threading
 import time
 
 import grpc
@@ -184,6 +185,34 @@ def test_the_deadline_ends_a_response_that_has_begun(raw, upstream):
         "grpc-status": "4", "grpc-message": "Gateway Timeout",
     }  # fmt: skip
     assert eventually(lambda: upstream.calls[0].reset == CANCEL)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_the_deadline_ends_a_response_that_is_always_at_hand(raw, upstream, reads):
+    """Also where it waits for a client that keeps its windows shut."""
+    raw.windows = reads
+
+    def flood(call):
+        call.head([(":status", "200"), ("content-type", "application/grpc")])
+
+        def go_on():
+            for _ in range(100_000 if reads else 100):  # no more than the windows of both sides hold
+                if call.reset is not None or call.connection.closed:
+                    break
+                call.send(DATA, 0, message(b"x" * 1000))
+                time.sleep(0.005 if reads else 0)
+
+        threading.Thread(target=go_on, daemon=True).start()
+
+    upstream.answer = flood
+    got = raw.wait(raw.call(more=[("grpc-timeout", "300m")]))
+    if reads:
+        assert outcome(got) == ("4", "Gateway Timeout")
+    else:
+        assert got.reset == CANCEL  # trailers come behind data, which it does not take
+    assert eventually(lambda: upstream.calls[0].reset == CANCEL)
+    line = eventually(lambda: raw.gateway.access_log)[0]
+    assert line["grpc_status"] == 4
 
 
 @pytest.mark.parametrize("value", ["", "1", "S", "123456789S", "1s", "-1S", "1.5S", "1 S"])

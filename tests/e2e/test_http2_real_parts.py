@@ -11,7 +11,7 @@ import pytest
 from gateway import configuration
 from grpc_parts import EchoServer
 from test_grpc import config
-from wire import eventually, json_lines
+from wire import eventually, json_lines, reply
 
 NODE = Path(__file__).parents[1] / "node"
 # From the client's call to the upstream's knowledge; a build with a sanitizer on a busy machine takes its time.
@@ -122,4 +122,12 @@ def test_nghttp(secured, proxied, secure):
 def test_h2load(proxied):
     """Many streams on few connections: each is answered."""
     told = run("h2load", "-n", "2000", "-c", "4", "-m", "50", f"http://127.0.0.1:{proxied.ports['public']}/")
+    assert "2000 succeeded, 0 failed, 0 errored, 0 timeout" in told.stdout, told.stdout + told.stderr
+
+
+@needs("h2load")
+def test_a_client_at_the_limit_of_streams_is_not_refused(proxied, upstream):
+    """The next stream may come with the last byte of the one before."""
+    upstream.answer = lambda *_: reply(200, b"x" * 60_000)
+    told = run("h2load", "-n", "2000", "-c", "1", "-m", "100", f"http://127.0.0.1:{proxied.ports['public']}/")
     assert "2000 succeeded, 0 failed, 0 errored, 0 timeout" in told.stdout, told.stdout + told.stderr

@@ -117,6 +117,37 @@ def test_many_bodies_that_are_waited_for_do_not_keep_each_other(proxied, upstrea
             assert client.wait(number).body == b"".join(b"%d" % part * 10_000 for part in range(6))
 
 
+def test_bodies_that_are_waited_for_give_their_window_back(proxied, upstream):
+    """What they sent is taken in: it keeps no room that others, or their own rest, wait for."""
+    with Http2Client(proxied.ports["public"]) as client:
+        assert client.ask().status == 200
+        half = client.room // 2  # from there on the window is opened again
+        for _ in range((half - 60_000) // 16_000):
+            assert client.ask("POST", more=[("content-length", "16000")], body=b"w" * 16_000).status == 200
+        room = client.room
+        for _ in range(6):
+            client.open("POST", more=[("content-length", "20000")], body=b"x" * 16_000, end=False)
+        client.until(lambda: client.room > room)
+
+
+def test_uploads_that_an_upstream_does_not_take_leave_room_for_others(merlon, upstream):
+    with Http2Upstream() as stuck:
+        stuck.windows, stuck.on_head = False, lambda call: None
+        config = over_http2(stuck)
+        config["upstreams"]["well"] = {"endpoints": [upstream.address]}
+        one = config["routes"][0]
+        well = {**one, "name": "well", "match": {"host": "*", "path": "/well"}, "upstream": "well"}
+        config["routes"] = [well, one]
+        gateway = merlon(config)
+        with Http2Client(gateway.ports["public"]) as client:
+            assert client.ask(path="/well").status == 200
+            for _ in range(8):
+                number = client.open("POST", "/stuck", end=False)
+                for _ in range(4):
+                    client.send(frame(DATA, 0, number, b"x" * 16_000))
+            assert client.ask("POST", "/well", body=b"hello").status == 200
+
+
 def test_stalls_of_an_upstream_of_http2_hold_no_stream_of_it(merlon):
     with Http2Upstream(entries=[(3, 1)]) as upstream:
         made = over_http2(upstream)

@@ -1,16 +1,20 @@
 """HTTP/2 towards upstreams (`protocol: h2`): shared connections, strict responses, nothing lost or done twice."""
 
+import contextlib
+import socket
 import ssl
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+from hpack import Encoder
 from http2 import (
-    ACK, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PROTOCOL_ERROR, REFUSED_STREAM,
-    WINDOW_UPDATE, Http2Client, frame, rst, settings,
+    ACK, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, NO_ERROR, PING, PROTOCOL_ERROR, REFUSED_STREAM,
+    WINDOW_UPDATE, Http2Client, frame, rst, settings, window_update,
 )  # fmt: skip
 from http2_upstream import INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, Http2Upstream, goaway, over_http2
-from wire import eventually, request
+from wire import TIMEOUT_S, eventually, request
 
 INTERNAL_ERROR = 2
 
@@ -370,11 +374,76 @@ def test_a_slow_client_stops_the_upstream(gateway, upstream):
 
 
 def test_a_large_request_waits_for_the_upstreams_windows(merlon):
-    body = bytes(range(256)) * 800
+    body = bytes(range(256)) * 2400  # in so many crumbs that they once were taken for a flood
     with Http2Upstream(entries=[(INITIAL_WINDOW_SIZE, 1000)]) as upstream:
         gateway = merlon(over_http2(upstream))
         assert gateway.ask(request("POST", body=body)).status == 200
         assert upstream.calls[0].body == body
+
+
+@pytest.mark.parametrize("after", [b"", rst(1, NO_ERROR)], ids=["reads no more", "NO_ERROR"])
+def test_an_answer_comes_through_while_the_body_waits_for_windows(merlon, after):
+    """RFC 9113 section 8.1: it must not be discarded. It was 504, or 502 and asked for once more."""
+    with Http2Upstream() as upstream:
+        upstream.windows = False
+        upstream.on_head = lambda call: call.connection.send(
+            call.connection.encode(call.stream, [(":status", "413"), ("content-length", "4")])
+            + frame(DATA, END_STREAM, call.stream, b"nope") + after
+        )  # fmt: skip
+        config = over_http2(upstream)
+        config["routes"][0]["body"] = {"max": "1MiB", "json_depth": 2}
+        gateway = merlon(config)
+        body = b'["' + b"x" * 200_000 + b'"]'
+        got = gateway.ask(request("PUT", fields=[("Content-Type", "application/json")], body=body))
+        assert (got.status, got.body) == (413, b"nope")
+        assert len(upstream.calls) == 1
+
+
+def test_answers_are_read_while_the_upstream_takes_nothing(merlon):
+    """What it said last is not lost with the connection either."""
+    asked, filled = threading.Event(), threading.Event()
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def serve():
+            sock, _ = listener.accept()
+            with sock, sock.makefile("rb", buffering=0) as peer:
+                sock.sendall(settings([(INITIAL_WINDOW_SIZE, 1 << 30)]) + window_update(0, 1 << 30))
+                assert peer.read(24).startswith(b"PRI")
+                kind = None
+                while kind != HEADERS:
+                    head = peer.read(9)
+                    kind = head[3]
+                    rest = int.from_bytes(head[:3], "big")
+                    while rest:
+                        rest -= len(peer.read(rest))
+                asked.set()
+                assert filled.wait(TIMEOUT_S)
+                stream = int.from_bytes(head[5:9], "big")
+                answer = Encoder().encode([(":status", "200"), ("content-length", "5")])
+                sock.sendall(frame(HEADERS, END_HEADERS, stream, answer) + frame(DATA, END_STREAM, stream, b"hello"))
+            # Closed with bytes unread, which resets what the gateway is writing.
+
+        server = threading.Thread(target=serve)
+        server.start()
+        address = "127.0.0.1:%d" % listener.getsockname()[1]
+        config = over_http2(SimpleNamespace(address=address), {"limits": {"connections": 1}})
+        config["routes"][0]["body"] = {"max": "64MiB"}
+        gateway = merlon(config)
+        with Http2Client(gateway.ports["public"]) as first, contextlib.ExitStack() as uploads:
+            number = first.open("GET", "/first")
+            assert asked.wait(TIMEOUT_S)
+            for _ in range(4):
+                upload = uploads.enter_context(gateway.client())
+                upload.sock.sendall(request("POST", "/up", fields=[("Content-Length", "30000000")]))
+                upload.sock.settimeout(0.5)
+                with contextlib.suppress(TimeoutError):
+                    upload.sock.sendall(b"x" * 30_000_000)
+            filled.set()
+            assert first.wait(number).body == b"hello"
+        server.join()
 
 
 def test_an_idle_connection_is_closed(merlon, upstream):
