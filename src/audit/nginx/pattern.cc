@@ -310,45 +310,56 @@ std::string Pattern::sample(Sampling how) const {
   return matches.value_or(false) ? out : std::string{};
 }
 
-// (x+)+ and (x*)*: the body of a repeat is nothing but a repeat of the same bytes.
-const Pattern::Node* Pattern::repeated_inside(const Node& outer) const {
-  if (outer.op != Op::kRepeat || outer.max != kNoBound) return nullptr;
-  std::uint32_t body = outer.parts.front();
-  while (nodes_[body].op == Op::kGroup ||
-         (nodes_[body].op == Op::kSequence && nodes_[body].parts.size() == 1)) {
-    body = nodes_[body].parts.front();
-  }
-  const Node& inner = nodes_[body];
-  if (inner.op != Op::kRepeat || inner.max != kNoBound) return nullptr;
-  const Node& what = nodes_[inner.parts.front()];
-  return what.op == Op::kChars ? &what : nullptr;
+/// True when what `index` stands for can match one text in more than one way, as far as its kind
+/// shows: by how often it repeats, or by which branch.
+bool Pattern::is_ambiguous(std::uint32_t index) const {
+  const Node& node = nodes_[index];
+  if (node.op == Op::kLook) return false;
+  if (node.op == Op::kChoice || (node.op == Op::kRepeat && node.max == kNoBound)) return true;
+  return std::ranges::any_of(node.parts, [&](std::uint32_t part) { return is_ambiguous(part); });
+}
+
+bool Pattern::may_explode(const Node& node) const {
+  return node.op == Op::kRepeat && node.max == kNoBound && is_ambiguous(node.parts.front());
 }
 
 bool Pattern::nests_repeats() const {
-  return ok_ && std::ranges::any_of(
-                    nodes_, [this](const Node& node) { return repeated_inside(node) != nullptr; });
+  return ok_ && std::ranges::any_of(nodes_, [this](const Node& node) { return may_explode(node); });
+}
+
+/// A text of many `fill` that the search gives up on; "" when it does not.
+std::string Pattern::explosion_of(char fill) const {
+  const std::string lead = sample();
+  const std::string before = lead.substr(0, std::min(lead.find(fill), lead.size()));
+  const std::string folder = lead.substr(0, lead.rfind('/') + 1);
+  for (const std::string& prefix : {before, folder, std::string("/"), std::string()}) {
+    for (const char* tail : {"!", "\x01"}) {
+      const std::string text = prefix + std::string(30, fill) + tail;
+      if (!search(text).has_value()) return text;
+    }
+  }
+  return {};
 }
 
 std::string Pattern::explosive() const {
+  constexpr int kTriedMax = 16;  // a proof takes some ten milliseconds
   if (!ok_) return {};
+  int tried = 0;
   for (const Node& outer : nodes_) {
-    const Node* inside = repeated_inside(outer);
-    if (inside == nullptr) continue;
-    const Node& what = *inside;
-    char fill = '\0';
+    if (!may_explode(outer)) continue;
+    if (++tried > kTriedMax) break;
+    Chars inside;
+    collect(outer.parts.front(), inside);
+    char lowest = '\0';
     for (std::size_t c = 0x7e; c > 0x20; --c) {
-      if (what.chars[c]) fill = static_cast<char>(c);
+      if (inside[c]) lowest = static_cast<char>(c);
     }
-    if (what.chars[index_of('a')]) fill = 'a';
-    if (fill == '\0') continue;
-    // Prove it: the search must run out of steps on a short text.
-    const std::string lead = sample();
-    const std::string before = lead.substr(0, std::min(lead.find(fill), lead.size()));
-    for (const std::string& prefix : {before, std::string("/"), std::string()}) {
-      for (const char* tail : {"!", "\x01"}) {
-        const std::string text = prefix + std::string(30, fill) + tail;
-        if (!search(text).has_value()) return text;
-      }
+    if (lowest == '\0') continue;
+    const char letter = inside[index_of('a')] ? 'a' : lowest;
+    for (const char fill : {letter, lowest}) {
+      std::string text = explosion_of(fill);
+      if (!text.empty()) return text;
+      if (letter == lowest) break;
     }
   }
   return {};

@@ -52,10 +52,10 @@ class Pattern {
                                         std::size_t swapped = SIZE_MAX) const;
   /// True when an unescaped dot stands between two literals where a literal dot was meant.
   [[nodiscard]] bool has_loose_dot() const noexcept { return loose_dot_; }
-  /// True when a repeat without end holds nothing but another one: explosive() has to try it.
+  /// True when a repeat without end holds another one, or a choice: explosive() has to try it.
   [[nodiscard]] bool nests_repeats() const;
-  /// A text on which backtracking explodes, for patterns with a repeat of a repeat that overlap:
-  /// "" when none is seen.
+  /// A text on which backtracking explodes, for patterns that nest repeats: "" when none is
+  /// seen.
   [[nodiscard]] std::string explosive() const;
 
  private:
@@ -87,7 +87,9 @@ class Pattern {
   class Search;
 
   [[nodiscard]] bool anchored(std::uint32_t node, bool start) const;
-  [[nodiscard]] const Node* repeated_inside(const Node& outer) const;
+  [[nodiscard]] bool is_ambiguous(std::uint32_t node) const;
+  [[nodiscard]] bool may_explode(const Node& node) const;
+  [[nodiscard]] std::string explosion_of(char fill) const;
   [[nodiscard]] bool leads_with(std::uint32_t node, std::size_t group) const;
   void collect(std::uint32_t node, Chars& out) const;
   [[nodiscard]] bool starts_with(std::uint32_t node, char c) const;

@@ -255,8 +255,8 @@ void check_redos(Inspection& in) {
     if (attack.empty()) return;
     Finding& finding = in.report(
         "PTH-08", Level::kMedium, at, word,
-        fmt::format("a repeat inside of a repeat in {}: a short path keeps a worker busy for "
-                    "seconds",
+        fmt::format("a repeat inside of a repeat in {}: a short path keeps a worker busy until "
+                    "PCRE gives up, some tenth of a second a request",
                     regex));
     finding.evidence = fmt::format("try {}", attack);
   };
