@@ -83,16 +83,6 @@ bool takes_all_of(const Message& first, const Message& later) {
   return false;
 }
 
-/// True when a rule of jwt_authn is the one for `path`; nullopt when it asks for more than a path.
-std::optional<bool> is_rule_for(const Message& match, std::string_view path) {
-  const auto want = only_path(match);
-  if (!want) return {};
-  if (want->exact) return path == want->text;
-  if (!path.starts_with(want->text)) return false;
-  const std::string_view rest = path.substr(want->text.size());
-  return match.has("prefix") || rest.empty() || rest.front() == '/';
-}
-
 /// True when a StringMatcher takes `text`; nullopt when it is not known.
 std::optional<bool> matches(const Message& matcher, std::string_view text) {
   std::string value(text);
@@ -193,6 +183,15 @@ std::optional<bool> matches_whole(std::string_view regex, std::string_view text)
   return nginx::Pattern(fmt::format("^(?:{})$", regex), false).search(text);
 }
 
+std::optional<bool> takes_path(const Message& match, std::string_view path) {
+  const auto want = only_path(match);
+  if (!want) return {};
+  if (want->exact) return path == want->text;
+  if (!path.starts_with(want->text)) return false;
+  const std::string_view rest = path.substr(want->text.size());
+  return match.has("prefix") || rest.empty() || rest.front() == '/';
+}
+
 bool asks_for_token(const Message& rule) {
   const Message own = rule.message("requires");
   return (own && !own.node()->members().empty()) || rule.has("requirement_name");
@@ -214,7 +213,7 @@ bool asks_for_token(const Message& jwt, std::string_view path) {
   if (jwt.has("filter_state_rules")) return true;
   for (const Node& one : jwt.list("rules")) {
     const Message rule(one);
-    const auto matched = is_rule_for(rule.message("match"), path);
+    const auto matched = takes_path(rule.message("match"), path);
     if (asks_for_token(rule) ? matched.value_or(true) : matched.value_or(false)) {
       return asks_for_token(rule);
     }

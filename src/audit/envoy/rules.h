@@ -80,6 +80,9 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] bool decides(const Filter& filter);
 /// The same for requests of `path`, which the route takes: rules of other paths do not count.
 [[nodiscard]] bool decides(const Route& route, const Filter& filter, std::string_view path);
+/// True when a RouteMatch takes `path`; nullopt when it asks for more than a path, or for a regular
+/// expression.
+[[nodiscard]] std::optional<bool> takes_path(const Message& match, std::string_view path);
 /// True when a rule of jwt_authn asks for a token, an optional one too.
 [[nodiscard]] bool asks_for_token(const Message& rule);
 /// True when jwt_authn asks for a token on `path`. The first rule that matches is the one applied;

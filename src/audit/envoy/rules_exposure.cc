@@ -145,13 +145,29 @@ std::string_view led_to(const Route& route, const Management& one) {
   return below.size() > 1 || route.match.has("path") ? path : one.probe;
 }
 
+/// True when a route before this one answers `path` by itself: refuses it, most often.
+bool is_answered_before(const Route& route, std::string_view path) {
+  constexpr std::size_t kLookedAtMax = 2000;
+  const auto& routes = route.host->routes;
+  for (std::size_t i = 0; i < std::min(routes.size(), kLookedAtMax) && routes[i] != &route; ++i) {
+    if (routes[i]->action) continue;
+    const Message& match = routes[i]->match;
+    const bool alone = match && match.node()->members().size() == 1;
+    const Message regex = alone ? match.message("safe_regex") : Message{};
+    const auto taken = regex ? matches_whole(regex.text("regex"), path) : takes_path(match, path);
+    if (taken == true) return true;
+  }
+  return false;
+}
+
 void check_management(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     if (!is_edge(hcm)) continue;
     for (const Route* route : hcm.all_routes()) {
       const auto open = std::ranges::find_if(kManagement, [&](const Management& one) {
         const std::string_view path = led_to(*route, one);
-        return route->action && !path.empty() && !is_guarded(hcm, *route, path);
+        return route->action && !path.empty() && !is_guarded(hcm, *route, path) &&
+               !is_answered_before(*route, path);
       });
       if (open == std::end(kManagement)) continue;
       const bool tells = open->path == "/metrics" || open->path.starts_with("/swagger");

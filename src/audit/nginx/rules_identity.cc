@@ -84,11 +84,15 @@ std::set<std::string_view> read_outside_logs(const Model& model) {
   return out;
 }
 
-/// if ($arg_token) and if ($arg_token != ""): that there is one is no check of it.
+/// if ($arg_token), and if ($arg_token != "") { return 400; }: neither takes it for who the client
+/// is.
 bool asks_for_presence(const Directive& condition) {
+  if (!compares(condition)) return true;
   const auto has = [&](auto&& is) { return std::ranges::any_of(condition.args, is); };
-  return !compares(condition) || (has([](const Word& word) { return word.text == "!="; }) &&
-                                  has([](const Word& word) { return word.text.empty(); }));
+  return has([](const Word& word) { return word.text == "!="; }) &&
+         has([](const Word& word) { return word.text.empty(); }) &&
+         std::ranges::any_of(condition.body,
+                             [](const Directive* inside) { return inside->is("return"); });
 }
 
 /// A map that puts something else into the log where there is a credential. One that is read
@@ -188,10 +192,19 @@ bool keeps_path(const Directive& pass, bool named) {
          (parse_target(whole).path.empty() || whole.find("$uri") != std::string_view::npos);
 }
 
+/// True when the location that an error leads to asks on its own who the client is. Certificates
+/// and addresses that the whole server asks for do not stand for the authorisation.
+bool is_asked_again(const Inspection& in, const Scope& scope) {
+  const Directive* request = scope.effective("auth_request");
+  if (request != nullptr && request->arg(0) != "off") return true;
+  const bool own = scope.has("auth_basic") || scope.has("auth_jwt") || scope.has("deny");
+  return is_denied_to_all(scope) || (own && guards(in, scope));
+}
+
 /// True when the location that an error leads to answers with what `guarded` protects.
 bool serves_the_same(const Inspection& in, const Scope& guarded, const Location& to) {
   const Scope& scope = *to.scope;
-  if (guards(in, scope) || return_status(scope) != 0 || scope.has("rewrite")) return false;
+  if (is_asked_again(in, scope) || return_status(scope) != 0 || scope.has("rewrite")) return false;
   const bool named = to.match == Location::Match::kNamed;
   const Directive* mine = pass_of(guarded);
   const Directive* other = pass_of(scope);
@@ -243,17 +256,28 @@ void check_fail_open(Inspection& in) {
   }
 }
 
-/// True when an error_page gives a success: "=200", or "=" with a location that says so.
+/// True when an error_page is for what goes wrong while the authorisation service is asked: its
+/// absence, or its own refusals where they are intercepted.
+bool is_for_authorizer(const Scope& authorizer, const Directive& page) {
+  return authorizer.flag("proxy_intercept_errors", false) ||
+         std::ranges::any_of(page.args,
+                             [](const Word& word) { return is_server_error(word.text); });
+}
+
+/// True when an error_page gives a success: "=200", or "=" with a location that answers so. Who may
+/// come there is not asked of a subrequest, but a `return` is heard.
 bool turns_into_success(const Model& model, const Server& server, const Directive& page) {
-  bool own_status = false;
-  for (std::size_t i = 0; i + 1 < page.args.size(); ++i) {
-    if (page.arg(i).starts_with("=2")) return true;
-    own_status = own_status || page.arg(i) == "=";
+  bool success = false;
+  bool of_target = false;
+  for (const Word& word : page.args) {
+    success = success || word.text.starts_with("=2");
+    of_target = of_target || word.text == "=";
   }
-  const Location* to = own_status ? target_of(model, server, page) : nullptr;
-  if (to == nullptr) return false;
+  if (!success && !of_target) return false;
+  const Location* to = target_of(model, server, page);
+  if (to == nullptr) return success;
   const unsigned status = return_status(*to->scope);
-  return status >= 200 && status < 300;
+  return status == 0 || (status >= 200 && status < 300);
 }
 
 /// The location that an auth_request asks must not say yes by itself.
@@ -271,12 +295,15 @@ void check_authorizer(Inspection& in) {
       finding.trail.push_back({request->mark(), "asked here"});
       finding.affected.push_back(in.model.route_of(scope));
     }
-    for (const Directive* page : location->scope->own_all("error_page")) {
+    for (const Directive* page : location->scope->effective_all("error_page")) {
+      if (!is_for_authorizer(*location->scope, *page)) continue;
       if (!turns_into_success(in.model, *server, *page)) continue;
-      Finding& finding =
-          in.report("JWT-08", Level::kHigh, *page,
-                    "an error of the authorisation service is turned into success: everyone is let "
-                    "in while it is down");
+      Finding& finding = in.report(
+          "JWT-08", Level::kHigh, *page,
+          "a failure of the authorisation service is turned into success: everyone is let "
+          "in");
+      finding.remediation =
+          "Write this error_page without \"=\", or repeat it so in the location that is asked";
       finding.trail.push_back({request->mark(), "asked here"});
       finding.affected.push_back(in.model.route_of(scope));
     }
