@@ -149,8 +149,9 @@ std::optional<bool> permits(const Message& permission, std::string_view path) {
 /// True when nobody in particular is asked for on `path`: an ALLOW lets everyone through, or no
 /// DENY is about it.
 bool leaves_open(const Message& rules, std::string_view path) {
+  constexpr std::size_t kLookedAtMax = 1000;
   const Message policies = rules.message("policies");
-  if (!policies) return false;
+  if (!policies || policies.node()->members().size() > kLookedAtMax) return false;
   const bool denies = rules.word("action") == "DENY";
   const auto speaks = [&](const config::Member& one) {
     const Message policy(one.value);
@@ -180,7 +181,8 @@ bool decides_when_on(const Filter& filter) {
 }  // namespace
 
 std::optional<bool> matches_whole(std::string_view regex, std::string_view text) {
-  return nginx::Pattern(fmt::format("^(?:{})$", regex), false).search(text);
+  constexpr std::size_t kStepsMax = 5000;  // paths are short, and RE2 does not backtrack
+  return nginx::Pattern(fmt::format("^(?:{})$", regex), false).search(text, kStepsMax);
 }
 
 std::optional<bool> takes_path(const Message& match, std::string_view path) {
@@ -286,6 +288,7 @@ bool decides(const Route& route, const Filter& filter) {
 
 bool decides(const Route& route, const Filter& filter, std::string_view path) {
   if (!decides(route, filter)) return false;
+  if (path.empty()) return true;
   const Typed own = override_of(route, filter);
   if (filter.is("rbac")) {
     const Message rbac = own.is("RBACPerRoute") ? own.config.message("rbac") : filter.config;

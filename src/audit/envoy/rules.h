@@ -78,7 +78,8 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] bool decides(const Route& route, const Filter& filter);
 /// The same of a filter as it is where no route says otherwise.
 [[nodiscard]] bool decides(const Filter& filter);
-/// The same for requests of `path`, which the route takes: rules of other paths do not count.
+/// The same for requests of `path`, which the route takes: rules of other paths do not count. ""
+/// is a path that is not known.
 [[nodiscard]] bool decides(const Route& route, const Filter& filter, std::string_view path);
 /// True when a RouteMatch takes `path`; nullopt when it asks for more than a path, or for a regular
 /// expression.

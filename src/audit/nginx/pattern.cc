@@ -10,7 +10,6 @@ namespace {
 
 constexpr std::uint32_t kNoBound = UINT32_MAX;
 constexpr std::size_t kBytesMax = 4096;
-constexpr std::size_t kStepsMax = 200'000;
 constexpr std::size_t kRecursionMax = 4000;
 
 std::size_t index_of(char c) noexcept { return static_cast<unsigned char>(c); }
@@ -21,7 +20,8 @@ std::size_t index_of(char c) noexcept { return static_cast<unsigned char>(c); }
 class Pattern::Search {
  public:
   using Then = std::function<bool(std::size_t)>;
-  Search(const Pattern& pattern, std::string_view text) : pattern_(pattern), text_(text) {}
+  Search(const Pattern& pattern, std::string_view text, std::size_t steps_max)
+      : pattern_(pattern), text_(text), steps_max_(steps_max) {}
 
   bool from(std::size_t at) {
     return step(pattern_.root_, at, [](std::size_t) { return true; });
@@ -30,7 +30,7 @@ class Pattern::Search {
 
  private:
   bool step(std::uint32_t index, std::size_t at, const Then& then) {
-    if (++steps_ > kStepsMax || depth_ > kRecursionMax) {
+    if (++steps_ > steps_max_ || depth_ > kRecursionMax) {
       exhausted_ = true;
       return false;
     }
@@ -76,7 +76,7 @@ class Pattern::Search {
   }
 
   bool repeat(const Node& node, std::uint32_t count, std::size_t at, const Then& then) {
-    if (++steps_ > kStepsMax || exhausted_) {
+    if (++steps_ > steps_max_ || exhausted_) {
       exhausted_ = true;
       return false;
     }
@@ -103,14 +103,15 @@ class Pattern::Search {
 
   const Pattern& pattern_;
   std::string_view text_;
+  std::size_t steps_max_;
   std::size_t steps_ = 0;
   std::size_t depth_ = 0;
   bool exhausted_ = false;
 };
 
-std::optional<bool> Pattern::search(std::string_view text) const {
+std::optional<bool> Pattern::search(std::string_view text, std::size_t steps_max) const {
   if (!ok_ || text.size() > kBytesMax) return std::nullopt;
-  Search search(*this, text);
+  Search search(*this, text, steps_max);
   for (std::size_t at = 0; at <= text.size(); ++at) {
     if (search.from(at)) return true;
     if (search.exhausted()) return std::nullopt;

@@ -17,6 +17,7 @@ namespace merlon::audit::nginx {
 class Pattern {
  public:
   using Chars = std::bitset<256>;
+  static constexpr std::size_t kStepsMax = 200'000;
 
   Pattern() = default;
   /// At most 4096 bytes and 64 levels of nesting; beyond that not ok().
@@ -24,8 +25,10 @@ class Pattern {
 
   [[nodiscard]] bool ok() const noexcept { return ok_; }
   /// True when `text` holds a match (PCRE searches: it is not anchored by itself); nullopt when the
-  /// pattern is not understood or the search takes more than 200,000 steps.
-  [[nodiscard]] std::optional<bool> search(std::string_view text) const;
+  /// pattern is not understood or the search takes more than `steps_max` steps, of which a
+  /// million take some fifty milliseconds.
+  [[nodiscard]] std::optional<bool> search(std::string_view text,
+                                           std::size_t steps_max = kStepsMax) const;
 
   /// Every byte that group `number` can match (0: the whole pattern); all bytes when not known.
   [[nodiscard]] Chars group_chars(std::size_t number) const;
