@@ -94,18 +94,18 @@ Fronts::Fronts(const Model& model) : model_(model) {
   for (const Directive& directive : model.tree.directives) {
     if (directive.is("upstream")) upstreams.emplace(directive.arg(0), &directive);
   }
-  for (const Location& location : model.locations) {
-    const Directive* pass = location.scope->own("proxy_pass");
-    if (pass == nullptr || location.server->is_local()) continue;
+  for (const Scope& scope : model.scopes) {
+    const Directive* pass = scope.own("proxy_pass");
+    const Server* server = model.server_of(scope);  // none in `stream`, which changes no header
+    if (pass == nullptr || (server != nullptr && server->is_local())) continue;
     const Target target = parse_target(pass->arg(0));
     const auto block = upstreams.find(target.host);
     if (block == upstreams.end()) {
-      scopes_.emplace(socket_of(target), location.scope);
+      scopes_.emplace(socket_of(target), &scope);
       continue;
     }
-    for (const Directive* server : block->second->body) {
-      if (!server->is("server")) continue;
-      scopes_.emplace(socket_of(parse_target(server->arg(0))), location.scope);
+    for (const Directive* one : block->second->body) {
+      if (one->is("server")) scopes_.emplace(socket_of(parse_target(one->arg(0))), &scope);
     }
   }
 }

@@ -24,8 +24,7 @@ struct Hop {
 /// The hops of all scopes of http that have a *_pass.
 [[nodiscard]] std::vector<Hop> hops(const Inspection& inspection);
 
-/// The locations of servers that other hosts reach, by the sockets of this host that they pass on
-/// to.
+/// The scopes of servers that other hosts reach, by the sockets of this host that they pass on to.
 class Fronts {
  public:
   explicit Fronts(const Model& model);
