@@ -300,9 +300,9 @@ bool decides(const Route& route, const Filter& filter, std::string_view path) {
 }
 
 bool is_open_by_nature(std::string_view path) {
-  constexpr std::string_view kWords[] = {"health", "ready",  "livez",  "ping",     ".well-known",
-                                         "live",   "login",  "oauth",  "callback", "favicon",
-                                         "status", "public", "static", "jwks",     "signin"};
+  constexpr std::string_view kWords[] = {
+      "health",   "ready",   "livez",  "ping",   ".well-known", "live", "login",  "oauth",
+      "callback", "favicon", "status", "public", "static",      "jwks", "signin", "robots.txt"};
   return std::ranges::any_of(
       kWords, [&](std::string_view w) { return path.find(w) != std::string_view::npos; });
 }

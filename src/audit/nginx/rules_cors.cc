@@ -107,7 +107,7 @@ bool holds_for(const Gate& gate, bool negative, std::string_view value) {
   return same != negative;
 }
 
-/// True when a map of the Origin gives an origin that it does not list a value that is refused.
+/// True when a map gives an origin that it does not list a value that is refused.
 bool refuses_others(const Inspection& in, const Directive& map, const Gate& gate, bool negative) {
   const bool by_origin = in.variables.depends_on(
       map.arg(0), [](std::string_view v) { return v == "http_origin"; }, *in.model.root);
@@ -117,6 +117,32 @@ bool refuses_others(const Inspection& in, const Directive& map, const Gate& gate
     if (entry->name.text == "default" && !entry->name.quoted) fallback = entry->arg(0);
   }
   return fallback.find('$') == std::string_view::npos && holds_for(gate, negative, fallback);
+}
+
+/// The same of a variable that `set` gives a value that is refused, and ifs on the Origin another:
+/// they become gates.
+bool refuses_others(const Inspection& in, std::string_view variable, const Scope& level,
+                    const Gate& gate, bool negative, Gates& out) {
+  const auto* sets = in.variables.sets_of(variable, level);
+  if (sets == nullptr) return false;
+  std::vector<Gate> gates;
+  bool has_default = false;
+  for (const auto& [set, scope] : *sets) {
+    const bool inside = (scope->context & (kIfInServer | kIfInLocation)) != 0;
+    has_default = has_default || !inside;
+    if (set->arg(1).find('$') == std::string_view::npos && holds_for(gate, negative, set->arg(1))) {
+      continue;
+    }
+    Gate own;
+    std::string_view tested;
+    bool other = false;
+    if (!inside || !gate_of_if(*scope->block, own, tested, other)) return false;
+    if (tested != "http_origin" || other) return false;
+    gates.push_back(own);
+  }
+  if (!has_default && !holds_for(gate, negative, "")) return false;
+  out.list.insert(out.list.end(), gates.begin(), gates.end());
+  return true;
 }
 
 /// if ($http_origin !~ pattern) { return 403; }, or the same of a map of origins: whoever gets past
@@ -134,6 +160,9 @@ bool turned_away(const Inspection& in, const Scope& level, Gates& out, int depth
     if (map != nullptr && refuses_others(in, *map, gate, negative)) {
       gates_of_map(in, *map, out, depth + 1);
       found = true;
+    }
+    if (map == nullptr && variable != "http_origin") {
+      found = refuses_others(in, variable, level, gate, negative, out) || found;
     }
     if (variable != "http_origin" || !negative) continue;
     out.list.push_back(gate);
