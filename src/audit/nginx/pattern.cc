@@ -343,7 +343,7 @@ std::string Pattern::explosion_of(char fill) const {
 }
 
 std::string Pattern::explosive() const {
-  constexpr int kTriedMax = 16;  // a proof takes some ten milliseconds
+  constexpr int kTriedMax = 4;  // a proof takes some ten milliseconds
   if (!ok_) return {};
   int tried = 0;
   for (const Node& outer : nodes_) {
