@@ -317,6 +317,15 @@ TEST(Lines, ShowNoControlCharactersOfTheConfiguration) {
   EXPECT_NE(text.find("\\x1b"), std::string::npos);
 }
 
+TEST(Patterns, ThatAreHarmlessLeaveRoomToTryTheOthers) {
+  std::string text = "events {}\nhttp {\n  server {\n    listen 127.0.0.1:80;\n";
+  for (int i = 0; i < 60; ++i) {
+    text += "    location ~ ^/page" + std::to_string(i) + "/[a-z]+(?:-[a-z]+)*$ { return 404; }\n";
+  }
+  text += "    location ~ ^/last/(a+)+$ { return 404; }\n  }\n}\n";
+  EXPECT_TRUE(has(audit_text("t.conf", text), "PTH-08"));
+}
+
 TEST(OnlyRules, LeavesTheOthersOut) {
   Options options;
   options.only_rules = {"INF-01"};

@@ -1,12 +1,28 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "audit/envoy/rules.h"
+#include "audit/nginx/pattern.h"
 #include "base/ascii.h"
 
 // Which filters really decide who may pass: one that is there may be off, ask nothing or only
 // watch.
 namespace merlon::audit::envoy {
 namespace {
+
+bool is_everywhere(const Message& range) {
+  return range && range.number("prefix_len").value_or(0) == 0;  // absent is 0 to Envoy
+}
+
+bool all_true(std::span<const Node> rules) {
+  return !rules.empty() &&
+         std::ranges::all_of(rules, [](const Node& one) { return is_true_for_any(Message(one)); });
+}
+
+bool one_true(std::span<const Node> rules) {
+  return std::ranges::any_of(rules, [](const Node& one) { return is_true_for_any(Message(one)); });
+}
 
 bool refuses(const Message& rules) {
   if (!rules) return false;
@@ -28,14 +44,123 @@ bool is_optional(const Message& requirement) {
   return std::ranges::any_of(any, [](const Node& one) { return is_optional(Message(one)); });
 }
 
-/// True when some rule asks for a token. An optional one counts: another rule speaks of it.
+/// True when some rule asks for a token and is reached.
 bool asks_for_tokens(const Message& jwt) {
   const auto rules = jwt.list("rules");
-  return jwt.has("filter_state_rules") || std::ranges::any_of(rules, [](const Node& one) {
-           const Message rule(one);
-           const Message own = rule.message("requires");
-           return (own && !own.node()->members().empty()) || rule.has("requirement_name");
+  return jwt.has("filter_state_rules") || std::ranges::any_of(rules, [&](const Node& one) {
+           return asks_for_token(Message(one)) && !rule_hiding(jwt, one);
          });
+}
+
+/// The paths that a RouteMatch takes, when they are all that it asks for.
+struct PathMatch {
+  std::string_view text;
+  bool exact = false;
+};
+
+std::optional<PathMatch> only_path(const Message& match) {
+  if (!match || match.node()->members().size() != 1) return {};
+  if (match.has("path")) return PathMatch{match.text("path"), true};
+  for (const char* key : {"prefix", "path_separated_prefix"}) {
+    if (match.has(key)) return PathMatch{match.text(key)};
+  }
+  return {};
+}
+
+/// True when whatever `later` takes, `first` takes too.
+bool takes_all_of(const Message& first, const Message& later) {
+  const auto wide = only_path(first);
+  if (!wide) return false;
+  if (!wide->exact && wide->text == "/") return true;
+  if (wide->exact ? !later.has("path") : first.has("path_separated_prefix")) {
+    return false;
+  }
+  if (later.flag("case_sensitive") == false) return false;
+  for (const char* key : {"path", "prefix", "path_separated_prefix"}) {
+    const std::string_view text = later.text(key);
+    if (later.has(key)) return wide->exact ? text == wide->text : text.starts_with(wide->text);
+  }
+  return false;
+}
+
+/// True when a StringMatcher takes `text`; nullopt when it is not known.
+std::optional<bool> matches(const Message& matcher, std::string_view text) {
+  std::string value(text);
+  const bool ignore_case = matcher.is_true("ignore_case");
+  const auto cased = [&](std::string_view key) {
+    std::string out(matcher.text(key));
+    if (ignore_case) std::ranges::transform(out, out.begin(), ascii::lower);
+    return out;
+  };
+  if (ignore_case) std::ranges::transform(value, value.begin(), ascii::lower);
+  if (matcher.has("exact")) return value == cased("exact");
+  if (matcher.has("prefix")) return value.starts_with(cased("prefix"));
+  if (matcher.has("suffix")) return value.ends_with(cased("suffix"));
+  if (matcher.has("contains")) return value.find(cased("contains")) != std::string::npos;
+  const Message regex = matcher.message("safe_regex");
+  return regex ? matches_whole(regex.text("regex"), text) : std::nullopt;
+}
+
+/// True when a permission of RBAC holds for a GET of `path`; nullopt when it is not known.
+std::optional<bool> permits(const Message& permission, std::string_view path);
+
+std::optional<bool> permits_any(std::span<const Node> permissions, std::string_view path) {
+  std::optional<bool> out = false;
+  for (const Node& one : permissions) {
+    const auto holds = permits(Message(one), path);
+    if (holds == true) return true;
+    if (!holds) out = {};
+  }
+  return out;
+}
+
+std::optional<bool> permits_all(std::span<const Node> permissions, std::string_view path) {
+  std::optional<bool> out = true;
+  for (const Node& one : permissions) {
+    const auto holds = permits(Message(one), path);
+    if (holds == false) return false;
+    if (!holds) out = {};
+  }
+  return out;
+}
+
+std::optional<bool> permits(const Message& permission, std::string_view path) {
+  if (permission.is_true("any")) return true;
+  if (const Message url = permission.path("url_path.path")) return matches(url, path);
+  if (const Message header = permission.message("header")) {
+    const bool is_path = ascii::iequals(header.text("name"), ":path");
+    if (!is_path && !ascii::iequals(header.text("name"), ":method")) return {};
+    if (header.is_true("invert_match")) return {};
+    return matches(header.message("string_match"), is_path ? path : "GET");
+  }
+  if (const Message either = permission.message("or_rules")) {
+    return permits_any(either.list("rules"), path);
+  }
+  if (const Message both = permission.message("and_rules")) {
+    return permits_all(both.list("rules"), path);
+  }
+  if (const Message not_rule = permission.message("not_rule")) {
+    const auto holds = permits(not_rule, path);
+    return holds ? std::optional(!*holds) : holds;
+  }
+  return {};
+}
+
+/// True when nobody in particular is asked for on `path`: an ALLOW lets everyone through, or no
+/// DENY is about it.
+bool leaves_open(const Message& rules, std::string_view path) {
+  constexpr std::size_t kLookedAtMax = 1000;
+  const Message policies = rules.message("policies");
+  if (!policies || policies.node()->members().size() > kLookedAtMax) return false;
+  const bool denies = rules.word("action") == "DENY";
+  const auto speaks = [&](const config::Member& one) {
+    const Message policy(one.value);
+    const auto holds = permits_any(policy.list("permissions"), path);
+    if (denies) return holds.value_or(true);
+    const bool conditional = policy.has("condition") || policy.has("checked_condition");
+    return holds.value_or(false) && !conditional && one_true(policy.list("principals"));
+  };
+  return std::ranges::any_of(policies.node()->members(), speaks) != denies;
 }
 
 bool decides_ext_authz(const Message& config) {
@@ -53,20 +178,50 @@ bool decides_when_on(const Filter& filter) {
   return true;
 }
 
-bool is_everywhere(const Message& range) {
-  return range && range.number("prefix_len").value_or(0) == 0;  // absent is 0 to Envoy
-}
-
-bool all_true(std::span<const Node> rules) {
-  return !rules.empty() &&
-         std::ranges::all_of(rules, [](const Node& one) { return is_true_for_any(Message(one)); });
-}
-
-bool one_true(std::span<const Node> rules) {
-  return std::ranges::any_of(rules, [](const Node& one) { return is_true_for_any(Message(one)); });
-}
-
 }  // namespace
+
+std::optional<bool> matches_whole(std::string_view regex, std::string_view text) {
+  constexpr std::size_t kStepsMax = 5000;  // paths are short, and RE2 does not backtrack
+  return nginx::Pattern(fmt::format("^(?:{})$", regex), false).search(text, kStepsMax);
+}
+
+std::optional<bool> takes_path(const Message& match, std::string_view path) {
+  const auto want = only_path(match);
+  if (!want) return {};
+  if (want->exact) return path == want->text;
+  if (!path.starts_with(want->text)) return false;
+  const std::string_view rest = path.substr(want->text.size());
+  return match.has("prefix") || rest.empty() || rest.front() == '/';
+}
+
+bool asks_for_token(const Message& rule) {
+  const Message own = rule.message("requires");
+  return (own && !own.node()->members().empty()) || rule.has("requirement_name");
+}
+
+Message rule_hiding(const Message& jwt, const Node& rule) {
+  constexpr std::size_t kLookedAtMax = 100;  // each rule is compared with these before it
+  const Message match = Message(rule).message("match");
+  const auto rules = jwt.list("rules");
+  for (const Node& one : rules.first(std::min(rules.size(), kLookedAtMax))) {
+    if (&one == &rule) break;
+    const Message first(one);
+    if (!asks_for_token(first) && takes_all_of(first.message("match"), match)) return first;
+  }
+  return {};
+}
+
+bool asks_for_token(const Message& jwt, std::string_view path) {
+  if (jwt.has("filter_state_rules")) return true;
+  for (const Node& one : jwt.list("rules")) {
+    const Message rule(one);
+    const auto matched = takes_path(rule.message("match"), path);
+    if (asks_for_token(rule) ? matched.value_or(true) : matched.value_or(false)) {
+      return asks_for_token(rule);
+    }
+  }
+  return false;
+}
 
 Message requirement_named(const Message& jwt, std::string_view name) {
   const Message map = jwt.message("requirement_map");
@@ -131,10 +286,23 @@ bool decides(const Route& route, const Filter& filter) {
   return replaced || decides_when_on(filter);
 }
 
+bool decides(const Route& route, const Filter& filter, std::string_view path) {
+  if (!decides(route, filter)) return false;
+  if (path.empty()) return true;
+  const Typed own = override_of(route, filter);
+  if (filter.is("rbac")) {
+    const Message rbac = own.is("RBACPerRoute") ? own.config.message("rbac") : filter.config;
+    const bool by_rules = rbac.has("rules") && !rbac.has("matcher");
+    return !by_rules || !leaves_open(rbac.message("rules"), path);
+  }
+  const bool jwt = filter.is("jwt_authn") && filter.config && !own.config;
+  return !jwt || asks_for_token(filter.config, path);
+}
+
 bool is_open_by_nature(std::string_view path) {
-  constexpr std::string_view kWords[] = {"health", "ready",  "livez",  "ping",     ".well-known",
-                                         "live",   "login",  "oauth",  "callback", "favicon",
-                                         "status", "public", "static", "jwks",     "signin"};
+  constexpr std::string_view kWords[] = {
+      "health",   "ready",   "livez",  "ping",   ".well-known", "live", "login",  "oauth",
+      "callback", "favicon", "status", "public", "static",      "jwks", "signin", "robots.txt"};
   return std::ranges::any_of(
       kWords, [&](std::string_view w) { return path.find(w) != std::string_view::npos; });
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -77,6 +78,22 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] bool decides(const Route& route, const Filter& filter);
 /// The same of a filter as it is where no route says otherwise.
 [[nodiscard]] bool decides(const Filter& filter);
+/// The same for requests of `path`, which the route takes: rules of other paths do not count. ""
+/// is a path that is not known.
+[[nodiscard]] bool decides(const Route& route, const Filter& filter, std::string_view path);
+/// True when a RouteMatch takes `path`; nullopt when it asks for more than a path, or for a regular
+/// expression.
+[[nodiscard]] std::optional<bool> takes_path(const Message& match, std::string_view path);
+/// True when a rule of jwt_authn asks for a token, an optional one too.
+[[nodiscard]] bool asks_for_token(const Message& rule);
+/// True when jwt_authn asks for a token on `path`. The first rule that matches is the one applied;
+/// one that asks for more than a path, or for a regular expression, may match.
+[[nodiscard]] bool asks_for_token(const Message& jwt, std::string_view path);
+/// The rule before `rule` that asks for no token and takes all of its requests; absent when none.
+[[nodiscard]] Message rule_hiding(const Message& jwt, const Node& rule);
+/// True when a regular expression of Envoy, which takes whole texts only, matches; nullopt when it
+/// is not understood.
+[[nodiscard]] std::optional<bool> matches_whole(std::string_view regex, std::string_view text);
 /// The requirement of that name in a JwtAuthentication's requirement_map.
 [[nodiscard]] Message requirement_named(const Message& jwt, std::string_view name);
 /// True when what a route says of the filter makes it refuse nobody: an empty RBACPerRoute, or a

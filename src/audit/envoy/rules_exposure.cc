@@ -44,16 +44,26 @@ bool is_harmless(const Route& route) {
   return path.starts_with("/ready");
 }
 
-bool is_guarded(const Hcm& hcm, const Route& route) {
+/// True when something asks who the client is before it answers `path`, which the route takes; ""
+/// when that is not known.
+bool is_guarded(const Hcm& hcm, const Route& route, std::string_view path) {
   return has_mutual_tls(*hcm.chain) ||
-         std::ranges::any_of(hcm.filters, [&](const Filter& f) { return decides(route, f); });
+         std::ranges::any_of(hcm.filters, [&](const Filter& f) { return decides(route, f, path); });
+}
+
+/// The path of a route, or the start of its paths; "" when a regular expression matches them.
+std::string_view path_of(const Route& route) {
+  std::string_view path = route.path;
+  if (!path.starts_with('/')) return {};
+  if (path.ends_with('*')) path.remove_suffix(1);
+  return path;
 }
 
 void check_admin_routes(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     if (hcm.listener->is_local()) continue;
     for (const Route* route : hcm.all_routes()) {
-      if (is_harmless(*route) || is_guarded(hcm, *route)) continue;
+      if (is_harmless(*route) || is_guarded(hcm, *route, path_of(*route))) continue;
       for (const std::string_view name : clusters_of(*route)) {
         const Cluster* cluster = in.model.cluster(name);
         if (cluster == nullptr || !is_admin(in, *cluster)) continue;
@@ -95,29 +105,84 @@ void check_admin_tunnels(Inspection& in) {
 }
 
 /// Paths of frameworks that show or steer the inside of a service.
-std::string_view management_path(std::string_view path) {
-  constexpr std::string_view kPaths[] = {
-      "/actuator", "/debug/pprof", "/heapdump",      "/metrics",    "/jolokia",
-      "/swagger",  "/graphiql",    "/server-status", "/phpmyadmin", "/manager/html"};
-  for (const std::string_view one : kPaths) {
-    if (!path.starts_with(one)) continue;
-    const std::string_view rest = path.substr(one.size());
-    if (rest.empty() || rest.front() == '/' || rest.front() == '*') return one;
+struct Management {
+  std::string_view path;
+  std::string_view probe;  ///< what an attacker would ask for below it
+  std::string_view word;   ///< what a regular expression that means it holds
+};
+constexpr Management kManagement[] = {{"/actuator", "/actuator/env", "actuator"},
+                                      {"/debug/pprof", "/debug/pprof/", "debug"},
+                                      {"/heapdump", "/heapdump", "heapdump"},
+                                      {"/metrics", "/metrics", "metrics"},
+                                      {"/jolokia", "/jolokia/list", "jolokia"},
+                                      {"/swagger", "/swagger", "swagger"},
+                                      {"/swagger-ui", "/swagger-ui/index.html", "swagger"},
+                                      {"/graphiql", "/graphiql", "graphiql"},
+                                      {"/server-status", "/server-status", "server"},
+                                      {"/phpmyadmin", "/phpmyadmin/", "phpmyadmin"},
+                                      {"/manager/html", "/manager/html", "manager"}};
+
+/// What an actuator is asked for by whoever watches it.
+bool is_health(std::string_view path) {
+  return path.starts_with("/actuator/health") || path == "/actuator/info";
+}
+
+/// True when a regular expression was written for paths such as `path`: it takes that one, and none
+/// of another name.
+bool is_meant_for(std::string_view regex, std::string_view path) {
+  const std::string other = fmt::format("{}zqxjkv{}", path.substr(0, 2),
+                                        path.substr(std::min(path.find('/', 1), path.size())));
+  return matches_whole(regex, path) == true && matches_whole(regex, other) == false;
+}
+
+/// The path of `one` that a route leads to; "" when it leads to none.
+std::string_view led_to(const Route& route, const Management& one) {
+  if (const Message regex = route.match.message("safe_regex")) {
+    const std::string_view text = regex.text("regex");
+    const bool meant =
+        text.find(one.word) != std::string_view::npos && is_meant_for(text, one.probe);
+    return meant ? one.probe : std::string_view{};
   }
-  return {};
+  const std::string_view path = path_of(route);
+  if (!path.starts_with(one.path) || is_health(path)) return {};
+  const std::string_view below = path.substr(one.path.size());
+  if (!below.empty() && below.front() != '/') return {};
+  return below.size() > 1 || route.match.has("path") ? path : one.probe;
+}
+
+/// True when a route before this one answers `path` by itself: refuses it, most often.
+bool is_answered_before(const Route& route, std::string_view path) {
+  constexpr std::size_t kLookedAtMax = 2000;
+  const auto& routes = route.host->routes;
+  for (std::size_t i = 0; i < std::min(routes.size(), kLookedAtMax) && routes[i] != &route; ++i) {
+    if (routes[i]->action) continue;
+    if (takes_path(routes[i]->match, path) == true) return true;
+  }
+  return false;
 }
 
 void check_management(Inspection& in) {
+  constexpr int kJudgedMax = 2000;  // what stands before each of them is looked at
+  int judged = 0;
   for (const Hcm& hcm : in.model.hcms) {
     if (!is_edge(hcm)) continue;
     for (const Route* route : hcm.all_routes()) {
-      if (!route->action || is_guarded(hcm, *route)) continue;
-      const std::string_view path = management_path(route->path);
-      if (path.empty()) continue;
-      Finding& finding = in.report(
-          "EXP-03", path == "/metrics" || path == "/swagger" ? Level::kMedium : Level::kHigh,
-          route->at.at(),
-          fmt::format("{} of the service is open to everyone who reaches the listener", path));
+      const auto leads = [&](const Management& one) { return !led_to(*route, one).empty(); };
+      if (!route->action || std::ranges::none_of(kManagement, leads)) continue;
+      if (++judged > kJudgedMax) {
+        in.not_checked("EXP-03", "there are too many routes to management paths");
+        return;
+      }
+      const auto open = std::ranges::find_if(kManagement, [&](const Management& one) {
+        const std::string_view path = led_to(*route, one);
+        return !path.empty() && !is_guarded(hcm, *route, path) && !is_answered_before(*route, path);
+      });
+      if (open == std::end(kManagement)) continue;
+      const bool tells = open->path == "/metrics" || open->path.starts_with("/swagger");
+      Finding& finding =
+          in.report("EXP-03", tells ? Level::kMedium : Level::kHigh, route->at.at(),
+                    fmt::format("{} of the service is open to everyone who reaches the listener",
+                                open->path));
       finding.affected = {route->label()};
       finding.confidence = Confidence::kLikely;
     }

@@ -48,13 +48,18 @@ void each_jwt(Inspection& in, F&& visit) {
 }
 
 template <class F>
+void each_provider_of(const Message& jwt, F&& visit) {
+  const Message providers = jwt.message("providers");
+  if (!providers) return;
+  for (const config::Member& one : providers.node()->members()) {
+    visit(one.key, Message(one.value));
+  }
+}
+
+template <class F>
 void each_provider(const Inspection& in, F&& visit) {
   each_filter(in, "jwt_authn", [&](const Hcm&, std::size_t, const Message& config) {
-    const Message providers = config.message("providers");
-    if (!providers) return;
-    for (const config::Member& one : providers.node()->members()) {
-      visit(one.key, Message(one.value));
-    }
+    each_provider_of(config, visit);
   });
 }
 
@@ -80,17 +85,7 @@ void check_absent(Inspection& in) {
 bool covers(const Message& jwt, const Route& route) {
   std::string_view path = route.path;
   if (path.ends_with('*')) path.remove_suffix(1);
-  if (jwt.has("filter_state_rules")) return true;
-  return std::ranges::any_of(jwt.list("rules"), [&](const Node& one) {
-    const Message rule(one);
-    if (!rule.has("requires") && !rule.has("requirement_name")) return false;
-    const Message match = rule.message("match");
-    if (match.has("prefix")) return path.starts_with(match.text("prefix"));
-    if (match.has("path_separated_prefix")) {
-      return path.starts_with(match.text("path_separated_prefix"));
-    }
-    return !match.has("path") || path == match.text("path");
-  });
+  return asks_for_token(jwt, path);
 }
 
 /// Routes that rules for other paths leave out: worth a look, since both may be meant.
@@ -181,10 +176,11 @@ std::set<const Node*> requirements_of(const Message& jwt) {
   return out;
 }
 
-void report_optional(Inspection& in, Judge behind, Mark at, std::string message) {
+Finding& report_optional(Inspection& in, Judge behind, Mark at, std::string message) {
   Finding& finding = in.report("JWT-02", behind == Judge::kCode ? Level::kMedium : Level::kHigh,
                                std::move(at), std::move(message));
   if (behind == Judge::kCode) finding.confidence = Confidence::kPossible;
+  return finding;
 }
 
 void check_optional(Inspection& in) {
@@ -206,6 +202,26 @@ void check_optional(Inspection& in) {
   });
 }
 
+/// The first rule that matches is applied: behind one for all paths that asks for nothing, the
+/// others are never looked at.
+void check_hidden_rules(Inspection& in) {
+  each_jwt(in, [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    if (hcm.filters[place].disabled) return;
+    const Judge behind = judge_behind(hcm, place);
+    if (behind == Judge::kFilter) return;
+    for (const Node& one : config.list("rules")) {
+      const Message first = asks_for_token(Message(one)) ? rule_hiding(config, one) : Message{};
+      if (!first) continue;
+      Finding& finding = report_optional(
+          in, behind, one.at(),
+          "this rule is never applied: the first that matches is, and one before it asks for no "
+          "token");
+      finding.remediation = "Put the rule for the wider match behind this one";
+      finding.trail.push_back({first.at(), "this rule takes the requests"});
+    }
+  });
+}
+
 /// Providers alone ask for nothing: rules do, or routes.
 void check_idle(Inspection& in) {
   each_jwt(in, [&](const Hcm& hcm, std::size_t place, const Message& config) {
@@ -215,22 +231,43 @@ void check_idle(Inspection& in) {
     if (std::ranges::any_of(routes, [&](const Route* r) { return decides(*r, filter); })) return;
     const Judge behind = judge_behind(hcm, place);
     if (behind == Judge::kFilter) return;
+    const bool hidden = std::ranges::any_of(
+        config.list("rules"), [](const Node& one) { return asks_for_token(Message(one)); });
+    if (hidden) return;  // check_hidden_rules() has said which
     const char* key = config.has("rules") ? "rules" : "providers";
     report_optional(in, behind, config.at(key),
                     "no rule of jwt_authn asks for a token: every request passes unverified");
   });
 }
 
+/// Providers whose tokens are asked for with audiences only: those stand in place of the provider's
+/// own.
+std::set<std::string_view> asked_with_audiences(const Message& jwt) {
+  std::set<std::string_view> with;
+  std::set<std::string_view> without;
+  walk(*jwt.node(), [&](const Node& node) {
+    const Message at(node);
+    if (!at.has("provider_name")) return;
+    (at.list("audiences").empty() ? without : with).insert(at.text("provider_name"));
+  });
+  std::erase_if(with, [&](std::string_view name) { return without.contains(name); });
+  return with;
+}
+
 void check_claims(Inspection& in) {
-  each_provider(in, [&](const Node& name, const Message& provider) {
-    const bool issuer = provider.has("issuer");
-    const bool audience = !provider.list("audiences").empty();
-    if (issuer && audience) return;
-    in.report("JWT-03", Level::kHigh, name.at(),
-              fmt::format("tokens of provider {} are taken whatever their {}", name.text(),
-                          audience ? "issuer"
-                          : issuer ? "audience"
-                                   : "issuer and audience"));
+  each_filter(in, "jwt_authn", [&](const Hcm&, std::size_t, const Message& config) {
+    const auto with_audiences = asked_with_audiences(config);
+    each_provider_of(config, [&](const Node& name, const Message& provider) {
+      const bool issuer = provider.has("issuer");
+      const bool audience =
+          !provider.list("audiences").empty() || with_audiences.contains(name.text());
+      if (issuer && audience) return;
+      in.report("JWT-03", Level::kHigh, name.at(),
+                fmt::format("tokens of provider {} are taken whatever their {}", name.text(),
+                            audience ? "issuer"
+                            : issuer ? "audience"
+                                     : "issuer and audience"));
+    });
   });
 }
 
@@ -424,6 +461,7 @@ constexpr RuleEntry kRules[] = {{"JWT-01", check_absent},
                                 {"LOC-06", check_clear_passwords},
                                 {"JWT-02", check_passed_through},
                                 {"JWT-02", check_idle},
+                                {"JWT-02", check_hidden_rules},
                                 {"JWT-01", check_uncovered}};
 
 }  // namespace

@@ -20,8 +20,10 @@ struct Operator {
 };
 
 constexpr std::string_view kRequestSecrets[] = {
-    "authorization", "cookie",         "proxy-authorization",  "x-api-key",    "api-key",
-    "x-auth-token",  "x-access-token", "x-amz-security-token", "x-vault-token"};
+    "authorization", "cookie",          "proxy-authorization", "x-api-key",
+    "api-key",       "x-auth-token",    "x-access-token",      "x-amz-security-token",
+    "x-vault-token", "x-session-token", "x-id-token",          "x-jwt-assertion",
+    "x-user-token",  "x-refresh-token", "private-token",       "x-goog-iap-jwt-assertion"};
 constexpr std::string_view kResponseSecrets[] = {"set-cookie", "authorization"};
 constexpr std::string_view kQuerySecrets[] = {
     "token",    "access_token", "refresh_token", "id_token",      "api_key",    "apikey",
@@ -93,6 +95,45 @@ bool takes_tokens_in_query(const Inspection& in) {
   });
 }
 
+/// The fields that a gRPC access log sends along, by the lists that name them.
+void check_added_headers(Inspection& in, const Message& log) {
+  struct List {
+    const char* key;
+    std::span<const std::string_view> secrets;
+  };
+  constexpr List kLists[] = {{"additional_request_headers_to_log", kRequestSecrets},
+                             {"additional_response_headers_to_log", kResponseSecrets},
+                             {"additional_response_trailers_to_log", kResponseSecrets}};
+  const Message config = typed_config(log).config;
+  for (const List& list : kLists) {
+    for (const Node& one : config.list(list.key)) {
+      const std::string name = lowered(one.text());
+      if (std::ranges::find(list.secrets, name) == list.secrets.end()) continue;
+      in.report("LOG-01", Level::kHigh, one.at(),
+                fmt::format("the log records {}: whoever reads it can act as the client", name));
+    }
+  }
+}
+
+/// A tap writes whole requests, with what authenticates them.
+void check_taps(Inspection& in) {
+  const auto judge = [&](const Node& node) {
+    const Message common = Message(node).message("common_config");
+    if (common.has("admin_config")) {
+      in.report("LOG-01", Level::kInfo, common.at("admin_config"),
+                "a tap: whoever reaches the admin interface reads requests with their credentials");
+    }
+    const Message fixed = common.message("static_config");
+    if (fixed.path("output_config").list("sinks").empty()) return;
+    in.report(
+          "LOG-01", Level::kHigh, common.at("static_config"),
+          "a tap writes requests with their credentials: whoever reads it can act as the client")
+        .remediation = "Remove the tap, or use admin_config while it is needed";
+  };
+  for (const Listener& listener : in.model.listeners) walk(*listener.at.node(), judge);
+  for (const Cluster& cluster : in.model.clusters) walk(*cluster.at.node(), judge);
+}
+
 template <class F>
 void each_log(const Inspection& in, F&& visit) {
   for (const Hcm& hcm : in.model.hcms) {
@@ -107,6 +148,7 @@ void check_credentials(Inspection& in) {
   const bool query_tokens = takes_tokens_in_query(in);
   each_log(in, [&](const Message& log) {
     const Node* query = nullptr;
+    check_added_headers(in, log);
     walk(*log.node(), [&](const Node& node) {
       if (!node.is_scalar() || node.text().find('%') == std::string_view::npos) return;
       const std::string text = lowered(node.text());
@@ -163,8 +205,10 @@ void check_fields(Inspection& in) {
   });
 }
 
-constexpr RuleEntry kRules[] = {
-    {"LOG-01", check_credentials}, {"LOG-02", check_off}, {"LOG-04", check_fields}};
+constexpr RuleEntry kRules[] = {{"LOG-01", check_credentials},
+                                {"LOG-01", check_taps},
+                                {"LOG-02", check_off},
+                                {"LOG-04", check_fields}};
 
 }  // namespace
 

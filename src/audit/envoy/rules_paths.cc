@@ -8,6 +8,14 @@
 namespace merlon::audit::envoy {
 namespace {
 
+/// True when a route is there to keep clients away from its path. A 404 for a picture that browsers
+/// ask for is not.
+bool refuses_a_path(const Route& route) {
+  const std::string_view status = route.direct.text("status");
+  if (route.path == "/*") return false;
+  return status == "403" || status == "401" || (status == "404" && !is_open_by_nature(route.path));
+}
+
 /// True when a rule that is read here asks for the path.
 bool names_paths(const Hcm& hcm) {
   for (const Filter& filter : hcm.filters) {
@@ -17,6 +25,8 @@ bool names_paths(const Hcm& hcm) {
       const Message at(node);
       if (at.has("url_path") || at.text("name") == ":path") found = true;
       const Message match = at.message("match");
+      // Another spelling of the only path that is open to all is asked for more, not less.
+      if (filter.is("jwt_authn") && match.has("path") && !asks_for_token(at)) return;
       for (const char* key : {"prefix", "path", "safe_regex", "path_separated_prefix"}) {
         found = found || (match.has(key) && match.text(key) != "/");
       }
@@ -24,12 +34,10 @@ bool names_paths(const Hcm& hcm) {
     if (found) return true;
   }
   return std::ranges::any_of(hcm.all_routes(), [&](const Route* route) {
-    const std::string_view status = route->direct.text("status");
-    const bool denies = status == "403" || status == "401" || status == "404";
-    return (denies && route->path != "/*") ||
-           std::ranges::any_of(hcm.filters, [&](const Filter& filter) {
-             return is_access_kind(filter.kind) && override_of(*route, filter).config &&
-                    !filter.disabled;
+    return refuses_a_path(*route) || std::ranges::any_of(hcm.filters, [&](const Filter& filter) {
+             if (!is_access_kind(filter.kind) || filter.disabled) return false;
+             const bool opens_one = route->match.has("path") && is_disabled(*route, filter);
+             return override_of(*route, filter).config && !opens_one;
            });
   });
 }

@@ -140,6 +140,14 @@ bool terminates_elsewhere(const Model& model, const Server& server) {
   return false;
 }
 
+std::string header_of(std::string_view variable) {
+  constexpr std::string_view kStart = "$http_";
+  if (!variable.starts_with(kStart)) return {};
+  std::string out(variable.substr(kStart.size()));
+  std::ranges::replace(out, '_', '-');
+  return out;
+}
+
 std::string_view if_variable(const Directive& block) {
   if (!block.is("if") || block.args.empty()) return {};
   std::string_view first = block.arg(0);
@@ -202,7 +210,7 @@ Distance distance_of(std::string_view host) {
 bool is_streaming_path(std::string_view path) {
   return has_any(
       path, {"ws", "socket", "stream", "sse", "event", "grpc", "hub", "signalr", "watch", "live",
-             "terminal", "console", "notify", "notifications", "longpoll", "poll"});
+             "terminal", "console", "notify", "notifications", "longpoll", "poll", "chat"});
 }
 
 bool is_open_on_purpose(std::string_view path) {

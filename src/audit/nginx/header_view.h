@@ -32,6 +32,9 @@ struct SentField {
 /// The proxy_set_header (or grpc_set_header) in force for `name`; nullptr when there is none.
 [[nodiscard]] const Directive* forwarded_header(const Scope& scope, std::string_view name);
 
+/// The header field behind a variable: "x-user" of "$http_x_user"; "" of others.
+[[nodiscard]] std::string header_of(std::string_view variable);
+
 /// Calls `visit` with scope, directive and name of each header or CGI parameter that goes to an
 /// upstream; the name in lower case, with "-" for "_".
 template <class F>

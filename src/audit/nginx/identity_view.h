@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <string_view>
+#include <vector>
 
+#include "audit/nginx/rules.h"
 #include "audit/nginx/variables.h"
 
 namespace merlon::audit::nginx {
@@ -18,5 +20,8 @@ inline std::string_view query_credential_in(std::string_view text) {
   }
   return {};
 }
+
+/// The directives that take a credential from the query: they check it, or hand it on.
+[[nodiscard]] std::vector<const Directive*> query_credential_uses(const Inspection& inspection);
 
 }  // namespace merlon::audit::nginx

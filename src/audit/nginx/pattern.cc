@@ -10,7 +10,6 @@ namespace {
 
 constexpr std::uint32_t kNoBound = UINT32_MAX;
 constexpr std::size_t kBytesMax = 4096;
-constexpr std::size_t kStepsMax = 200'000;
 constexpr std::size_t kRecursionMax = 4000;
 
 std::size_t index_of(char c) noexcept { return static_cast<unsigned char>(c); }
@@ -21,7 +20,8 @@ std::size_t index_of(char c) noexcept { return static_cast<unsigned char>(c); }
 class Pattern::Search {
  public:
   using Then = std::function<bool(std::size_t)>;
-  Search(const Pattern& pattern, std::string_view text) : pattern_(pattern), text_(text) {}
+  Search(const Pattern& pattern, std::string_view text, std::size_t steps_max)
+      : pattern_(pattern), text_(text), steps_max_(steps_max) {}
 
   bool from(std::size_t at) {
     return step(pattern_.root_, at, [](std::size_t) { return true; });
@@ -30,7 +30,7 @@ class Pattern::Search {
 
  private:
   bool step(std::uint32_t index, std::size_t at, const Then& then) {
-    if (++steps_ > kStepsMax || depth_ > kRecursionMax) {
+    if (++steps_ > steps_max_ || depth_ > kRecursionMax) {
       exhausted_ = true;
       return false;
     }
@@ -76,7 +76,7 @@ class Pattern::Search {
   }
 
   bool repeat(const Node& node, std::uint32_t count, std::size_t at, const Then& then) {
-    if (++steps_ > kStepsMax || exhausted_) {
+    if (++steps_ > steps_max_ || exhausted_) {
       exhausted_ = true;
       return false;
     }
@@ -103,14 +103,15 @@ class Pattern::Search {
 
   const Pattern& pattern_;
   std::string_view text_;
+  std::size_t steps_max_;
   std::size_t steps_ = 0;
   std::size_t depth_ = 0;
   bool exhausted_ = false;
 };
 
-std::optional<bool> Pattern::search(std::string_view text) const {
+std::optional<bool> Pattern::search(std::string_view text, std::size_t steps_max) const {
   if (!ok_ || text.size() > kBytesMax) return std::nullopt;
-  Search search(*this, text);
+  Search search(*this, text, steps_max);
   for (std::size_t at = 0; at <= text.size(); ++at) {
     if (search.from(at)) return true;
     if (search.exhausted()) return std::nullopt;
@@ -310,45 +311,56 @@ std::string Pattern::sample(Sampling how) const {
   return matches.value_or(false) ? out : std::string{};
 }
 
-// (x+)+ and (x*)*: the body of a repeat is nothing but a repeat of the same bytes.
-const Pattern::Node* Pattern::repeated_inside(const Node& outer) const {
-  if (outer.op != Op::kRepeat || outer.max != kNoBound) return nullptr;
-  std::uint32_t body = outer.parts.front();
-  while (nodes_[body].op == Op::kGroup ||
-         (nodes_[body].op == Op::kSequence && nodes_[body].parts.size() == 1)) {
-    body = nodes_[body].parts.front();
-  }
-  const Node& inner = nodes_[body];
-  if (inner.op != Op::kRepeat || inner.max != kNoBound) return nullptr;
-  const Node& what = nodes_[inner.parts.front()];
-  return what.op == Op::kChars ? &what : nullptr;
+/// True when what `index` stands for can match one text in more than one way, as far as its kind
+/// shows: by how often it repeats, or by which branch.
+bool Pattern::is_ambiguous(std::uint32_t index) const {
+  const Node& node = nodes_[index];
+  if (node.op == Op::kLook) return false;
+  if (node.op == Op::kChoice || (node.op == Op::kRepeat && node.max == kNoBound)) return true;
+  return std::ranges::any_of(node.parts, [&](std::uint32_t part) { return is_ambiguous(part); });
+}
+
+bool Pattern::may_explode(const Node& node) const {
+  return node.op == Op::kRepeat && node.max == kNoBound && is_ambiguous(node.parts.front());
 }
 
 bool Pattern::nests_repeats() const {
-  return ok_ && std::ranges::any_of(
-                    nodes_, [this](const Node& node) { return repeated_inside(node) != nullptr; });
+  return ok_ && std::ranges::any_of(nodes_, [this](const Node& node) { return may_explode(node); });
+}
+
+/// A text of many `fill` that the search gives up on; "" when it does not.
+std::string Pattern::explosion_of(char fill) const {
+  const std::string lead = sample();
+  const std::string before = lead.substr(0, std::min(lead.find(fill), lead.size()));
+  const std::string folder = lead.substr(0, lead.rfind('/') + 1);
+  for (const std::string& prefix : {before, folder, std::string("/"), std::string()}) {
+    for (const char* tail : {"!", "\x01"}) {
+      const std::string text = prefix + std::string(30, fill) + tail;
+      if (!search(text).has_value()) return text;
+    }
+  }
+  return {};
 }
 
 std::string Pattern::explosive() const {
+  constexpr int kTriedMax = 4;  // a proof takes some ten milliseconds
   if (!ok_) return {};
+  int tried = 0;
   for (const Node& outer : nodes_) {
-    const Node* inside = repeated_inside(outer);
-    if (inside == nullptr) continue;
-    const Node& what = *inside;
-    char fill = '\0';
+    if (!may_explode(outer)) continue;
+    if (++tried > kTriedMax) break;
+    Chars inside;
+    collect(outer.parts.front(), inside);
+    char lowest = '\0';
     for (std::size_t c = 0x7e; c > 0x20; --c) {
-      if (what.chars[c]) fill = static_cast<char>(c);
+      if (inside[c]) lowest = static_cast<char>(c);
     }
-    if (what.chars[index_of('a')]) fill = 'a';
-    if (fill == '\0') continue;
-    // Prove it: the search must run out of steps on a short text.
-    const std::string lead = sample();
-    const std::string before = lead.substr(0, std::min(lead.find(fill), lead.size()));
-    for (const std::string& prefix : {before, std::string("/"), std::string()}) {
-      for (const char* tail : {"!", "\x01"}) {
-        const std::string text = prefix + std::string(30, fill) + tail;
-        if (!search(text).has_value()) return text;
-      }
+    if (lowest == '\0') continue;
+    const char letter = inside[index_of('a')] ? 'a' : lowest;
+    for (const char fill : {letter, lowest}) {
+      std::string text = explosion_of(fill);
+      if (!text.empty()) return text;
+      if (letter == lowest) break;
     }
   }
   return {};

@@ -17,6 +17,7 @@ namespace merlon::audit::nginx {
 class Pattern {
  public:
   using Chars = std::bitset<256>;
+  static constexpr std::size_t kStepsMax = 200'000;
 
   Pattern() = default;
   /// At most 4096 bytes and 64 levels of nesting; beyond that not ok().
@@ -24,8 +25,10 @@ class Pattern {
 
   [[nodiscard]] bool ok() const noexcept { return ok_; }
   /// True when `text` holds a match (PCRE searches: it is not anchored by itself); nullopt when the
-  /// pattern is not understood or the search takes more than 200,000 steps.
-  [[nodiscard]] std::optional<bool> search(std::string_view text) const;
+  /// pattern is not understood or the search takes more than `steps_max` steps, of which a
+  /// million take some fifty milliseconds.
+  [[nodiscard]] std::optional<bool> search(std::string_view text,
+                                           std::size_t steps_max = kStepsMax) const;
 
   /// Every byte that group `number` can match (0: the whole pattern); all bytes when not known.
   [[nodiscard]] Chars group_chars(std::size_t number) const;
@@ -52,10 +55,10 @@ class Pattern {
                                         std::size_t swapped = SIZE_MAX) const;
   /// True when an unescaped dot stands between two literals where a literal dot was meant.
   [[nodiscard]] bool has_loose_dot() const noexcept { return loose_dot_; }
-  /// True when a repeat without end holds nothing but another one: explosive() has to try it.
+  /// True when a repeat without end holds another one, or a choice: explosive() has to try it.
   [[nodiscard]] bool nests_repeats() const;
-  /// A text on which backtracking explodes, for patterns with a repeat of a repeat that overlap:
-  /// "" when none is seen.
+  /// A text on which backtracking explodes, for patterns that nest repeats: "" when none is
+  /// seen.
   [[nodiscard]] std::string explosive() const;
 
  private:
@@ -87,7 +90,9 @@ class Pattern {
   class Search;
 
   [[nodiscard]] bool anchored(std::uint32_t node, bool start) const;
-  [[nodiscard]] const Node* repeated_inside(const Node& outer) const;
+  [[nodiscard]] bool is_ambiguous(std::uint32_t node) const;
+  [[nodiscard]] bool may_explode(const Node& node) const;
+  [[nodiscard]] std::string explosion_of(char fill) const;
   [[nodiscard]] bool leads_with(std::uint32_t node, std::size_t group) const;
   void collect(std::uint32_t node, Chars& out) const;
   [[nodiscard]] bool starts_with(std::uint32_t node, char c) const;

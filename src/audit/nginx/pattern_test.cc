@@ -86,7 +86,14 @@ TEST(Pattern, KnowsItsAnchors) {
 TEST(Pattern, FindsWhatExplodes) {
   EXPECT_NE(Pattern("^/(a+)+$", false).explosive(), "");
   EXPECT_NE(Pattern("^/(x*)*$", false).explosive(), "");
+  EXPECT_NE(Pattern("^/m/(\\w+\\s?)*$", false).explosive(), "");
+  EXPECT_NE(Pattern("^/o/(a|aa)+$", false).explosive(), "");
+  EXPECT_NE(Pattern("^/chat/(\\w+-?)*$", false).explosive(), "");
+  EXPECT_NE(Pattern("(x|xx)+y", false).explosive(), "");
   EXPECT_EQ(Pattern("^/([a-z]+/)+$", false).explosive(), "");
+  EXPECT_EQ(Pattern("^/[a-z]+(-[a-z]+)*$", false).explosive(), "");
+  EXPECT_EQ(Pattern("^/(css|js)+$", false).explosive(), "");
+  EXPECT_EQ(Pattern("^/(?:[a-z]+/)*index$", false).explosive(), "");
   EXPECT_EQ(Pattern("^/[a-z]+$", false).explosive(), "");
 }
 

@@ -5,6 +5,7 @@
 
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
+#include "audit/nginx/upstream_view.h"
 #include "base/ascii.h"
 #include "base/ip.h"
 
@@ -41,10 +42,12 @@ bool names_an_identity(std::string_view field) {
 }
 
 void check_passed_identity(Inspection& in) {
+  const Fronts fronts(in.model);
   each_upstream_header(in.model, [&](const Scope& scope, const Directive& at, std::string field) {
     if (!names_an_identity(field) || trusts_named_proxies(scope)) return;
     const Origin origin = in.variables.origin(at.arg(1), scope, at);
     if (!is_written_by_client(origin.source) || origin.source.starts_with("$http_auth")) return;
+    if (fronts.speak_for(scope, header_of(origin.source))) return;
     Finding& finding = in.report(
         "XFF-04", Level::kHigh, at,
         fmt::format("{} tells the upstream who the client is, and the client writes it in {}: "
@@ -65,14 +68,21 @@ bool is_claimed_address(std::string_view variable) {
 
 /// Refusals that hang on an address field: whoever is refused writes another address.
 void check_claimed_addresses(Inspection& in) {
+  const Fronts fronts(in.model);
   for (const Scope& scope : in.model.scopes) {
     if ((scope.context & (kIfInServer | kIfInLocation)) == 0 || return_status(scope) < 400)
       continue;
     if (trusts_named_proxies(scope)) continue;
+    std::string field;
+    const auto claims = [&](std::string_view variable) {
+      const bool hit = is_claimed_address(variable);
+      if (hit) field = header_of(fmt::format("${}", variable));
+      return hit;
+    };
     const bool claimed = std::ranges::any_of(scope.block->args, [&](const Word& word) {
-      return in.variables.depends_on(word.text, is_claimed_address, scope);
+      return in.variables.depends_on(word.text, claims, scope);
     });
-    if (!claimed) continue;
+    if (!claimed || fronts.speak_for(scope, field)) continue;
     Finding& finding =
         in.report("XFF-01", Level::kMedium, *scope.block,
                   "who is let in depends on an address that the client writes itself: expected "

@@ -97,8 +97,57 @@ bool gate_of_if(const Directive& block, Gate& gate, std::string_view& variable, 
 void gates_of_variable(const Inspection& in, std::string_view name, const Scope& scope, Gates& out,
                        int depth);
 
-/// if ($http_origin !~ pattern) { return 403; }: whoever gets past it matches the pattern.
-bool turned_away(const Scope& level, Gates& out) {
+/// True when the condition behind `gate` holds for a variable with this value.
+bool holds_for(const Gate& gate, bool negative, std::string_view value) {
+  const bool compares = gate.at->args.size() > 1 && gate.at->arg(1) != ")";
+  if (!compares) return !value.empty() && value != "0";
+  const bool same = gate.regex
+                        ? Pattern(gate.pattern, gate.ignore_case).search(value).value_or(false)
+                        : value == gate.pattern;
+  return same != negative;
+}
+
+/// True when a map gives an origin that it does not list a value that is refused.
+bool refuses_others(const Inspection& in, const Directive& map, const Gate& gate, bool negative) {
+  const bool by_origin = in.variables.depends_on(
+      map.arg(0), [](std::string_view v) { return v == "http_origin"; }, *in.model.root);
+  if (!map.is("map") || !by_origin) return false;
+  std::string_view fallback;
+  for (const Directive* entry : map.body) {
+    if (entry->name.text == "default" && !entry->name.quoted) fallback = entry->arg(0);
+  }
+  return fallback.find('$') == std::string_view::npos && holds_for(gate, negative, fallback);
+}
+
+/// The same of a variable that `set` gives a value that is refused, and ifs on the Origin another:
+/// they become gates.
+bool refuses_others(const Inspection& in, std::string_view variable, const Scope& level,
+                    const Gate& gate, bool negative, Gates& out) {
+  const auto* sets = in.variables.sets_of(variable, level);
+  if (sets == nullptr) return false;
+  std::vector<Gate> gates;
+  bool has_default = false;
+  for (const auto& [set, scope] : *sets) {
+    const bool inside = (scope->context & (kIfInServer | kIfInLocation)) != 0;
+    has_default = has_default || !inside;
+    if (set->arg(1).find('$') == std::string_view::npos && holds_for(gate, negative, set->arg(1))) {
+      continue;
+    }
+    Gate own;
+    std::string_view tested;
+    bool other = false;
+    if (!inside || !gate_of_if(*scope->block, own, tested, other)) return false;
+    if (tested != "http_origin" || other) return false;
+    gates.push_back(own);
+  }
+  if (!has_default && !holds_for(gate, negative, "")) return false;
+  out.list.insert(out.list.end(), gates.begin(), gates.end());
+  return true;
+}
+
+/// if ($http_origin !~ pattern) { return 403; }, or the same of a map of origins: whoever gets past
+/// it matches the pattern.
+bool turned_away(const Inspection& in, const Scope& level, Gates& out, int depth) {
   bool found = false;
   for (const Scope* child : level.children) {
     if ((child->context & (kIfInServer | kIfInLocation)) == 0 || !child->has("return")) continue;
@@ -106,7 +155,16 @@ bool turned_away(const Scope& level, Gates& out) {
     std::string_view variable;
     bool negative = false;
     if (!gate_of_if(*child->block, gate, variable, negative)) continue;
-    if (variable != "http_origin" || !negative || return_status(*child) < 400) continue;
+    if (return_status(*child) < 400) continue;
+    const Directive* map = in.variables.map_of(variable);
+    if (map != nullptr && refuses_others(in, *map, gate, negative)) {
+      gates_of_map(in, *map, out, depth + 1);
+      found = true;
+    }
+    if (map == nullptr && variable != "http_origin") {
+      found = refuses_others(in, variable, level, gate, negative, out) || found;
+    }
+    if (variable != "http_origin" || !negative) continue;
     out.list.push_back(gate);
     found = true;
   }
@@ -117,7 +175,7 @@ bool turned_away(const Scope& level, Gates& out) {
 bool gates_around(const Inspection& in, const Scope& scope, Gates& out, int depth) {
   bool found = false;
   for (const Scope* level = &scope; level != nullptr; level = level->parent) {
-    found = turned_away(*level, out) || found;
+    found = turned_away(in, *level, out, depth) || found;
     if ((level->context & (kIfInServer | kIfInLocation)) == 0) continue;
     Gate gate;
     std::string_view variable;

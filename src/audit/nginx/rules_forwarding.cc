@@ -5,6 +5,7 @@
 
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
+#include "audit/nginx/upstream_view.h"
 #include "base/ascii.h"
 #include "base/ip.h"
 
@@ -105,6 +106,7 @@ void check_default_server(Inspection& in) {
 }
 
 void check_forwarded_host(Inspection& in) {
+  const Fronts fronts(in.model);
   Finding* unset = nullptr;
   for (const Scope& scope : in.model.scopes) {
     for (const Directive* header : scope.own_all("proxy_set_header")) {
@@ -117,6 +119,7 @@ void check_forwarded_host(Inspection& in) {
       const bool passed = value == "$http_x_forwarded_host" || value == "$http_forwarded" ||
                           value == "$http_x_forwarded_proto";
       if (!passed || trusts_named_proxies(scope)) continue;
+      if (fronts.speak_for(scope, header_of(value))) continue;
       in.report(
             "HST-03", Level::kMedium, *header,
             fmt::format("{} is handed on as the client wrote it: expected nginx's own value", name))
@@ -161,6 +164,7 @@ void check_trusted_proxies(Inspection& in) {
 }
 
 void check_passed_addresses(Inspection& in) {
+  const Fronts fronts(in.model);
   each_upstream_header(in.model, [&](const Scope& scope, const Directive& at, std::string field) {
     const Directive* header = &at;
     if (field.starts_with("http-")) field.erase(0, 5);
@@ -174,6 +178,7 @@ void check_passed_addresses(Inspection& in) {
                              origin.source.starts_with("$arg_") ||
                              origin.source.starts_with("$cookie_");
     if (!from_client || trusts_named_proxies(scope)) return;
+    if (fronts.speak_for(scope, header_of(origin.source))) return;
     // With the peer's address at the end it is what $proxy_add_x_forwarded_for makes.
     if (value.ends_with("$remote_addr") || value.ends_with("$realip_remote_addr")) return;
     in.report("XFF-02", Level::kMedium, *header,

@@ -332,6 +332,15 @@ void check_hsts_weak(Inspection& in) {
   }
 }
 
+/// True when proxy_no_cache holds for every request.
+bool stores_nothing(const Scope& scope) {
+  const Directive* no_cache = scope.effective("proxy_no_cache");
+  return no_cache != nullptr && std::ranges::any_of(no_cache->args, [](const Word& word) {
+           return !word.text.empty() && word.text != "0" &&
+                  word.text.find('$') == std::string_view::npos;
+         });
+}
+
 void check_cached_authenticated(Inspection& in) {
   const auto by_user = [&](const Scope& scope, Name name) {
     for (const Directive* directive : scope.effective_all(name)) {
@@ -352,7 +361,7 @@ void check_cached_authenticated(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* cache = scope->effective("proxy_cache");
     if (cache == nullptr || cache->arg(0) == "off" || !scope->has("proxy_pass")) continue;
-    if (!has_authentication(in.model, *scope)) continue;
+    if (!has_authentication(in.model, *scope) || stores_nothing(*scope)) continue;
     if (by_user(*scope, "proxy_cache_key") || by_user(*scope, "proxy_cache_bypass") ||
         by_user(*scope, "proxy_no_cache")) {
       continue;

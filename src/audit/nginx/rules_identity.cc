@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 
 #include "audit/nginx/directives.h"
 #include "audit/nginx/header_view.h"
@@ -69,28 +70,62 @@ bool compares(const Directive& condition) {
          }) > 1;
 }
 
+/// The variables that anything but a log reads.
+std::set<std::string_view> read_outside_logs(const Model& model) {
+  std::set<std::string_view> out;
+  for (const Directive& directive : model.tree.directives) {
+    if (directive.is("log_format") || directive.is("access_log")) continue;
+    const bool defines = directive.is("map") || directive.is("set");
+    for (std::size_t i = 0; i < directive.args.size(); ++i) {
+      if (defines && i == (directive.is("map") ? 1 : 0)) continue;
+      for (const VariableUse& use : variables_in(directive.arg(i))) out.insert(use.name);
+    }
+  }
+  return out;
+}
+
+/// if ($arg_token), and if ($arg_token != "") { return 400; }: neither takes it for who the client
+/// is.
+bool asks_for_presence(const Directive& condition) {
+  if (!compares(condition)) return true;
+  const auto has = [&](auto&& is) { return std::ranges::any_of(condition.args, is); };
+  return has([](const Word& word) { return word.text == "!="; }) &&
+         has([](const Word& word) { return word.text.empty(); }) &&
+         std::ranges::any_of(condition.body,
+                             [](const Directive* inside) { return inside->is("return"); });
+}
+
+/// A map that puts something else into the log where there is a credential. One that is read
+/// elsewhere, or compares with a value, is a check.
+bool masks(const Directive& map, const std::set<std::string_view>& read_elsewhere) {
+  const std::string_view name = map.arg(1).substr(std::min<std::size_t>(1, map.arg(1).size()));
+  return !read_elsewhere.contains(name) &&
+         std::ranges::all_of(map.body, [](const Directive* entry) {
+           const std::string_view key = entry->name.text;
+           const bool compares = !key.empty() && key != "default" && !key.starts_with('~');
+           return !compares && query_credential_in(entry->arg(0)).empty();
+         });
+}
+
+/// The query argument with a credential that a directive names; "" when none.
+std::string_view credential_of(const Directive& directive) {
+  for (const Word& word : directive.args) {
+    const std::string_view credential = query_credential_in(word.text);
+    if (!credential.empty()) return credential;
+  }
+  return {};
+}
+
 void check_query_credentials(Inspection& in) {
-  for (const Directive& directive : in.model.tree.directives) {
-    const std::string_view name = directive.name.text;
-    const bool relevant = name == "auth_jwt" || name == "map" || name == "if" ||
-                          name == "proxy_set_header" || name == "set" || name == "limit_req_zone" ||
-                          name == "auth_request_set" || name == "fastcgi_param";
-    if (!relevant || name == "limit_req_zone") continue;
-    for (const Word& word : directive.args) {
-      const std::string_view credential = query_credential_in(word.text);
-      if (credential.empty()) continue;
-      // if ($arg_token): that there is one is no check of it.
-      if (name == "if" && !compares(directive)) break;
-      Finding& finding = in.report(
-          "JWT-06", Level::kHigh, directive,
-          fmt::format("a credential is taken from the query (${}): URLs end up in logs, histories "
-                      "and Referer fields; expected the Authorization header",
-                      credential));
-      const auto scope = in.model.scope_of_block.find(directive.parent);
-      if (scope != in.model.scope_of_block.end()) {
-        finding.affected.push_back(in.model.route_of(*scope->second));
-      }
-      break;
+  for (const Directive* use : query_credential_uses(in)) {
+    Finding& finding = in.report(
+        "JWT-06", Level::kHigh, *use,
+        fmt::format("a credential is taken from the query (${}): URLs end up in logs, histories "
+                    "and Referer fields; expected the Authorization header",
+                    credential_of(*use)));
+    const auto scope = in.model.scope_of_block.find(use->parent);
+    if (scope != in.model.scope_of_block.end()) {
+      finding.affected.push_back(in.model.route_of(*scope->second));
     }
   }
 }
@@ -132,37 +167,79 @@ void check_leeway(Inspection& in) {
 
 bool is_server_error(std::string_view code) { return code.size() == 3 && code[0] == '5'; }
 
-/// "=200", or "=" with a location that asks the same upstream: the refusal turns into a success.
+/// Where an error_page leads to inside of the server; nullptr when to another one or nowhere.
+const Location* target_of(const Model& model, const Server& server, const Directive& page) {
+  const std::string_view target = page.args.empty() ? "" : page.args.back().text;
+  if (!target.starts_with('@')) return model.match(server, target.substr(0, target.find('?')));
+  for (const Location* location : server.all_locations) {
+    if (location->match == Location::Match::kNamed && location->path == target) return location;
+  }
+  return nullptr;
+}
+
+/// The server that a proxy_pass asks, without a path that a variable brings.
+Target asked_by(const Directive& pass) {
+  const std::string_view whole = pass.arg(0);
+  return parse_target(whole.substr(0, std::min(whole.find("$request_uri"), whole.find("$uri"))));
+}
+
+/// True when an upstream is asked for the path that the client asked for, although an error_page
+/// leads here; `named` keeps the path, others have one of their own.
+bool keeps_path(const Directive& pass, bool named) {
+  const std::string_view whole = pass.arg(0);
+  if (whole.find("$request_uri") != std::string_view::npos) return true;
+  return named &&
+         (parse_target(whole).path.empty() || whole.find("$uri") != std::string_view::npos);
+}
+
+/// True when the location that an error leads to asks on its own who the client is. Certificates
+/// and addresses that the whole server asks for do not stand for the authorisation.
+bool is_asked_again(const Inspection& in, const Scope& scope) {
+  const Directive* request = scope.effective("auth_request");
+  if (request != nullptr && request->arg(0) != "off") return true;
+  const bool own = scope.has("auth_basic") || scope.has("auth_jwt") || scope.has("deny");
+  return is_denied_to_all(scope) || (own && guards(in, scope));
+}
+
+/// True when the location that an error leads to answers with what `guarded` protects.
+bool serves_the_same(const Inspection& in, const Scope& guarded, const Location& to) {
+  const Scope& scope = *to.scope;
+  if (is_asked_again(in, scope) || return_status(scope) != 0 || scope.has("rewrite")) return false;
+  const bool named = to.match == Location::Match::kNamed;
+  const Directive* mine = pass_of(guarded);
+  const Directive* other = pass_of(scope);
+  if ((mine == nullptr) != (other == nullptr)) return false;
+  if (mine != nullptr && mine->is("proxy_pass") && other->is("proxy_pass")) {
+    const Target one = asked_by(*mine);
+    const Target two = asked_by(*other);
+    const bool same = one.host == two.host && one.port == two.port;
+    return same && keeps_path(*other, named);
+  }
+  if (!named) return false;
+  if (mine != nullptr) return mine->name.text == other->name.text && mine->arg(0) == other->arg(0);
+  const Directive* root = guarded.effective("root");
+  const Directive* there = scope.effective("root");
+  return root != nullptr && there != nullptr && root->arg(0) == there->arg(0) &&
+         !scope.has("try_files") && !scope.has("alias") && !guarded.has("alias");
+}
+
+/// True when an error_page is for refusals of the authorisation service, or for its failures.
+bool is_for_refusals(const Directive& page) {
+  return std::ranges::any_of(page.args, [](const Word& word) {
+    return is_server_error(word.text) || word.text == "401" || word.text == "403";
+  });
+}
+
+/// An error_page that leads to the same content without the question.
 void check_fail_open(Inspection& in) {
   std::map<const Directive*, std::size_t> reported;
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* request = scope->effective("auth_request");
-    if (request == nullptr || request->arg(0) == "off") continue;
+    const Server* server = in.model.server_of(*scope);
+    if (request == nullptr || request->arg(0) == "off" || server == nullptr) continue;
     for (const Directive* page : scope->effective_all("error_page")) {
-      bool refusal = false;
-      bool success = false;
-      for (std::size_t i = 0; i + 1 < page->args.size(); ++i) {
-        const std::string_view word = page->arg(i);
-        refusal = refusal || word == "401" || word == "403" || is_server_error(word);
-        success = success || word.starts_with("=2");
-      }
-      const std::string_view target = page->arg(page->args.size() - 1);
-      bool serves = false;
-      const bool on_error = std::ranges::any_of(page->args, [](const Word& word) {
-        return is_server_error(word.text) || word.text == "401" || word.text == "403";
-      });
-      const Server* server = in.model.server_of(*scope);
-      if (on_error && server != nullptr) {
-        for (const Location* location : server->all_locations) {
-          const bool named = location->path == target && location->match == Location::Match::kNamed;
-          if (!named || pass_of(*location->scope) == nullptr) continue;
-          const Directive* mine = pass_of(*scope);
-          const bool same = mine != nullptr && mine->arg(0) == pass_of(*location->scope)->arg(0);
-          const Directive* again = location->scope->own("auth_request");
-          serves = serves || (same && (again == nullptr || again->arg(0) == "off"));
-        }
-      }
-      if (!(refusal && success) && !serves) continue;
+      const Location* to = is_for_refusals(*page) ? target_of(in.model, *server, *page) : nullptr;
+      if (to == nullptr || !serves_the_same(in, *scope, *to)) continue;
       const auto [found, added] = reported.try_emplace(page, in.out.findings.size());
       if (!added) {
         in.reported(found->second).affected.push_back(in.model.route_of(*scope));
@@ -173,9 +250,34 @@ void check_fail_open(Inspection& in) {
           "when the authorisation service fails or refuses, the request is answered all the same: "
           "expected an error");
       finding.trail.push_back({request->mark(), "authorised here"});
+      finding.trail.push_back({to->at().mark(), "answered here, without a question"});
       finding.affected.push_back(in.model.route_of(*scope));
     }
   }
+}
+
+/// True when an error_page is for what goes wrong while the authorisation service is asked: its
+/// absence, or its own refusals where they are intercepted.
+bool is_for_authorizer(const Scope& authorizer, const Directive& page) {
+  return authorizer.flag("proxy_intercept_errors", false) ||
+         std::ranges::any_of(page.args,
+                             [](const Word& word) { return is_server_error(word.text); });
+}
+
+/// True when an error_page gives a success: "=200", or "=" with a location that answers so. Who may
+/// come there is not asked of a subrequest, but a `return` is heard.
+bool turns_into_success(const Model& model, const Server& server, const Directive& page) {
+  bool success = false;
+  bool of_target = false;
+  for (const Word& word : page.args) {
+    success = success || word.text.starts_with("=2");
+    of_target = of_target || word.text == "=";
+  }
+  if (!success && !of_target) return false;
+  const Location* to = target_of(model, server, page);
+  if (to == nullptr) return success;
+  const unsigned status = return_status(*to->scope);
+  return status == 0 || (status >= 200 && status < 300);
 }
 
 /// The location that an auth_request asks must not say yes by itself.
@@ -193,15 +295,15 @@ void check_authorizer(Inspection& in) {
       finding.trail.push_back({request->mark(), "asked here"});
       finding.affected.push_back(in.model.route_of(scope));
     }
-    for (const Directive* page : location->scope->own_all("error_page")) {
-      bool opens = false;
-      for (std::size_t i = 0; i + 1 < page->args.size(); ++i)
-        opens |= page->arg(i).starts_with("=2");
-      if (!opens) continue;
-      Finding& finding =
-          in.report("JWT-08", Level::kHigh, *page,
-                    "an error of the authorisation service is turned into success: everyone is let "
-                    "in while it is down");
+    for (const Directive* page : location->scope->effective_all("error_page")) {
+      if (!is_for_authorizer(*location->scope, *page)) continue;
+      if (!turns_into_success(in.model, *server, *page)) continue;
+      Finding& finding = in.report(
+          "JWT-08", Level::kHigh, *page,
+          "a failure of the authorisation service is turned into success: everyone is let "
+          "in");
+      finding.remediation =
+          "Write this error_page without \"=\", or repeat it so in the location that is asked";
       finding.trail.push_back({request->mark(), "asked here"});
       finding.affected.push_back(in.model.route_of(scope));
     }
@@ -220,6 +322,22 @@ constexpr RuleEntry kRules[] = {
 };
 
 }  // namespace
+
+std::vector<const Directive*> query_credential_uses(const Inspection& inspection) {
+  const std::set<std::string_view> read_elsewhere = read_outside_logs(inspection.model);
+  std::vector<const Directive*> out;
+  for (const Directive& directive : inspection.model.tree.directives) {
+    const std::string_view name = directive.name.text;
+    const bool relevant = name == "auth_jwt" || name == "map" || name == "if" ||
+                          name == "proxy_set_header" || name == "set" ||
+                          name == "auth_request_set" || name == "fastcgi_param";
+    if (!relevant || credential_of(directive).empty()) continue;
+    if (name == "if" && asks_for_presence(directive)) continue;
+    if (name == "map" && masks(directive, read_elsewhere)) continue;
+    out.push_back(&directive);
+  }
+  return out;
+}
 
 std::span<const RuleEntry> identity_rules() { return kRules; }
 

@@ -94,7 +94,28 @@ void check_unused_zones(Inspection& in) {
 bool is_spoofable(std::string_view name) {
   // What a client sends and can change with every request.
   return name.starts_with("http_") || name.starts_with("arg_") || name.starts_with("cookie_") ||
-         name == "proxy_add_x_forwarded_for" || name == "args" || name == "query_string";
+         name == "proxy_add_x_forwarded_for" || name == "args" || name == "query_string" ||
+         name == "request_uri" || name == "request";  // "?1", "?2" …
+}
+
+/// The limits of requests that are in force wherever zone `name` is, by their keys.
+bool has_address_limit_beside(const Inspection& in, std::string_view name) {
+  const auto counts_addresses = [&](const Directive* limit) {
+    return std::ranges::any_of(in.model.http->own_all("limit_req_zone"), [&](const Directive* z) {
+      return zone_name(*z) == used_zone(*limit) &&
+             (z->arg(0) == "$binary_remote_addr" || z->arg(0) == "$remote_addr");
+    });
+  };
+  bool used = false;
+  for (const Scope& scope : in.model.scopes) {
+    const auto limits = scope.own_all("limit_req");
+    const bool applies = std::ranges::any_of(
+        limits, [&](const Directive* limit) { return used_zone(*limit) == name; });
+    if (!applies) continue;
+    if (std::ranges::none_of(limits, counts_addresses)) return false;
+    used = true;
+  }
+  return used;
 }
 
 void check_spoofable_key(Inspection& in) {
@@ -114,8 +135,11 @@ void check_spoofable_key(Inspection& in) {
           if (!direct && !from.empty() && is_spoofable(from)) source = origin.source;
         }
         if (source.empty()) continue;
+        // A limit for robots that say who they are comes on top of the one for everyone.
+        const bool for_robots = source == "$http_user_agent" && in.model.http != nullptr &&
+                                has_address_limit_beside(in, zone_name(*zone));
         Finding& finding =
-            in.report("LIM-03", Level::kHigh, *zone,
+            in.report("LIM-03", for_robots ? Level::kInfo : Level::kHigh, *zone,
                       fmt::format("the limit counts by {}, which the client chooses: expected "
                                   "$binary_remote_addr or a verified identity",
                                   source));

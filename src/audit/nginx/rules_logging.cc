@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
 #include "audit/nginx/header_view.h"
@@ -31,6 +32,37 @@ bool is_credential(std::string_view name) {
   return !query_credential_in(fmt::format("${}", name)).empty();
 }
 
+/// What `set` gives to variables, by their names, in whatever scope.
+std::multimap<std::string_view, std::string_view> set_values(const Model& model) {
+  std::multimap<std::string_view, std::string_view> out;
+  for (const Scope& scope : model.scopes) {
+    for (const Directive* set : scope.own_all("set")) {
+      const std::string_view name = set->arg(0);
+      if (name.starts_with('$')) out.emplace(name.substr(1), set->arg(1));
+    }
+  }
+  return out;
+}
+
+/// True when a map or a `set` hands a credential on whole under the name of `variable`. What a
+/// pattern captures of it may be its scheme, or a cookie that is none.
+bool copies_credential(const Inspection& in,
+                       const std::multimap<std::string_view, std::string_view>& sets,
+                       std::string_view variable) {
+  const auto holds_one = [](std::string_view value) {
+    return std::ranges::any_of(variables_in(value),
+                               [](const VariableUse& use) { return is_credential(use.name); });
+  };
+  if (const Directive* map = in.variables.map_of(variable)) {
+    return map->is("map") && std::ranges::any_of(map->body, [&](const Directive* entry) {
+             const bool fallback = entry->name.text == "default" && !entry->name.quoted;
+             return (fallback || entry->name.text.starts_with('~')) && holds_one(entry->arg(0));
+           });
+  }
+  const auto [first, last] = sets.equal_range(variable);
+  return std::any_of(first, last, [&](const auto& one) { return holds_one(one.second); });
+}
+
 /// The names of the formats that some access_log uses.
 std::set<std::string_view> formats_in_use(const Model& model) {
   std::set<std::string_view> out;
@@ -44,6 +76,7 @@ std::set<std::string_view> formats_in_use(const Model& model) {
 
 void check_credentials(Inspection& in) {
   const std::set<std::string_view> used = formats_in_use(in.model);
+  const auto sets = set_values(in.model);
   for (const Scope& scope : in.model.scopes) {
     if (scope.context != kHttp) continue;
     for (const Directive* format : scope.own_all("log_format")) {
@@ -54,9 +87,8 @@ void check_credentials(Inspection& in) {
         for (const VariableUse& use : variables_in(word.text)) {
           const std::string name = fmt::format("${}", use.name);
           // A map may have masked it: what the map makes of it is not the credential.
-          if (is_credential(use.name) && in.variables.map_of(use.name) == nullptr) {
-            leaks.push_back(name);
-          }
+          const bool itself = is_credential(use.name) && in.variables.map_of(use.name) == nullptr;
+          if (itself || copies_credential(in, sets, use.name)) leaks.push_back(name);
         }
         if (leaks.empty()) continue;
         Finding& finding = in.report(
@@ -70,6 +102,47 @@ void check_credentials(Inspection& in) {
   }
 }
 
+/// The word of a log format that records the query; nullptr when none does.
+const Word* query_in(const Directive& format) {
+  for (std::size_t i = 1; i < format.args.size(); ++i) {
+    for (const VariableUse& use : variables_in(format.arg(i))) {
+      if (use.name == "request" || use.name == "request_uri" || use.name == "args" ||
+          use.name == "query_string") {
+        return &format.args[i];
+      }
+    }
+  }
+  return nullptr;
+}
+
+/// Where tokens are taken from the query, a log of the query is a log of tokens.
+void check_logged_query(Inspection& in) {
+  std::map<std::string_view, const Directive*> formats;
+  for (const Scope& scope : in.model.scopes) {
+    for (const Directive* format : scope.own_all("log_format")) formats[format->arg(0)] = format;
+  }
+  std::set<const Directive*> reported;
+  for (const Directive* use : query_credential_uses(in)) {
+    const auto found = in.model.scope_of_block.find(use->parent);
+    if (found == in.model.scope_of_block.end() || found->second->context == kHttp) continue;
+    for (const Directive* log : found->second->effective_all("access_log")) {
+      if (log->arg(0) == "off" || log->arg(0) == "/dev/null") continue;
+      const auto format = formats.find(log->arg(1));
+      const bool own = format != formats.end();
+      const Word* word = own ? query_in(*format->second) : &log->name;
+      const bool known = own || log->args.size() == 1 || log->arg(1) == "combined";
+      const Directive* at = own ? format->second : log;
+      if (word == nullptr || !known || !reported.insert(at).second) continue;
+      Finding& finding =
+          in.report("LOG-01", Level::kHigh, *at, *word,
+                    "the log records the query, in which tokens are taken: expected a format with "
+                    "$uri in place of $request");
+      finding.trail.push_back({use->mark(), "the token is taken from the query here"});
+      finding.affected.push_back(in.model.route_of(*found->second));
+    }
+  }
+}
+
 void check_access_log(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     if ((scope.context & (kHttp | kServer)) == 0) continue;
@@ -79,6 +152,13 @@ void check_access_log(Inspection& in) {
     if (scope.server != nullptr) {
       if (only_redirects(*scope.server) || scope.server->is_local()) continue;
       if (return_status(scope) != 0) continue;
+      const auto& locations = scope.server->all_locations;
+      const bool all_log =
+          !locations.empty() && std::ranges::all_of(locations, [](const Location* location) {
+            const Directive* own = location->scope->effective("access_log");
+            return own->arg(0) != "off" && own->arg(0) != "/dev/null";
+          });
+      if (all_log) continue;
       const bool status_only =
           !scope.server->all_locations.empty() &&
           std::ranges::all_of(scope.server->all_locations, [](const Location* location) {
@@ -162,8 +242,8 @@ void check_escape(Inspection& in) {
 }
 
 constexpr RuleEntry kRules[] = {
-    {"LOG-01", check_credentials}, {"LOG-02", check_access_log}, {"LOG-03", check_error_log},
-    {"LOG-04", check_fields},      {"LOG-05", check_escape},
+    {"LOG-01", check_credentials}, {"LOG-01", check_logged_query}, {"LOG-02", check_access_log},
+    {"LOG-03", check_error_log},   {"LOG-04", check_fields},       {"LOG-05", check_escape},
 };
 
 }  // namespace

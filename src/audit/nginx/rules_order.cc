@@ -84,19 +84,39 @@ const Location* taker_of(const Inspection& in, const Location& guarded, const st
   return gives_the_same(*guarded.scope, *winner->scope) ? winner : nullptr;
 }
 
+/// True when `winner` runs what `guarded` would serve as text, were it to take the request.
+bool runs_files_of(const Location& guarded, const Location& winner) {
+  const Directive* pass = pass_of(*winner.scope);
+  return pass != nullptr && !pass->is("proxy_pass") && pass_of(*guarded.scope) == nullptr &&
+         !is_denied_to_all(*guarded.scope);
+}
+
+std::string expected_order(const Location& guarded, bool nest) {
+  if (guarded.path == "/") return "it at the server, or in both";
+  if (guarded.is_regex())
+    return nest ? "this one first, with that one in it too" : "this one first";
+  return nest ? "that one inside of this one too: with \"^~\" alone its scripts would be served as "
+                "text"
+              : "\"^~\"";
+}
+
 void report_passed(Inspection& in, const Location& guarded, const Location& winner,
                    const std::string& path) {
   const bool runs = pass_of(*winner.scope) != nullptr;
+  const bool nest = runs_files_of(guarded, winner);
   Finding& finding = in.report(
       "PTH-10", runs ? Level::kHigh : Level::kLow, guarded.at(),
-      guarded.is_regex()
-          ? fmt::format("the protection of {} is passed by: of regular expressions the first wins, "
-                        "and {} stands before it without any; expected this one first",
-                        guarded.path, winner.path)
-          : fmt::format("the protection of {} is passed by: regular expressions win over prefixes, "
-                        "and location {} has none of it; expected {}",
-                        guarded.path, winner.path,
-                        guarded.path == "/" ? "it at the server, or in both" : "\"^~\""));
+      fmt::format(
+          "the protection of {} is passed by: {}, and location {} {}; expected {}", guarded.path,
+          guarded.is_regex() ? "of regular expressions the first wins"
+                             : "regular expressions win over prefixes",
+          winner.path, guarded.is_regex() ? "stands before it without any" : "has none of it",
+          expected_order(guarded, nest)));
+  if (nest) {
+    finding.remediation = fmt::format(
+        "Repeat location {} with its {} inside of the protected location, or protect it as well",
+        winner.path, pass_of(*winner.scope)->name.text);
+  }
   finding.evidence = fmt::format("GET {} is answered by location {}", path, winner.path);
   finding.trail.push_back({winner.at().mark(), "this location takes the request"});
   finding.affected.push_back(guarded.label());

@@ -61,6 +61,13 @@ void look_up(const Model& model, Hop& hop) {
   }
 }
 
+/// The socket of this host that a target means: its port, or "unix:/path"; "" for other hosts.
+std::string socket_of(const Target& target) {
+  if (target.host.starts_with("unix:")) return target.host.substr(0, target.host.find(':', 5));
+  if (distance_of(target.host) != Distance::kLoopback) return {};
+  return target.port.empty() ? "80" : target.port;
+}
+
 }  // namespace
 
 std::vector<Hop> hops(const Inspection& inspection) {
@@ -80,6 +87,43 @@ std::vector<Hop> hops(const Inspection& inspection) {
     out.push_back(std::move(hop));
   }
   return out;
+}
+
+Fronts::Fronts(const Model& model) : model_(model) {
+  std::map<std::string_view, const Directive*> upstreams;
+  for (const Directive& directive : model.tree.directives) {
+    if (directive.is("upstream")) upstreams.emplace(directive.arg(0), &directive);
+  }
+  for (const Scope& scope : model.scopes) {
+    const Directive* pass = scope.own("proxy_pass");
+    const Server* server = model.server_of(scope);  // none in `stream`, which changes no header
+    if (pass == nullptr || (server != nullptr && server->is_local())) continue;
+    const Target target = parse_target(pass->arg(0));
+    const auto block = upstreams.find(target.host);
+    if (block == upstreams.end()) {
+      scopes_.emplace(socket_of(target), &scope);
+      continue;
+    }
+    for (const Directive* one : block->second->body) {
+      if (one->is("server")) scopes_.emplace(socket_of(parse_target(one->arg(0))), &scope);
+    }
+  }
+}
+
+bool Fronts::speak_for(const Scope& scope, std::string_view field) const {
+  constexpr int kLookedAtMax = 1000;
+  const Server* server = model_.server_of(scope);
+  if (server == nullptr || !server->is_local()) return false;
+  int looked_at = 0;
+  for (const Listen& listen : server->listens) {
+    const auto [first, last] =
+        scopes_.equal_range(listen.is_unix() ? listen.address : std::to_string(listen.port));
+    for (auto front = first; front != last; ++front) {
+      if (++looked_at > kLookedAtMax) return false;
+      if (forwarded_header(*front->second, field) == nullptr) return false;
+    }
+  }
+  return true;
 }
 
 std::vector<KeySource> key_sources(const Model& model) {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "audit/nginx/header_view.h"
@@ -21,6 +23,20 @@ struct Hop {
 
 /// The hops of all scopes of http that have a *_pass.
 [[nodiscard]] std::vector<Hop> hops(const Inspection& inspection);
+
+/// The scopes of servers that other hosts reach, by the sockets of this host that they pass on to.
+class Fronts {
+ public:
+  explicit Fronts(const Model& model);
+
+  /// True when only this host reaches the server of `scope`, and no front is known to hand it the
+  /// header `field` as its client wrote it: whoever is in front speaks for it.
+  [[nodiscard]] bool speak_for(const Scope& scope, std::string_view field) const;
+
+ private:
+  const Model& model_;
+  std::multimap<std::string, const Scope*> scopes_;  ///< by port, or "unix:/path"
+};
 
 /// Where a scope has the keys fetched that verify its tokens.
 struct KeySource {

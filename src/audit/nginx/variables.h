@@ -51,6 +51,12 @@ struct VariableUse {
 /// The definitions of a configuration, by name. Built once; the model outlives it.
 class Variables {
  public:
+  /// A `set` or auth_request_set, and where it stands.
+  struct SetAt {
+    const Directive* set;
+    const Scope* scope;
+  };
+
   explicit Variables(const Model& model);
 
   /// The origin of `text` as used by `user` in `scope`. Follows set, map, geo, split_clients and
@@ -65,6 +71,8 @@ class Variables {
   [[nodiscard]] std::string expanded(std::string_view text, const Scope& scope) const;
   /// The map (or geo, split_clients) that defines `name`; nullptr when none does.
   [[nodiscard]] const Directive* map_of(std::string_view name) const;
+  /// What sets `name` in the server of `scope`; nullptr when nothing does.
+  [[nodiscard]] const std::vector<SetAt>* sets_of(std::string_view name, const Scope& scope) const;
   /// True when any value reads `name`, in whatever directive.
   [[nodiscard]] bool is_used(std::string_view name) const { return used_.contains(name); }
   /// True when `text` depends on `name`, through definitions too.
@@ -73,16 +81,11 @@ class Variables {
                                 const Scope& scope) const;
 
  private:
-  struct SetAt {
-    const Directive* set;
-    const Scope* scope;
-  };
   struct Context {
     const Scope& scope;
     const Directive& user;
     std::uint32_t depth = 0;
   };
-  [[nodiscard]] const std::vector<SetAt>* sets_of(std::string_view name, const Scope& scope) const;
   [[nodiscard]] Origin sets_origin(std::string_view name, const std::vector<SetAt>& sets,
                                    const Context& context) const;
   [[nodiscard]] Origin text_origin(std::string_view text, const Context& context) const;
