@@ -30,8 +30,10 @@ Error upstream_failure(Error error) {
   return error;
 }
 
-// An upstream may refuse a stream whenever it likes; a request is not sent round for ever.
+// An upstream may refuse a stream whenever it likes; a request is not sent round for ever. Of a
+// connection that drains it is no refusal of the request: each one is met once.
 constexpr unsigned kRefusedMax = 3;
+constexpr unsigned kDrainingMax = 16;
 
 /// The upstream says that it has done nothing for the request (RFC 9113 §8.7): not even one that
 /// must not be repeated was begun.
@@ -232,7 +234,9 @@ io::Task<void> RequestWay::proxy() {
     // A pooled connection may have been closed while it was idle: the request has not been answered
     // by anyone, so it may go out once more if it can be repeated and all of it is still here.
     const bool lost = attempt == 0 && reused && repeatable;
-    const bool untouched = attempt < kRefusedMax && is_untouched(done.error());
+    const bool drains = done.error().code == code::kH2GoAway;
+    const bool untouched =
+        attempt < (drains ? kDrainingMax : kRefusedMax) && is_untouched(done.error());
     const bool again = (lost || untouched) && done.error().retryable && first->last;
     if (!again) {
       if (!reused && done.error().blame == Blame::kUpstream) cluster.note_failure(endpoint);
@@ -323,8 +327,10 @@ io::Task<Result<http::ResponseHead*>> RequestWay::await_head_longer(const io::Fo
 io::Task<void> RequestWay::stop_pump() {
   if (!pump_->done()) {
     stop_pump_ = true;
-    client_.close_after();
-    client_.cancel_body();
+    if (client_.body_unread()) {
+      client_.close_after();
+      client_.cancel_body();
+    }
     upstream_->cancel_send();
   }
   co_await pump_->join();

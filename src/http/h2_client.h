@@ -31,7 +31,7 @@ class H2ClientStream final : public ClientExchange, public H2Stream {
   [[nodiscard]] io::Task<Result<void>> send_head(const RequestHead& head, std::string_view host,
                                                  BodyPart first, Instant deadline) override;
   [[nodiscard]] io::Task<Result<void>> send_body(BodyPart part) override;
-  /// Errors: kH2StreamRefused (the upstream says that it did nothing for the stream),
+  /// Errors: kH2StreamRefused and kH2GoAway (the upstream says that it did nothing for the stream),
   /// kUpstreamReset, kUpstreamTimeout, and malformed responses (RFC 9113 §8.1.1).
   [[nodiscard]] io::Task<Result<ResponseHead*>> read_head(Instant deadline) override;
   [[nodiscard]] io::Task<Result<BodyPart>> read_body(milliseconds idle) override;
@@ -56,6 +56,7 @@ class H2ClientStream final : public ClientExchange, public H2Stream {
   [[nodiscard]] Result<BodyPart> take_part() noexcept;
   [[nodiscard]] io::Task<Result<void>> until_taken(Instant deadline);
   [[nodiscard]] bool refused() const noexcept;
+  [[nodiscard]] bool left_behind() const noexcept;  ///< beyond the last stream of a GOAWAY
   [[nodiscard]] std::unexpected<Error> gone() const noexcept;
   [[nodiscard]] std::unexpected<Error> timed_out() noexcept;
 

@@ -73,17 +73,20 @@ Result<H2Stream::HeadFacts> H2ClientStream::finish_head(bool end_stream) noexcep
   return facts;
 }
 
-/// RFC 9113 §8.7: the upstream guarantees that it did nothing for the stream.
+/// Both: RFC 9113 §8.7, the upstream guarantees that it did nothing for the stream.
 bool H2ClientStream::refused() const noexcept {
-  if (closed()) return reset_code() == static_cast<std::uint32_t>(H2Code::kRefusedStream);
+  return closed() && reset_code() == static_cast<std::uint32_t>(H2Code::kRefusedStream);
+}
+
+bool H2ClientStream::left_behind() const noexcept {
   const auto& goaway = connection_->session().peer_goaway();
   return goaway && id() > goaway->last;
 }
 
 std::unexpected<Error> H2ClientStream::gone() const noexcept {
   if (broken_.code != 0) return std::unexpected(broken_);
-  if (refused())
-    return std::unexpected(Error{.code = code::kH2StreamRefused,
+  if (left_behind() || refused())
+    return std::unexpected(Error{.code = left_behind() ? code::kH2GoAway : code::kH2StreamRefused,
                                  .blame = Blame::kUpstream,
                                  .retryable = true,
                                  .what = "the upstream did not take the stream"});
