@@ -11,6 +11,7 @@
 #include "audit/finding.h"
 #include "audit/nginx/files.h"
 #include "audit/nginx/model.h"
+#include "audit/nginx/rewrite_phase.h"
 #include "audit/nginx/variables.h"
 #include "audit/rule_run.h"
 
@@ -72,9 +73,21 @@ void run_rules(Inspection& inspection);
 
 /// Every scope of http in which a request can end: servers, locations, ifs in locations.
 [[nodiscard]] std::vector<const Scope*> request_scopes(const Model& model);
-/// True when the scope needs no rule about what it answers: internal, or only redirects.
+/// True when clients get nothing from the server but redirects, refusals, ACME challenges and texts
+/// that stand in the configuration itself, over TLS and in clear.
 [[nodiscard]] bool only_redirects(const Server& server);
-/// `return` with this status; 0 when the scope has no unconditional one. "return URL" is 302.
+/// The same of what comes in clear, whatever the server answers over TLS.
+[[nodiscard]] bool redirects_cleartext(const Inspection& inspection, const Server& server);
+/// True when a request in clear to this very scope is redirected or refused before anything else.
+[[nodiscard]] bool redirects_cleartext(const Inspection& inspection, const Scope& scope);
+/// True when an `if` of the scope, or of its server, refuses whoever shows neither a client
+/// certificate nor a secret and comes from an address that is not listed. `known` adds what else
+/// the rule knows of the request.
+[[nodiscard]] bool refused_by_if(const Inspection& inspection, const Scope& scope,
+                                 const Request& known = {});
+/// The status of a `return`. "return URL" is 302.
+[[nodiscard]] unsigned status_of(const Directive& directive);
+/// `return` with this status; 0 when the scope has no unconditional one.
 [[nodiscard]] unsigned return_status(const Scope& scope);
 /// True when access to the scope is restricted: deny all in force, auth_basic, auth_request,
 /// auth_jwt, or a verified client certificate.

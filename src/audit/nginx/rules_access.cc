@@ -258,7 +258,7 @@ void check_basic_in_clear(Inspection& in) {
     const bool exposed = std::ranges::any_of(server->listens, [](const Listen& l) {
       return !l.ssl && !l.quic && !l.is_local() && !l.proxy_protocol;
     });
-    if (!exposed || only_redirects(*server)) continue;
+    if (!exposed || redirects_cleartext(in, *server) || redirects_cleartext(in, *scope)) continue;
     const bool behind = terminates_elsewhere(in.model, *server);
     if (behind) continue;
     Finding& finding = in.report("LOC-06", Level::kHigh, *basic,

@@ -384,7 +384,8 @@ void check_cleartext(Inspection& in) {
       std::ranges::any_of(in.model.servers, [](const Server& server) { return server.has_tls(); });
   for (const Server& server : in.model.servers) {
     if (server.scope->block == &in.model.tree.root || refuses_all(server)) continue;
-    if (only_redirects(server) || answers_acme_only(server) || is_only_status(server)) continue;
+    if (redirects_cleartext(in, server) || answers_acme_only(server) || is_only_status(server))
+      continue;
     if (terminates_elsewhere(in.model, server)) continue;
     if (has_network_acl(*server.scope)) continue;
     for (const Listen& listen : server.listens) {
