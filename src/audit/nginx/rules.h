@@ -44,6 +44,7 @@ using RuleEntry = Rule<Inspection>;
 
 [[nodiscard]] std::span<const RuleEntry> header_rules();
 [[nodiscard]] std::span<const RuleEntry> method_rules();
+[[nodiscard]] std::span<const RuleEntry> file_rules();
 [[nodiscard]] std::span<const RuleEntry> exposure_rules();
 [[nodiscard]] std::span<const RuleEntry> tls_rules();
 [[nodiscard]] std::span<const RuleEntry> certificate_rules();
@@ -104,6 +105,9 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] bool scripts_edit_header(const Server& server);
 /// True when no outside client gets an answer but a refusal.
 [[nodiscard]] bool is_denied_to_all(const Scope& scope);
+/// True when a client gets `file` from the folder of this `root` or `alias`.
+[[nodiscard]] bool serves_file(const Inspection& inspection, const Directive& root,
+                               std::string_view file);
 /// The statement as written, in one line, without its semicolon.
 [[nodiscard]] std::string statement(const Directive& directive);
 
