@@ -30,21 +30,21 @@ std::string path_in(const Location& location) {
   return std::string("/").append(kAnyName);
 }
 
-/// A request that comes over TLS or in clear.
+/// How a request comes in.
 struct Carrier {
   const Variables* variables;  ///< nullptr: what maps give is not known
-  bool tls;
+  const Listen& listen;
+
+  [[nodiscard]] bool tls() const { return listen.ssl || listen.quic; }
 };
 
-Request request_over(const Server& server, bool tls, std::string path) {
+Request request_over(const Carrier& carrier, std::string path) {
   Request out;
   auto& known = out.variables;
-  known["scheme"] = tls ? "https" : "http";
-  known["https"] = tls ? "on" : "";
-  const auto carries = [tls](const Listen& listen) { return (listen.ssl || listen.quic) == tls; };
-  const auto listen = std::ranges::find_if(server.listens, carries);
-  if (listen != server.listens.end()) known["server_port"] = std::to_string(listen->port);
-  if (!tls) {
+  known["scheme"] = carrier.tls() ? "https" : "http";
+  known["https"] = carrier.tls() ? "on" : "";
+  known["server_port"] = std::to_string(carrier.listen.port);
+  if (!carrier.tls()) {
     for (const char* name : {"ssl_protocol", "ssl_cipher", "ssl_session_id"}) known[name] = "";
   }
   known["request_uri"] = path;
@@ -56,7 +56,7 @@ Request request_over(const Server& server, bool tls, std::string path) {
 /// of `location`; 0 when it goes on.
 unsigned answer_of(const Carrier& carrier, const Server& server, const Location* location) {
   std::string path = location == nullptr ? std::string("/").append(kAnyName) : path_in(*location);
-  RewritePhase phase(request_over(server, carrier.tls, std::move(path)), carrier.variables);
+  RewritePhase phase(request_over(carrier, std::move(path)), carrier.variables);
   phase.run(*server.scope);
   if (location != nullptr) phase.run(*location->scope);
   return phase.status();
@@ -126,19 +126,19 @@ Request by_a_stranger(const Scope& scope, Request known, std::string_view secret
 }  // namespace
 
 bool only_redirects(const Server& server) {
-  const bool clear = server.has_cleartext() || !server.has_tls();
-  return (!clear || turns_all_away({nullptr, false}, server)) &&
-         (!server.has_tls() || turns_all_away({nullptr, true}, server));
+  // Of a server whose ports are not in the files, the redirect of what comes in clear is believed.
+  if (server.listens.empty()) return turns_all_away({nullptr, Listen{}}, server);
+  return std::ranges::all_of(server.listens, [&](const Listen& listen) {
+    return turns_all_away({nullptr, listen}, server);
+  });
 }
 
-bool redirects_cleartext(const Inspection& inspection, const Server& server) {
-  return turns_all_away({&inspection.variables, false}, server);
-}
-
-bool redirects_cleartext(const Inspection& inspection, const Scope& scope) {
+bool redirects_cleartext(const Inspection& inspection, const Scope& scope, const Listen& listen) {
   const Server* server = inspection.model.server_of(scope);
-  const Location* location = inspection.model.location_of(scope);
-  return server != nullptr && answer_of({&inspection.variables, false}, *server, location) >= 300;
+  if (server == nullptr) return false;
+  const Carrier carrier{&inspection.variables, listen};
+  return answer_of(carrier, *server, inspection.model.location_of(scope)) >= 300 ||
+         turns_all_away(carrier, *server);
 }
 
 bool refused_by_if(const Inspection& inspection, const Scope& scope, const Request& known) {

@@ -77,10 +77,10 @@ void run_rules(Inspection& inspection);
 /// True when clients get nothing from the server but redirects, refusals, ACME challenges and texts
 /// that stand in the configuration itself, over TLS and in clear.
 [[nodiscard]] bool only_redirects(const Server& server);
-/// The same of what comes in clear, whatever the server answers over TLS.
-[[nodiscard]] bool redirects_cleartext(const Inspection& inspection, const Server& server);
-/// True when a request in clear to this very scope is redirected or refused before anything else.
-[[nodiscard]] bool redirects_cleartext(const Inspection& inspection, const Scope& scope);
+/// The same of what comes in clear to this socket of the scope's server; or, of a location, true
+/// when such a request is redirected or refused before anything else.
+[[nodiscard]] bool redirects_cleartext(const Inspection& inspection, const Scope& scope,
+                                       const Listen& listen);
 /// True when an `if` of the scope, or of its server, refuses whoever shows neither a client
 /// certificate nor a secret and comes from an address that is not listed. `known` adds what else
 /// the rule knows of the request.

@@ -255,10 +255,11 @@ void check_basic_in_clear(Inspection& in) {
     const Server* server = in.model.server_of(*scope);
     if (server == nullptr || server->listens.empty() || server->is_local()) continue;
     if (server->scope->block == &in.model.tree.root) continue;
-    const bool exposed = std::ranges::any_of(server->listens, [](const Listen& l) {
-      return !l.ssl && !l.quic && !l.is_local() && !l.proxy_protocol;
+    const bool exposed = std::ranges::any_of(server->listens, [&](const Listen& l) {
+      return !l.ssl && !l.quic && !l.is_local() && !l.proxy_protocol &&
+             !redirects_cleartext(in, *scope, l);
     });
-    if (!exposed || redirects_cleartext(in, *server) || redirects_cleartext(in, *scope)) continue;
+    if (!exposed) continue;
     const bool behind = terminates_elsewhere(in.model, *server);
     if (behind) continue;
     Finding& finding = in.report("LOC-06", Level::kHigh, *basic,

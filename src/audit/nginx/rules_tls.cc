@@ -384,13 +384,12 @@ void check_cleartext(Inspection& in) {
       std::ranges::any_of(in.model.servers, [](const Server& server) { return server.has_tls(); });
   for (const Server& server : in.model.servers) {
     if (server.scope->block == &in.model.tree.root || refuses_all(server)) continue;
-    if (redirects_cleartext(in, server) || answers_acme_only(server) || is_only_status(server))
-      continue;
+    if (answers_acme_only(server) || is_only_status(server)) continue;
     if (terminates_elsewhere(in.model, server)) continue;
     if (has_network_acl(*server.scope)) continue;
     for (const Listen& listen : server.listens) {
       if (listen.ssl || listen.quic || listen.is_local() || listen.port == 443) continue;
-      if (listen.proxy_protocol) continue;
+      if (listen.proxy_protocol || redirects_cleartext(in, *server.scope, listen)) continue;
       const bool meant =
           has_public_name(server) || (tls_somewhere && !has_local_names_only(server));
       const bool sure = meant && listen.port == 80 && !scripts_decide(server);
