@@ -215,6 +215,17 @@ bool serves_little(const Scope& scope, const Directive& root) {
          leaf.starts_with("well-known") || leaf.starts_with(".well-known");
 }
 
+/// One of the private keys, which clients get from the folder of `root`; "" when there is none.
+std::string_view key_served_from(const Inspection& in, const Directive& root,
+                                 const std::set<std::string_view>& keys) {
+  // Sorted: those below the folder stand together.
+  for (auto key = keys.lower_bound(root.arg(0)); key != keys.end() && key->starts_with(root.arg(0));
+       ++key) {
+    if (serves_file(in, root, *key)) return *key;
+  }
+  return {};
+}
+
 void check_roots(Inspection& in) {
   std::set<std::string_view> keys;
   for (const Scope& scope : in.model.scopes) {
@@ -227,19 +238,18 @@ void check_roots(Inspection& in) {
       if (root == nullptr || (scope.context & (kHttp | kServer | kLocation)) == 0) continue;
       const std::string_view path = root->arg(0);
       if (path.empty() || path.find('$') != std::string_view::npos) continue;
-      const auto secret = std::ranges::find_if(
-          keys, [&](std::string_view key) { return serves_file(in, *root, key); });
+      const std::string_view secret = key_served_from(in, *root, keys);
       const bool system = is_system_folder(path) && !serves_little(scope, *root) &&
                           serves_files_from(in.model, *root);
-      if (!system && secret == keys.end()) continue;
+      if (!system && secret.empty()) continue;
       // What is internal is reached by what an upstream says, not by what a client asks for.
       Finding& finding = in.report(
           "INF-08", scope.has("internal") ? Level::kMedium : Level::kCritical, *root,
-          secret == keys.end()
+          secret.empty()
               ? fmt::format("{} {} serves the system's own files: expected a folder that holds "
                             "nothing else",
                             name.text, path)
-              : fmt::format("{} {} serves the private key {}", name.text, path, *secret));
+              : fmt::format("{} {} serves the private key {}", name.text, path, secret));
       finding.affected.push_back(in.model.route_of(scope));
     }
   }
