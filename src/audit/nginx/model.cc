@@ -85,6 +85,12 @@ Location::Match parse_match(const Directive& block, std::string_view& path) {
   return first.starts_with('@') ? Location::Match::kNamed : Location::Match::kPrefix;
 }
 
+/// Directives of nginx's rewrite module, which it carries out in the order of the file.
+bool is_rewrite(std::string_view name) {
+  constexpr std::array<std::string_view, 5> kNames = {"set", "if", "rewrite", "return", "break"};
+  return std::ranges::find(kNames, name) != kNames.end();
+}
+
 class Builder {
  public:
   explicit Builder(Model& model) : model_(model) {}
@@ -103,6 +109,7 @@ class Builder {
         made.incomplete = true;  // what it was meant to say is not known
         continue;
       }
+      if (is_rewrite(directive->name.text)) made.rewrites.push_back(directive);
       const bool opens = directive->is_block && (directive->inside & kScopes) != 0;
       if (opens) {
         made.children.push_back(&scope(*directive, &made));

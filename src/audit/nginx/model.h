@@ -43,6 +43,7 @@ struct Scope {
   std::vector<Scope*> children;
   std::vector<const Directive*> settings;  ///< what stands in it, without the child scopes
   std::uint64_t names = 0;                 ///< bits of the names in `settings`
+  std::vector<const Directive*> rewrites;  ///< set, if, rewrite, return and break, in order
   bool incomplete = false;                 ///< an include in it could not be read
 
   /// The first directive called `name` in this very scope; nullptr when there is none.

@@ -11,11 +11,11 @@ namespace {
 
 using Family = std::span<const RuleEntry> (*)();
 
-constexpr std::array<Family, 21> kFamilies = {
-    config_rules,      header_rules,   method_rules, exposure_rules, tls_rules,     stream_rules,
-    cors_rules,        limit_rules,    path_rules,   order_rules,    belief_rules,  injection_rules,
-    forwarding_rules,  upstream_rules, access_rules, identity_rules, logging_rules, system_rules,
-    certificate_rules, reach_rules,    secret_rules};
+constexpr std::array<Family, 22> kFamilies = {
+    config_rules,    header_rules,      method_rules,   file_rules,   exposure_rules, tls_rules,
+    stream_rules,    cors_rules,        limit_rules,    path_rules,   order_rules,    belief_rules,
+    injection_rules, forwarding_rules,  upstream_rules, access_rules, identity_rules, logging_rules,
+    system_rules,    certificate_rules, reach_rules,    secret_rules};
 
 void add_include_trail(const Directive& at, std::vector<TrailStep>& trail) {
   std::vector<TrailStep> steps;
@@ -115,51 +115,16 @@ std::vector<const Scope*> request_scopes(const Model& model) {
   return out;
 }
 
-unsigned return_status(const Scope& scope) {
-  const Directive* at = scope.own("return");
-  if (at == nullptr) return 0;
-  const std::string_view code = at->arg(0);
+unsigned status_of(const Directive& directive) {
+  const std::string_view code = directive.arg(0);
   unsigned status = 0;
   const auto [end, error] = std::from_chars(code.data(), code.data() + code.size(), status);
   return error == std::errc{} && end == code.data() + code.size() ? status : 302;
 }
 
-bool only_redirects(const Server& server) {
-  const auto refuses_or_redirects = [](const Scope& scope) {
-    const unsigned status = return_status(scope);
-    if (status >= 300) return true;
-    const Directive* rewrite = scope.own("rewrite");
-    if (rewrite == nullptr) return false;
-    const std::string_view flag = rewrite->arg(2);
-    const std::string_view to = rewrite->arg(1);
-    const bool everything = rewrite->arg(0) == "^" || rewrite->arg(0) == "^(.*)$" ||
-                            rewrite->arg(0) == "^(.*)" || rewrite->arg(0) == "^/(.*)$" ||
-                            rewrite->arg(0) == "^/(.*)" || rewrite->arg(0) == ".*" ||
-                            rewrite->arg(0) == "(.*)";
-    return everything && (flag == "permanent" || flag == "redirect" || to.starts_with("http") ||
-                          to.starts_with("$scheme"));
-  };
-  if (refuses_or_redirects(*server.scope)) return true;
-  // if ($scheme = http) { return 301 … } and its like redirect what came in clear.
-  for (const Scope* child : server.scope->children) {
-    if (child->context == kIfInServer && child->block != nullptr &&
-        (child->block->arg(0).find("scheme") != std::string_view::npos ||
-         child->block->arg(0).find("https") != std::string_view::npos ||
-         child->block->arg(0).find("server_port") != std::string_view::npos) &&
-        refuses_or_redirects(*child)) {
-      return true;
-    }
-  }
-  if (server.locations.empty()) return false;
-  bool root = false;
-  for (const Location* location : server.locations) {
-    const bool acme = location->path.find("acme-challenge") != std::string_view::npos ||
-                      location->path.find(".well-known") != std::string_view::npos;
-    if (acme || location->internal) continue;
-    if (!refuses_or_redirects(*location->scope)) return false;
-    root = root || location->path == "/";
-  }
-  return root;
+unsigned return_status(const Scope& scope) {
+  const Directive* at = scope.own("return");
+  return at == nullptr ? 0 : status_of(*at);
 }
 
 bool has_authentication(const Model& model, const Scope& scope) {
@@ -209,7 +174,7 @@ bool is_denied_to_all(const Scope& scope) {
 
 bool guards(const Inspection& inspection, const Scope& scope) {
   return is_denied_to_all(scope) || has_network_acl(scope) ||
-         has_authentication(inspection.model, scope);
+         has_authentication(inspection.model, scope) || refused_by_if(inspection, scope);
 }
 
 bool scripts_decide(const Server& server) {

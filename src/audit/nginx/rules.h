@@ -11,6 +11,7 @@
 #include "audit/finding.h"
 #include "audit/nginx/files.h"
 #include "audit/nginx/model.h"
+#include "audit/nginx/rewrite_phase.h"
 #include "audit/nginx/variables.h"
 #include "audit/rule_run.h"
 
@@ -43,6 +44,7 @@ using RuleEntry = Rule<Inspection>;
 
 [[nodiscard]] std::span<const RuleEntry> header_rules();
 [[nodiscard]] std::span<const RuleEntry> method_rules();
+[[nodiscard]] std::span<const RuleEntry> file_rules();
 [[nodiscard]] std::span<const RuleEntry> exposure_rules();
 [[nodiscard]] std::span<const RuleEntry> tls_rules();
 [[nodiscard]] std::span<const RuleEntry> certificate_rules();
@@ -72,9 +74,21 @@ void run_rules(Inspection& inspection);
 
 /// Every scope of http in which a request can end: servers, locations, ifs in locations.
 [[nodiscard]] std::vector<const Scope*> request_scopes(const Model& model);
-/// True when the scope needs no rule about what it answers: internal, or only redirects.
+/// True when clients get nothing from the server but redirects, refusals, ACME challenges and texts
+/// that stand in the configuration itself, over TLS and in clear.
 [[nodiscard]] bool only_redirects(const Server& server);
-/// `return` with this status; 0 when the scope has no unconditional one. "return URL" is 302.
+/// The same of what comes in clear to this socket of the scope's server; or, of a location, true
+/// when such a request is redirected or refused before anything else.
+[[nodiscard]] bool redirects_cleartext(const Inspection& inspection, const Scope& scope,
+                                       const Listen& listen);
+/// True when an `if` of the scope, or of its server, refuses whoever shows neither a client
+/// certificate nor a secret and comes from an address that is not listed. `known` adds what else
+/// the rule knows of the request.
+[[nodiscard]] bool refused_by_if(const Inspection& inspection, const Scope& scope,
+                                 const Request& known = {});
+/// The status of a `return`. "return URL" is 302.
+[[nodiscard]] unsigned status_of(const Directive& directive);
+/// `return` with this status; 0 when the scope has no unconditional one.
 [[nodiscard]] unsigned return_status(const Scope& scope);
 /// True when access to the scope is restricted: deny all in force, auth_basic, auth_request,
 /// auth_jwt, or a verified client certificate.
@@ -91,6 +105,9 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] bool scripts_edit_header(const Server& server);
 /// True when no outside client gets an answer but a refusal.
 [[nodiscard]] bool is_denied_to_all(const Scope& scope);
+/// True when a client gets `file` from the folder of this `root` or `alias`.
+[[nodiscard]] bool serves_file(const Inspection& inspection, const Directive& root,
+                               std::string_view file);
 /// The statement as written, in one line, without its semicolon.
 [[nodiscard]] std::string statement(const Directive& directive);
 

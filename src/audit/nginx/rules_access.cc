@@ -7,6 +7,7 @@
 #include "audit/nginx/rules.h"
 #include "audit/password.h"
 #include "base/ascii.h"
+#include "base/ip.h"
 
 namespace merlon::audit::nginx {
 namespace {
@@ -46,7 +47,8 @@ void check_if(Inspection& in) {
   }
 }
 
-/// The access control that stands in this very scope; "" when there is none.
+/// The access control that stands in this very scope and that return and rewrite come before; ""
+/// when there is none. limit_except is none: for the methods that it limits, nginx leaves them out.
 std::string own_access_control(const Scope& scope) {
   for (const Directive* deny : scope.own_all("deny")) {
     return fmt::format("deny {}", deny->arg(0));
@@ -54,9 +56,6 @@ std::string own_access_control(const Scope& scope) {
   for (const Name name : {Name("auth_basic"), Name("auth_request"), Name("auth_jwt")}) {
     const Directive* at = scope.own(name);
     if (at != nullptr && at->arg(0) != "off") return std::string(name.text);
-  }
-  for (const Scope* child : scope.children) {
-    if (child->context == kLimitExcept) return "limit_except";
   }
   return {};
 }
@@ -108,16 +107,52 @@ void check_rewrite(Inspection& in) {
   }
 }
 
-/// A list of addresses that ends as it should: with a rule for everyone, or with a deny, which
-/// makes it a list of those that are kept out. An allow at its end does nothing.
+/// True when every address of `inner` is one of `outer`.
+bool covers(std::string_view outer, std::string_view inner) {
+  const auto around = Cidr::parse(outer);
+  const auto within = Cidr::parse(inner);
+  return around && within && around->prefix_bits <= within->prefix_bits &&
+         around->contains(within->network);
+}
+
+/// A list of addresses that does what it says: it ends with a deny for everyone, or each allow is
+/// an exception to a deny after it, in a list of those that are kept out. Any other allow does
+/// nothing.
 bool closes_list(const Scope& scope) {
-  const Directive* last = nullptr;
+  std::vector<std::string_view> allowed;
   for (const Directive* rule : scope.settings) {
-    if (!rule->is("allow") && !rule->is("deny")) continue;
-    if (rule->is("deny") && is_everyone(rule->arg(0))) return true;
-    last = rule;
+    if (rule->is("allow")) allowed.push_back(rule->arg(0));
+    if (!rule->is("deny")) continue;
+    if (is_everyone(rule->arg(0))) return true;
+    std::erase_if(allowed, [&](std::string_view address) { return covers(rule->arg(0), address); });
   }
-  return last != nullptr && last->is("deny");
+  return allowed.empty();
+}
+
+/// A few that are kept out, where the outer level keeps out all but a few: its list is replaced.
+void check_replaced_list(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    const Directive* deny = scope.own("deny");
+    if (deny == nullptr || scope.parent == nullptr || scope.has("allow") || scope.incomplete) {
+      continue;
+    }
+    if ((scope.context & (kServer | kLocation)) == 0 || !has_network_acl(*scope.parent)) continue;
+    if (has_network_acl(scope) || is_denied_to_all(scope)) continue;
+    const Directive* satisfy = scope.effective("satisfy");
+    const bool any = satisfy != nullptr && satisfy->arg(0) == "any";
+    if (any && has_authentication(in.model, scope)) continue;
+    Finding& finding =
+        in.report("LOC-03", Level::kHigh, *deny,
+                  "this list replaces the one around it, which ends with \"deny all\": addresses "
+                  "that match nothing are let in");
+    finding.evidence =
+        fmt::format("a client from any other address reaches {}", in.model.route_of(scope));
+    const Scope* outer = scope.parent->level_of("deny");
+    if (outer != nullptr) {
+      finding.trail.push_back({outer->own("deny")->mark(), "the list that is not inherited"});
+    }
+    finding.affected.push_back(in.model.route_of(scope));
+  }
 }
 
 void check_allow_without_deny(Inspection& in) {
@@ -220,10 +255,11 @@ void check_basic_in_clear(Inspection& in) {
     const Server* server = in.model.server_of(*scope);
     if (server == nullptr || server->listens.empty() || server->is_local()) continue;
     if (server->scope->block == &in.model.tree.root) continue;
-    const bool exposed = std::ranges::any_of(server->listens, [](const Listen& l) {
-      return !l.ssl && !l.quic && !l.is_local() && !l.proxy_protocol;
+    const bool exposed = std::ranges::any_of(server->listens, [&](const Listen& l) {
+      return !l.ssl && !l.quic && !l.is_local() && !l.proxy_protocol &&
+             !redirects_cleartext(in, *scope, l);
     });
-    if (!exposed || only_redirects(*server)) continue;
+    if (!exposed) continue;
     const bool behind = terminates_elsewhere(in.model, *server);
     if (behind) continue;
     Finding& finding = in.report("LOC-06", Level::kHigh, *basic,
@@ -323,19 +359,18 @@ void check_lost_request_headers(Inspection& in) {
   }
 }
 
-/// The location around which a request for `path` would be protected, were there no `location` for
-/// it: nginx takes the longest prefix and nothing of shorter ones.
+/// The location that would take what `location` takes, were it not there, when that one asks for
+/// `name`: nginx takes the longest prefix and nothing of shorter ones.
 const Location* protected_prefix(const Location& location, Name name) {
   const Location* found = nullptr;
   for (const Location* other : location.server->locations) {
     const bool prefix =
         other->match == Location::Match::kPrefix || other->match == Location::Match::kPrefixFirst;
     if (!prefix || other == &location || !location.path.starts_with(other->path)) continue;
-    const Directive* on = other->scope->own(name);
-    if (on == nullptr || on->arg(0) == "off") continue;
     if (found == nullptr || other->path.size() > found->path.size()) found = other;
   }
-  return found;
+  const Directive* on = found == nullptr ? nullptr : found->scope->own(name);
+  return on == nullptr || on->arg(0) == "off" ? nullptr : found;
 }
 
 /// `off` beside a location whose prefix is shorter: as much an exception as one inside of it.
@@ -367,6 +402,7 @@ constexpr RuleEntry kRules[] = {
     {"LOC-02", check_return},
     {"LOC-02", check_rewrite},
     {"LOC-03", check_allow_without_deny},
+    {"LOC-03", check_replaced_list},
     {"LOC-04", check_satisfy},
     {"LOC-05", check_auth_off},
     {"LOC-05", check_auth_off_beside},

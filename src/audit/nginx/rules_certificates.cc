@@ -139,21 +139,35 @@ void check_pairs(Inspection& in) {
   }
 }
 
-/// The folders that files are served from, each with a slash at its end.
-std::map<std::string, const Directive*> served_folders(const Model& model) {
-  std::map<std::string, const Directive*> out;
+using Roots = std::multimap<std::string_view, const Directive*>;
+
+/// What names the folders that files are served from, by folder without a slash at its end.
+Roots roots_of(const Model& model) {
+  Roots out;
   for (const Scope& scope : model.scopes) {
     const Directive* root = scope.own("root");
     if (root == nullptr || root->arg(0).size() < 2) continue;
-    std::string folder(root->arg(0));
-    if (!folder.ends_with('/')) folder += '/';
-    out.emplace(std::move(folder), root);
+    std::string_view folder = root->arg(0);
+    while (folder.ends_with('/')) folder.remove_suffix(1);
+    out.emplace(folder, root);
   }
   return out;
 }
 
+/// The root by which clients get `file`; nullptr when there is none.
+const Directive* root_that_serves(const Inspection& in, const Roots& roots, std::string_view file) {
+  for (std::size_t end = file.find('/', 1); end != std::string_view::npos;
+       end = file.find('/', end + 1)) {
+    const auto [first, last] = roots.equal_range(file.substr(0, end));
+    const auto serves = [&](const auto& root) { return serves_file(in, *root.second, file); };
+    const auto found = std::find_if(first, last, serves);
+    if (found != last) return found->second;
+  }
+  return nullptr;
+}
+
 void check_key_files(Inspection& in) {
-  const std::map<std::string, const Directive*> roots = served_folders(in.model);
+  const Roots roots = roots_of(in.model);
   for (const Scope& scope : in.model.scopes) {
     for (const Name name : {Name("ssl_certificate_key"), Name("proxy_ssl_certificate_key")}) {
       for (const Directive* key : scope.own_all(name)) {
@@ -170,15 +184,13 @@ void check_key_files(Inspection& in) {
                                 path, about.st_mode & 07777));
           continue;
         }
-        for (const auto& [folder, root] : roots) {
-          if (!key->arg(0).starts_with(folder)) continue;
-          Finding& finding =
-              in.report("CRT-07", Level::kHigh, *key,
-                        fmt::format("the private key lies under {}, from which files are served",
-                                    root->arg(0)));
-          finding.trail.push_back({root->mark(), "served from here"});
-          break;
-        }
+        const Directive* root = root_that_serves(in, roots, key->arg(0));
+        if (root == nullptr) continue;
+        Finding& finding =
+            in.report("CRT-07", Level::kHigh, *key,
+                      fmt::format("the private key lies under {}, from which files are served",
+                                  root->arg(0)));
+        finding.trail.push_back({root->mark(), "served from here"});
       }
     }
   }

@@ -4,22 +4,23 @@
 
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
+#include "base/ascii.h"
 
 namespace merlon::audit::nginx {
 namespace {
 
+/// Of this very location: one inside of it inherits none.
 const Scope* limit_except_of(const Scope& scope) {
-  for (const Scope* level = &scope; level != nullptr; level = level->parent) {
-    for (const Scope* child : level->children) {
-      if (child->context == kLimitExcept) return child;
-    }
+  for (const Scope* child : scope.children) {
+    if (child->context == kLimitExcept) return child;
   }
   return nullptr;
 }
 
-/// An if on the method, here or further out, or on a variable that a map makes of it.
+/// An if on the method, in the location or its server, or on a variable that a map makes of it.
 bool tests_method(const Inspection& in, const Scope& scope) {
   for (const Scope* level = &scope; level != nullptr; level = level->parent) {
+    if (level != &scope && level->context == kLocation) continue;  // its ifs are not inherited
     for (const Scope* child : level->children) {
       if ((child->context & (kIfInServer | kIfInLocation)) == 0) continue;
       const bool method = in.variables.depends_on(
@@ -58,32 +59,50 @@ void check_unrestricted(Inspection& in) {
   }
 }
 
+/// Whether a list of limit_except holds `method`. What it lists is not limited; GET implies HEAD.
+bool lists(const Scope& limit, std::string_view method) {
+  return std::ranges::any_of(limit.block->args,
+                             [&](const Word& word) { return ascii::iequals(word.text, method); });
+}
+
+/// The methods of `methods` that neither limit_except nor an `if` keeps strangers from.
+std::vector<std::string> open_methods(const Inspection& in, const Scope& scope,
+                                      const Directive& methods) {
+  // What limit_except itself lacks is MTH-04.
+  const Scope* limit = limit_except_of(scope);
+  std::vector<std::string> out;
+  for (const Word& word : methods.args) {
+    if (limit != nullptr && !lists(*limit, word.text)) continue;
+    const std::string method(word.text);
+    if (refused_by_if(in, scope, {.variables = {{"request_method", method}}})) continue;
+    out.push_back(method);
+  }
+  return out;
+}
+
 void check_dav(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* methods = scope->effective("dav_methods");
     if (methods == nullptr || methods->arg(0) == "off") continue;
     if (handler_of(*scope).kind != Handler::Kind::kStatic) continue;
-    const bool guarded = has_authentication(in.model, *scope) || has_network_acl(*scope) ||
-                         limit_except_of(*scope) != nullptr;
+    const bool guarded = has_authentication(in.model, *scope) || has_network_acl(*scope);
     const Server* server = in.model.server_of(*scope);
     if (guarded || (server != nullptr && server->is_local())) continue;
     if (scope->context == kServer && !scope->children.empty() && methods->parent != scope->block) {
       continue;
     }
-    std::vector<std::string> words;
-    for (const Word& word : methods->args) words.emplace_back(word.text);
+    const std::vector<std::string> open = open_methods(in, *scope, *methods);
+    if (open.empty()) continue;
     in.report("MTH-03", Level::kHigh, *methods,
               fmt::format("anyone may use {} on the files: neither authentication nor an address "
                           "list stands before it",
-                          join_some(words, 6)))
+                          join_some(open, 6)))
         .affected.push_back(in.model.route_of(*scope));
   }
 }
 
 bool restricts(const Scope& limit) {
-  for (const Directive* deny : limit.own_all("deny")) {
-    if (deny->arg(0) == "all") return true;
-  }
+  if (has_network_acl(limit)) return true;
   for (const Name name : {Name("auth_basic"), Name("auth_request"), Name("auth_jwt"),
                           Name("auth_digest"), Name("auth_ldap"), Name("auth_pam")}) {
     const Directive* at = limit.own(name);
@@ -138,10 +157,7 @@ void check_connect(Inspection& in) {
 void check_answer(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     if (scope.context != kLimitExcept) continue;
-    const auto denies = scope.own_all("deny");
-    const bool deny_all =
-        std::ranges::any_of(denies, [](const Directive* d) { return d->arg(0) == "all"; });
-    if (!deny_all || is_denied_to_all(*scope.parent)) continue;
+    if (!scope.has("deny") || !has_network_acl(scope) || is_denied_to_all(*scope.parent)) continue;
     bool mapped = false;
     for (const Directive* page : scope.effective_all("error_page")) {
       const auto is_403 = [](const Word& word) { return word.text == "403"; };

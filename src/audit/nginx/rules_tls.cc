@@ -384,12 +384,12 @@ void check_cleartext(Inspection& in) {
       std::ranges::any_of(in.model.servers, [](const Server& server) { return server.has_tls(); });
   for (const Server& server : in.model.servers) {
     if (server.scope->block == &in.model.tree.root || refuses_all(server)) continue;
-    if (only_redirects(server) || answers_acme_only(server) || is_only_status(server)) continue;
+    if (answers_acme_only(server) || is_only_status(server)) continue;
     if (terminates_elsewhere(in.model, server)) continue;
     if (has_network_acl(*server.scope)) continue;
     for (const Listen& listen : server.listens) {
       if (listen.ssl || listen.quic || listen.is_local() || listen.port == 443) continue;
-      if (listen.proxy_protocol) continue;
+      if (listen.proxy_protocol || redirects_cleartext(in, *server.scope, listen)) continue;
       const bool meant =
           has_public_name(server) || (tls_somewhere && !has_local_names_only(server));
       const bool sure = meant && listen.port == 80 && !scripts_decide(server);
@@ -466,13 +466,13 @@ void check_listen_443(Inspection& in) {
 
 /// True when something that a request to `server` meets reads $ssl_client_verify, through maps and
 /// sets too; of "optional", when an if asks anything about the certificate, for nginx answers one
-/// that fails with 400. What is only logged decides nothing.
+/// that fails with 400. What is only logged, kept or told to the client decides nothing.
 bool tests_client_certificate(const Inspection& in, const Server& server, bool verified) {
   if (scripts_decide(server)) return true;
   const auto reads = [&](const Directive& directive, const Scope& scope) {
-    if (directive.is("log_format") || directive.is("access_log") || directive.is("map")) {
-      return false;
-    }
+    constexpr std::array<std::string_view, 7> kIdle = {
+        "log_format", "access_log", "map", "set", "add_header", "add_trailer", "more_set_headers"};
+    if (std::ranges::find(kIdle, directive.name.text) != kIdle.end()) return false;
     const bool any = verified && directive.is("if");
     return std::ranges::any_of(directive.args, [&](const Word& word) {
       return in.variables.depends_on(

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
+#include "audit/nginx/condition.h"
 #include "base/ascii.h"
 
 namespace merlon::audit::nginx {
@@ -55,31 +57,6 @@ std::size_t group_of(const Pattern& pattern, std::string_view name) {
     return number <= pattern.groups() ? number : 0;
   }
   return pattern.group_named(name);
-}
-
-/// The operands of `if ($variable ~ pattern)`; the parentheses may stand apart or be glued on.
-struct IfRegex {
-  std::string_view variable;
-  std::string_view pattern;
-  bool ignore_case = false;
-  bool negative = false;
-};
-
-bool parse_if(const Directive& block, IfRegex& out) {
-  if (!block.is("if") || block.args.size() < 3) return false;
-  std::vector<std::string_view> words;
-  for (const Word& word : block.args) words.push_back(word.text);
-  if (words.front().starts_with('(')) words.front().remove_prefix(1);
-  if (words.front().empty()) words.erase(words.begin());
-  if (words.back().ends_with(')')) words.back().remove_suffix(1);
-  if (words.back().empty()) words.pop_back();
-  if (words.size() < 3) return false;
-  if (!is_one_of(words[1], {"~", "~*", "!~", "!~*"})) return false;
-  out.variable = words[0].starts_with('$') ? words[0].substr(1) : words[0];
-  out.ignore_case = words[1].ends_with('*');
-  out.negative = words[1].starts_with('!');
-  out.pattern = words[2];
-  return true;
 }
 
 }  // namespace
@@ -376,13 +353,14 @@ Origin Variables::capture_origin(std::string_view name, const Context& context) 
     if (auto [found, origin] = from_rewrite(context.user); found) return origin;
   }
   for (const Scope* level = &context.scope; level != nullptr; level = level->parent) {
-    IfRegex condition;
-    if (level->block != nullptr && parse_if(*level->block, condition) && !condition.negative) {
-      const Pattern pattern(condition.pattern, condition.ignore_case);
+    const std::optional<Condition> condition =
+        level->block == nullptr ? std::nullopt : condition_of(*level->block);
+    if (condition && condition->test == Condition::Test::kMatch) {
+      const Pattern pattern(condition->value, condition->ignore_case);
       if (const std::size_t group = group_of(pattern, name); group != 0) {
-        Origin subject = name_origin(condition.variable, {*level, *level->block, context.depth});
+        Origin subject = name_origin(condition->variable, {*level, *level->block, context.depth});
         subject.trail.push_back({level->block->mark(), fmt::format("${} is captured from ${}", name,
-                                                                   condition.variable)});
+                                                                   condition->variable)});
         return capture_of(pattern, group, std::move(subject));
       }
     }
