@@ -328,3 +328,14 @@ TEST(OnlyRules, LeavesTheOthersOut) {
 
 }  // namespace
 }  // namespace merlon::audit
+TEST(Grades, AreNotGivenForFindingsThatWereLeftOut) {
+  AuditResult result;
+  result.counts.files = 1;
+  result.findings_cut = true;
+  result.findings.push_back({});
+  result.findings[0].level = Level::kMedium;
+  EXPECT_EQ(grade(result).letter, '?');
+  result.findings[0].level = Level::kCritical;
+  EXPECT_EQ(grade(result).letter, 'F');
+}
+

@@ -85,6 +85,7 @@ Grade grade(const AuditResult& result) {
   }
   out.letter = kLetters[worst];
   if (!result.gaps.empty() && out.letter < 'C') out.letter = 'C';
+  if (result.findings_cut && out.letter != 'F') out.letter = '?';
   if (!result.gaps.empty()) {
     out.reasons.push_back(
         fmt::format("{} place{} could not be read, and what was not read cannot be vouched for",
@@ -113,7 +114,7 @@ void normalize(AuditResult& result) {
   std::map<std::tuple<std::string, std::string, std::uint32_t, std::uint32_t, std::string>,
            std::size_t>
       first;
-  std::vector<Finding> merged;
+  std::deque<Finding> merged;
   for (Finding& finding : result.findings) {
     const auto [found, added] =
         first.try_emplace({finding.rule, std::string(path_of(finding.at)), finding.at.line,

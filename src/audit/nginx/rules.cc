@@ -89,13 +89,6 @@ Finding& Inspection::report(std::string_view rule, Level level, const Directive&
   return finding;
 }
 
-Finding& Inspection::reported(std::size_t index) {
-  static thread_local Finding left_out;
-  if (index < out.findings.size()) return out.findings[index];
-  left_out = {};
-  return left_out;
-}
-
 void Inspection::not_checked(std::string_view rule, std::string_view why) {
   add_not_checked(out, rule, why);
 }

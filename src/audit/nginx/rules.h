@@ -32,9 +32,6 @@ struct Inspection {
   Finding& report(std::string_view rule, Level level, const Directive& at, std::string message);
   Finding& report(std::string_view rule, Level level, const Directive& at, const Word& word,
                   std::string message);
-  /// The finding that was number `index` when it was reported, to add to; one that is thrown away
-  /// where it was left out for Options.findings_max.
-  Finding& reported(std::size_t index);
   /// Says once per rule why it was not judged.
   void not_checked(std::string_view rule, std::string_view why);
 };

@@ -134,7 +134,7 @@ bool is_server_error(std::string_view code) { return code.size() == 3 && code[0]
 
 /// "=200", or "=" with a location that asks the same upstream: the refusal turns into a success.
 void check_fail_open(Inspection& in) {
-  std::map<const Directive*, std::size_t> reported;
+  std::map<const Directive*, Finding*> reported;
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* request = scope->effective("auth_request");
     if (request == nullptr || request->arg(0) == "off") continue;
@@ -163,17 +163,15 @@ void check_fail_open(Inspection& in) {
         }
       }
       if (!(refusal && success) && !serves) continue;
-      const auto [found, added] = reported.try_emplace(page, in.out.findings.size());
-      if (!added) {
-        in.reported(found->second).affected.push_back(in.model.route_of(*scope));
-        continue;
+      Finding*& finding = reported[page];
+      if (finding == nullptr) {
+        finding = &in.report(
+            "JWT-08", Level::kHigh, *page,
+            "when the authorisation service fails or refuses, the request is answered all the "
+            "same: expected an error");
+        finding->trail.push_back({request->mark(), "authorised here"});
       }
-      Finding& finding = in.report(
-          "JWT-08", Level::kHigh, *page,
-          "when the authorisation service fails or refuses, the request is answered all the same: "
-          "expected an error");
-      finding.trail.push_back({request->mark(), "authorised here"});
-      finding.affected.push_back(in.model.route_of(*scope));
+      finding->affected.push_back(in.model.route_of(*scope));
     }
   }
 }

@@ -19,8 +19,8 @@ std::string hosts_text(const Hop& hop) {
 }
 
 void check_cleartext(Inspection& in) {
-  std::map<std::string, std::size_t> reported;
-  std::size_t near = SIZE_MAX;
+  std::map<std::string, Finding*> reported;
+  Finding* near = nullptr;
   for (const Hop& hop : hops(in)) {
     if (hop.is_tls || hop.distance == Distance::kLoopback || !hop.resolved) continue;
     if (!hop.pass->is("proxy_pass") && !hop.pass->is("grpc_pass")) continue;
@@ -34,30 +34,29 @@ void check_cleartext(Inspection& in) {
     }
     if (hop.distance != Distance::kPublic) {
       // Names of a container network and private addresses: one remark for all of them.
-      if (near == SIZE_MAX) {
-        near = in.out.findings.size();
-        Finding& finding = in.report(
+      if (near == nullptr) {
+        near = &in.report(
             "UPS-01", Level::kLow, *hop.pass,
             "requests go to upstreams of the private network in clear: expected TLS where the "
             "network is shared");
-        finding.confidence = Confidence::kPossible;
+        near->confidence = Confidence::kPossible;
       }
-      in.reported(near).affected.push_back(fmt::format("{} -> {}", route, hosts_text(hop)));
+      near->affected.push_back(fmt::format("{} -> {}", route, hosts_text(hop)));
       continue;
     }
-    const auto [found, added] = reported.try_emplace(hosts_text(hop), in.out.findings.size());
-    if (added) {
-      in.report("UPS-01", Level::kMedium, *hop.pass,
-                fmt::format("requests go to {} in clear: expected https:// with proxy_ssl_verify "
-                            "on",
-                            hosts_text(hop)));
+    Finding*& finding = reported[hosts_text(hop)];
+    if (finding == nullptr) {
+      finding = &in.report(
+          "UPS-01", Level::kMedium, *hop.pass,
+          fmt::format("requests go to {} in clear: expected https:// with proxy_ssl_verify on",
+                      hosts_text(hop)));
     }
-    in.reported(found->second).affected.push_back(route);
+    finding->affected.push_back(route);
   }
 }
 
 void check_unverified(Inspection& in) {
-  std::map<std::pair<const Directive*, std::string>, std::size_t> reported;
+  std::map<std::pair<const Directive*, std::string>, Finding*> reported;
   const std::vector<KeySource> keys = key_sources(in.model);
   for (const Hop& hop : hops(in)) {
     if (!hop.is_tls) continue;
@@ -84,17 +83,17 @@ void check_unverified(Inspection& in) {
                                     : server == nullptr ? hop.pass
                                                         : &server->at(),
                                     set != nullptr ? std::string{} : hosts_text(hop));
-    const auto [found, added] = reported.try_emplace(key, in.out.findings.size());
-    if (added) {
-      in.report("UPS-02", level, at,
-                fmt::format("the certificate of {} is not verified{}: anyone on the way can answer "
-                            "for it; expected {} on with a trusted certificate",
-                            hosts_text(hop), set == nullptr ? ", which is nginx's default" : "",
-                            verify.text));
+    Finding*& finding = reported[key];
+    if (finding == nullptr) {
+      finding = &in.report(
+          "UPS-02", level, at,
+          fmt::format("the certificate of {} is not verified{}: anyone on the way can answer for "
+                      "it; expected {} on with a trusted certificate",
+                      hosts_text(hop), set == nullptr ? ", which is nginx's default" : "",
+                      verify.text));
     }
-    Finding& finding = in.reported(found->second);
-    finding.level = std::max(finding.level, level);
-    finding.affected.push_back(in.model.route_of(*hop.scope));
+    finding->level = std::max(finding->level, level);
+    finding->affected.push_back(in.model.route_of(*hop.scope));
   }
 }
 
