@@ -46,6 +46,35 @@ std::string_view first_line_of(const Directive& directive) {
   return text.substr(start, std::min(text.find('\n', offset), text.size()) - start);
 }
 
+/// `text` as a quoted word. nginx takes a backslash for itself, but before a quote, another
+/// backslash or one of "trn".
+std::string quoted(std::string_view text) {
+  constexpr std::string_view kEscapable = "\\\"'trn";
+  const bool single =
+      text.find('"') != std::string_view::npos && text.find('\'') == std::string_view::npos;
+  const char quote = single ? '\'' : '"';
+  std::string out(1, quote);
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool last = i + 1 == text.size();
+    switch (text[i]) {
+      case '\n':
+        out += "\\n";
+        continue;
+      case '\r':
+        out += "\\r";
+        continue;
+      case '\\':
+        if (last || kEscapable.find(text[i + 1]) != std::string_view::npos) out += '\\';
+        break;
+      default:
+        if (text[i] == quote) out += '\\';
+        break;
+    }
+    out += text[i];
+  }
+  return out + quote;
+}
+
 /// True when nothing but `directive` and blanks stand on its lines.
 bool is_alone(const Directive& directive) {
   const std::string_view first = first_line_of(directive);
@@ -231,8 +260,9 @@ bool accepts_any_host(const Model& model, const Server& server) {
 std::string statement(const Directive& directive) {
   std::string out(directive.name.text);
   for (const Word& word : directive.args) {
-    const bool quote = word.quoted || word.text.empty();
-    out += quote ? fmt::format(" \"{}\"", word.text) : fmt::format(" {}", word.text);
+    // A bare word that is shorter than what was written had escapes: bare, it would be another.
+    const bool bare = !word.quoted && word.length == word.text.size();
+    out += " " + (bare ? std::string(word.text) : quoted(word.text));
   }
   return out;
 }

@@ -88,7 +88,7 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] bool scripts_edit_header(const Server& server);
 /// True when no outside client gets an answer but a refusal.
 [[nodiscard]] bool is_denied_to_all(const Scope& scope);
-/// The statement as written, in one line, without its semicolon.
+/// The statement in one line, without its semicolon: nginx reads the same words from it.
 [[nodiscard]] std::string statement(const Directive& directive);
 
 /// The text of a file that a directive names, when it lies in the folders under audit; `keep` owns
