@@ -1,5 +1,6 @@
 #include "audit/audit.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -82,6 +83,17 @@ TEST_F(Folder, FollowsNoLinkOutOfTheTree) {
   EXPECT_FALSE(has(result, "INF-01"));
   EXPECT_EQ(result.gaps.size(), 2U);
   EXPECT_EQ(exit_code(result, Level::kCritical), 3);
+}
+
+TEST_F(Folder, TakesASecretInAFileThatOnlyItsOwnerReads) {
+  const std::string secret = write("secret.conf", "proxy_set_header X-Api-Key f3Zp9Qm2Xr7Lw5Tk;\n");
+  write("nginx.conf",
+        "events {}\nhttp { server { listen 127.0.0.1:80; location / {\n"
+        "include secret.conf; proxy_pass http://127.0.0.1; } } }\n");
+  fs::permissions(secret, fs::perms(0640));
+  EXPECT_TRUE(has(audit({root_.string()}), "UPS-07"));
+  fs::permissions(secret, fs::perms(0600));
+  EXPECT_FALSE(has(audit({root_.string()}), "UPS-07"));
 }
 
 TEST_F(Folder, NeverPassesWhatItCouldNotRead) {

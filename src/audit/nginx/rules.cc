@@ -1,6 +1,7 @@
 #include "audit/nginx/rules.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -32,18 +33,17 @@ std::string_view indentation(std::string_view line) {
   return line.substr(0, end == std::string_view::npos ? 0 : end);
 }
 
-/// The line that a directive starts on. Found from its place in the text: counting lines from the
-/// start of the file would make long files slow.
-std::string_view first_line_of(const Directive& directive) {
-  const std::string_view text = directive.file->text;
-  const char* at = directive.name.text.data();
-  if (at < text.data() || at >= text.data() + text.size()) {
-    return directive.file->line(directive.name.line);
+/// True when nothing but `directive` and blanks stand on its lines.
+bool is_alone(const Directive& directive) {
+  const std::string_view first = first_line_of(directive);
+  if (indentation(first).size() + 1 != directive.name.column) return false;
+  std::string_view last =
+      directive.end_line == directive.name.line ? first : directive.file->line(directive.end_line);
+  while (!last.empty() && (last.back() == ' ' || last.back() == '\t' || last.back() == '\r')) {
+    last.remove_suffix(1);
   }
-  const auto offset = static_cast<std::size_t>(at - text.data());
-  const std::size_t before = offset == 0 ? std::string_view::npos : text.rfind('\n', offset - 1);
-  const std::size_t start = before == std::string_view::npos ? 0 : before + 1;
-  return text.substr(start, std::min(text.find('\n', offset), text.size()) - start);
+  if (!last.ends_with(';')) return false;
+  return std::ranges::count(last, ';') == 1 || directive.name.line != directive.end_line;
 }
 
 /// `text` as a quoted word. nginx takes a backslash for itself, but before a quote, another
@@ -73,19 +73,6 @@ std::string quoted(std::string_view text) {
     out += text[i];
   }
   return out + quote;
-}
-
-/// True when nothing but `directive` and blanks stand on its lines.
-bool is_alone(const Directive& directive) {
-  const std::string_view first = first_line_of(directive);
-  if (indentation(first).size() + 1 != directive.name.column) return false;
-  std::string_view last =
-      directive.end_line == directive.name.line ? first : directive.file->line(directive.end_line);
-  while (!last.empty() && (last.back() == ' ' || last.back() == '\t' || last.back() == '\r')) {
-    last.remove_suffix(1);
-  }
-  if (!last.ends_with(';')) return false;
-  return std::ranges::count(last, ';') == 1 || directive.name.line != directive.end_line;
 }
 
 bool has_directive_like(const Scope& scope, std::span<const std::string_view> starts) {
@@ -265,6 +252,25 @@ std::string statement(const Directive& directive) {
     out += " " + (bare ? std::string(word.text) : quoted(word.text));
   }
   return out;
+}
+
+std::string_view first_line_of(const Directive& directive) {
+  // Counting lines from the start of the file would make long files slow.
+  const std::string_view text = directive.file->text;
+  const char* at = directive.name.text.data();
+  if (at < text.data() || at >= text.data() + text.size()) {
+    return directive.file->line(directive.name.line);
+  }
+  const auto offset = static_cast<std::size_t>(at - text.data());
+  const std::size_t before = offset == 0 ? std::string_view::npos : text.rfind('\n', offset - 1);
+  const std::size_t start = before == std::string_view::npos ? 0 : before + 1;
+  return text.substr(start, std::min(text.find('\n', offset), text.size()) - start);
+}
+
+bool is_kept_apart(const Inspection& in, const Directive& directive) {
+  struct stat about{};
+  return in.on_disk && directive.via != nullptr &&
+         ::stat(directive.file->path.c_str(), &about) == 0 && (about.st_mode & 077) == 0;
 }
 
 std::string_view named_file(Inspection& in, std::string_view name, FileReader::Read& keep) {

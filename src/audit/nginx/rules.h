@@ -90,6 +90,10 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] bool is_denied_to_all(const Scope& scope);
 /// The statement in one line, without its semicolon: nginx reads the same words from it.
 [[nodiscard]] std::string statement(const Directive& directive);
+/// The line that a directive starts on.
+[[nodiscard]] std::string_view first_line_of(const Directive& directive);
+/// True when `directive` stands in a file of its own that only its owner may read.
+[[nodiscard]] bool is_kept_apart(const Inspection& in, const Directive& directive);
 
 /// The text of a file that a directive names, when it lies in the folders under audit; `keep` owns
 /// it.

@@ -199,6 +199,7 @@ bool looks_secret(std::string_view value) {
 }
 
 void report_secret(Inspection& in, const Directive& at, std::string what, std::string route) {
+  if (is_kept_apart(in, at)) return;
   Finding& finding = in.report(
       "UPS-07", Level::kHigh, at,
       fmt::format("{} stands in the configuration: expected a file that only nginx reads", what));
@@ -271,6 +272,7 @@ void check_link_secrets(Inspection& in) {
       const std::size_t from = uses.empty() ? 0 : uses.back().at + uses.back().length;
       const std::string_view secret = ascii::trim_ows(text.substr(from));
       if (secret.size() < kLengthMin || is_placeholder(secret)) continue;
+      if (is_kept_apart(in, *link)) continue;
       Finding& finding = in.report(
           "UPS-07", Level::kMedium, *link,
           "the secret that signs links stands among the rules: expected an included file that only "
