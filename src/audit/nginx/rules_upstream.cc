@@ -306,32 +306,53 @@ void check_credentials(Inspection& in) {
   }
 }
 
+/// The scopes that set `root`, by its folder without a slash at the end.
+std::multimap<std::string_view, const Scope*> served_folders(const Model& model) {
+  std::multimap<std::string_view, const Scope*> out;
+  for (const Scope& scope : model.scopes) {
+    const Directive* root = scope.own("root");
+    if (root == nullptr || root->arg(0).size() < 2) continue;
+    std::string_view folder = root->arg(0);
+    if (folder.ends_with('/')) folder.remove_suffix(1);
+    out.emplace(folder, &scope);
+  }
+  return out;
+}
+
+/// True when a request for `path` reads the file of that name below the root of `scope`.
+bool is_served(const Inspection& in, const Scope& scope, const std::string& path) {
+  // Debian's own rule and the common one keep names that start with ".ht" or "." away.
+  const Server* server = in.model.server_of(scope);
+  const Location* location = server == nullptr ? nullptr : in.model.match(*server, path);
+  return location == nullptr ||
+         (!is_denied_to_all(*location->scope) && pass_of(*location->scope) == nullptr);
+}
+
+void check_password_file(Inspection& in, const Directive& file,
+                         const std::multimap<std::string_view, const Scope*>& roots) {
+  const std::string_view name = file.arg(0);
+  for (std::size_t end = name.rfind('/'); end != 0 && end != std::string_view::npos;
+       end = name.rfind('/', end - 1)) {
+    const std::string path(name.substr(end));
+    const auto [first, last] = roots.equal_range(name.substr(0, end));
+    for (auto at = first; at != last; ++at) {
+      if (!is_served(in, *at->second, path)) continue;
+      const Directive& root = *at->second->own("root");
+      Finding& finding = in.report(
+          "UPS-07", Level::kHigh, file,
+          fmt::format("the password file lies under {}, from which files are served", root.arg(0)));
+      finding.evidence = fmt::format("GET {} reads it", path);
+      finding.trail.push_back({root.mark(), "served from here"});
+      return;
+    }
+  }
+}
+
 void check_password_file_place(Inspection& in) {
+  const auto roots = served_folders(in.model);
   for (const Scope& scope : in.model.scopes) {
     const Directive* file = scope.own("auth_basic_user_file");
-    if (file == nullptr || !file->arg(0).starts_with('/')) continue;
-    for (const Scope& other : in.model.scopes) {
-      const Directive* root = other.own("root");
-      if (root == nullptr || root->arg(0).size() < 2) continue;
-      std::string folder(root->arg(0));
-      if (!folder.ends_with('/')) folder += '/';
-      if (!file->arg(0).starts_with(folder)) continue;
-      // Debian's own rule and the common one keep names that start with ".ht" or "." away.
-      const Server* server = in.model.server_of(other);
-      const std::string path = "/" + std::string(file->arg(0).substr(folder.size()));
-      const Location* location = server == nullptr ? nullptr : in.model.match(*server, path);
-      if (location != nullptr &&
-          (is_denied_to_all(*location->scope) || pass_of(*location->scope) != nullptr)) {
-        continue;
-      }
-      Finding& finding =
-          in.report("UPS-07", Level::kHigh, *file,
-                    fmt::format("the password file lies under {}, from which files are served",
-                                root->arg(0)));
-      finding.evidence = fmt::format("GET {} reads it", path);
-      finding.trail.push_back({root->mark(), "served from here"});
-      break;
-    }
+    if (file != nullptr && file->arg(0).starts_with('/')) check_password_file(in, *file, roots);
   }
 }
 
