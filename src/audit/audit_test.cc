@@ -96,6 +96,29 @@ TEST_F(Folder, TakesASecretInAFileThatOnlyItsOwnerReads) {
   EXPECT_FALSE(has(audit({root_.string()}), "UPS-07"));
 }
 
+TEST_F(Folder, FollowsTheLinksOfACopyOfEtcNginxIntoTheCopy) {
+  write("nginx.conf",
+        "include /etc/nginx/modules-enabled/*.conf;\ninclude /usr/share/nginx/modules/*.conf;\n"
+        "events {}\nhttp { include /etc/nginx/sites-enabled/*; }\n");
+  write("sites-available/shop", "server { listen 80; server_tokens on; return 404; }\n");
+  fs::create_directories(root_ / "sites-enabled");
+  fs::create_directories(root_ / "modules-enabled");
+  fs::create_symlink("/etc/nginx/sites-available/shop", root_ / "sites-enabled/shop");
+  fs::create_symlink("/usr/share/nginx/modules-available/none-such.conf",
+                     root_ / "modules-enabled/50-none-such.conf");
+  const AuditResult result = audit({root_.string()});
+  EXPECT_TRUE(has(result, "INF-01"));
+  EXPECT_EQ(result.gaps.size(), 0U);
+  EXPECT_EQ(result.counts.files, 2U);
+}
+
+TEST_F(Folder, FollowsNoLinkOfACopyToWhatTheCopyLacks) {
+  write("nginx.conf", "events {}\nhttp { include /etc/nginx/sites-enabled/*; }\n");
+  fs::create_directories(root_ / "sites-enabled");
+  fs::create_symlink("/etc/nginx/sites-available/../../none-such", root_ / "sites-enabled/a");
+  EXPECT_EQ(exit_code(audit({root_.string()}), Level::kCritical), 3);
+}
+
 TEST_F(Folder, NeverPassesWhatItCouldNotRead) {
   struct Input {
     std::string path;
