@@ -85,17 +85,6 @@ TEST_F(Folder, FollowsNoLinkOutOfTheTree) {
   EXPECT_EQ(exit_code(result, Level::kCritical), 3);
 }
 
-TEST_F(Folder, TakesASecretInAFileThatOnlyItsOwnerReads) {
-  const std::string secret = write("secret.conf", "proxy_set_header X-Api-Key f3Zp9Qm2Xr7Lw5Tk;\n");
-  write("nginx.conf",
-        "events {}\nhttp { server { listen 127.0.0.1:80; location / {\n"
-        "include secret.conf; proxy_pass http://127.0.0.1; } } }\n");
-  fs::permissions(secret, fs::perms(0640));
-  EXPECT_TRUE(has(audit({root_.string()}), "UPS-07"));
-  fs::permissions(secret, fs::perms(0600));
-  EXPECT_FALSE(has(audit({root_.string()}), "UPS-07"));
-}
-
 TEST_F(Folder, FollowsTheLinksOfACopyOfEtcNginxIntoTheCopy) {
   write("nginx.conf",
         "include /etc/nginx/modules-enabled/*.conf;\ninclude /usr/share/nginx/modules/*.conf;\n"
@@ -117,6 +106,32 @@ TEST_F(Folder, FollowsNoLinkOfACopyToWhatTheCopyLacks) {
   fs::create_directories(root_ / "sites-enabled");
   fs::create_symlink("/etc/nginx/sites-available/../../none-such", root_ / "sites-enabled/a");
   EXPECT_EQ(exit_code(audit({root_.string()}), Level::kCritical), 3);
+}
+
+TEST_F(Folder, TellsOnceOfAKeyThatManyServersName) {
+  const std::string key = write("tls/site.key", "key");
+  fs::permissions(key, fs::perms(0644));
+  std::string text = "events {}\nhttp {\n";
+  for (const char* name : {"a", "b", "c"}) {
+    text += fmt::format("server {{ listen 443 ssl; server_name {}.example.com;\n", name) +
+            "ssl_certificate " + key + ".pem; ssl_certificate_key " + key + "; return 404; }\n";
+  }
+  const AuditResult result = audit({write("nginx.conf", text + "}\n")});
+  EXPECT_EQ(std::ranges::count(result.findings, "CRT-07", &Finding::rule), 1);
+  const auto found = std::ranges::find(result.findings, "CRT-07", &Finding::rule);
+  EXPECT_EQ(found->affected,
+            (std::vector<std::string>{"a.example.com", "b.example.com", "c.example.com"}));
+}
+
+TEST_F(Folder, TakesASecretInAFileThatOnlyItsOwnerReads) {
+  const std::string secret = write("secret.conf", "proxy_set_header X-Api-Key f3Zp9Qm2Xr7Lw5Tk;\n");
+  write("nginx.conf",
+        "events {}\nhttp { server { listen 127.0.0.1:80; location / {\n"
+        "include secret.conf; proxy_pass http://127.0.0.1; } } }\n");
+  fs::permissions(secret, fs::perms(0640));
+  EXPECT_TRUE(has(audit({root_.string()}), "UPS-07"));
+  fs::permissions(secret, fs::perms(0600));
+  EXPECT_FALSE(has(audit({root_.string()}), "UPS-07"));
 }
 
 TEST_F(Folder, NeverPassesWhatItCouldNotRead) {
@@ -344,6 +359,17 @@ TEST(Grades, AreCappedByTheGravestFindingAndByGaps) {
   EXPECT_EQ(grade(result).letter, 'C');
 }
 
+TEST(Grades, AreNotGivenForFindingsThatWereLeftOut) {
+  AuditResult result;
+  result.counts.files = 1;
+  result.findings_cut = true;
+  result.findings.push_back({});
+  result.findings[0].level = Level::kMedium;
+  EXPECT_EQ(grade(result).letter, '?');
+  result.findings[0].level = Level::kCritical;
+  EXPECT_EQ(grade(result).letter, 'F');
+}
+
 TEST(Lines, ShowNoControlCharactersOfTheConfiguration) {
   const AuditResult result = audit_text(
       "t\x1b[31m.conf", "events {}\nhttp { server_tokens on; include \"a\x1b[2Jb\"; }\n");
@@ -363,14 +389,3 @@ TEST(OnlyRules, LeavesTheOthersOut) {
 
 }  // namespace
 }  // namespace merlon::audit
-TEST(Grades, AreNotGivenForFindingsThatWereLeftOut) {
-  AuditResult result;
-  result.counts.files = 1;
-  result.findings_cut = true;
-  result.findings.push_back({});
-  result.findings[0].level = Level::kMedium;
-  EXPECT_EQ(grade(result).letter, '?');
-  result.findings[0].level = Level::kCritical;
-  EXPECT_EQ(grade(result).letter, 'F');
-}
-
