@@ -1,9 +1,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "audit/nginx/rules.h"
 #include "base/ascii.h"
@@ -134,8 +136,184 @@ void check_missing_certificates(Inspection& in) {
   }
 }
 
+void report_twice(Inspection& in, const Directive& at, const Directive& first, std::string what) {
+  Finding& finding = in.report("CFG-01", Level::kHigh, at, what + ": nginx does not start");
+  finding.trail.push_back({first.mark(), "the first one is here"});
+}
+
+void check_twice_in_server(
+    Inspection& in, const Server& server,
+    std::map<std::pair<std::string_view, bool>, const Directive*>& defaults) {
+  // As written: how names and "*" compare is left to nginx. A port for QUIC is one of UDP.
+  std::map<std::pair<std::string_view, bool>, const Directive*> listens;
+  for (const Listen& listen : server.listens) {
+    if (listen.at == nullptr || listen.at->arg(0).find('$') != std::string_view::npos) continue;
+    const std::pair key(listen.at->arg(0), listen.quic);
+    const auto [same, first_here] = listens.try_emplace(key, listen.at);
+    if (!first_here) {
+      report_twice(in, *listen.at, *same->second,
+                   fmt::format("the server listens on {} twice", listen.at->arg(0)));
+      continue;
+    }
+    if (!listen.default_server) continue;
+    const auto [other, first] = defaults.try_emplace(key, listen.at);
+    if (!first) {
+      report_twice(in, *listen.at, *other->second,
+                   fmt::format("{} has a default server already", listen.at->arg(0)));
+    }
+  }
+}
+
+void check_twice_among(Inspection& in, const std::vector<Location*>& locations) {
+  std::map<std::pair<bool, std::string_view>, const Location*> seen;  // exact or not, and the path
+  for (const Location* location : locations) {
+    check_twice_among(in, location->children);
+    // nginx takes the first of equal patterns and of equal names.
+    if (location->is_regex() || location->match == Location::Match::kNamed) continue;
+    const bool exact = location->match == Location::Match::kExact;
+    const auto [same, first] = seen.try_emplace({exact, location->path}, location);
+    if (first) continue;
+    report_twice(in, location->at(), same->second->at(),
+                 fmt::format("location {} stands here twice", location->path));
+  }
+}
+
+/// What may have its name once in a level, in lower case where nginx does not look at the case.
+void check_twice_named(Inspection& in, const Scope* level) {
+  if (level == nullptr) return;
+  std::map<std::string, const Directive*> upstreams;
+  for (const Scope* child : level->children) {
+    if ((child->context & (kUpstream | kStreamUpstream)) == 0) continue;
+    std::string name(child->block->arg(0));
+    std::ranges::transform(name, name.begin(), ascii::lower);
+    const auto [same, first] = upstreams.try_emplace(name, child->block);
+    if (first) continue;
+    report_twice(in, *child->block, *same->second,
+                 fmt::format("upstream {} is defined twice", child->block->arg(0)));
+  }
+  std::map<std::string_view, const Directive*> formats;
+  for (const Directive* format : level->own_all("log_format")) {
+    const auto [same, first] = formats.try_emplace(format->arg(0), format);
+    if (first) continue;
+    report_twice(in, *format, *same->second,
+                 fmt::format("log_format {} is defined twice", format->arg(0)));
+  }
+}
+
+/// Where the text itself is in doubt, so is what stands in it twice.
+bool is_well_formed(const Model& model) {
+  return std::ranges::none_of(model.tree.problems, [](const Problem& problem) {
+    return problem.kind == Problem::Kind::kSyntax;
+  });
+}
+
+void check_twice(Inspection& in) {
+  if (!is_well_formed(in.model)) return;
+  check_twice_named(in, in.model.http);
+  check_twice_named(in, in.model.stream);
+  std::map<std::pair<std::string_view, bool>, const Directive*> defaults;
+  for (const Server& server : in.model.servers) {
+    check_twice_in_server(in, server, defaults);
+    check_twice_among(in, server.locations);
+  }
+}
+
+/// Why nginx refuses a location where it stands; "" when it takes it.
+std::string misplaced(const Location& location) {
+  const Location& outer = *location.parent;
+  const std::string_view path = location.path;
+  if (outer.match == Location::Match::kExact || outer.match == Location::Match::kNamed) {
+    return fmt::format("location {} takes no location in it", outer.path);
+  }
+  if (location.match == Location::Match::kNamed) {
+    return fmt::format("location {} has a name, which only one of a server's own can", path);
+  }
+  if (location.is_regex() || path.starts_with(outer.path)) return {};
+  return fmt::format("location {} is outside of location {}, in which it stands", path, outer.path);
+}
+
+void check_misplaced_locations(Inspection& in) {
+  for (const Location& location : in.model.locations) {
+    const bool nested =
+        location.parent != nullptr && location.parent->scope->block != &in.model.tree.root;
+    const std::string why = nested ? misplaced(location) : std::string{};
+    if (why.empty()) continue;
+    in.report("CFG-01", Level::kHigh, location.at(), why + ": nginx does not start");
+  }
+}
+
+/// True when a URL without variables has more than a host: "http://a/", "http://unix:/run/a:/".
+bool has_uri(std::string_view url) {
+  const std::size_t scheme = url.find("://");
+  if (scheme == std::string_view::npos || url.find('$') != std::string_view::npos) return false;
+  url.remove_prefix(scheme + 3);
+  if (!url.starts_with("unix:")) return url.find_first_of("/?") != std::string_view::npos;
+  return url.find(':', 5) != std::string_view::npos;
+}
+
+void check_passed_uris(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    const Directive* pass = scope.own("proxy_pass");
+    const Location* location = scope.location;
+    const bool no_prefix = (scope.context & (kIfInLocation | kLimitExcept)) != 0 ||
+                           (location != nullptr &&
+                            (location->is_regex() || location->match == Location::Match::kNamed));
+    if (pass == nullptr || !no_prefix || !has_uri(pass->arg(0))) continue;
+    in.report("CFG-01", Level::kHigh, *pass,
+              "the URL has a path, which can replace no prefix here: nginx does not start");
+  }
+}
+
+/// Formats of logs and zones of caches that nothing defines.
+void check_unknown_names(Inspection& in) {
+  const bool whole = in.model.framed && std::ranges::none_of(in.model.scopes, &Scope::incomplete);
+  if (!whole) return;
+  const auto missing = [&](const Directive& at, std::string_view what, std::string_view name) {
+    in.report("CFG-01", Level::kHigh, at,
+              fmt::format("no {} is called \"{}\": nginx does not start", what, name));
+  };
+  std::set<std::string_view> formats = {"combined"};
+  for (const Directive* format : in.model.http->own_all("log_format")) {
+    formats.insert(format->arg(0));
+  }
+  constexpr std::array<std::pair<Name, Name>, 4> kCaches = {
+      {{"proxy_cache", "proxy_cache_path"},
+       {"fastcgi_cache", "fastcgi_cache_path"},
+       {"uwsgi_cache", "uwsgi_cache_path"},
+       {"scgi_cache", "scgi_cache_path"}}};
+  std::array<std::set<std::string_view>, kCaches.size()> zones;
+  for (std::size_t i = 0; i < kCaches.size(); ++i) {
+    for (const Directive* path : in.model.http->own_all(kCaches[i].second)) {
+      for (const Word& word : path->args) {
+        if (word.text.starts_with("keys_")) zones[i].insert(zone_of(word.text.substr(5)));
+      }
+    }
+  }
+  const auto is_plain = [](std::string_view name) {
+    return !name.empty() && name != "off" && name.find_first_of("$=") == std::string_view::npos;
+  };
+  for (const Scope& scope : in.model.scopes) {
+    if ((scope.context & (kHttp | kServer | kLocation | kIfInLocation | kLimitExcept)) == 0) {
+      continue;
+    }
+    for (const Directive* log : scope.own_all("access_log")) {
+      const std::string_view format = log->arg(1);
+      if (is_plain(format) && !formats.contains(format)) missing(*log, "log_format", format);
+    }
+    for (std::size_t i = 0; i < kCaches.size(); ++i) {
+      const Directive* cache = scope.own(kCaches[i].first);
+      if (cache == nullptr || !is_plain(cache->arg(0)) || zones[i].contains(cache->arg(0))) {
+        continue;
+      }
+      missing(*cache, fmt::format("zone of {}", kCaches[i].second.text), cache->arg(0));
+    }
+  }
+}
+
 constexpr RuleEntry kRules[] = {
-    {"CFG-01", check_missing_certificates}, {"CFG-02", nullptr},
+    {"CFG-01", check_missing_certificates}, {"CFG-01", check_twice},
+    {"CFG-01", check_misplaced_locations},  {"CFG-01", check_passed_uris},
+    {"CFG-01", check_unknown_names},        {"CFG-02", nullptr},
     {"CFG-03", check_duplicate_names},      {"CFG-04", check_deprecated},
     {"CFG-05", check_orphan_limits},
 };
