@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "audit/nginx/regex_syntax.h"
 #include "audit/nginx/rules.h"
 #include "base/ascii.h"
 
@@ -310,11 +311,70 @@ void check_unknown_names(Inspection& in) {
   }
 }
 
+std::string_view without_sign(std::string_view text) {
+  text.remove_prefix(text.starts_with("~*") ? 2 : 1);
+  return text;
+}
+
+/// The pattern of if ($variable ~ pattern); "" when it compares otherwise.
+std::string_view regex_of_if(const Directive& condition) {
+  constexpr std::array<std::string_view, 4> kSigns = {"~", "~*", "!~", "!~*"};
+  const std::size_t count = condition.args.size();
+  for (std::size_t i = 0; i + 1 < count; ++i) {
+    if (std::ranges::find(kSigns, condition.arg(i)) == kSigns.end()) continue;
+    std::string_view pattern = condition.arg(i + 1);
+    if (i + 2 == count && pattern.ends_with(')')) pattern.remove_suffix(1);
+    return pattern;
+  }
+  return {};
+}
+
+/// The regular expressions of a directive, as nginx hands them to PCRE.
+std::vector<std::string_view> regexes_of(const Directive& directive) {
+  const std::string_view first = directive.arg(0);
+  const Directive* outer = directive.parent;
+  if (outer != nullptr && outer->known && outer->is("map")) {
+    const std::string_view key = directive.name.text;
+    return key.starts_with('~') ? std::vector{without_sign(key)} : std::vector<std::string_view>{};
+  }
+  if (!directive.known) return {};
+  if (directive.is("location") && first.starts_with('~')) {
+    return {directive.args.size() > 1 ? directive.arg(1) : without_sign(first)};
+  }
+  if (directive.is("rewrite")) return {first};
+  if (directive.is("if")) return {regex_of_if(directive)};
+  std::vector<std::string_view> out;
+  if (directive.is("server_name")) {
+    for (const Word& word : directive.args) {
+      if (word.text.starts_with('~')) out.push_back(word.text.substr(1));
+    }
+  }
+  return out;
+}
+
+void check_regexes(Inspection& in) {
+  if (!is_well_formed(in.model)) return;
+  for (const Directive& directive : in.model.tree.directives) {
+    for (const std::string_view regex : regexes_of(directive)) {
+      const std::string why = refused_regex(regex);
+      if (why.empty()) continue;
+      in.report(
+          "CFG-01", Level::kHigh, directive,
+          fmt::format("\"{}\" is no regular expression, {}: nginx does not start", regex, why));
+    }
+  }
+}
+
 constexpr RuleEntry kRules[] = {
-    {"CFG-01", check_missing_certificates}, {"CFG-01", check_twice},
-    {"CFG-01", check_misplaced_locations},  {"CFG-01", check_passed_uris},
-    {"CFG-01", check_unknown_names},        {"CFG-02", nullptr},
-    {"CFG-03", check_duplicate_names},      {"CFG-04", check_deprecated},
+    {"CFG-01", check_missing_certificates},
+    {"CFG-01", check_twice},
+    {"CFG-01", check_misplaced_locations},
+    {"CFG-01", check_passed_uris},
+    {"CFG-01", check_unknown_names},
+    {"CFG-01", check_regexes},
+    {"CFG-02", nullptr},
+    {"CFG-03", check_duplicate_names},
+    {"CFG-04", check_deprecated},
     {"CFG-05", check_orphan_limits},
 };
 
