@@ -12,11 +12,11 @@ namespace {
 
 using Family = std::span<const RuleEntry> (*)();
 
-constexpr std::array<Family, 21> kFamilies = {
-    config_rules,      header_rules,   method_rules, exposure_rules, tls_rules,     stream_rules,
-    cors_rules,        limit_rules,    path_rules,   order_rules,    belief_rules,  injection_rules,
-    forwarding_rules,  upstream_rules, access_rules, identity_rules, logging_rules, system_rules,
-    certificate_rules, reach_rules,    secret_rules};
+constexpr std::array<Family, 22> kFamilies = {
+    config_rules,    refused_rules,     header_rules,   method_rules, exposure_rules, tls_rules,
+    stream_rules,    cors_rules,        limit_rules,    path_rules,   order_rules,    belief_rules,
+    injection_rules, forwarding_rules,  upstream_rules, access_rules, identity_rules, logging_rules,
+    system_rules,    certificate_rules, reach_rules,    secret_rules};
 
 void add_include_trail(const Directive& at, std::vector<TrailStep>& trail) {
   std::vector<TrailStep> steps;

@@ -59,6 +59,7 @@ using RuleEntry = Rule<Inspection>;
 [[nodiscard]] std::span<const RuleEntry> reach_rules();
 [[nodiscard]] std::span<const RuleEntry> secret_rules();
 [[nodiscard]] std::span<const RuleEntry> config_rules();
+[[nodiscard]] std::span<const RuleEntry> refused_rules();
 
 /// Runs every rule. Options.only_rules is applied to what comes out.
 void run_rules(Inspection& inspection);
