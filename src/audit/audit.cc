@@ -14,6 +14,7 @@
 #include "audit/merlon/reader.h"
 #include "audit/nginx/files.h"
 #include "audit/nginx/reader.h"
+#include "audit/rule_run.h"
 #include "audit/template_text.h"
 #include "audit/waive.h"
 
@@ -339,6 +340,7 @@ void finish(AuditResult& result, const Options& options) {
   keep_wanted(result, options);
   apply_waivers(result, options);
   normalize(result);
+  cut_findings(result, options);
   apply_baseline(result, options);
 }
 

@@ -1,5 +1,6 @@
 #include "audit/audit.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -82,6 +83,55 @@ TEST_F(Folder, FollowsNoLinkOutOfTheTree) {
   EXPECT_FALSE(has(result, "INF-01"));
   EXPECT_EQ(result.gaps.size(), 2U);
   EXPECT_EQ(exit_code(result, Level::kCritical), 3);
+}
+
+TEST_F(Folder, FollowsTheLinksOfACopyOfEtcNginxIntoTheCopy) {
+  write("nginx.conf",
+        "include /etc/nginx/modules-enabled/*.conf;\ninclude /usr/share/nginx/modules/*.conf;\n"
+        "events {}\nhttp { include /etc/nginx/sites-enabled/*; }\n");
+  write("sites-available/shop", "server { listen 80; server_tokens on; return 404; }\n");
+  fs::create_directories(root_ / "sites-enabled");
+  fs::create_directories(root_ / "modules-enabled");
+  fs::create_symlink("/etc/nginx/sites-available/shop", root_ / "sites-enabled/shop");
+  fs::create_symlink("/usr/share/nginx/modules-available/none-such.conf",
+                     root_ / "modules-enabled/50-none-such.conf");
+  const AuditResult result = audit({root_.string()});
+  EXPECT_TRUE(has(result, "INF-01"));
+  EXPECT_EQ(result.gaps.size(), 0U);
+  EXPECT_EQ(result.counts.files, 2U);
+}
+
+TEST_F(Folder, FollowsNoLinkOfACopyToWhatTheCopyLacks) {
+  write("nginx.conf", "events {}\nhttp { include /etc/nginx/sites-enabled/*; }\n");
+  fs::create_directories(root_ / "sites-enabled");
+  fs::create_symlink("/etc/nginx/sites-available/../../none-such", root_ / "sites-enabled/a");
+  EXPECT_EQ(exit_code(audit({root_.string()}), Level::kCritical), 3);
+}
+
+TEST_F(Folder, TellsOnceOfAKeyThatManyServersName) {
+  const std::string key = write("tls/site.key", "key");
+  fs::permissions(key, fs::perms(0644));
+  std::string text = "events {}\nhttp {\n";
+  for (const char* name : {"a", "b", "c"}) {
+    text += fmt::format("server {{ listen 443 ssl; server_name {}.example.com;\n", name) +
+            "ssl_certificate " + key + ".pem; ssl_certificate_key " + key + "; return 404; }\n";
+  }
+  const AuditResult result = audit({write("nginx.conf", text + "}\n")});
+  EXPECT_EQ(std::ranges::count(result.findings, "CRT-07", &Finding::rule), 1);
+  const auto found = std::ranges::find(result.findings, "CRT-07", &Finding::rule);
+  EXPECT_EQ(found->affected,
+            (std::vector<std::string>{"a.example.com", "b.example.com", "c.example.com"}));
+}
+
+TEST_F(Folder, TakesASecretInAFileThatOnlyItsOwnerReads) {
+  const std::string secret = write("secret.conf", "proxy_set_header X-Api-Key f3Zp9Qm2Xr7Lw5Tk;\n");
+  write("nginx.conf",
+        "events {}\nhttp { server { listen 127.0.0.1:80; location / {\n"
+        "include secret.conf; proxy_pass http://127.0.0.1; } } }\n");
+  fs::permissions(secret, fs::perms(0640));
+  EXPECT_TRUE(has(audit({root_.string()}), "UPS-07"));
+  fs::permissions(secret, fs::perms(0600));
+  EXPECT_FALSE(has(audit({root_.string()}), "UPS-07"));
 }
 
 TEST_F(Folder, NeverPassesWhatItCouldNotRead) {
@@ -307,6 +357,17 @@ TEST(Grades, AreCappedByTheGravestFindingAndByGaps) {
   EXPECT_EQ(grade(result).letter, 'D');
   result.findings[0].waived = "known";
   EXPECT_EQ(grade(result).letter, 'C');
+}
+
+TEST(Grades, AreNotGivenForFindingsThatWereLeftOut) {
+  AuditResult result;
+  result.counts.files = 1;
+  result.findings_cut = true;
+  result.findings.push_back({});
+  result.findings[0].level = Level::kMedium;
+  EXPECT_EQ(grade(result).letter, '?');
+  result.findings[0].level = Level::kCritical;
+  EXPECT_EQ(grade(result).letter, 'F');
 }
 
 TEST(Lines, ShowNoControlCharactersOfTheConfiguration) {

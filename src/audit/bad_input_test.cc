@@ -153,6 +153,25 @@ TEST_F(BadInput, OfTooManyFindingsTakesNoMoreOfTheOnesItLeftOut) {
   EXPECT_EQ(result.findings.size(), 1U);
 }
 
+TEST_F(BadInput, OfTooManyFindingsKeepsTheGravestWhateverWasFoundFirst) {
+  Options options;
+  options.findings_max = 3;
+  // PTH-01 is judged after the rules that find something lesser in every server.
+  std::string text = "events {}\nhttp {\n";
+  for (int i = 0; i < 5; ++i) {
+    text += fmt::format(
+        "server {{ listen 443 ssl; server_name s{}.example.com; autoindex on;\n"
+        "  location /img{} {{ alias /srv/img{}/; autoindex on; }} }}\n",
+        i, i, i);
+  }
+  std::ofstream(root_ / "nginx.conf") << text << "}\n";
+  const AuditResult result = audit({(root_ / "nginx.conf").string()}, options);
+  EXPECT_EQ(std::ranges::count(result.findings, "PTH-01", &Finding::rule), 3);
+  EXPECT_EQ(result.findings.size(), 3U);
+  EXPECT_EQ(result.gaps.size(), 1U);
+  EXPECT_EQ(exit_code(result, Level::kCritical), 3);
+}
+
 TEST_F(BadInput, OfTooManyFilesIsNamed) {
   Options options;
   options.files_max = 20;

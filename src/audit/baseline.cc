@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "audit/fingerprint.h"
 #include "audit/nginx/files.h"
 
 namespace merlon::audit {
@@ -27,14 +28,16 @@ void apply_baseline(AuditResult& result, const Options& options) {
     if (!line.starts_with('#')) known.insert(line.substr(0, line.find_first_of(" \t\r")));
     at = end + 1;
   }
-  for (Finding& finding : result.findings) finding.baseline = known.contains(fingerprint(finding));
+  Fingerprints prints;
+  for (Finding& finding : result.findings) finding.baseline = known.contains(prints.of(finding));
 }
 
 std::string render_baseline(const AuditResult& result) {
   std::string out = "# Findings that are known. One fingerprint a line; the rest is for people.\n";
+  Fingerprints prints;
   for (const Finding& finding : result.findings) {
     if (!finding.waived.empty()) continue;
-    out += fmt::format("{} {} {}\n", fingerprint(finding), finding.rule, finding.at.file_line());
+    out += fmt::format("{} {} {}\n", prints.of(finding), finding.rule, finding.at.file_line());
   }
   return out;
 }

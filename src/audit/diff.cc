@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "audit/finding.h"
+#include "audit/line_index.h"
 
 namespace merlon::audit {
 namespace {
@@ -48,8 +49,8 @@ std::uint32_t added_lines(const Edit& edit) {
 }
 
 /// One hunk for edits whose contexts touch.
-void hunk(std::string& out, const Source& file, std::span<const Edit* const> edits,
-          std::int64_t& shift) {
+void hunk(std::string& out, LineIndex& lines, const Source& file,
+          std::span<const Edit* const> edits, std::int64_t& shift) {
   const std::uint32_t total = line_count(file);
   const std::uint32_t from =
       edits.front()->first_line > kContextLines ? edits.front()->first_line - kContextLines : 1;
@@ -58,8 +59,8 @@ void hunk(std::string& out, const Source& file, std::span<const Edit* const> edi
   std::int64_t delta = 0;
   std::uint32_t at = from;
   for (const Edit* edit : edits) {
-    for (; at < edit->first_line; ++at) put(body, ' ', file.line(at));
-    for (; at <= edit->last_line; ++at) put(body, '-', file.line(at));
+    for (; at < edit->first_line; ++at) put(body, ' ', lines.line(file, at));
+    for (; at <= edit->last_line; ++at) put(body, '-', lines.line(file, at));
     std::string_view rest = edit->replacement;
     while (!rest.empty()) {
       const std::size_t end = std::min(rest.find('\n'), rest.size());
@@ -69,7 +70,7 @@ void hunk(std::string& out, const Source& file, std::span<const Edit* const> edi
     delta += std::int64_t{added_lines(*edit)} -
              (std::int64_t{edit->last_line} - std::int64_t{edit->first_line} + 1);
   }
-  for (; at <= to; ++at) put(body, ' ', file.line(at));
+  for (; at <= to; ++at) put(body, ' ', lines.line(file, at));
   const std::int64_t before = std::int64_t{to} - from + 1;
   out += fmt::format("@@ -{},{} +{},{} @@\n", from, before, from + shift, before + delta);
   out += body;
@@ -86,6 +87,7 @@ std::string unified_diff(const AuditResult& result) {
       if (edit.file != nullptr) by_file[edit.file->path].push_back(&edit);
     }
   }
+  LineIndex lines;
   std::string out;
   for (auto& [path, edits] : by_file) {
     const Source& file = *edits.front()->file;
@@ -98,7 +100,7 @@ std::string unified_diff(const AuditResult& result) {
              chosen[end]->first_line <= chosen[end - 1]->last_line + 2 * kContextLines + 1) {
         ++end;
       }
-      hunk(out, file, std::span(chosen).subspan(i, end - i), shift);
+      hunk(out, lines, file, std::span(chosen).subspan(i, end - i), shift);
       i = end;
     }
   }

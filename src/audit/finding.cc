@@ -29,21 +29,6 @@ std::string_view path_of(const Mark& mark) noexcept {
   return mark.source == nullptr ? std::string_view{} : std::string_view(mark.source->path);
 }
 
-std::uint64_t hash_of(std::string_view text, std::uint64_t hash) noexcept {
-  for (const char c : text) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
-  }
-  return (hash ^ 0xff) * 1099511628211ULL;  // a separator, so that "ab","c" is not "a","bc"
-}
-
-std::string_view trimmed(std::string_view line) noexcept {
-  while (!line.empty() && (line.front() == ' ' || line.front() == '\t')) line.remove_prefix(1);
-  while (!line.empty() && (line.back() == ' ' || line.back() == '\t' || line.back() == '\r')) {
-    line.remove_suffix(1);
-  }
-  return line;
-}
-
 void absorb(Finding& into, Finding& from) {
   into.level = std::max(into.level, from.level);
   into.confidence = std::max(into.confidence, from.confidence);
@@ -100,6 +85,7 @@ Grade grade(const AuditResult& result) {
   }
   out.letter = kLetters[worst];
   if (!result.gaps.empty() && out.letter < 'C') out.letter = 'C';
+  if (result.findings_cut && out.letter != 'F') out.letter = '?';
   if (!result.gaps.empty()) {
     out.reasons.push_back(
         fmt::format("{} place{} could not be read, and what was not read cannot be vouched for",
@@ -124,21 +110,11 @@ void note_judged(AuditResult& result, const std::vector<std::string_view>& ids) 
   result.counts.rules = result.rules_judged.size();
 }
 
-std::string fingerprint(const Finding& finding) {
-  std::uint64_t hash = hash_of(finding.rule, 1469598103934665603ULL);
-  const std::string_view path = path_of(finding.at);
-  const std::size_t slash = path.rfind('/');
-  hash = hash_of(slash == std::string_view::npos ? path : path.substr(slash + 1), hash);
-  if (finding.at.known()) hash = hash_of(trimmed(finding.at.source->line(finding.at.line)), hash);
-  if (!finding.affected.empty()) hash = hash_of(finding.affected.front(), hash);
-  return fmt::format("{:016x}", hash);
-}
-
 void normalize(AuditResult& result) {
   std::map<std::tuple<std::string, std::string, std::uint32_t, std::uint32_t, std::string>,
            std::size_t>
       first;
-  std::vector<Finding> merged;
+  std::deque<Finding> merged;
   for (Finding& finding : result.findings) {
     const auto [found, added] =
         first.try_emplace({finding.rule, std::string(path_of(finding.at)), finding.at.line,

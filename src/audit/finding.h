@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -143,10 +144,12 @@ struct Counts {
 struct AuditResult {
   std::vector<Kind> kinds;          ///< of the inputs that were read, no duplicates
   std::vector<std::string> inputs;  ///< paths as given
-  std::vector<Finding> findings;    ///< sorted: level (gravest first), file, line, rule
+  std::deque<Finding> findings;     ///< sorted: level (gravest first), file, line, rule; a finding
+                                    ///< stays in its place while rules add others
   std::vector<Gap> gaps;
   std::vector<NotChecked> not_checked;
-  bool findings_cut = false;  ///< there were more than Options.findings_max
+  std::uint64_t reported[5] = {};  ///< findings of the rules by Level, those left out too
+  bool findings_cut = false;       ///< there were more than Options.findings_max
   std::vector<ExposureRow> exposure;
   std::vector<Measure> measures;
   std::vector<CertificateSeen> certificates;
@@ -167,7 +170,8 @@ struct Grade {
 };
 
 /// A: nothing above info. B: low. C: medium. D: high. F: critical. Waived and baseline findings do
-/// not count; a gap caps at C, since what was not read cannot be vouched for.
+/// not count; a gap caps at C, since what was not read cannot be vouched for. A result that was cut
+/// has no letter but F: what was left out may count where what is there does not.
 [[nodiscard]] Grade grade(const AuditResult& result);
 
 /// A number per level of the findings that count (neither waived nor in the baseline).

@@ -9,18 +9,25 @@
 
 namespace merlon::audit {
 
+namespace {
+
+/// A report that left findings out must not look whole: the gap makes the exit code 3.
+void note_cut(AuditResult& out, const Options& options, const Mark& at) {
+  if (std::exchange(out.findings_cut, true)) return;
+  out.gaps.push_back({at, at.source == nullptr ? "" : at.source->path,
+                      fmt::format("more than {} findings: the gravest are told, others left out",
+                                  options.findings_max)});
+}
+
+}  // namespace
+
 Finding& add_finding(AuditResult& out, const Options& options, std::string_view rule, Level level,
                      Mark at, std::string message) {
-  static thread_local Finding overflow;
-  if (out.findings.size() >= options.findings_max) {
-    // A report that left findings out must not look whole: the gap makes the exit code 3.
-    if (!std::exchange(out.findings_cut, true)) {
-      out.gaps.push_back({at, at.source == nullptr ? "" : at.source->path,
-                          fmt::format("more than {} findings: from here on they are left out",
-                                      options.findings_max)});
-    }
-    overflow = {};
-    return overflow;
+  static thread_local Finding left_out;
+  if (++out.reported[static_cast<std::size_t>(level)] > options.findings_max) {
+    note_cut(out, options, at);
+    left_out = {};
+    return left_out;
   }
   Finding& finding = out.findings.emplace_back();
   finding.rule = rule;
@@ -28,6 +35,12 @@ Finding& add_finding(AuditResult& out, const Options& options, std::string_view 
   finding.at = std::move(at);
   finding.message = std::move(message);
   return finding;
+}
+
+void cut_findings(AuditResult& out, const Options& options) {
+  if (out.findings.size() <= options.findings_max) return;
+  note_cut(out, options, out.findings[options.findings_max].at);
+  out.findings.resize(options.findings_max);
 }
 
 void add_not_checked(AuditResult& out, std::string_view rule, std::string_view why) {

@@ -23,9 +23,14 @@ struct Rule {
   void (*check)(Inspection&);  ///< nullptr: judged together with the rule before it
 };
 
-/// Adds a finding within Options.findings_max; past it, what comes back is thrown away.
+/// Adds a finding; what comes back stays where it is. Options.findings_max is a bound for each
+/// level, so that many findings of one level never take the place of a graver one: past it, what
+/// comes back is thrown away.
 Finding& add_finding(AuditResult& out, const Options& options, std::string_view rule, Level level,
                      Mark at, std::string message);
+
+/// Brings the findings, which are sorted, within Options.findings_max in all, and says so.
+void cut_findings(AuditResult& out, const Options& options);
 
 /// Says once per rule why it was not judged.
 void add_not_checked(AuditResult& out, std::string_view rule, std::string_view why);

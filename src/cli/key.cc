@@ -12,6 +12,7 @@
 #include "config/schema.h"
 #include "identity/api_keys.h"
 #include "identity/date.h"
+#include "identity/identity.h"
 
 namespace merlon::cli {
 namespace {
@@ -42,8 +43,14 @@ std::string entry_of(const identity::NewApiKey& key, const Options& options) {
 }
 
 int make_key(const Options& options) {
-  if (!options.expires.empty() && !identity::parse_date(options.expires).has_value()) {
+  const auto expires = identity::parse_date(options.expires);
+  if (!options.expires.empty() && !expires.has_value()) {
     fmt::print(stderr, "merlon: --expires is a date such as 2027-01-31\n");
+    return 2;
+  }
+  if (expires.has_value() && *expires <= identity::token_time(SystemClock().wall_now())) {
+    fmt::print(stderr, "merlon: --expires: {} is over, so the key would never be good\n",
+               options.expires);
     return 2;
   }
   for (const std::string& network : options.networks) {

@@ -104,17 +104,30 @@ std::string describe(identity::TokenReader& reader, std::string_view token,
   return out;
 }
 
-/// The provider to judge by: the named one, or the only one that takes tokens.
+/// The provider to judge by: the named one, or the only one that takes tokens, whose name `name`
+/// then is. Null after the reason is on standard error.
 const identity::ProviderConfig* choose(const gateway::Config& config, std::string& name) {
-  const identity::ProviderConfig* found = nullptr;
-  std::string found_name;
-  for (const auto& [key, provider] : config.identity) {
-    if (provider.api_keys.has_value() || (!name.empty() && key != name)) continue;
-    if (found != nullptr) return nullptr;
-    found = &provider;
-    found_name = key;
+  if (!name.empty()) {
+    const auto named = config.identity.find(name);
+    const bool known = named != config.identity.end();
+    if (known && !named->second.api_keys.has_value()) return &named->second;
+    fmt::print(stderr, "merlon: --identity: {} {}\n", name,
+               known ? "takes API keys, no tokens" : "is no name under `identity`");
+    return nullptr;
   }
-  name = found_name;
+  const identity::ProviderConfig* found = nullptr;
+  for (const auto& [key, provider] : config.identity) {
+    if (provider.api_keys.has_value()) continue;
+    if (found != nullptr) {
+      fmt::print(stderr,
+                 "merlon: say with --identity which issuer of the configuration is meant\n");
+      return nullptr;
+    }
+    found = &provider;
+    name = key;
+  }
+  if (found == nullptr)
+    fmt::print(stderr, "merlon: nothing under `identity` of the configuration takes tokens\n");
   return found;
 }
 
@@ -173,10 +186,7 @@ int judge(Options options, std::string_view token, std::string& out) {
   const gateway::LoadResult loaded = load_or_tell(options.config, *broker);
   if (loaded.plan == nullptr) return 2;
   const identity::ProviderConfig* from = choose(loaded.config, options.identity);
-  if (from == nullptr) {
-    fmt::print(stderr, "merlon: say with --identity which issuer of the configuration is meant\n");
-    return 2;
-  }
+  if (from == nullptr) return 2;
   Diagnostics problems;
   const auto provider = identity::Provider::load(options.identity, *from, {}, *broker, problems);
   if (provider == nullptr) {

@@ -312,6 +312,9 @@ def test_an_api_key_is_good_from_its_networks_only(machines, merlon_bin):
     wrong = subprocess.run([merlon_bin, "key", "new", "--owner", "o", "--network", "10.0.0.0/99"],
                            capture_output=True, text=True)  # fmt: skip
     assert wrong.returncode == 2 and "--network" in wrong.stderr
+    over = subprocess.run([merlon_bin, "key", "new", "--owner", "o", "--expires", "2020-01-31"],
+                          capture_output=True, text=True)  # fmt: skip
+    assert over.returncode == 2 and "2020-01-31 is over" in over.stderr and not over.stdout
 
 
 def test_other_api_keys_are_refused(machines, upstream):
@@ -365,7 +368,8 @@ def test_token_inspect_says_why_and_shows_no_secret(guarded, merlon_bin, keys):
     assert code == 1 and "token-audience" in said
     code, said = inspect(good[:-4] + "AAAA", *judged, "--identity", "staff")
     assert code == 1 and "token-signature" in said
-    assert inspect(good, *judged, "--identity", "nobody")[0] == 2
+    assert inspect(good, *judged, "--identity", "nobody") == (
+        2, "merlon: --identity: nobody is no name under `identity`\n")
     assert inspect("not a token")[0] == 0
     code, said = inspect(keys["e1"].token(claims(iss="\u001b[31m")), *judged)
     assert code == 1 and "\u001b" not in said

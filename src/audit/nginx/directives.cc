@@ -8,6 +8,7 @@
 #include <map>
 #include <unordered_map>
 
+#include "audit/nginx/arguments.h"
 #include "base/ascii.h"
 
 namespace merlon::audit::nginx {
@@ -287,9 +288,9 @@ class Checker {
                     fmt::format("\"{}\" does not take {} argument{}", name, directive.args.size(),
                                 directive.args.size() == 1 ? "" : "s"));
     }
-    if (std::string why = bad_value(*fits, directive); !why.empty()) {
-      return refuse(directive, std::move(why));
-    }
+    std::string why = bad_value(*fits, directive);
+    if (why.empty()) why = refused_arguments(directive);
+    if (!why.empty()) return refuse(directive, std::move(why));
     judge_duplicate(*fits, directive, single);
   }
 

@@ -153,11 +153,24 @@ std::vector<std::string> DiskIncludes::candidates(std::string_view pattern) cons
   return out;
 }
 
+FileReader::Read DiskIncludes::read(const std::string& path) {
+  FileReader::Read got = files_.read(path, path);
+  std::error_code no_link;
+  const std::filesystem::path target = std::filesystem::read_symlink(path, no_link);
+  if (got.source != nullptr || no_link || !target.is_absolute()) return got;
+  // Debian's links in sites-enabled say /etc/nginx/sites-available/…, in a copy too.
+  for (const std::string& candidate : candidates(target.string())) {
+    FileReader::Read there = files_.read(candidate, candidate);
+    if (there.source != nullptr) return there;
+  }
+  return got;
+}
+
 Included DiskIncludes::find(std::string_view pattern, const Source& /*from*/) {
   Included out;
   out.has_pattern = has_glob(pattern);
   const auto take = [&](const std::string& path) {
-    FileReader::Read got = files_.read(path, path);
+    FileReader::Read got = read(path);
     if (got.source != nullptr) out.files.push_back(std::move(got.source));
     if (got.source == nullptr && !got.missing && out.files.empty()) {
       out.refusals.push_back(std::move(got.refusal));
@@ -179,7 +192,7 @@ Included DiskIncludes::find(std::string_view pattern, const Source& /*from*/) {
     // nginx sorts too: it calls glob(3) without GLOB_NOSORT.
     if (::glob(path.c_str(), 0, nullptr, &matches) == 0) {
       for (std::size_t i = 0; i < matches.gl_pathc; ++i) {
-        FileReader::Read got = files_.read(matches.gl_pathv[i], matches.gl_pathv[i]);
+        FileReader::Read got = read(matches.gl_pathv[i]);
         if (got.source != nullptr) out.files.push_back(got.source);
         if (got.source == nullptr) out.refusals.push_back(got.refusal);
       }

@@ -49,8 +49,8 @@ class FileReader {
 namespace nginx {
 
 /// Includes on disk: relative to the folder of the main file, globs sorted as nginx sorts them. A
-/// path under one of nginx's usual folders is looked up in the tree under audit, so that a copy of
-/// /etc/nginx can be read elsewhere.
+/// path under one of nginx's usual folders is looked up in the tree under audit, and so is what a
+/// link leads to there, so that a copy of /etc/nginx can be read elsewhere.
 class DiskIncludes final : public IncludeFinder {
  public:
   /// `bases`: the folders that a relative name is tried in, in order.
@@ -60,6 +60,7 @@ class DiskIncludes final : public IncludeFinder {
 
  private:
   [[nodiscard]] std::vector<std::string> candidates(std::string_view pattern) const;
+  FileReader::Read read(const std::string& path);
 
   FileReader& files_;
   std::vector<std::string> bases_;

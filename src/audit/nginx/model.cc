@@ -340,14 +340,6 @@ bool Server::is_local() const noexcept {
          std::ranges::all_of(listens, [](const Listen& l) { return l.is_local(); });
 }
 
-const Directive* Model::upstream(std::string_view name) const {
-  if (http == nullptr) return nullptr;
-  for (const Scope* scope : http->children) {
-    if (scope->context == kUpstream && scope->block->arg(0) == name) return scope->block;
-  }
-  return nullptr;
-}
-
 const Location* Model::match(const Server& server, std::string_view path) const {
   return find_location(server.locations, path).location;
 }

@@ -145,7 +145,6 @@ struct Model {
   std::vector<std::string_view> unknown;  ///< names of directives that are not known
   std::map<const Directive*, const Scope*> scope_of_block;
 
-  [[nodiscard]] const Directive* upstream(std::string_view name) const;
   /// The location that nginx would choose for a normalised path (no internal redirects); nullptr
   /// when none matches. Regular expressions that are not understood do not match.
   [[nodiscard]] const Location* match(const Server& server, std::string_view path) const;

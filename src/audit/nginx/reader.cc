@@ -18,8 +18,17 @@
 namespace merlon::audit::nginx {
 namespace {
 
-/// Files that nginx ships: what is in them is known, and holds nothing that rules ask for.
+/// Where packages put the lines that load their modules, and nothing else.
+bool is_module_list(std::string_view pattern) {
+  const std::string_view folder = pattern.substr(0, std::min(pattern.rfind('/'), pattern.size()));
+  return folder == "/usr/share/nginx/modules" || folder == "modules-enabled" ||
+         folder.ends_with("/modules-enabled");
+}
+
+/// Files that nginx and its packages ship: what is in them is known, and holds nothing that rules
+/// ask for.
 bool is_stock_file(std::string_view pattern) {
+  if (is_module_list(pattern)) return true;
   constexpr std::array<std::string_view, 9> kStock = {
       "mime.types",   "fastcgi_params", "fastcgi.conf", "uwsgi_params", "scgi_params",
       "proxy_params", "koi-utf",        "koi-win",      "win-utf"};

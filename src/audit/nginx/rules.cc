@@ -1,6 +1,7 @@
 #include "audit/nginx/rules.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -11,11 +12,11 @@ namespace {
 
 using Family = std::span<const RuleEntry> (*)();
 
-constexpr std::array<Family, 22> kFamilies = {
-    config_rules,    header_rules,      method_rules,   file_rules,   exposure_rules, tls_rules,
-    stream_rules,    cors_rules,        limit_rules,    path_rules,   order_rules,    belief_rules,
-    injection_rules, forwarding_rules,  upstream_rules, access_rules, identity_rules, logging_rules,
-    system_rules,    certificate_rules, reach_rules,    secret_rules};
+constexpr std::array<Family, 23> kFamilies = {
+    config_rules,  refused_rules,   header_rules,      method_rules,   file_rules,   exposure_rules,
+    tls_rules,     stream_rules,    cors_rules,        limit_rules,    path_rules,   order_rules,
+    belief_rules,  injection_rules, forwarding_rules,  upstream_rules, access_rules, identity_rules,
+    logging_rules, system_rules,    certificate_rules, reach_rules,    secret_rules};
 
 void add_include_trail(const Directive& at, std::vector<TrailStep>& trail) {
   std::vector<TrailStep> steps;
@@ -32,20 +33,6 @@ std::string_view indentation(std::string_view line) {
   return line.substr(0, end == std::string_view::npos ? 0 : end);
 }
 
-/// The line that a directive starts on. Found from its place in the text: counting lines from the
-/// start of the file would make long files slow.
-std::string_view first_line_of(const Directive& directive) {
-  const std::string_view text = directive.file->text;
-  const char* at = directive.name.text.data();
-  if (at < text.data() || at >= text.data() + text.size()) {
-    return directive.file->line(directive.name.line);
-  }
-  const auto offset = static_cast<std::size_t>(at - text.data());
-  const std::size_t before = offset == 0 ? std::string_view::npos : text.rfind('\n', offset - 1);
-  const std::size_t start = before == std::string_view::npos ? 0 : before + 1;
-  return text.substr(start, std::min(text.find('\n', offset), text.size()) - start);
-}
-
 /// True when nothing but `directive` and blanks stand on its lines.
 bool is_alone(const Directive& directive) {
   const std::string_view first = first_line_of(directive);
@@ -57,6 +44,35 @@ bool is_alone(const Directive& directive) {
   }
   if (!last.ends_with(';')) return false;
   return std::ranges::count(last, ';') == 1 || directive.name.line != directive.end_line;
+}
+
+/// `text` as a quoted word. nginx takes a backslash for itself, but before a quote, another
+/// backslash or one of "trn".
+std::string quoted(std::string_view text) {
+  constexpr std::string_view kEscapable = "\\\"'trn";
+  const bool single =
+      text.find('"') != std::string_view::npos && text.find('\'') == std::string_view::npos;
+  const char quote = single ? '\'' : '"';
+  std::string out(1, quote);
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool last = i + 1 == text.size();
+    switch (text[i]) {
+      case '\n':
+        out += "\\n";
+        continue;
+      case '\r':
+        out += "\\r";
+        continue;
+      case '\\':
+        if (last || kEscapable.find(text[i + 1]) != std::string_view::npos) out += '\\';
+        break;
+      default:
+        if (text[i] == quote) out += '\\';
+        break;
+    }
+    out += text[i];
+  }
+  return out + quote;
 }
 
 bool has_directive_like(const Scope& scope, std::span<const std::string_view> starts) {
@@ -87,13 +103,6 @@ Finding& Inspection::report(std::string_view rule, Level level, const Directive&
   Finding& finding = add_finding(out, options, rule, level, at.mark(word), std::move(message));
   add_include_trail(at, finding.trail);
   return finding;
-}
-
-Finding& Inspection::reported(std::size_t index) {
-  static thread_local Finding left_out;
-  if (index < out.findings.size()) return out.findings[index];
-  left_out = {};
-  return left_out;
 }
 
 void Inspection::not_checked(std::string_view rule, std::string_view why) {
@@ -203,10 +212,30 @@ bool accepts_any_host(const Model& model, const Server& server) {
 std::string statement(const Directive& directive) {
   std::string out(directive.name.text);
   for (const Word& word : directive.args) {
-    const bool quote = word.quoted || word.text.empty();
-    out += quote ? fmt::format(" \"{}\"", word.text) : fmt::format(" {}", word.text);
+    // A bare word that is shorter than what was written had escapes: bare, it would be another.
+    const bool bare = !word.quoted && word.length == word.text.size();
+    out += " " + (bare ? std::string(word.text) : quoted(word.text));
   }
   return out;
+}
+
+std::string_view first_line_of(const Directive& directive) {
+  // Counting lines from the start of the file would make long files slow.
+  const std::string_view text = directive.file->text;
+  const char* at = directive.name.text.data();
+  if (at < text.data() || at >= text.data() + text.size()) {
+    return directive.file->line(directive.name.line);
+  }
+  const auto offset = static_cast<std::size_t>(at - text.data());
+  const std::size_t before = offset == 0 ? std::string_view::npos : text.rfind('\n', offset - 1);
+  const std::size_t start = before == std::string_view::npos ? 0 : before + 1;
+  return text.substr(start, std::min(text.find('\n', offset), text.size()) - start);
+}
+
+bool is_kept_apart(const Inspection& in, const Directive& directive) {
+  struct stat about{};
+  return in.on_disk && directive.via != nullptr &&
+         ::stat(directive.file->path.c_str(), &about) == 0 && (about.st_mode & 077) == 0;
 }
 
 std::string_view named_file(Inspection& in, std::string_view name, FileReader::Read& keep) {

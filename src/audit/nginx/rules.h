@@ -33,9 +33,6 @@ struct Inspection {
   Finding& report(std::string_view rule, Level level, const Directive& at, std::string message);
   Finding& report(std::string_view rule, Level level, const Directive& at, const Word& word,
                   std::string message);
-  /// The finding that was number `index` when it was reported, to add to; one that is thrown away
-  /// where it was left out for Options.findings_max.
-  Finding& reported(std::size_t index);
   /// Says once per rule why it was not judged.
   void not_checked(std::string_view rule, std::string_view why);
 };
@@ -64,6 +61,7 @@ using RuleEntry = Rule<Inspection>;
 [[nodiscard]] std::span<const RuleEntry> reach_rules();
 [[nodiscard]] std::span<const RuleEntry> secret_rules();
 [[nodiscard]] std::span<const RuleEntry> config_rules();
+[[nodiscard]] std::span<const RuleEntry> refused_rules();
 
 /// Runs every rule. Options.only_rules is applied to what comes out.
 void run_rules(Inspection& inspection);
@@ -108,8 +106,12 @@ void run_rules(Inspection& inspection);
 /// True when a client gets `file` from the folder of this `root` or `alias`.
 [[nodiscard]] bool serves_file(const Inspection& inspection, const Directive& root,
                                std::string_view file);
-/// The statement as written, in one line, without its semicolon.
+/// The statement in one line, without its semicolon: nginx reads the same words from it.
 [[nodiscard]] std::string statement(const Directive& directive);
+/// The line that a directive starts on.
+[[nodiscard]] std::string_view first_line_of(const Directive& directive);
+/// True when `directive` stands in a file of its own that only its owner may read.
+[[nodiscard]] bool is_kept_apart(const Inspection& in, const Directive& directive);
 
 /// The text of a file that a directive names, when it lies in the folders under audit; `keep` owns
 /// it.

@@ -42,7 +42,7 @@ bool is_fenced(const Model& model, const Server& server) {
 
 void check_host_header(Inspection& in) {
   // The same value all over a server is one decision, named where it is taken first.
-  std::map<std::pair<const Server*, std::string_view>, std::size_t> reported;
+  std::map<std::pair<const Server*, std::string_view>, Finding*> reported;
   for (const Scope& scope : in.model.scopes) {
     for (const Name name : {Name("proxy_set_header"), Name("grpc_set_header")}) {
       for (const Directive* header : scope.own_all(name)) {
@@ -56,20 +56,18 @@ void check_host_header(Inspection& in) {
         const Server* server = in.model.server_of(scope);
         const bool fenced = origin.source == "$http_host" && server != nullptr && in.model.framed &&
                             is_fenced(in.model, *server);
-        const auto [found, added] =
-            reported.try_emplace({server, header->arg(1)}, in.out.findings.size());
-        if (added) {
-          in.report("HST-01", fenced ? Level::kLow : Level::kMedium, *header,
-                    fmt::format(
-                        "the upstream gets the Host that the client wrote in {}: expected $host",
-                        origin.source))
-              .trail = origin.trail;
+        Finding*& finding = reported[{server, header->arg(1)}];
+        if (finding == nullptr) {
+          finding = &in.report(
+              "HST-01", fenced ? Level::kLow : Level::kMedium, *header,
+              fmt::format("the upstream gets the Host that the client wrote in {}: expected $host",
+                          origin.source));
+          finding->trail = origin.trail;
         }
-        Finding& finding = in.reported(found->second);
-        finding.affected.push_back(in.model.route_of(scope));
+        finding->affected.push_back(in.model.route_of(scope));
         if (header->arg(1) != "$http_host") continue;
         const auto edits = replace_statement(*header, fmt::format("{} Host $host;", name.text));
-        finding.fix.insert(finding.fix.end(), edits.begin(), edits.end());
+        finding->fix.insert(finding->fix.end(), edits.begin(), edits.end());
       }
     }
   }

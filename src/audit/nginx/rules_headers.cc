@@ -84,27 +84,23 @@ void check_inheritance(Inspection& in) {
 }
 
 void check_always(Inspection& in) {
-  std::map<std::string, std::size_t> index;
+  std::map<std::string, Finding*> reported;
   for (const Scope& scope : in.model.scopes) {
     for (const Directive* header : scope.own_all("add_header")) {
       if (!is_security_header(header->arg(0)) || header->arg(2) == "always") continue;
       if (header->args.size() < 2 || header->arg(1).empty()) continue;
       std::string key(header->arg(0));
       std::ranges::transform(key, key.begin(), ascii::lower);
-      const auto [found, added] = index.try_emplace(key, in.out.findings.size());
-      std::vector<Edit> edit = replace_statement(*header, statement(*header) + " always;");
-      if (!added) {
-        Finding& known = in.reported(found->second);
-        known.affected.push_back(in.model.route_of(scope));
-        known.fix.insert(known.fix.end(), edit.begin(), edit.end());
-        continue;
+      Finding*& finding = reported[key];
+      if (finding == nullptr) {
+        finding = &in.report(
+            "HDR-02", Level::kLow, *header,
+            fmt::format("{} has no \"always\": nginx leaves it out of 4xx and 5xx answers",
+                        header->arg(0)));
       }
-      Finding& finding =
-          in.report("HDR-02", Level::kLow, *header,
-                    fmt::format("{} has no \"always\": nginx leaves it out of 4xx and 5xx answers",
-                                header->arg(0)));
-      finding.affected.push_back(in.model.route_of(scope));
-      finding.fix = std::move(edit);
+      finding->affected.push_back(in.model.route_of(scope));
+      const auto edits = replace_statement(*header, statement(*header) + " always;");
+      finding->fix.insert(finding->fix.end(), edits.begin(), edits.end());
     }
   }
 }

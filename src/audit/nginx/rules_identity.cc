@@ -232,7 +232,7 @@ bool is_for_refusals(const Directive& page) {
 
 /// An error_page that leads to the same content without the question.
 void check_fail_open(Inspection& in) {
-  std::map<const Directive*, std::size_t> reported;
+  std::map<const Directive*, Finding*> reported;
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* request = scope->effective("auth_request");
     const Server* server = in.model.server_of(*scope);
@@ -240,18 +240,15 @@ void check_fail_open(Inspection& in) {
     for (const Directive* page : scope->effective_all("error_page")) {
       const Location* to = is_for_refusals(*page) ? target_of(in.model, *server, *page) : nullptr;
       if (to == nullptr || !serves_the_same(in, *scope, *to)) continue;
-      const auto [found, added] = reported.try_emplace(page, in.out.findings.size());
-      if (!added) {
-        in.reported(found->second).affected.push_back(in.model.route_of(*scope));
-        continue;
+      Finding*& finding = reported[page];
+      if (finding == nullptr) {
+        finding = &in.report("JWT-08", Level::kHigh, *page,
+                             "when the authorisation service fails or refuses, the request is "
+                             "answered all the same: expected an error");
+        finding->trail.push_back({request->mark(), "authorised here"});
+        finding->trail.push_back({to->at().mark(), "answered here, without a question"});
       }
-      Finding& finding = in.report(
-          "JWT-08", Level::kHigh, *page,
-          "when the authorisation service fails or refuses, the request is answered all the same: "
-          "expected an error");
-      finding.trail.push_back({request->mark(), "authorised here"});
-      finding.trail.push_back({to->at().mark(), "answered here, without a question"});
-      finding.affected.push_back(in.model.route_of(*scope));
+      finding->affected.push_back(in.model.route_of(*scope));
     }
   }
 }

@@ -28,8 +28,9 @@ std::vector<Edit> add_slash(const Location& location) {
   const Directive& block = location.at();
   if (block.args.empty()) return {};  // a fragment without its frame
   const Word& path = block.args.back();
-  const std::string_view line = block.file->line(path.line);
-  if (path.quoted || path.column + path.length > line.size() + 1) return {};
+  const std::string_view line = first_line_of(block);
+  if (path.quoted || path.line != block.name.line || path.column + path.length > line.size() + 1)
+    return {};
   std::string changed(line);
   changed.insert(path.column - 1 + path.length, "/");
   return {{block.file, path.line, path.line, changed + "\n"}};

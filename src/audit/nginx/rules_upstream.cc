@@ -19,8 +19,8 @@ std::string hosts_text(const Hop& hop) {
 }
 
 void check_cleartext(Inspection& in) {
-  std::map<std::string, std::size_t> reported;
-  std::size_t near = SIZE_MAX;
+  std::map<std::string, Finding*> reported;
+  Finding* near = nullptr;
   for (const Hop& hop : hops(in)) {
     if (hop.is_tls || hop.distance == Distance::kLoopback || !hop.resolved) continue;
     if (!hop.pass->is("proxy_pass") && !hop.pass->is("grpc_pass")) continue;
@@ -34,30 +34,29 @@ void check_cleartext(Inspection& in) {
     }
     if (hop.distance != Distance::kPublic) {
       // Names of a container network and private addresses: one remark for all of them.
-      if (near == SIZE_MAX) {
-        near = in.out.findings.size();
-        Finding& finding = in.report(
+      if (near == nullptr) {
+        near = &in.report(
             "UPS-01", Level::kLow, *hop.pass,
             "requests go to upstreams of the private network in clear: expected TLS where the "
             "network is shared");
-        finding.confidence = Confidence::kPossible;
+        near->confidence = Confidence::kPossible;
       }
-      in.reported(near).affected.push_back(fmt::format("{} -> {}", route, hosts_text(hop)));
+      near->affected.push_back(fmt::format("{} -> {}", route, hosts_text(hop)));
       continue;
     }
-    const auto [found, added] = reported.try_emplace(hosts_text(hop), in.out.findings.size());
-    if (added) {
-      in.report("UPS-01", Level::kMedium, *hop.pass,
-                fmt::format("requests go to {} in clear: expected https:// with proxy_ssl_verify "
-                            "on",
-                            hosts_text(hop)));
+    Finding*& finding = reported[hosts_text(hop)];
+    if (finding == nullptr) {
+      finding = &in.report(
+          "UPS-01", Level::kMedium, *hop.pass,
+          fmt::format("requests go to {} in clear: expected https:// with proxy_ssl_verify on",
+                      hosts_text(hop)));
     }
-    in.reported(found->second).affected.push_back(route);
+    finding->affected.push_back(route);
   }
 }
 
 void check_unverified(Inspection& in) {
-  std::map<std::pair<const Directive*, std::string>, std::size_t> reported;
+  std::map<std::pair<const Directive*, std::string>, Finding*> reported;
   const std::vector<KeySource> keys = key_sources(in.model);
   for (const Hop& hop : hops(in)) {
     if (!hop.is_tls) continue;
@@ -84,17 +83,17 @@ void check_unverified(Inspection& in) {
                                     : server == nullptr ? hop.pass
                                                         : &server->at(),
                                     set != nullptr ? std::string{} : hosts_text(hop));
-    const auto [found, added] = reported.try_emplace(key, in.out.findings.size());
-    if (added) {
-      in.report("UPS-02", level, at,
-                fmt::format("the certificate of {} is not verified{}: anyone on the way can answer "
-                            "for it; expected {} on with a trusted certificate",
-                            hosts_text(hop), set == nullptr ? ", which is nginx's default" : "",
-                            verify.text));
+    Finding*& finding = reported[key];
+    if (finding == nullptr) {
+      finding = &in.report(
+          "UPS-02", level, at,
+          fmt::format("the certificate of {} is not verified{}: anyone on the way can answer for "
+                      "it; expected {} on with a trusted certificate",
+                      hosts_text(hop), set == nullptr ? ", which is nginx's default" : "",
+                      verify.text));
     }
-    Finding& finding = in.reported(found->second);
-    finding.level = std::max(finding.level, level);
-    finding.affected.push_back(in.model.route_of(*hop.scope));
+    finding->level = std::max(finding->level, level);
+    finding->affected.push_back(in.model.route_of(*hop.scope));
   }
 }
 
@@ -200,6 +199,7 @@ bool looks_secret(std::string_view value) {
 }
 
 void report_secret(Inspection& in, const Directive& at, std::string what, std::string route) {
+  if (is_kept_apart(in, at)) return;
   Finding& finding = in.report(
       "UPS-07", Level::kHigh, at,
       fmt::format("{} stands in the configuration: expected a file that only nginx reads", what));
@@ -272,6 +272,7 @@ void check_link_secrets(Inspection& in) {
       const std::size_t from = uses.empty() ? 0 : uses.back().at + uses.back().length;
       const std::string_view secret = ascii::trim_ows(text.substr(from));
       if (secret.size() < kLengthMin || is_placeholder(secret)) continue;
+      if (is_kept_apart(in, *link)) continue;
       Finding& finding = in.report(
           "UPS-07", Level::kMedium, *link,
           "the secret that signs links stands among the rules: expected an included file that only "
@@ -305,32 +306,53 @@ void check_credentials(Inspection& in) {
   }
 }
 
+/// The scopes that set `root`, by its folder without a slash at the end.
+std::multimap<std::string_view, const Scope*> served_folders(const Model& model) {
+  std::multimap<std::string_view, const Scope*> out;
+  for (const Scope& scope : model.scopes) {
+    const Directive* root = scope.own("root");
+    if (root == nullptr || root->arg(0).size() < 2) continue;
+    std::string_view folder = root->arg(0);
+    if (folder.ends_with('/')) folder.remove_suffix(1);
+    out.emplace(folder, &scope);
+  }
+  return out;
+}
+
+/// True when a request for `path` reads the file of that name below the root of `scope`.
+bool is_served(const Inspection& in, const Scope& scope, const std::string& path) {
+  // Debian's own rule and the common one keep names that start with ".ht" or "." away.
+  const Server* server = in.model.server_of(scope);
+  const Location* location = server == nullptr ? nullptr : in.model.match(*server, path);
+  return location == nullptr ||
+         (!is_denied_to_all(*location->scope) && pass_of(*location->scope) == nullptr);
+}
+
+void check_password_file(Inspection& in, const Directive& file,
+                         const std::multimap<std::string_view, const Scope*>& roots) {
+  const std::string_view name = file.arg(0);
+  for (std::size_t end = name.rfind('/'); end != 0 && end != std::string_view::npos;
+       end = name.rfind('/', end - 1)) {
+    const std::string path(name.substr(end));
+    const auto [first, last] = roots.equal_range(name.substr(0, end));
+    for (auto at = first; at != last; ++at) {
+      if (!is_served(in, *at->second, path)) continue;
+      const Directive& root = *at->second->own("root");
+      Finding& finding = in.report(
+          "UPS-07", Level::kHigh, file,
+          fmt::format("the password file lies under {}, from which files are served", root.arg(0)));
+      finding.evidence = fmt::format("GET {} reads it", path);
+      finding.trail.push_back({root.mark(), "served from here"});
+      return;
+    }
+  }
+}
+
 void check_password_file_place(Inspection& in) {
+  const auto roots = served_folders(in.model);
   for (const Scope& scope : in.model.scopes) {
     const Directive* file = scope.own("auth_basic_user_file");
-    if (file == nullptr || !file->arg(0).starts_with('/')) continue;
-    for (const Scope& other : in.model.scopes) {
-      const Directive* root = other.own("root");
-      if (root == nullptr || root->arg(0).size() < 2) continue;
-      std::string folder(root->arg(0));
-      if (!folder.ends_with('/')) folder += '/';
-      if (!file->arg(0).starts_with(folder)) continue;
-      // Debian's own rule and the common one keep names that start with ".ht" or "." away.
-      const Server* server = in.model.server_of(other);
-      const std::string path = "/" + std::string(file->arg(0).substr(folder.size()));
-      const Location* location = server == nullptr ? nullptr : in.model.match(*server, path);
-      if (location != nullptr &&
-          (is_denied_to_all(*location->scope) || pass_of(*location->scope) != nullptr)) {
-        continue;
-      }
-      Finding& finding =
-          in.report("UPS-07", Level::kHigh, *file,
-                    fmt::format("the password file lies under {}, from which files are served",
-                                root->arg(0)));
-      finding.evidence = fmt::format("GET {} reads it", path);
-      finding.trail.push_back({root->mark(), "served from here"});
-      break;
-    }
+    if (file != nullptr && file->arg(0).starts_with('/')) check_password_file(in, *file, roots);
   }
 }
 

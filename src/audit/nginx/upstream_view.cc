@@ -1,6 +1,8 @@
 #include "audit/nginx/upstream_view.h"
 
 #include <algorithm>
+#include <string>
+#include <unordered_map>
 
 namespace merlon::audit::nginx {
 namespace {
@@ -32,8 +34,20 @@ std::string with_constants(std::string_view text, const Scope& scope) {
   return out + std::string(text.substr(from));
 }
 
-void look_up(const Model& model, Hop& hop) {
-  const Directive* block = model.upstream(hop.target.host);
+using Upstreams = std::unordered_map<std::string_view, const Directive*>;
+
+Upstreams upstreams_of(const Model& model) {
+  Upstreams out;
+  if (model.http == nullptr) return out;
+  for (const Scope* scope : model.http->children) {
+    if (scope->context == kUpstream) out.emplace(scope->block->arg(0), scope->block);
+  }
+  return out;
+}
+
+void look_up(const Upstreams& upstreams, Hop& hop) {
+  const auto found = upstreams.find(hop.target.host);
+  const Directive* block = found == upstreams.end() ? nullptr : found->second;
   const auto reach = [&](const std::string& host) {
     hop.distance = std::max(hop.distance, distance_of(host));
   };
@@ -71,6 +85,7 @@ std::string socket_of(const Target& target) {
 }  // namespace
 
 std::vector<Hop> hops(const Inspection& inspection) {
+  const Upstreams upstreams = upstreams_of(inspection.model);
   std::vector<Hop> out;
   for (const Scope* scope : request_scopes(inspection.model)) {
     const Directive* pass = pass_of(*scope);
@@ -83,7 +98,7 @@ std::vector<Hop> hops(const Inspection& inspection) {
     hop.target.path = {};  // it would point into `text`
     hop.is_tls = hop.target.scheme == "https" || hop.target.scheme == "grpcs" ||
                  hop.target.scheme == "suwsgi";
-    look_up(inspection.model, hop);
+    look_up(upstreams, hop);
     out.push_back(std::move(hop));
   }
   return out;

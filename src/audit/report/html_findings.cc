@@ -171,7 +171,7 @@ class FindingsWriter {
               xml(edit.file->path), edit.first_line);
     std::size_t shown = 0;
     for (std::uint32_t n = edit.first_line; n <= edit.last_line && shown < kDiffLinesMax; ++n) {
-      page_.put("<del>{}</del>", xml(edit.file->line(n)));
+      page_.put("<del>{}</del>", xml(excerpts_.line({edit.file, n})));
       ++shown;
     }
     for (std::string_view rest = edit.replacement; !rest.empty() && shown < kDiffLinesMax;) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "audit/finding.h"
+#include "audit/line_index.h"
 #include "config/catalogue.h"
 
 /// What all writers ask of a result: the same answer in every form.
@@ -48,6 +49,7 @@ class Excerpts {
 
  private:
   std::set<std::pair<std::string_view, std::uint32_t>> secret_;
+  mutable LineIndex lines_;
 };
 
 /// fingerprint(finding) of every finding, in their order; the second and further ones that are the
