@@ -91,6 +91,14 @@ std::string refused_rate(const Directive& directive) {
   return {};
 }
 
+std::string refused_rewrite(const Directive& directive) {
+  constexpr std::array<std::string_view, 4> kFlags = {"last", "break", "redirect", "permanent"};
+  const std::string_view flag = directive.arg(2);
+  const bool taken = directive.args.size() < 3 || has_variable(directive.args[2]) ||
+                     std::ranges::find(kFlags, flag) != kFlags.end();
+  return taken ? std::string{} : not_taken(directive, flag);
+}
+
 /// What no address and no network holds; other mistakes in them are left to nginx.
 std::string refused_network(const Directive& directive) {
   const std::string_view network = directive.arg(0);
@@ -122,10 +130,11 @@ struct Check {
   std::string (*refused)(const Directive&);
 };
 
-constexpr std::array<Check, 7> kChecks = {{{"listen", refused_listen},
+constexpr std::array<Check, 8> kChecks = {{{"listen", refused_listen},
                                            {"error_page", refused_error_page},
                                            {"access_log", refused_access_log},
                                            {"limit_req_zone", refused_rate},
+                                           {"rewrite", refused_rewrite},
                                            {"allow", refused_network},
                                            {"deny", refused_network},
                                            {"proxy_pass", refused_proxy_pass}}};
@@ -136,7 +145,8 @@ std::string refused_arguments(const Directive& directive) {
   const auto check = std::ranges::find(kChecks, directive.name.text, &Check::name);
   if (check == kChecks.end()) return {};
   // These take variables in places that are not judged.
-  const bool may_vary = directive.is("access_log") || directive.is("limit_req_zone");
+  const bool may_vary =
+      directive.is("access_log") || directive.is("limit_req_zone") || directive.is("rewrite");
   if (!may_vary && std::ranges::any_of(directive.args, has_variable)) return {};
   return check->refused(directive);
 }

@@ -300,7 +300,8 @@ class Checker {
     const bool once = kSingle.find(row.slot) != std::string_view::npos ||
                       std::ranges::find(kOnce, row.name) != std::end(kOnce);
     if (row.third_party || !once) return;
-    const auto [found, added] = single.emplace(row.name, &directive);
+    const std::string_view name = row.name == "alias" ? "root" : row.name;  // either, once
+    const auto [found, added] = single.emplace(name, &directive);
     if (added) return;
     refuse(directive, fmt::format("\"{}\" is a duplicate of the one on {}", row.name,
                                   found->second->mark().file_line()));
