@@ -56,9 +56,9 @@ std::optional<tls::ClientAuth> load_clients(const tls::ClientAuthFiles& files,
   if (in_force == nullptr)
     return tls::load_client_auth(files, context.broker, context.reader.diagnostics());
   Diagnostics findings;
-  auto loaded = tls::load_client_auth(files, context.broker, findings);
+  auto loaded = tls::load_client_auth(files, context.broker, findings, in_force);
   pass_on(findings, false, context);
-  return loaded.has_value() ? std::move(loaded) : *in_force;
+  return loaded;
 }
 
 /// What of `settings` asks clients for certificates, at `of`; the listener's own without a place.
@@ -95,24 +95,41 @@ const Listener* in_force(const ListenerConfig& listener, const CompileContext& c
   return found == all.end() || found->tls == nullptr ? nullptr : &*found;
 }
 
-/// The context of what was loaded; where the library refuses that (a revocation list is read only
-/// here), with what clients are asked for in force; at last the one in force.
-void make_or_keep(tls::ServerSettings settings, const Listener& before,
+/// The context of what was loaded. Where certificates and what is asked of clients do not go
+/// together (one name would ask for two things), of the certificates in force and what is asked
+/// now, since that may revoke; then of the certificates that were loaded and what was asked before;
+/// at last the one in force.
+void make_or_keep(const tls::ServerSettings& settings, const Listener& before,
                   ListenerCertificates& result, CompileContext& context) {
-  for (const bool keeps_clients : {false, true}) {
-    if (keeps_clients) {
-      settings.client_auth = before.tls->settings().client_auth;
-      settings.own_client_auth = before.tls->settings().own_client_auth;
-      settings.own_client_auth_of = before.tls->settings().own_client_auth_of;
-    }
-    Diagnostics findings;
-    result.context =
-        tls::ServerContext::make(settings, result.loaded.pairs, ticket_keys(), findings);
-    pass_on(findings, false, context);
-    if (findings.ok() && result.context != nullptr) return;
+  const auto pairs_before = context.pairs_in_force[before.name];
+  const auto make = [&](const tls::ServerSettings& from, const auto& pairs, Diagnostics& out) {
+    auto made = tls::ServerContext::make(from, pairs, ticket_keys(), out);
+    return out.ok() ? std::move(made) : nullptr;
+  };
+  Diagnostics findings;
+  result.context = make(settings, result.loaded.pairs, findings);
+  pass_on(findings, false, context);
+  if (result.context != nullptr) return;
+  Diagnostics told;  // `findings` say it already
+  if (auto made = make(settings, pairs_before, told)) {
+    result.context = std::move(made);
+    result.loaded.pairs = pairs_before;
+    return;
   }
+  told = {};
+  result.context = make(before.tls->settings(), result.loaded.pairs, told);
+  if (result.context != nullptr) return;
   result.context = before.tls;
-  result.loaded.pairs = context.pairs_in_force[before.name];
+  result.loaded.pairs = pairs_before;
+}
+
+/// What this upstream has in force; null when nothing of it is to be kept.
+const tls::ClientContext* in_force(const UpstreamConfig& upstream, const CompileContext& context) {
+  if (context.in_force == nullptr) return nullptr;
+  const auto& all = context.in_force->upstreams;
+  const auto found = std::ranges::find_if(
+      all, [&](const auto& one) { return tls::same_place(one->at, upstream.at); });
+  return found == all.end() ? nullptr : (*found)->tls.get();
 }
 
 void add_file(Digest& digest, const std::optional<Located<config::FilePath>>& file,
@@ -168,7 +185,7 @@ ListenerCertificates compile_tls(const ListenerConfig& listener, CompileContext&
   if (before != nullptr) {
     result.loaded = tls::keep_in_use(result.loaded, listener.tls->certificates,
                                      context.pairs_in_force[listener.name], context.now);
-    make_or_keep(std::move(settings), *before, result, context);
+    make_or_keep(settings, *before, result, context);
     return result;
   }
   result.context = tls::ServerContext::make(settings, result.loaded.pairs, ticket_keys(),
@@ -186,15 +203,10 @@ std::shared_ptr<tls::ClientContext> compile_tls(const UpstreamConfig& upstream,
   Diagnostics findings;
   const char* const protocol = upstream.protocol == Protocol::kHttp2 ? "h2" : "http/1.1";
   auto client = tls::ClientContext::load(*upstream.tls, *host, aes128, {protocol}, context.broker,
-                                         context.now, findings);
+                                         context.now, findings, in_force(upstream, context));
   // Without a context its requests would go out in clear: such an upstream is closed.
   pass_on(findings, client != nullptr, context);
-  if (context.in_force == nullptr || findings.ok()) return client;
-  const auto& all = context.in_force->upstreams;
-  const auto before = std::ranges::find_if(
-      all, [&](const auto& one) { return tls::same_place(one->at, upstream.at); });
-  const bool kept = before != all.end() && (*before)->tls != nullptr;
-  return kept ? (*before)->tls : client;
+  return client;
 }
 
 std::string terms_of(std::string_view name, const UpstreamConfig& upstream, io::Broker& broker) {

@@ -10,6 +10,7 @@ from datetime import date, timedelta
 
 import pytest
 from gateway import configuration
+from tokens import AUDIENCE, ISSUER, Key, claims, jwks
 from wire import eventually, request
 
 
@@ -185,3 +186,30 @@ def test_a_certificate_that_no_longer_needs_its_waiver_is_taken(merlon, upstream
     gateway = merlon(serving(upstream, sites, waivers=[waiver]))
     a.renew()
     assert a.is_served_as_on_disk(gateway)
+
+
+def test_a_revocation_and_a_removed_key_are_taken_whatever_is_wrong_beside(merlon, upstream, tmp_path):
+    first, second = Key(tmp_path, "k1"), Key(tmp_path, "k2")
+    keys, revoked = tmp_path / "keys.json", tmp_path / "revoked.yaml"
+    keys.write_text(jwks(first, second))
+    revoked.write_text("revoked: []\n")
+    config = configuration(upstream, identity={"staff": {
+        "issuer": ISSUER, "audience": AUDIENCE, "jwks_file": str(keys), "revocations": str(revoked),
+    }})  # fmt: skip
+    config["routes"][0]["auth"] = {"jwt": "staff"}
+    gateway = merlon(config)
+
+    def status(key, subject):
+        token = key.token(claims(sub=subject))
+        return gateway.ask(request("GET", "/", fields=[("Authorization", f"Bearer {token}")])).status
+
+    assert status(first, "mallory") == 200
+    keys.write_text("{")
+    assert gateway.told("file_not_taken")
+    revoked.write_text("revoked: [{sub: mallory}]\n")
+    assert eventually(lambda: status(first, "mallory") == 401)
+    assert status(first, "alice") == 200
+    revoked.write_text("revoked: [")
+    keys.write_text(jwks(second))
+    assert eventually(lambda: status(first, "alice") == 401)
+    assert (status(second, "alice"), status(second, "mallory")) == (200, 401)
