@@ -127,18 +127,16 @@ std::shared_ptr<const identity::Provider> load_or_close(const std::string& name,
   const auto before = in_force(name, context);
   auto provider =
       identity::Provider::load(name, from, claims, context.broker, findings, before.get());
-  if (before != nullptr) {
-    pass_on(findings, false, context);
-    return provider != nullptr ? provider : before;
-  }
   const bool close = provider == nullptr && context.bad_certificate == BadCertificate::kClose;
+  Diagnostics told;
   for (Diagnostic finding : findings.all()) {
     if (close && finding.severity == Severity::kError) {
-      finding.severity = Severity::kWarning;
       finding.message += fmt::format("; routes that ask for {} are closed", shown(name));
     }
-    context.reader.diagnostics().add(std::move(finding));
+    told.add(std::move(finding));
   }
+  pass_on(told, false, context);
+  if (provider == nullptr && before != nullptr) return before;
   return close ? identity::Provider::closed(name, from, std::move(claims)) : provider;
 }
 

@@ -11,6 +11,8 @@
 namespace merlon::gateway {
 namespace {
 
+using config::shown;
+
 constexpr std::size_t kFileBytesMax = 16UL * 1024 * 1024;
 
 /// Tickets outlive a reload: they are keyed once for the process. A session is resumed only on the
@@ -32,6 +34,13 @@ bool fits_any(const tls::CertificateNames& names, std::string_view pattern) {
   if (names.covers(pattern)) return true;
   return std::ranges::any_of(names.dns,
                              [&](const std::string& name) { return fits(name, pattern); });
+}
+
+using Pairs = std::vector<std::shared_ptr<const tls::CertificatePair>>;
+
+bool carry(const Pairs& pairs, std::string_view host_pattern) {
+  return std::ranges::any_of(
+      pairs, [&](const auto& pair) { return fits_any(pair->names(), host_pattern); });
 }
 
 /// The host that all endpoints share; nullopt, with an error, when a name is needed to verify them.
@@ -101,8 +110,8 @@ const Listener* in_force(const ListenerConfig& listener, const CompileContext& c
 /// at last the one in force.
 void make_or_keep(const tls::ServerSettings& settings, const Listener& before,
                   ListenerCertificates& result, CompileContext& context) {
-  const auto pairs_before = context.pairs_in_force[before.name];
-  const auto make = [&](const tls::ServerSettings& from, const auto& pairs, Diagnostics& out) {
+  const Pairs pairs_before = context.pairs_in_force[before.name];
+  const auto make = [&](const tls::ServerSettings& from, const Pairs& pairs, Diagnostics& out) {
     auto made = tls::ServerContext::make(from, pairs, ticket_keys(), out);
     return out.ok() ? std::move(made) : nullptr;
   };
@@ -121,6 +130,37 @@ void make_or_keep(const tls::ServerSettings& settings, const Listener& before,
   if (result.context != nullptr) return;
   result.context = before.tls;
   result.loaded.pairs = pairs_before;
+}
+
+/// Puts each pair back that is in force where a host of a route would be lost with it: what was
+/// issued for other names in its place, by mistake, must not close them.
+void keep_hosts(const std::vector<RouteConfig>& routes, const Pairs& in_force, Pairs& pairs,
+                CompileContext& context) {
+  const Pairs renewed = pairs;
+  const auto lost_host = [&](const tls::CertificatePair& old) -> const std::string* {
+    for (const RouteConfig& route : routes) {
+      for (const Located<std::string>& host : route.match.hosts) {
+        if (*host == "*" || !fits_any(old.names(), *host) || carry(renewed, *host)) continue;
+        return &*host;
+      }
+    }
+    return nullptr;
+  };
+  Diagnostics findings;
+  for (auto& pair : pairs) {
+    const auto old = std::ranges::find_if(
+        in_force, [&](const auto& one) { return tls::same_place(one->at(), pair->at()); });
+    if (old == in_force.end() || !tls::is_in_its_dates(**old, context.now)) continue;
+    const std::string* const host = lost_host(**old);
+    if (host == nullptr) continue;
+    findings.add({.severity = Severity::kError,
+                  .at = pair->at(),
+                  .message = fmt::format("the certificate no longer carries {}", shown(*host)),
+                  .help = "reissue it with all names of its routes; a reload refuses it, too",
+                  .rule = "cert-san-mismatch"});
+    pair = *old;
+  }
+  pass_on(findings, false, context);
 }
 
 /// What this upstream has in force; null when nothing of it is to be kept.
@@ -149,7 +189,7 @@ void pass_on(const Diagnostics& findings, bool usable, CompileContext& context) 
     if (finding.severity == Severity::kError) {
       const bool dates = usable && finding.rule == "cert-expired";
       if (dates && granted(context, finding.rule, finding.at, finding.message)) continue;
-      if (context.bad_certificate == BadCertificate::kKeep) context.bad_files.push_back(finding);
+      if (context.goes_on()) context.bad_files.push_back(finding);
       const bool passes = dates && context.bad_certificate == BadCertificate::kRefuseUnfit;
       if (passes || context.goes_on()) finding.severity = Severity::kWarning;
     }
@@ -158,16 +198,15 @@ void pass_on(const Diagnostics& findings, bool usable, CompileContext& context) 
 }
 
 bool ListenerCertificates::covers(std::string_view host_pattern) const {
-  return std::ranges::any_of(
-             loaded.pairs,
-             [&](const auto& pair) { return fits_any(pair->names(), host_pattern); }) ||
+  return carry(loaded.pairs, host_pattern) ||
          std::ranges::any_of(loaded.failed, [&](const tls::FailedPair& pair) {
            // One that could not even be read might have had any name.
            return pair.names.empty() || fits_any(pair.names, host_pattern);
          });
 }
 
-ListenerCertificates compile_tls(const ListenerConfig& listener, CompileContext& context) {
+ListenerCertificates compile_tls(const ListenerConfig& listener,
+                                 const std::vector<RouteConfig>& routes, CompileContext& context) {
   ListenerCertificates result;
   if (!listener.tls.has_value()) return result;
   Diagnostics findings;
@@ -183,8 +222,12 @@ ListenerCertificates compile_tls(const ListenerConfig& listener, CompileContext&
   load_clients(listener, before == nullptr ? nullptr : &before->tls->settings(), settings, context);
   pass_on(findings, true, context);
   if (before != nullptr) {
-    result.loaded = tls::keep_in_use(result.loaded, listener.tls->certificates,
-                                     context.pairs_in_force[listener.name], context.now);
+    const Pairs& pairs_before = context.pairs_in_force[listener.name];
+    result.loaded =
+        tls::keep_in_use(result.loaded, listener.tls->certificates, pairs_before, context.now);
+    if (listener.serves(Served::kApi)) {
+      keep_hosts(routes, pairs_before, result.loaded.pairs, context);
+    }
     make_or_keep(settings, *before, result, context);
     return result;
   }
