@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/ascii.h"
@@ -126,6 +127,14 @@ void judge_dates(const Waiver& waiver, Date today, ExpiryMode mode, Diagnostics&
     out.warning(waiver.at, fmt::format("the waiver of `{}` on `{}` ends in {} days", waiver.rule,
                                        waiver.on, left));
   }
+}
+
+/// Its date is an error already: it lets nothing through, and to say that it does would mislead.
+bool is_refused(const Waiver& waiver, const Diagnostics& out) {
+  return std::ranges::any_of(out.all(), [&](const Diagnostic& found) {
+    return found.severity == Severity::kError && found.at.source == waiver.at.source &&
+           found.at.line == waiver.at.line && found.at.column == waiver.at.column;
+  });
 }
 
 }  // namespace
@@ -280,6 +289,7 @@ std::string where_waived(std::string_view place) {
 bool require_waived(Diagnostics& out, Waivers& waivers, std::string_view slug,
                     std::string_view place, const Mark& at, std::string message) {
   if (const Waiver* waiver = waivers.use(slug, place)) {
+    if (is_refused(*waiver, out)) return true;
     out.add({.severity = Severity::kNote,
              .at = at,
              .message = fmt::format("{}: waived until {} by {}", message,

@@ -176,5 +176,18 @@ TEST(RequireWaived, SaysWhatToDoAndTheWaiverToWrite) {
   EXPECT_NE(r.out.all().back().message.find("waived until 2027-05-01 by ops"), std::string::npos);
 }
 
+TEST(RequireWaived, SaysNothingOfAWaiverWhoseDateIsAnError) {
+  const std::string text =
+      std::string(kPlaces) + waiver("upstream-cleartext", "upstreams.a", "2026-12-31");
+  Read refused = read_text(text);
+  EXPECT_TRUE(require_waived(refused.out, refused.waivers, "upstream-cleartext", "upstreams.a", {},
+                             "no `tls`"));
+  EXPECT_EQ(refused.out.all().size(), 1U) << refused.out.render();
+  Read start = read_text(text, ExpiryMode::kWarn);
+  EXPECT_TRUE(require_waived(start.out, start.waivers, "upstream-cleartext", "upstreams.a", {},
+                             "no `tls`"));
+  EXPECT_EQ(start.out.all().size(), 2U) << "what is in force all the same is told";
+}
+
 }  // namespace
 }  // namespace merlon::config

@@ -270,8 +270,10 @@ void judge_admin(const Config& config, CompileContext& context) {
   }
 }
 
-void judge_host_names(const Config& config, const std::vector<ListenerCertificates>& certificates,
-                      bool api_in_clear, CompileContext& context) {
+std::set<std::string> judge_host_names(const Config& config,
+                                       const std::vector<ListenerCertificates>& certificates,
+                                       bool api_in_clear, CompileContext& context) {
+  std::set<std::string> closed;
   const Reader::Step step(context.reader, "routes");
   for (const RouteConfig& route : config.routes) {
     const Reader::Step here(context.reader, route.name);
@@ -282,14 +284,18 @@ void judge_host_names(const Config& config, const std::vector<ListenerCertificat
       std::string message =
           fmt::format("no certificate of a listener carries {}, so nobody can ask for it{}",
                       shown(*host), api_in_clear ? " over TLS" : "");
-      if (api_in_clear || context.goes_on()) {
+      if (api_in_clear) {
         context.reader.diagnostics().warning(host.at, std::move(message));
-      } else {
+      } else if (!context.goes_on()) {
         static_cast<void>(
             context.reader.require_waived("cert-san-mismatch", host.at, std::move(message)));
+      } else if (!granted(context, "cert-san-mismatch", host.at, message)) {
+        context.reader.diagnostics().warning(host.at, std::move(message));
+        closed.insert(*host);
       }
     }
   }
+  return closed;
 }
 
 }  // namespace merlon::gateway

@@ -155,7 +155,7 @@ class Compiler {
                                   .health = from.serves(Served::kHealth),
                                   .metrics = from.serves(Served::kMetrics)}};
       for (const auto& block : from.allow_from) listener.allow_from.push_back(*block);
-      ListenerCertificates certificates = compile_tls(from, context_);
+      ListenerCertificates certificates = compile_tls(from, config_.routes, context_);
       listener.tls = certificates.context;
       context_.pairs[from.name] = certificates.loaded.pairs;
       for (const tls::FailedPair& pair : certificates.loaded.failed)
@@ -382,7 +382,10 @@ class Compiler {
                      "there is no route: every request would be answered 404");
     }
     if (!certificates_.empty()) {
-      judge_host_names(config_, certificates_, api_in_clear_, context_);
+      for (const std::string& host :
+           judge_host_names(config_, certificates_, api_in_clear_, context_)) {
+        plan_->closed.push_back(fmt::format("listeners: {}", host));
+      }
     }
     judge_handshake_time();
     if (names_.all_routes_read) {

@@ -37,7 +37,7 @@ struct CompileContext {
   const Plan* in_force = nullptr;  ///< for kKeep: what stays; of the same text
   ListenerPairs pairs_in_force{};  ///< of `in_force`
   ListenerPairs pairs{};           ///< of the plan that is made
-  /// What was wrong with files under kKeep, each as an error.
+  /// What was wrong with files under kKeep and kClose, each as an error.
   std::vector<Diagnostic> bad_files{};
 
   /// Bad files warn, whatever else they do.

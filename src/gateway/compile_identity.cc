@@ -124,19 +124,19 @@ std::shared_ptr<const identity::Provider> load_or_close(const std::string& name,
                                                         std::vector<std::string> claims,
                                                         CompileContext& context) {
   Diagnostics findings;
-  auto provider = identity::Provider::load(name, from, claims, context.broker, findings);
-  if (auto kept = provider == nullptr ? in_force(name, context) : nullptr) {
-    pass_on(findings, false, context);
-    return kept;
-  }
+  const auto before = in_force(name, context);
+  auto provider =
+      identity::Provider::load(name, from, claims, context.broker, findings, before.get());
   const bool close = provider == nullptr && context.bad_certificate == BadCertificate::kClose;
+  Diagnostics told;
   for (Diagnostic finding : findings.all()) {
     if (close && finding.severity == Severity::kError) {
-      finding.severity = Severity::kWarning;
       finding.message += fmt::format("; routes that ask for {} are closed", shown(name));
     }
-    context.reader.diagnostics().add(std::move(finding));
+    told.add(std::move(finding));
   }
+  pass_on(told, false, context);
+  if (provider == nullptr && before != nullptr) return before;
   return close ? identity::Provider::closed(name, from, std::move(claims)) : provider;
 }
 
@@ -151,11 +151,18 @@ void judge_shared_sources(const Config& config, const Providers& providers,
     const identity::Provider* first =
         seen.try_emplace(source.live->id(), provider.get()).first->second;
     if (source.same_as(*first->key_source())) continue;
-    context.reader.error(
-        config.identity.at(name).at,
-        fmt::format("{} has the same issuer, and other `tls`, `hosts` or `stale_for`",
-                    shown(first->name())),
-        "make them the same: its keys are fetched once for both");
+    Diagnostics finding;
+    finding.error(config.identity.at(name).at,
+                  fmt::format("{} has the same issuer, and other `tls`, `hosts` or `stale_for`",
+                              shown(first->name())),
+                  "make them the same: its keys are fetched once for both");
+    // Two copies of one file of authorities are not replaced at the same moment: no reason to take
+    // nothing else until then.
+    if (context.bad_certificate == BadCertificate::kKeep) {
+      pass_on(finding, false, context);
+    } else {
+      context.reader.diagnostics().add(finding.all().front());
+    }
   }
 }
 

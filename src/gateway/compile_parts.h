@@ -56,6 +56,7 @@ struct ListenerCertificates {
 };
 /// The reader stands at the listener.
 [[nodiscard]] ListenerCertificates compile_tls(const ListenerConfig& listener,
+                                               const std::vector<RouteConfig>& routes,
                                                CompileContext& context);
 /// The reader stands at the upstream. Null without `tls`, or when its files cannot be used: an
 /// error or, at a start, a warning.
@@ -104,8 +105,9 @@ void judge_listeners(const Config& config, CompileContext& context);
 void judge_upstreams(const Config& config, CompileContext& context);
 void judge_admin(const Config& config, CompileContext& context);
 /// Hosts of routes that no certificate carries. With a listener that serves the API in clear they
-/// can be asked for all the same, so it is a warning then.
-void judge_host_names(const Config& config, const std::vector<ListenerCertificates>& certificates,
-                      bool api_in_clear, CompileContext& context);
+/// can be asked for all the same, so it is a warning then. Returns those that are closed.
+[[nodiscard]] std::set<std::string> judge_host_names(
+    const Config& config, const std::vector<ListenerCertificates>& certificates, bool api_in_clear,
+    CompileContext& context);
 
 }  // namespace merlon::gateway

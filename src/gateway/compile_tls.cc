@@ -11,6 +11,8 @@
 namespace merlon::gateway {
 namespace {
 
+using config::shown;
+
 constexpr std::size_t kFileBytesMax = 16UL * 1024 * 1024;
 
 /// Tickets outlive a reload: they are keyed once for the process. A session is resumed only on the
@@ -32,6 +34,13 @@ bool fits_any(const tls::CertificateNames& names, std::string_view pattern) {
   if (names.covers(pattern)) return true;
   return std::ranges::any_of(names.dns,
                              [&](const std::string& name) { return fits(name, pattern); });
+}
+
+using Pairs = std::vector<std::shared_ptr<const tls::CertificatePair>>;
+
+bool carry(const Pairs& pairs, std::string_view host_pattern) {
+  return std::ranges::any_of(
+      pairs, [&](const auto& pair) { return fits_any(pair->names(), host_pattern); });
 }
 
 /// The host that all endpoints share; nullopt, with an error, when a name is needed to verify them.
@@ -56,9 +65,9 @@ std::optional<tls::ClientAuth> load_clients(const tls::ClientAuthFiles& files,
   if (in_force == nullptr)
     return tls::load_client_auth(files, context.broker, context.reader.diagnostics());
   Diagnostics findings;
-  auto loaded = tls::load_client_auth(files, context.broker, findings);
+  auto loaded = tls::load_client_auth(files, context.broker, findings, in_force);
   pass_on(findings, false, context);
-  return loaded.has_value() ? std::move(loaded) : *in_force;
+  return loaded;
 }
 
 /// What of `settings` asks clients for certificates, at `of`; the listener's own without a place.
@@ -95,24 +104,72 @@ const Listener* in_force(const ListenerConfig& listener, const CompileContext& c
   return found == all.end() || found->tls == nullptr ? nullptr : &*found;
 }
 
-/// The context of what was loaded; where the library refuses that (a revocation list is read only
-/// here), with what clients are asked for in force; at last the one in force.
-void make_or_keep(tls::ServerSettings settings, const Listener& before,
+/// The context of what was loaded. Where certificates and what is asked of clients do not go
+/// together (one name would ask for two things), of the certificates in force and what is asked
+/// now, since that may revoke; then of the certificates that were loaded and what was asked before;
+/// at last the one in force.
+void make_or_keep(const tls::ServerSettings& settings, const Listener& before,
                   ListenerCertificates& result, CompileContext& context) {
-  for (const bool keeps_clients : {false, true}) {
-    if (keeps_clients) {
-      settings.client_auth = before.tls->settings().client_auth;
-      settings.own_client_auth = before.tls->settings().own_client_auth;
-      settings.own_client_auth_of = before.tls->settings().own_client_auth_of;
-    }
-    Diagnostics findings;
-    result.context =
-        tls::ServerContext::make(settings, result.loaded.pairs, ticket_keys(), findings);
-    pass_on(findings, false, context);
-    if (findings.ok() && result.context != nullptr) return;
+  const Pairs pairs_before = context.pairs_in_force[before.name];
+  const auto make = [&](const tls::ServerSettings& from, const Pairs& pairs, Diagnostics& out) {
+    auto made = tls::ServerContext::make(from, pairs, ticket_keys(), out);
+    return out.ok() ? std::move(made) : nullptr;
+  };
+  Diagnostics findings;
+  result.context = make(settings, result.loaded.pairs, findings);
+  pass_on(findings, false, context);
+  if (result.context != nullptr) return;
+  Diagnostics told;  // `findings` say it already
+  if (auto made = make(settings, pairs_before, told)) {
+    result.context = std::move(made);
+    result.loaded.pairs = pairs_before;
+    return;
   }
+  told = {};
+  result.context = make(before.tls->settings(), result.loaded.pairs, told);
+  if (result.context != nullptr) return;
   result.context = before.tls;
-  result.loaded.pairs = context.pairs_in_force[before.name];
+  result.loaded.pairs = pairs_before;
+}
+
+/// Puts each pair back that is in force where a host of a route would be lost with it: what was
+/// issued for other names in its place, by mistake, must not close them.
+void keep_hosts(const std::vector<RouteConfig>& routes, const Pairs& in_force, Pairs& pairs,
+                CompileContext& context) {
+  const Pairs renewed = pairs;
+  const auto lost_host = [&](const tls::CertificatePair& old) -> const std::string* {
+    for (const RouteConfig& route : routes) {
+      for (const Located<std::string>& host : route.match.hosts) {
+        if (*host == "*" || !fits_any(old.names(), *host) || carry(renewed, *host)) continue;
+        return &*host;
+      }
+    }
+    return nullptr;
+  };
+  Diagnostics findings;
+  for (auto& pair : pairs) {
+    const auto old = std::ranges::find_if(
+        in_force, [&](const auto& one) { return tls::same_place(one->at(), pair->at()); });
+    if (old == in_force.end() || !tls::is_in_its_dates(**old, context.now)) continue;
+    const std::string* const host = lost_host(**old);
+    if (host == nullptr) continue;
+    findings.add({.severity = Severity::kError,
+                  .at = pair->at(),
+                  .message = fmt::format("the certificate no longer carries {}", shown(*host)),
+                  .help = "reissue it with all names of its routes; a reload refuses it, too",
+                  .rule = "cert-san-mismatch"});
+    pair = *old;
+  }
+  pass_on(findings, false, context);
+}
+
+/// What this upstream has in force; null when nothing of it is to be kept.
+const tls::ClientContext* in_force(const UpstreamConfig& upstream, const CompileContext& context) {
+  if (context.in_force == nullptr) return nullptr;
+  const auto& all = context.in_force->upstreams;
+  const auto found = std::ranges::find_if(
+      all, [&](const auto& one) { return tls::same_place(one->at, upstream.at); });
+  return found == all.end() ? nullptr : (*found)->tls.get();
 }
 
 void add_file(Digest& digest, const std::optional<Located<config::FilePath>>& file,
@@ -132,7 +189,7 @@ void pass_on(const Diagnostics& findings, bool usable, CompileContext& context) 
     if (finding.severity == Severity::kError) {
       const bool dates = usable && finding.rule == "cert-expired";
       if (dates && granted(context, finding.rule, finding.at, finding.message)) continue;
-      if (context.bad_certificate == BadCertificate::kKeep) context.bad_files.push_back(finding);
+      if (context.goes_on()) context.bad_files.push_back(finding);
       const bool passes = dates && context.bad_certificate == BadCertificate::kRefuseUnfit;
       if (passes || context.goes_on()) finding.severity = Severity::kWarning;
     }
@@ -141,16 +198,15 @@ void pass_on(const Diagnostics& findings, bool usable, CompileContext& context) 
 }
 
 bool ListenerCertificates::covers(std::string_view host_pattern) const {
-  return std::ranges::any_of(
-             loaded.pairs,
-             [&](const auto& pair) { return fits_any(pair->names(), host_pattern); }) ||
+  return carry(loaded.pairs, host_pattern) ||
          std::ranges::any_of(loaded.failed, [&](const tls::FailedPair& pair) {
            // One that could not even be read might have had any name.
            return pair.names.empty() || fits_any(pair.names, host_pattern);
          });
 }
 
-ListenerCertificates compile_tls(const ListenerConfig& listener, CompileContext& context) {
+ListenerCertificates compile_tls(const ListenerConfig& listener,
+                                 const std::vector<RouteConfig>& routes, CompileContext& context) {
   ListenerCertificates result;
   if (!listener.tls.has_value()) return result;
   Diagnostics findings;
@@ -166,9 +222,13 @@ ListenerCertificates compile_tls(const ListenerConfig& listener, CompileContext&
   load_clients(listener, before == nullptr ? nullptr : &before->tls->settings(), settings, context);
   pass_on(findings, true, context);
   if (before != nullptr) {
-    result.loaded = tls::keep_in_use(result.loaded, listener.tls->certificates,
-                                     context.pairs_in_force[listener.name], context.now);
-    make_or_keep(std::move(settings), *before, result, context);
+    const Pairs& pairs_before = context.pairs_in_force[listener.name];
+    result.loaded =
+        tls::keep_in_use(result.loaded, listener.tls->certificates, pairs_before, context.now);
+    if (listener.serves(Served::kApi)) {
+      keep_hosts(routes, pairs_before, result.loaded.pairs, context);
+    }
+    make_or_keep(settings, *before, result, context);
     return result;
   }
   result.context = tls::ServerContext::make(settings, result.loaded.pairs, ticket_keys(),
@@ -186,15 +246,10 @@ std::shared_ptr<tls::ClientContext> compile_tls(const UpstreamConfig& upstream,
   Diagnostics findings;
   const char* const protocol = upstream.protocol == Protocol::kHttp2 ? "h2" : "http/1.1";
   auto client = tls::ClientContext::load(*upstream.tls, *host, aes128, {protocol}, context.broker,
-                                         context.now, findings);
+                                         context.now, findings, in_force(upstream, context));
   // Without a context its requests would go out in clear: such an upstream is closed.
   pass_on(findings, client != nullptr, context);
-  if (context.in_force == nullptr || findings.ok()) return client;
-  const auto& all = context.in_force->upstreams;
-  const auto before = std::ranges::find_if(
-      all, [&](const auto& one) { return tls::same_place(one->at, upstream.at); });
-  const bool kept = before != all.end() && (*before)->tls != nullptr;
-  return kept ? (*before)->tls : client;
+  return client;
 }
 
 std::string terms_of(std::string_view name, const UpstreamConfig& upstream, io::Broker& broker) {

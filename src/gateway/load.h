@@ -34,7 +34,8 @@ struct LoadResult {
   /// The text of those that are not watched, by path: see `reload_files`.
   std::map<std::string, std::string> unwatched;
   ListenerPairs pairs;
-  /// Of `reload_files`: what is wrong with files in whose place others stay, each as an error.
+  /// Of `reload_files` and of a start: what is wrong with files in whose place others stay, or that
+  /// close what needs them, each as an error.
   std::vector<Diagnostic> bad_files;
 };
 

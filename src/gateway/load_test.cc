@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "config/waivers.h"
 #include "gateway/test_config.h"
 #include "tls/test_pki.h"
 
@@ -522,6 +523,10 @@ class WithCertificates : public testing::Test {
     return out;
   }
   static WallTime now() { return SystemClock().wall_now(); }
+  static std::string soon() {
+    return config::format_date(std::chrono::floor<std::chrono::days>(now()) +
+                               std::chrono::days{20});
+  }
   static std::string replaced(std::string text, std::string_view from, std::string_view to) {
     return text.replace(text.find(from), from.size(), to);
   }
@@ -556,7 +561,19 @@ TEST_F(WithCertificates, AHostThatNoCertificateCarries) {
   const LoadResult check = load(other, kStrict, now());
   EXPECT_EQ(check.plan, nullptr);
   EXPECT_TRUE(has_rule(check, "cert-san-mismatch", Severity::kError)) << check.diagnostics.render();
-  EXPECT_NE(load(other, kAtStart, now()).plan, nullptr) << "no start fails for it";
+  const LoadResult start = load(other, kAtStart, now());
+  ASSERT_NE(start.plan, nullptr) << "no start fails for it";
+  EXPECT_EQ(start.plan->closed, std::vector<std::string>{"listeners: b.example"});
+  const std::string waived =
+      other +
+      "waivers:\n  - { rule: cert-san-mismatch, on: routes.orders, reason: the "
+      "name is not in DNS yet, owner: api@example.com, expires: " +
+      soon() + " }\n";
+  for (const LoadMode mode : {kStrict, kAtStart}) {
+    const LoadResult result = load(waived, mode, now());
+    ASSERT_NE(result.plan, nullptr) << result.diagnostics.render();
+    EXPECT_TRUE(result.plan->closed.empty());
+  }
   const std::string wild = replaced(text(good_), "host: a.example", "host: '*.example'");
   EXPECT_NE(load(wild, kStrict, now()).plan, nullptr);
 }
@@ -586,6 +603,8 @@ TEST_F(WithCertificates, ABadOneStopsACheckButNoStart) {
     const LoadResult start = load(text(bad), kAtStart, now());
     ASSERT_NE(start.plan, nullptr) << start.diagnostics.render();
     EXPECT_NE(start.plan->listeners[0].tls, nullptr) << "never in clear";
+    ASSERT_EQ(start.bad_files.size(), 1U);
+    EXPECT_EQ(start.bad_files[0].rule, bad == old_ ? "cert-expired" : "");
     EXPECT_FALSE(start.diagnostics.all().empty());
   }
 }

@@ -219,7 +219,7 @@ struct Plan {
   /// to keep the old ones.
   std::string text_hash;
   std::string path;  ///< the main file; empty for the demo
-  /// What bad files of certificates or keys closed at the start, by place: "upstreams.orders".
+  /// What certificates and keys that are bad or missing close, by place: "upstreams.orders".
   std::vector<std::string> closed;
   Plan();
   ~Plan();

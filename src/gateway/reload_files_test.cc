@@ -87,6 +87,27 @@ TEST_F(ReloadFiles, AFileThatWentBadLeavesWhatIsInUseAndStopsNoOther) {
   }
 }
 
+// Files that were mixed up must not close a name that is served.
+TEST_F(ReloadFiles, APairThatLostTheHostOfARouteIsNotTakenUnlessAnotherHasIt) {
+  const auto before = first_.pairs.at("public");
+  const auto of = [](const LoadResult& loaded, std::size_t i) {
+    return loaded.pairs.at("public")[i];
+  };
+  folder_.write("a", b_);
+  const LoadResult lost = reloaded();
+  ASSERT_NE(lost.plan, nullptr) << lost.diagnostics.render();
+  EXPECT_EQ(of(lost, 0), before[0]);
+  ASSERT_EQ(lost.bad_files.size(), 1U);
+  EXPECT_EQ(lost.bad_files[0].rule, "cert-san-mismatch");
+  EXPECT_EQ(lost.bad_files[0].at.line, 7U);
+
+  folder_.write("b", renewed_a_);
+  const LoadResult moved = reloaded();
+  EXPECT_TRUE(moved.bad_files.empty());
+  EXPECT_NE(of(moved, 0), before[0]);
+  EXPECT_NE(of(moved, 1), before[1]);
+}
+
 TEST_F(ReloadFiles, AuthoritiesThatCannotBeReadStayAndNobodyElseGetsIn) {
   folder_.write("a", renewed_a_);
   const auto before = first_.pairs.at("public");

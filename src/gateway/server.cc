@@ -143,6 +143,7 @@ bool Server::start() {
   start_admin(plan);
   ready_ = true;  // before the first request can ask; what comes earlier waits at the sockets
   watch_files(loaded);
+  const std::vector<Diagnostic> bad_files = std::move(loaded.bad_files);
   static_cast<void>(apply(std::move(loaded), std::move(sockets)));  // it says what is amiss
   notifier_.ready();
   events_->info("started", {str("version", MERLON_VERSION), str("config_hash", plan_->hash),
@@ -151,7 +152,8 @@ bool Server::start() {
   for (const std::string& part : plan_->closed)
     events_->error(
         "closed_at_start",
-        {str("part", part), str("reason", "its files of certificates or keys cannot be used")});
+        {str("part", part), str("reason", "no certificate or key that it needs can be used")});
+  tell_bad_files("bad_file_at_start", bad_files);
   tell_waivers();
   return true;
 }
@@ -445,11 +447,8 @@ void Server::take_changed_files() {
 }
 
 void Server::apply_changed_files(LoadResult loaded) {
-  events_->info("certificates_changed");
-  for (const Diagnostic& file : loaded.bad_files) {
-    events_->error("file_not_taken", {str("at", file.at.file_line()), str("rule", file.rule),
-                                      str("reason", file.message)});
-  }
+  events_->info("files_changed");
+  tell_bad_files("file_not_taken", loaded.bad_files);
   if (loaded.plan == nullptr) {
     metrics_->count_reload_failure();
     events_->error("reload_refused", {str("reason", loaded.diagnostics.render())});
@@ -460,6 +459,13 @@ void Server::apply_changed_files(LoadResult loaded) {
   for (auto& of_worker : sockets) of_worker.resize(loaded.plan->listeners.size());
   static_cast<void>(take(std::move(loaded), std::move(sockets)));
   notifier_.ready();
+}
+
+void Server::tell_bad_files(telemetry::Name event, const std::vector<Diagnostic>& files) {
+  for (const Diagnostic& file : files) {
+    events_->error(event, {str("at", file.at.file_line()), str("rule", file.rule),
+                           str("reason", file.message)});
+  }
 }
 
 /// A date does not end a gateway, so that it is not missed: who reads the log hears of it each day.

@@ -67,6 +67,7 @@ class Server {
   void watch_files(const LoadResult& loaded);
   void take_changed_files();
   void apply_changed_files(LoadResult loaded);
+  void tell_bad_files(telemetry::Name event, const std::vector<Diagnostic>& files);
   void tell_waivers();
   void on_signal();
   void on_admin_socket();

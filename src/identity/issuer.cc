@@ -154,7 +154,7 @@ upstream::Origin* Issuer::origin_for(const upstream::HttpsUrl& url, bool named) 
   } else {
     Diagnostics ignored;
     context = tls::ClientContext::load(source_->tls, url.host, false, {"http/1.1"}, ground_.broker,
-                                       SystemClock().wall_now(), ignored);
+                                       SystemClock().wall_now(), ignored, source_->own_host.get());
   }
   if (context == nullptr) return nullptr;
   if (origins_.size() == kOriginsMax) origins_.clear();

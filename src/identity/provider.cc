@@ -43,12 +43,47 @@ std::shared_ptr<const KeySet> load_keys(const Located<config::FilePath>& file, A
   return nullptr;
 }
 
+std::shared_ptr<const Revocations> load_revocations(const Located<config::FilePath>& file,
+                                                    io::Broker& broker, Diagnostics& out) {
+  auto text = read_file(file, broker, out);
+  return text.has_value() ? Revocations::read(file->path, std::move(*text), out) : nullptr;
+}
+
 void judge_mode(const Located<config::FilePath>& file, io::Broker& broker, Diagnostics& out) {
   const auto status = broker.status(file->path);
   if (!status.has_value() || (status->mode & kOpenToOthers) == 0) return;
   out.error(file.at,
             fmt::format("others can get at `{}`: its mode is {:04o}", file->written, status->mode),
             fmt::format("chmod o= {}", file->written));
+}
+
+std::shared_ptr<const ApiKeys> load_api_keys(const Located<config::FilePath>& file,
+                                             io::Broker& broker, Diagnostics& out) {
+  judge_mode(file, broker, out);
+  auto text = read_file(file, broker, out);
+  return text.has_value() ? ApiKeys::read(file->path, std::move(*text), out) : nullptr;
+}
+
+/// One line of up to 1024 bytes.
+std::optional<std::string> load_secret(const Located<config::FilePath>& file, io::Broker& broker,
+                                       Diagnostics& out) {
+  judge_mode(file, broker, out);
+  auto secret = read_file(file, broker, out);
+  if (!secret.has_value()) return std::nullopt;
+  while (secret->ends_with('\n') || secret->ends_with('\r')) secret->pop_back();
+  if (!secret->empty() && secret->size() <= 1024 && !secret->contains('\n')) return secret;
+  out.error(file.at,
+            fmt::format("`{}` is no secret in one line of up to 1024 bytes", file->written));
+  return std::nullopt;
+}
+
+/// What `load` makes of a file; after an error, what is `kept`.
+template <class Part, class Load>
+Part or_kept(const Part& kept, Diagnostics& out, const Load& load) {
+  Diagnostics own;  // an error elsewhere is none of this file
+  Part loaded = load(own);
+  for (const Diagnostic& finding : own.all()) out.add(finding);
+  return own.ok() ? loaded : kept;
 }
 
 TokenRules rules_of(const ProviderConfig& config, std::vector<std::string> claims) {
@@ -100,32 +135,47 @@ std::string resource_metadata_url(const upstream::HttpsUrl& resource) {
 std::shared_ptr<const Provider> Provider::load(const std::string& name,
                                                const ProviderConfig& config,
                                                std::vector<std::string> claims, io::Broker& broker,
-                                               Diagnostics& out) {
-  const std::size_t errors_before = out.error_count();
+                                               Diagnostics& out, const Provider* in_force) {
+  const Provider nothing;
+  const Provider& kept = in_force == nullptr ? nothing : *in_force;
   auto made = std::make_shared<Provider>();
   made->name_ = name;
   made->rules_ = rules_of(config, std::move(claims));
   made->describe(config);
   if (config.api_keys.has_value()) {
-    judge_mode(config.api_keys->file, broker, out);
-    auto text = read_file(config.api_keys->file, broker, out);
-    if (text.has_value()) {
-      made->api_keys_ = ApiKeys::read(config.api_keys->file->path, std::move(*text), out);
-    }
+    made->api_keys_ = or_kept(kept.api_keys_, out, [&](Diagnostics& own) {
+      return load_api_keys(config.api_keys->file, broker, own);
+    });
   }
   if (config.jwks_file.has_value()) {
-    made->keys_ = load_keys(*config.jwks_file, made->rules_.algorithms, broker, out);
+    made->keys_ = or_kept(kept.keys_, out, [&](Diagnostics& own) {
+      return load_keys(*config.jwks_file, made->rules_.algorithms, broker, own);
+    });
   }
-  if (config.fetches_keys()) made->load_key_source(config, broker, out);
-  if (config.introspection.has_value()) made->load_introspection(config, broker, out);
+  if (config.fetches_keys()) {
+    made->source_ = or_kept(kept.source_, out, [&](Diagnostics& own) {
+      return made->load_key_source(config, broker, own);
+    });
+  }
+  if (config.introspection.has_value()) {
+    made->load_introspection(config, kept.introspection(), broker, out);
+  }
   if (config.revocations.has_value()) {
-    auto text = read_file(*config.revocations, broker, out);
-    if (text.has_value()) {
-      made->revocations_ = Revocations::read((*config.revocations)->path, std::move(*text), out);
-    }
+    made->revocations_ = or_kept(kept.revocations_, out, [&](Diagnostics& own) {
+      return load_revocations(*config.revocations, broker, own);
+    });
   }
   made->seal();
-  return out.error_count() == errors_before ? made : nullptr;
+  return made->has_all_of(config) ? made : nullptr;
+}
+
+/// False after an error in a file in whose place nothing stays.
+bool Provider::has_all_of(const ProviderConfig& config) const noexcept {
+  return (api_keys_ != nullptr || !config.api_keys.has_value()) &&
+         (keys_ != nullptr || !config.jwks_file.has_value()) &&
+         (source_ != nullptr || !config.fetches_keys()) &&
+         (introspection_ != nullptr || !config.introspection.has_value()) &&
+         (revocations_ != nullptr || !config.revocations.has_value());
 }
 
 std::shared_ptr<const Provider> Provider::closed(const std::string& name,
@@ -154,7 +204,9 @@ void Provider::describe(const ProviderConfig& config) {
   if (config.resource.has_value()) metadata_url_ = resource_metadata_url((*config.resource)->url);
 }
 
-void Provider::load_key_source(const ProviderConfig& config, io::Broker& broker, Diagnostics& out) {
+std::shared_ptr<const KeySource> Provider::load_key_source(const ProviderConfig& config,
+                                                           io::Broker& broker,
+                                                           Diagnostics& out) const {
   auto source = std::make_shared<KeySource>();
   source->issuer = rules_.issuer;
   if (config.jwks_uri.has_value()) source->jwks_uri = **config.jwks_uri;
@@ -175,29 +227,30 @@ void Provider::load_key_source(const ProviderConfig& config, io::Broker& broker,
           ? source->jwks_uri->authority() + source->jwks_uri->path + "?" + source->jwks_uri->query
           : "discovery";
   source->live = LiveKeys::of(source->issuer + "\n" + where);
-  if (source->own_host != nullptr) source_ = std::move(source);
+  return source;
 }
 
-void Provider::load_introspection(const ProviderConfig& config, io::Broker& broker,
-                                  Diagnostics& out) {
+/// Its secret and its authorities are two files: each that is an error stays as `in_force` has it.
+void Provider::load_introspection(const ProviderConfig& config, const IntrospectionSource* in_force,
+                                  io::Broker& broker, Diagnostics& out) {
   const IntrospectionConfig& from = *config.introspection;
-  judge_mode(from.secret_file, broker, out);
-  auto secret = read_file(from.secret_file, broker, out);
   const tls::UpstreamTls tls = tls_of(config);
   auto made = std::make_unique<IntrospectionSource>();
   made->url = *from.url;
   made->cache = std::chrono::floor<seconds>(from.cache.value);
   made->tls = tls::ClientContext::load(tls, made->url.host, false, {"http/1.1"}, broker,
-                                       SystemClock().wall_now(), out);
-  if (!secret.has_value() || made->tls == nullptr) return;
-  while (secret->ends_with('\n') || secret->ends_with('\r')) secret->pop_back();
-  if (secret->empty() || secret->size() > 1024 || secret->contains('\n')) {
-    out.error(from.secret_file.at, fmt::format("`{}` is no secret in one line of up to 1024 bytes",
-                                               from.secret_file->written));
-    return;
+                                       SystemClock().wall_now(), out,
+                                       in_force == nullptr ? nullptr : in_force->tls.get());
+  const std::size_t errors_before = out.error_count();
+  if (auto secret = load_secret(from.secret_file, broker, out)) {
+    made->authorization = Secret(basic_authorization(from.client_id, *secret));
+    wipe_memory(secret->data(), secret->size());
   }
-  made->authorization = Secret(basic_authorization(from.client_id, *secret));
-  wipe_memory(secret->data(), secret->size());
+  if (out.error_count() != errors_before) {
+    if (in_force == nullptr) return;
+    made->authorization = Secret(std::string(in_force->authorization.reveal()));
+  }
+  if (made->tls == nullptr) return;
   introspection_ = std::move(made);
   server_id_ =
       id_of(fmt::format("{}\n{}\n{}\n{}\n{}", introspection_->url.authority(),

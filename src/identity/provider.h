@@ -26,11 +26,14 @@ class Provider : public std::enable_shared_from_this<Provider> {
   enum class Kind : std::uint8_t { kTokens, kOpaqueTokens, kApiKeys };
 
   /// Reads the files that it names. `claims` are the JSON Pointers of the claims that routes ask
-  /// for. nullptr after an error in `out`. Blocks on files: for the control thread.
+  /// for. In place of each file that is an error in `out`, what `in_force` has of it stays, so that
+  /// a broken file holds back no revocation in another; nullptr when that has nothing of it, or
+  /// there is none. Blocks on files: for the control thread.
   [[nodiscard]] static std::shared_ptr<const Provider> load(const std::string& name,
                                                             const ProviderConfig& config,
                                                             std::vector<std::string> claims,
-                                                            io::Broker& broker, Diagnostics& out);
+                                                            io::Broker& broker, Diagnostics& out,
+                                                            const Provider* in_force = nullptr);
 
   /// The same rules with nothing to judge by: everybody is answered kKeysUnavailable. For a start
   /// with a file that cannot be used, which must not keep the rest from being served.
@@ -96,8 +99,12 @@ class Provider : public std::enable_shared_from_this<Provider> {
   [[nodiscard]] Result<void> judge_again(const Identity& identity, TokenTime now) const noexcept;
   void seal();
   void describe(const ProviderConfig& config);
-  void load_key_source(const ProviderConfig& config, io::Broker& broker, Diagnostics& out);
-  void load_introspection(const ProviderConfig& config, io::Broker& broker, Diagnostics& out);
+  [[nodiscard]] bool has_all_of(const ProviderConfig& config) const noexcept;
+  [[nodiscard]] std::shared_ptr<const KeySource> load_key_source(const ProviderConfig& config,
+                                                                 io::Broker& broker,
+                                                                 Diagnostics& out) const;
+  void load_introspection(const ProviderConfig& config, const IntrospectionSource* in_force,
+                          io::Broker& broker, Diagnostics& out);
 
   std::string name_;
   Kind kind_ = Kind::kTokens;

@@ -48,7 +48,8 @@ struct Loaded {
   Diagnostics out;
 };
 
-Loaded load(const std::string& yaml, FakeFiles& files, std::vector<std::string> claims = {}) {
+Loaded load(const std::string& yaml, FakeFiles& files, std::vector<std::string> claims = {},
+            const Provider* in_force = nullptr) {
   Loaded l;
   auto source = std::make_shared<Source>();
   source->path = "merlon.yaml";
@@ -57,7 +58,7 @@ Loaded load(const std::string& yaml, FakeFiles& files, std::vector<std::string> 
   config::Reader reader(l.out, ".");
   const auto config = config::read(provider_schema(), tree->root(), reader);
   if (config.has_value())
-    l.provider = Provider::load("p", *config, std::move(claims), files, l.out);
+    l.provider = Provider::load("p", *config, std::move(claims), files, l.out, in_force);
   return l;
 }
 
@@ -94,6 +95,36 @@ TEST_F(ProviderTest, RemembersWhatItVerifiedAndJudgesTheRestAgain) {
   EXPECT_EQ(refusal(*l.provider, token, kNow + 309), 0);
   EXPECT_EQ(refusal(*l.provider, token, kNow + 310), code::kTokenExpired);
   EXPECT_EQ(refusal(*l.provider, token + "A"), code::kTokenSignature);
+}
+
+// Whoever can spoil one file must not keep tokens alive that another one takes back.
+TEST_F(ProviderTest, ABrokenFileHoldsBackNoOther) {
+  const std::string token = key.token(payload(R"(,"sub":"u1")"));
+  const Loaded before = load(kIssuer, files);
+  ASSERT_NE(before.provider, nullptr);
+
+  files.files["k.json"] = "{";
+  files.files["r.yaml"] = "revoked: [{sub: u1}]\n";
+  const Loaded revoked = load(kIssuer, files, {}, before.provider.get());
+  ASSERT_NE(revoked.provider, nullptr) << revoked.out.render();
+  EXPECT_EQ(revoked.out.error_count(), 1U);
+  EXPECT_EQ(refusal(*revoked.provider, token), code::kTokenRevoked);
+  EXPECT_EQ(refusal(*revoked.provider, key.token(payload(R"(,"sub":"u2")"))), 0) << "keys stay";
+
+  files.files["k.json"] = SigningKey(Algorithm::kEs256, "e2").jwks();
+  files.files.erase("r.yaml");
+  const Loaded removed = load(kIssuer, files, {}, revoked.provider.get());
+  ASSERT_NE(removed.provider, nullptr) << removed.out.render();
+  EXPECT_EQ(refusal(*removed.provider, key.token(payload(R"(,"sub":"u2")"))),
+            code::kTokenKeyUnknown);
+}
+
+TEST_F(ProviderTest, AFileThatIsBrokenSinceTheStartStaysClosed) {
+  files.files["r.yaml"] = "revoked: [";
+  const Loaded start = load(kIssuer, files);
+  EXPECT_EQ(start.provider, nullptr);
+  const Provider closed;
+  EXPECT_EQ(load(kIssuer, files, {}, &closed).provider, nullptr);
 }
 
 TEST_F(ProviderTest, ARememberedTokenDoesNotOutliveItsKey) {

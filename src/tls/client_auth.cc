@@ -44,33 +44,50 @@ bool ended() {
   return ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
 }
 
-bool add_authorities(SSL_CTX* context, const std::string& pem) {
+/// Gives each certificate to `take`. False when that refuses one, one is damaged, or there is none.
+template <class Take>
+bool each_certificate(const std::string& pem, const Take& take) {
   const BioPtr bio = open(pem);
-  X509_STORE* store = SSL_CTX_get_cert_store(context);
   int count = 0;
   while (X509* raw = PEM_read_bio_X509(bio.get(), nullptr, nullptr, nullptr)) {
     const X509Ptr certificate(raw);
-    // The names tell clients which of their certificates is meant.
-    if (X509_STORE_add_cert(store, raw) != 1 || SSL_CTX_add_client_CA(context, raw) != 1) {
-      return false;
-    }
+    if (!take(raw)) return false;
     ++count;
   }
   return ended() && count > 0;
 }
 
-bool add_lists(SSL_CTX* context, const std::string& pem) {
+/// The same of revocation lists.
+template <class Take>
+bool each_list(const std::string& pem, const Take& take) {
   const BioPtr bio = open(pem);
-  X509_STORE* store = SSL_CTX_get_cert_store(context);
   int count = 0;
   while (X509_CRL* raw = PEM_read_bio_X509_CRL(bio.get(), nullptr, nullptr, nullptr)) {
     const CrlPtr list(raw);
-    if (X509_STORE_add_crl(store, raw) != 1) return false;
+    if (!take(raw)) return false;
     ++count;
   }
-  // Every link, so that a revoked intermediate counts too; without its list a link is refused.
-  X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
   return ended() && count > 0;
+}
+
+std::optional<std::string> read_authorities(const config::Located<config::FilePath>& file,
+                                            io::Broker& broker, Diagnostics& out) {
+  auto pem = read(file, broker, out);
+  if (!pem.has_value()) return std::nullopt;
+  if (each_certificate(*pem, [](X509*) { return true; })) return pem;
+  out.error(file.at, "the file of authorities holds no certificate, or a damaged one",
+            "it must hold certificates in PEM form");
+  return std::nullopt;
+}
+
+std::optional<std::string> read_lists(const config::Located<config::FilePath>& file,
+                                      io::Broker& broker, Diagnostics& out) {
+  auto pem = read(file, broker, out);
+  if (!pem.has_value()) return std::nullopt;
+  if (each_list(*pem, [](X509_CRL*) { return true; })) return pem;
+  out.error(file.at, "the file of revocation lists holds none, or a damaged one",
+            "it must hold lists in PEM form, one for each authority");
+  return std::nullopt;
 }
 
 /// The text of a name, or nullopt when it has a byte that no name has.
@@ -147,10 +164,14 @@ std::string to_url(std::string text) {
 }  // namespace
 
 std::optional<ClientAuth> load_client_auth(const ClientAuthFiles& config, io::Broker& broker,
-                                           Diagnostics& out) {
-  auto ca = read(config.ca, broker, out);
+                                           Diagnostics& out, const ClientAuth* in_force) {
+  auto ca = read_authorities(config.ca, broker, out);
   std::optional<std::string> crl = std::string();
-  if (config.crl.has_value()) crl = read(*config.crl, broker, out);
+  if (config.crl.has_value()) crl = read_lists(*config.crl, broker, out);
+  if (in_force != nullptr) {
+    if (!ca.has_value()) ca = in_force->ca_pem;
+    if (!crl.has_value()) crl = in_force->crl_pem;
+  }
   if (!ca.has_value() || !crl.has_value()) return std::nullopt;
   return ClientAuth{.ca_pem = std::move(*ca),
                     .crl_pem = std::move(*crl),
@@ -158,16 +179,19 @@ std::optional<ClientAuth> load_client_auth(const ClientAuthFiles& config, io::Br
                     .at = config.at};
 }
 
-bool ask_for_certificates(SSL_CTX* context, const ClientAuth& auth, Diagnostics& out) {
-  if (!add_authorities(context, auth.ca_pem)) {
-    out.error(auth.at, "the file of authorities holds no certificate, or a damaged one",
-              "it must hold certificates in PEM form");
-    return false;
-  }
-  if (!auth.crl_pem.empty() && !add_lists(context, auth.crl_pem)) {
-    out.error(auth.at, "the file of revocation lists holds none, or a damaged one",
-              "it must hold lists in PEM form, one for each authority");
-    return false;
+bool ask_for_certificates(SSL_CTX* context, const ClientAuth& auth) {
+  X509_STORE* const store = SSL_CTX_get_cert_store(context);
+  const bool trusts = each_certificate(auth.ca_pem, [&](X509* authority) {
+    // The names tell clients which of their certificates is meant.
+    return X509_STORE_add_cert(store, authority) == 1 &&
+           SSL_CTX_add_client_CA(context, authority) == 1;
+  });
+  if (!trusts) return false;
+  if (!auth.crl_pem.empty()) {
+    const auto add = [&](X509_CRL* list) { return X509_STORE_add_crl(store, list) == 1; };
+    if (!each_list(auth.crl_pem, add)) return false;
+    // Every link, so that a revoked intermediate counts too; without its list a link is refused.
+    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
   }
   const int required = auth.required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0;
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER | required, nullptr);

@@ -35,16 +35,19 @@ struct ClientAuth {
   return one == other || (one != nullptr && other != nullptr && one->same_as(*other));
 }
 
-/// Reads the files. nullopt after an error in `out`: a listener without its authorities would let
-/// in everybody. Blocks on files: for the control thread.
+/// Reads the files. In place of each that is an error in `out`, what `in_force` has of it stays: a
+/// list that revokes takes effect whatever became of the authorities. nullopt when there is nothing
+/// in its place: a listener without its authorities would let in everybody. Blocks on files: for
+/// the control thread.
 [[nodiscard]] std::optional<ClientAuth> load_client_auth(const ClientAuthFiles& config,
-                                                         io::Broker& broker, Diagnostics& out);
+                                                         io::Broker& broker, Diagnostics& out,
+                                                         const ClientAuth* in_force = nullptr);
 
 /// Makes a server context ask for certificates and verify them: chain to the authorities, purpose,
 /// dates, and revocation of every link when there are lists. Sessions are not resumed: each
-/// connection proves itself. False after an error in `out`.
-[[nodiscard]] bool ask_for_certificates(ssl_ctx_st* context, const ClientAuth& auth,
-                                        Diagnostics& out);
+/// connection proves itself. False when `auth` cannot be read, which `load_client_auth` rules out,
+/// or memory is short.
+[[nodiscard]] bool ask_for_certificates(ssl_ctx_st* context, const ClientAuth& auth);
 /// Makes a connection ask as `site` does: what it was made with is of the listener.
 void ask_as(ssl_st* connection, ssl_ctx_st* site) noexcept;
 

@@ -1,8 +1,11 @@
 #include "tls/client_auth.h"
 
 #include <gtest/gtest.h>
+#include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include <memory>
+#include <string>
 #include <string_view>
 
 #include "tls/openssl_ptr.h"
@@ -105,6 +108,52 @@ TEST(ClientCertificate, SaysWhoSignedItAndHowLongItIsGood) {
   ASSERT_TRUE(alone.has_value());
   EXPECT_EQ(alone->issuer, alone->subject);
   EXPECT_EQ(alone->issuer_sha256, read->issuer_sha256);
+}
+
+std::string empty_list_of(const test::Pki& pki) {
+  const std::unique_ptr<X509_CRL, FreeWith<X509_CRL_free>> list(X509_CRL_new());
+  X509_CRL_set_issuer_name(list.get(), X509_get_subject_name(pki.root()));
+  const std::unique_ptr<ASN1_TIME, FreeWith<ASN1_TIME_free>> now(X509_gmtime_adj(nullptr, 0));
+  X509_CRL_set1_lastUpdate(list.get(), now.get());
+  X509_CRL_sign(list.get(), pki.root_key(), EVP_sha256());
+  const BioPtr bio(BIO_new(BIO_s_mem()));
+  PEM_write_bio_X509_CRL(bio.get(), list.get());
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &data);
+  return {data, static_cast<std::size_t>(size)};
+}
+
+// A revoked certificate must not stay good because the file of authorities is broken.
+TEST(ClientAuthFiles, ABrokenFileHoldsBackNoOther) {
+  const auto broker = io::make_local_broker();
+  const test::Folder folder;
+  const test::Pki one("one");
+  const test::Pki two("two");
+  const ClientAuthFiles files{.ca = test::file_at(folder.write("ca", one.root_pem()), 1),
+                              .crl = test::file_at(folder.write("crl", empty_list_of(one)), 2),
+                              .at = {}};
+  Diagnostics out;
+  const auto first = load_client_auth(files, *broker, out);
+  ASSERT_TRUE(first.has_value()) << out.render();
+
+  folder.write("ca", "nothing");
+  const std::string list_of_two = empty_list_of(two);
+  folder.write("crl", list_of_two);
+  EXPECT_FALSE(load_client_auth(files, *broker, out).has_value()) << "nothing is in force";
+  const auto second = load_client_auth(files, *broker, out, &*first);
+  ASSERT_TRUE(second.has_value());
+  EXPECT_EQ(second->ca_pem, one.root_pem());
+  EXPECT_EQ(second->crl_pem, list_of_two);
+
+  folder.write("ca", two.root_pem());
+  for (const std::string& bad : {std::string(), one.root_pem(), empty_list_of(one).substr(0, 90)}) {
+    folder.write("crl", bad);
+    const auto third = load_client_auth(files, *broker, out, &*second);
+    ASSERT_TRUE(third.has_value());
+    EXPECT_EQ(third->ca_pem, two.root_pem());
+    EXPECT_EQ(third->crl_pem, second->crl_pem);
+    EXPECT_EQ(out.all().back().at.line, 2U);
+  }
 }
 
 }  // namespace

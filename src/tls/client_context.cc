@@ -21,6 +21,8 @@ constexpr std::size_t kSessionsMax = 16;
 // A resumed session was verified when it began: it is not trusted for longer than this.
 constexpr std::time_t kSessionSecondsMax = 3600;
 
+using StorePtr = std::unique_ptr<X509_STORE, FreeWith<X509_STORE_free>>;
+
 /// Adds every certificate of the text; the number of them, or -1 when one is damaged.
 int add_authorities(X509_STORE* store, std::string_view pem) {
   const BioPtr bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
@@ -45,6 +47,35 @@ std::optional<std::string> system_authorities(io::Broker& broker) {
   return {};
 }
 
+/// nullptr after an error in `out`.
+StorePtr read_authorities(std::string_view pem, const Mark& at, Diagnostics& out) {
+  StorePtr store(X509_STORE_new());
+  const int count = store == nullptr ? -1 : add_authorities(store.get(), pem);
+  if (count > 0) return store;
+  out.error(at,
+            count == 0 ? "the file of authorities holds no certificate"
+                       : "a certificate among the authorities cannot be read",
+            "it must hold certificates in PEM form");
+  return nullptr;
+}
+
+/// Those of the file, or of the system. nullptr after an error in `out`.
+StorePtr load_authorities(const UpstreamTls& config, io::Broker& broker, Diagnostics& out) {
+  if (!config.ca) {
+    const auto text = system_authorities(broker);
+    if (text) return read_authorities(*text, config.at, out);
+    out.error(config.at, "this system has no file of authorities",
+              "install ca-certificates, or name a file with `ca`");
+    return nullptr;
+  }
+  const std::string& path = (*config.ca)->path;
+  const auto text = broker.read_file(path, kAuthorityBytesMax);
+  if (text) return read_authorities(*text, config.ca->at, out);
+  out.error(config.ca->at,
+            fmt::format("cannot read {}: {}", json_quoted(path), text.error().text()));
+  return nullptr;
+}
+
 std::shared_ptr<ClientContext> refuse(Diagnostics& out, const Mark& at, std::string message,
                                       std::string help) {
   ERR_clear_error();
@@ -55,8 +86,17 @@ std::shared_ptr<ClientContext> refuse(Diagnostics& out, const Mark& at, std::str
 }  // namespace
 
 std::shared_ptr<ClientContext> ClientContext::make(const ClientSettings& settings,
-                                                   const CertificatePair* client, const Mark& at,
-                                                   Diagnostics& out) {
+                                                   std::shared_ptr<const CertificatePair> client,
+                                                   const Mark& at, Diagnostics& out) {
+  const StorePtr authorities = read_authorities(settings.ca_pem, at, out);
+  if (authorities == nullptr) return nullptr;
+  return make(settings, authorities.get(), std::move(client), at, out);
+}
+
+std::shared_ptr<ClientContext> ClientContext::make(const ClientSettings& settings,
+                                                   X509_STORE* authorities,
+                                                   std::shared_ptr<const CertificatePair> client,
+                                                   const Mark& at, Diagnostics& out) {
   std::shared_ptr<ClientContext> made(new ClientContext);
   made->server_name_ = settings.server_name;
   made->is_address_ = IpAddress::parse(settings.server_name).has_value();
@@ -64,14 +104,10 @@ std::shared_ptr<ClientContext> ClientContext::make(const ClientSettings& setting
   SSL_CTX* native = made->context_;
   if (native == nullptr || !set_up_protocol(native, settings.min_version, settings.allow_aes128))
     return refuse(out, at, "the TLS library cannot be set up", "memory may be short");
-  const int authorities = add_authorities(SSL_CTX_get_cert_store(native), settings.ca_pem);
-  if (authorities <= 0)
-    return refuse(out, at,
-                  authorities == 0 ? "the file of authorities holds no certificate"
-                                   : "a certificate among the authorities cannot be read",
-                  "it must hold certificates in PEM form");
+  SSL_CTX_set1_cert_store(native, authorities);
   if (client != nullptr && !use_pair(native, *client))
     return refuse(out, at, "the client certificate cannot be used", "");
+  made->client_ = std::move(client);
   SSL_CTX_set_verify(native, SSL_VERIFY_PEER, nullptr);
   SSL_CTX_set_session_cache_mode(native, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL_STORE);
   SSL_CTX_sess_set_new_cb(native, &Callbacks::on_new_session);
@@ -87,36 +123,29 @@ std::shared_ptr<ClientContext> ClientContext::load(const UpstreamTls& config,
                                                    std::string_view endpoint_host,
                                                    bool allow_aes128, std::vector<std::string> alpn,
                                                    io::Broker& broker, WallTime now,
-                                                   Diagnostics& out) {
+                                                   Diagnostics& out,
+                                                   const ClientContext* in_force) {
   ClientSettings settings{.ca_pem = {},
                           .server_name = std::string(endpoint_host),
                           .allow_aes128 = allow_aes128,
                           .alpn = std::move(alpn)};
   if (config.server_name) settings.server_name = config.server_name->value;
-  Mark at = config.at;
-  if (config.ca) {
-    at = config.ca->at;
-    auto text = broker.read_file((*config.ca)->path, kAuthorityBytesMax);
-    if (!text)
-      return refuse(
-          out, at,
-          fmt::format("cannot read {}: {}", json_quoted((*config.ca)->path), text.error().text()),
-          "");
-    settings.ca_pem = std::move(*text);
-  } else {
-    auto text = system_authorities(broker);
-    if (!text)
-      return refuse(out, at, "this system has no file of authorities",
-                    "install ca-certificates, or name a file with `ca`");
-    settings.ca_pem = std::move(*text);
+  StorePtr authorities = load_authorities(config, broker, out);
+  if (authorities == nullptr && in_force != nullptr) {
+    authorities.reset(SSL_CTX_get_cert_store(in_force->context_));
+    X509_STORE_up_ref(authorities.get());
   }
   std::shared_ptr<const CertificatePair> client;
   if (config.cert && config.key) {
+    const std::size_t errors_before = out.error_count();
     client =
         load_client_certificate({*config.cert, *config.key, config.cert->at}, broker, now, out);
+    if (in_force != nullptr && out.error_count() != errors_before) client = in_force->client_;
     if (client == nullptr) return nullptr;
   }
-  return make(settings, client.get(), at, out);
+  if (authorities == nullptr) return nullptr;
+  const Mark& at = config.ca ? config.ca->at : config.at;
+  return make(settings, authorities.get(), std::move(client), at, out);
 }
 
 ClientContext::~ClientContext() {

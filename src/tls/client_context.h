@@ -17,6 +17,7 @@
 struct ssl_ctx_st;
 struct ssl_session_st;
 struct ssl_st;
+struct x509_store_st;
 
 namespace merlon::tls {
 
@@ -35,14 +36,17 @@ struct ClientSettings {
 class ClientContext {
  public:
   /// Builds the context; `client` may be null. nullptr after an error in `out`, reported at `at`.
-  [[nodiscard]] static std::shared_ptr<ClientContext> make(const ClientSettings& settings,
-                                                           const CertificatePair* client,
-                                                           const Mark& at, Diagnostics& out);
+  [[nodiscard]] static std::shared_ptr<ClientContext> make(
+      const ClientSettings& settings, std::shared_ptr<const CertificatePair> client, const Mark& at,
+      Diagnostics& out);
   /// From configuration: reads the files through `broker`. `endpoint_host` is the name to verify
-  /// when the block has no `server_name`. Blocks on files: for the control thread.
+  /// when the block has no `server_name`. In place of authorities, and of a client certificate,
+  /// that are an error in `out`, those of `in_force` stay, each for itself. nullptr where neither
+  /// can be used. Blocks on files: for the control thread.
   [[nodiscard]] static std::shared_ptr<ClientContext> load(
       const UpstreamTls& config, std::string_view endpoint_host, bool allow_aes128,
-      std::vector<std::string> alpn, io::Broker& broker, WallTime now, Diagnostics& out);
+      std::vector<std::string> alpn, io::Broker& broker, WallTime now, Diagnostics& out,
+      const ClientContext* in_force = nullptr);
   ~ClientContext();
   ClientContext(const ClientContext&) = delete;
   ClientContext& operator=(const ClientContext&) = delete;
@@ -58,12 +62,17 @@ class ClientContext {
 
  private:
   ClientContext() = default;
+  /// As `make`, with authorities that were read.
+  [[nodiscard]] static std::shared_ptr<ClientContext> make(
+      const ClientSettings& settings, x509_store_st* authorities,
+      std::shared_ptr<const CertificatePair> client, const Mark& at, Diagnostics& out);
   /// A session to resume, with a reference; nullptr when there is none.
   [[nodiscard]] ssl_session_st* take();
 
   std::string server_name_;
   bool is_address_ = false;
   ssl_ctx_st* context_ = nullptr;
+  std::shared_ptr<const CertificatePair> client_;
   std::mutex mutex_;
   std::vector<ssl_session_st*> sessions_;
 };

@@ -1,6 +1,8 @@
 #include "tls/client_context.h"
 
 #include <gtest/gtest.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
 
 #include "tls/test_wire.h"
 
@@ -151,6 +153,53 @@ TEST_F(Upstream, FilesThatCannotServeAreNamed) {
             nullptr);
   ASSERT_EQ(out_.error_count(), 3U);
   for (const Diagnostic& found : out_.all()) EXPECT_EQ(found.at.line, 7U);
+}
+
+TEST_F(Upstream, ABrokenFileHoldsBackNoOther) {
+  const auto broker = io::make_local_broker();
+  const test::Folder folder;
+  const auto key = test::ec_key();
+  const auto me = [&](const char* name) {
+    return test::pem_of(test::make_certificate(key.get(), {.subject = name}).get());
+  };
+  UpstreamTls config;
+  config.ca = test::file_at(folder.write("ca", pki_.root_pem()), 1);
+  config.cert = test::file_at(folder.write("cert", me("first")), 2);
+  config.key = test::file_at(folder.write("key", test::pem_of(key.get())), 3);
+  const auto load = [&](const ClientContext* in_force) {
+    return ClientContext::load(config, "up.test", false, {}, *broker, clock_.wall_now(), out_,
+                               in_force);
+  };
+  const auto trusts = [](const ClientContext& context, const test::Pki& pki) {
+    X509_STORE* store = SSL_CTX_get_cert_store(context.native());
+    STACK_OF(X509_OBJECT)* all = X509_STORE_get0_objects(store);
+    for (int i = 0; i < sk_X509_OBJECT_num(all); ++i) {
+      if (X509_cmp(X509_OBJECT_get0_X509(sk_X509_OBJECT_value(all, i)), pki.root()) == 0)
+        return true;
+    }
+    return false;
+  };
+  const auto first = load(nullptr);
+  ASSERT_NE(first, nullptr);
+
+  test::Pki other("other");
+  folder.write("key", "nothing");
+  folder.write("ca", other.root_pem());
+  EXPECT_EQ(load(nullptr), nullptr);
+  const auto second = load(first.get());
+  ASSERT_NE(second, nullptr);
+  EXPECT_TRUE(trusts(*second, other));
+  EXPECT_FALSE(trusts(*second, pki_)) << "an authority that was taken away is not trusted";
+  X509* const kept = SSL_CTX_get0_certificate(second->native());
+  EXPECT_EQ(X509_cmp(kept, SSL_CTX_get0_certificate(first->native())), 0);
+
+  folder.write("key", test::pem_of(key.get()));
+  folder.write("cert", me("second"));
+  folder.write("ca", "nothing");
+  const auto third = load(second.get());
+  ASSERT_NE(third, nullptr);
+  EXPECT_TRUE(trusts(*third, other));
+  EXPECT_NE(X509_cmp(kept, SSL_CTX_get0_certificate(third->native())), 0);
 }
 
 }  // namespace

@@ -15,7 +15,8 @@ bool is_in_its_dates(X509* certificate, std::time_t now) {
          X509_cmp_time(X509_get0_notAfter(certificate), &now) > 0;
 }
 
-/// The whole chain.
+}  // namespace
+
 bool is_in_its_dates(const CertificatePair& pair, WallTime now) {
   const std::time_t at = std::chrono::system_clock::to_time_t(
       std::chrono::time_point_cast<std::chrono::system_clock::duration>(now));
@@ -23,8 +24,6 @@ bool is_in_its_dates(const CertificatePair& pair, WallTime now) {
          std::ranges::all_of(pair.intermediates(),
                              [at](X509* one) { return is_in_its_dates(one, at); });
 }
-
-}  // namespace
 
 bool same_place(const Mark& one, const Mark& other) noexcept {
   return one.source == other.source && one.line == other.line && one.column == other.column;
@@ -75,7 +74,10 @@ bool FileWatch::due(io::Broker& broker, Instant now) {
   bool moved = false;
   for (File& file : files_) {
     const auto state = status_of(file.path, broker);
-    if (state && state != file.seen) {
+    if (!state && !file.gone_since) file.gone_since = now;
+    if (state) file.gone_since.reset();
+    const bool settled = state || now - *file.gone_since >= kGoneAfter;
+    if (settled && state != file.seen) {
       file.seen = state;
       moved = true;
     }

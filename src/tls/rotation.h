@@ -15,6 +15,9 @@ namespace merlon::tls {
 /// True when both stand at the same place of the same file.
 [[nodiscard]] bool same_place(const Mark& one, const Mark& other) noexcept;
 
+/// True when the whole chain is.
+[[nodiscard]] bool is_in_its_dates(const CertificatePair& pair, WallTime now);
+
 /// `loaded` with the pair of `in_use` put back for each of `files` that cannot be used or is out of
 /// its dates: a renewal that failed takes nothing away.
 [[nodiscard]] LoadedCertificates keep_in_use(
@@ -30,6 +33,8 @@ class FileWatch {
   /// From the first pause to the longest between two attempts with the same files.
   static constexpr seconds kPauseMin{2};
   static constexpr seconds kPauseMax{300};
+  /// A file that is not there for so long is not just being replaced.
+  static constexpr seconds kGoneAfter{10};
 
   /// The state of each file as it was before it was read; nullopt: it could not be looked at.
   using States = std::map<std::string, std::optional<io::FileStatus>, std::less<>>;
@@ -38,8 +43,8 @@ class FileWatch {
   FileWatch(const std::vector<std::string>& paths, const States& read, io::Broker& broker);
 
   /// True when files differ from those that were taken: at once after a change, and again after a
-  /// pause that doubles, until `taken`. A file that vanished for a moment while it is replaced
-  /// counts when it is back.
+  /// pause that doubles, until `taken`. A file that vanished counts when it is back, since it may
+  /// be about to be replaced, or after kGoneAfter.
   [[nodiscard]] bool due(io::Broker& broker, Instant now);
   /// True when nothing changed since `due` was true before.
   [[nodiscard]] bool is_again() const noexcept { return is_again_; }
@@ -51,6 +56,7 @@ class FileWatch {
     std::string path;
     std::optional<io::FileStatus> in_use;
     std::optional<io::FileStatus> seen;
+    std::optional<Instant> gone_since{};  ///< first missed, after it was there
   };
   std::vector<File> files_;
   seconds pause_ = kPauseMin;

@@ -31,6 +31,32 @@ TEST_F(Rotation, AChangeIsDueUntilItIsTaken) {
   EXPECT_TRUE(watch.due(*broker_, start));
 }
 
+TEST_F(Rotation, AFileThatIsGoneIsDueOnceItIsNotJustBeingReplaced) {
+  const std::string path = folder_.write("c", "one");
+  FileWatch watch({path, path + ".never"}, {}, *broker_);
+  Instant now{};
+  const auto after = [&](nanoseconds more) {
+    now += more;
+    return watch.due(*broker_, now);
+  };
+  std::filesystem::remove(path);
+  EXPECT_FALSE(after(seconds{2}));
+  EXPECT_FALSE(after(FileWatch::kGoneAfter - milliseconds{1}));
+  folder_.write("c", "other");
+  EXPECT_TRUE(after(seconds{1}));
+  watch.taken();
+
+  std::filesystem::remove(path);
+  EXPECT_FALSE(after(FileWatch::kGoneAfter)) << "since it was missed";
+  EXPECT_TRUE(after(FileWatch::kGoneAfter));
+  EXPECT_FALSE(watch.is_again());
+  EXPECT_TRUE(after(FileWatch::kPauseMin)) << "not taken";
+  EXPECT_TRUE(watch.is_again());
+  folder_.write("c", "back");
+  EXPECT_TRUE(after(seconds{0}));
+  EXPECT_FALSE(watch.is_again());
+}
+
 TEST_F(Rotation, AChangeThatCouldNotBeTakenStaysDueAfterGrowingPauses) {
   const std::string path = folder_.write("c", "one");
   FileWatch watch({path}, {}, *broker_);

@@ -232,7 +232,7 @@ class ServerContextBuilder {
         SSL_CTX_set_tlsext_ticket_key_evp_cb(native, &ticket_keys) != 1) {
       return false;
     }
-    return auth == nullptr || ask_for_certificates(native, *auth, out_);
+    return auth == nullptr || ask_for_certificates(native, *auth);
   }
 
   std::shared_ptr<ServerContext> context_;

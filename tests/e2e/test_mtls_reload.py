@@ -1,5 +1,7 @@
 """Connections that are open while what is asked of clients changes: none keeps what it could not get anew."""
 
+import shutil
+
 import pytest
 from clock import Clock
 from gateway import configuration
@@ -62,6 +64,33 @@ def test_a_list_that_is_written_anew_reaches_open_connections(start, pki, author
         assert eventually(lambda: status(client, "/orders") in (421, None))
     assert is_refused(gateway, pki, "/public", pair)
     assert not is_refused(gateway, pki, "/orders", authority.issue("other", f"URI:{SPIFFE}"))
+
+
+@pytest.mark.parametrize("broken", ["no certificate\n", "", None])
+def test_a_revocation_is_taken_whatever_became_of_the_authorities(start, pki, authority, pair, broken):
+    gateway = start()
+    assert not is_refused(gateway, pki, "/orders", pair)
+    if broken is None:
+        authority.ca.rename(authority.ca.with_suffix(".gone"))
+    else:
+        shutil.copy(authority.ca, authority.ca.with_suffix(".gone"))
+        authority.ca.write_text(broken)
+        assert gateway.told("file_not_taken")
+    # The authority itself still signs.
+    authority.config.write_text(authority.config.read_text().replace("ca.pem", "ca.gone"))
+    authority.revoke(pair)
+    assert eventually(lambda: is_refused(gateway, pki, "/orders", pair))
+    said = [event["reason"] for event in gateway.events if event["event"] == "file_not_taken"]
+    assert len(set(said)) <= 1, "the file at fault, and nothing that follows from it"
+
+
+def test_a_list_that_is_cut_to_nothing_lets_nobody_in_again(start, pki, authority, pair):
+    gateway = start()
+    authority.revoke(pair)
+    assert eventually(lambda: is_refused(gateway, pki, "/orders", pair))
+    authority.crl.write_text("")
+    assert gateway.told("file_not_taken")
+    assert is_refused(gateway, pki, "/orders", pair)
 
 
 @pytest.mark.parametrize("protocol", ["h1", "h2"])

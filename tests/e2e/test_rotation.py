@@ -1,6 +1,7 @@
 """Files that change under a running gateway: each takes effect by itself, whatever is wrong elsewhere."""
 
 import copy
+import json
 import os
 import re
 import shutil
@@ -9,7 +10,8 @@ import subprocess
 from datetime import date, timedelta
 
 import pytest
-from gateway import configuration
+from gateway import STATUS, configuration
+from tokens import AUDIENCE, ISSUER, Key, claims, jwks
 from wire import eventually, request
 
 
@@ -114,6 +116,64 @@ def test_a_pair_that_is_expired_since_the_start_stops_no_other(merlon, upstream,
     assert a.is_served_as_on_disk(gateway)
 
 
+def test_a_pair_that_lost_the_host_of_a_route_is_not_taken(merlon, upstream, sites):
+    a, b = sites
+
+    def started():
+        config = serving(upstream, sites)
+        config["listeners"].append(dict(STATUS))
+        config["routes"][0]["match"]["host"] = [a.name, b.name]
+        return merlon(config)
+
+    gateway = started()
+    old = a.serial_served(gateway)
+    for mixed_up, file in ((b.cert, a.cert), (b.key, a.key)):
+        shutil.copy2(mixed_up, file)
+    assert gateway.told("file_not_taken", rule="cert-san-mismatch")
+    assert a.serial_served(gateway) == old
+    # At a start nothing could stay in its place: the name is closed, and that is said.
+    gateway = started()
+
+    def closed():
+        return json.loads(gateway.ask(request("GET", "/readyz"), listener="status").body)["closed"]
+
+    assert a.serial_served(gateway) is None
+    assert gateway.told("closed_at_start", part=f"listeners: {a.name}")
+    assert closed() == [f"listeners: {a.name}"]
+    a.renew()
+    assert a.is_served_as_on_disk(gateway), "mended, it opens its name"
+    assert eventually(lambda: closed() == [])
+
+
+def test_a_pair_that_is_gone_is_told_of_and_stays_in_use(merlon, upstream, sites):
+    a, _ = sites
+    gateway = merlon(serving(upstream, sites))
+    old = a.serial_served(gateway)
+    a.cert.unlink()
+    a.key.unlink()
+    assert eventually(lambda: "No such file" in str(gateway.events), within_s=60)
+    assert gateway.told("file_not_taken")
+    assert a.serial_served(gateway) == old
+    a.renew()
+    assert a.is_served_as_on_disk(gateway)
+
+
+@pytest.mark.parametrize("how", ["expired", "spoiled"])
+def test_a_pair_that_is_bad_at_the_start_is_told_of_with_its_reason(merlon, upstream, sites, how):
+    a, b = sites
+    if how == "expired":
+        b.renew(days=0)
+    else:
+        b.spoil()
+    gateway = merlon(serving(upstream, sites))
+    assert gateway.told("bad_file_at_start", rule="cert-expired" if how == "expired" else "", level="error")
+    said = [event for event in gateway.events if event["event"] == "bad_file_at_start"]
+    assert len(said) == 1
+    assert said[0]["at"] and ("expired on" if how == "expired" else "no certificate in PEM") in said[0]["reason"]
+    if how == "spoiled":
+        assert gateway.told("closed_at_start")
+
+
 def test_an_edit_of_the_text_waits_for_a_reload(merlon, upstream, sites):
     config = serving(upstream, sites)
     gateway = merlon(config)
@@ -185,3 +245,30 @@ def test_a_certificate_that_no_longer_needs_its_waiver_is_taken(merlon, upstream
     gateway = merlon(serving(upstream, sites, waivers=[waiver]))
     a.renew()
     assert a.is_served_as_on_disk(gateway)
+
+
+def test_a_revocation_and_a_removed_key_are_taken_whatever_is_wrong_beside(merlon, upstream, tmp_path):
+    first, second = Key(tmp_path, "k1"), Key(tmp_path, "k2")
+    keys, revoked = tmp_path / "keys.json", tmp_path / "revoked.yaml"
+    keys.write_text(jwks(first, second))
+    revoked.write_text("revoked: []\n")
+    config = configuration(upstream, identity={"staff": {
+        "issuer": ISSUER, "audience": AUDIENCE, "jwks_file": str(keys), "revocations": str(revoked),
+    }})  # fmt: skip
+    config["routes"][0]["auth"] = {"jwt": "staff"}
+    gateway = merlon(config)
+
+    def status(key, subject):
+        token = key.token(claims(sub=subject))
+        return gateway.ask(request("GET", "/", fields=[("Authorization", f"Bearer {token}")])).status
+
+    assert status(first, "mallory") == 200
+    keys.write_text("{")
+    assert gateway.told("file_not_taken")
+    revoked.write_text("revoked: [{sub: mallory}]\n")
+    assert eventually(lambda: status(first, "mallory") == 401)
+    assert status(first, "alice") == 200
+    revoked.write_text("revoked: [")
+    keys.write_text(jwks(second))
+    assert eventually(lambda: status(first, "alice") == 401)
+    assert (status(second, "alice"), status(second, "mallory")) == (200, 401)
