@@ -79,6 +79,10 @@ constexpr std::array kAdvice = {
            "put `,` between items and `]` at the end"},
     Advice{"did not find expected ',' or '}'", "this mapping is not closed",
            "put `,` between pairs and `}` at the end"},
+    Advice{"did not find expected alphabetic or numeric character",
+           "text may not start with `*` or `&`", "put the text in quotes"},
+    Advice{"did not find expected node content", "a value may not start like this",
+           "put it in quotes, or write the one that is missing"},
     Advice{"found unexpected end of stream", "the file ends within quotes", "close the quotes"},
     Advice{"found unexpected document indicator", "a document marker stands within quotes",
            "close the quotes"},
@@ -89,6 +93,14 @@ constexpr std::array kAdvice = {
     Advice{"did not find expected <document start>", "the file goes on after its value ended",
            "is a line indented less than it should be?"},
 };
+
+/// A `{` or `[` within text, as in `{ path: /users/{id} }`.
+bool opens_within_text(std::string_view line, std::size_t column) noexcept {
+  if (column == 0 || column >= line.size()) return false;
+  constexpr std::string_view kBetweenValues = " \t\"'[]{},";
+  const bool opens = line[column] == '{' || line[column] == '[';
+  return opens && !kBetweenValues.contains(line[column - 1]);
+}
 
 }  // namespace
 
@@ -414,6 +426,14 @@ void TreeBuilder::report_syntax(const yaml_parser_t& parser) {
     const bool tab = line.starts_with('\t');
     error(mark(position), tab ? "a tab is used as indentation" : "text may not start like this",
           tab ? "indent with spaces" : "put the text in quotes");
+    return;
+  }
+  const std::string_view line = (*source_)->line(position.line);
+  if (problem.starts_with("did not find expected ','") &&
+      opens_within_text(line, position.column - 1)) {
+    error(mark(position),
+          fmt::format("text in braces or brackets may not contain `{}`", line[position.column - 1]),
+          "put the text in quotes");
     return;
   }
   std::string where;

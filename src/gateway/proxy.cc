@@ -201,12 +201,16 @@ io::Task<void> RequestWay::proxy() {
       counted.reuses.add();
     } else {
       const Instant begun = worker_.loop().now();
-      Result<upstream::Lease> opened = co_await cluster.open(deadline);
+      Result<upstream::Lease> opened = co_await open(cluster, deadline);
+      if (!opened && gone_) {
+        note_gone();
+        co_return;
+      }
       if (!opened) {
-        counted.failures.add();
         if (opened.error().code == code::kResources)
           worker_.note_shed("file descriptors or local ports");
-        co_await refuse(upstream_refusal(opened.error(), route));
+        const bool expired = t_.grpc.expired(worker_.loop().now());
+        co_await refuse(upstream_refusal(expired ? kCallExpired : opened.error(), route));
         co_return;
       }
       lease = std::move(*opened);
@@ -224,6 +228,7 @@ io::Task<void> RequestWay::proxy() {
     ++t_.outcome.upstream_attempts;
     const bool reused = lease.reused();
     const Endpoint endpoint = lease.endpoint();
+    const Instant asked = worker_.loop().now();
     const Result<void> done = co_await exchange(cluster, lease, *first, deadline);
     if (done) co_return;
     if (gone_) {
@@ -239,7 +244,8 @@ io::Task<void> RequestWay::proxy() {
         attempt < (drains ? kDrainingMax : kRefusedMax) && is_untouched(done.error());
     const bool again = (lost || untouched) && done.error().retryable && first->last;
     if (!again) {
-      if (!reused && done.error().blame == Blame::kUpstream) cluster.note_failure(endpoint);
+      if (!reused && done.error().blame == Blame::kUpstream && !too_hasty(done.error(), asked))
+        cluster.note_failure(endpoint, done.error());
       if (client_.head_sent()) co_return;
       if (done.error().blame == Blame::kUpstream) {
         co_await refuse(upstream_refusal(done.error(), route));
@@ -250,6 +256,34 @@ io::Task<void> RequestWay::proxy() {
     }
     counted.retries.add();
   }
+}
+
+/// A connection that has to be made or waited for. Counts the attempts that fail.
+io::Task<Result<upstream::Lease>> RequestWay::open(upstream::Cluster& cluster, Instant deadline) {
+  if (gone_) co_return fail(code::kCancelled, Blame::kInternal, "the client has gone");
+  telemetry::UpstreamCounters& counted =
+      worker_.counters().upstreams.at(t_.plan->running->upstream_slots[t_.route->upstream->index]);
+  upstream::Search search(deadline, t_.grpc.deadline == deadline);
+  search_ = &search;
+  Result<upstream::Lease> opened = co_await cluster.open(search);
+  search_ = nullptr;
+  const std::uint32_t failed = search.failures();
+  if (failed > 0) {
+    t_.outcome.endpoint = search.failed_endpoint();
+    t_.outcome.upstream_attempts += failed;
+    counted.retries.add(opened ? failed : failed - 1);
+  }
+  const bool in_vain = !opened && !gone_;
+  counted.failures.add(in_vain ? std::max(failed, 1U) : failed);
+  co_return opened;
+}
+
+/// The client's own deadline passed before an upstream had the time that it may take: that says
+/// nothing of it.
+bool RequestWay::too_hasty(const Error& failure, Instant since) const noexcept {
+  const Instant now = worker_.loop().now();
+  return failure.code == code::kUpstreamTimeout && t_.grpc.expired(now) &&
+         now - since < t_.route->upstream->response_timeout;
 }
 
 /// The client left before it was answered: no upstream is to blame, and nothing is sent.

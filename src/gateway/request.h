@@ -36,6 +36,7 @@ class RequestWay : private Tunnel::Owner {
   void finish();
   /// Ends a wait for the upstream or for its turn.
   void abort() noexcept {
+    if (search_ != nullptr) search_->cancel();
     if (upstream_ != nullptr) upstream_->cancel();
     if (tunnel_ != nullptr) tunnel_->abort();
     turn_.cancel();
@@ -95,6 +96,9 @@ class RequestWay : private Tunnel::Owner {
   // proxy.cc
   [[nodiscard]] bool check_endpoints(Refusal& refusal) noexcept;
   [[nodiscard]] io::Task<void> proxy();
+  [[nodiscard]] io::Task<Result<upstream::Lease>> open(upstream::Cluster& cluster,
+                                                       Instant deadline);
+  [[nodiscard]] bool too_hasty(const Error& failure, Instant since) const noexcept;
   [[nodiscard]] io::Task<Result<void>> exchange(upstream::Cluster& cluster, upstream::Lease& lease,
                                                 http::BodyPart first, Instant deadline);
   [[nodiscard]] io::Task<void> pump_request();
@@ -126,6 +130,7 @@ class RequestWay : private Tunnel::Owner {
   const ConnectionFacts& connection_;
   http::ServerExchange& client_;
   Transaction& t_;
+  upstream::Search* search_ = nullptr;        ///< in progress, to abort it
   http::ClientExchange* upstream_ = nullptr;  ///< in progress, to abort it
   upstream::Lease* lease_ = nullptr;          ///< what that is on
   io::Fork* pump_ = nullptr;                  ///< sends it the rest of the request's body

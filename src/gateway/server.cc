@@ -408,7 +408,7 @@ std::string Server::reload() {
     tell_waivers();
   } else {
     metrics_->count_reload_failure();
-    events_->error("reload_refused", {str("reason", problem)});
+    tell_refused(loaded.diagnostics, problem);
     answer = "refused\n" + problem;
   }
   notifier_.ready();
@@ -421,6 +421,16 @@ std::string Server::take(LoadResult loaded, std::vector<std::vector<io::Fd>> soc
   if (missing != 0) return fmt::format("late {} of {}\n", missing, metrics_->workers());
   events_->info("reloaded", {str("config_hash", plan_->hash), num("routes", plan_->routes.size())});
   return fmt::format("ok {}\n", plan_->hash);
+}
+
+/// Each error for itself: all of them in one text would be cut, and warnings may come first there.
+void Server::tell_refused(const Diagnostics& found, std::string_view problem) {
+  if (found.ok()) events_->error("reload_refused", {str("reason", problem)});
+  for (const Diagnostic& one : found.all()) {
+    if (one.severity != Severity::kError) continue;
+    events_->error("reload_refused", {str("at", one.at.file_line()), str("rule", one.rule),
+                                      str("reason", one.message), str("help", one.help)});
+  }
 }
 
 void Server::watch_files(const LoadResult& loaded) {
@@ -451,7 +461,7 @@ void Server::apply_changed_files(LoadResult loaded) {
   tell_bad_files("file_not_taken", loaded.bad_files);
   if (loaded.plan == nullptr) {
     metrics_->count_reload_failure();
-    events_->error("reload_refused", {str("reason", loaded.diagnostics.render())});
+    tell_refused(loaded.diagnostics, "");
     return;
   }
   notifier_.reloading(clock_.now());

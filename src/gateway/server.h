@@ -64,6 +64,7 @@ class Server {
   /// Reads the configuration again: all of it is taken, or nothing changes. Returns "ok HASH",
   /// "late N of M" when workers are held up, or "refused" and the reasons in lines of their own.
   [[nodiscard]] std::string reload();
+  void tell_refused(const Diagnostics& found, std::string_view problem);
   void watch_files(const LoadResult& loaded);
   void take_changed_files();
   void apply_changed_files(LoadResult loaded);

@@ -1,6 +1,10 @@
 #include "gateway/upstream_config.h"
 
+#include <fmt/format.h>
+
 #include <array>
+#include <set>
+#include <string>
 
 #include "config/later_words.h"
 #include "http/host.h"
@@ -93,6 +97,17 @@ const Object<UpstreamTimeoutsConfig>& timeouts_schema() {
   return schema;
 }
 
+/// Twice would be a weight in disguise.
+void check_endpoints(const UpstreamConfig& upstream, config::Reader& reader) {
+  std::set<std::string> seen;
+  for (const EndpointConfig& endpoint : upstream.endpoints) {
+    const std::string text = endpoint.address->to_string();
+    if (seen.insert(text).second) continue;
+    reader.error(endpoint.address.at, fmt::format("the endpoint {} is listed twice", text),
+                 "give it a `weight` if it should have more of the requests");
+  }
+}
+
 void check_health(const UpstreamConfig& upstream, config::Reader& reader) {
   if (!upstream.health.has_value() || !upstream.health->grpc) return;
   if (upstream.protocol == Protocol::kHttp2) return;
@@ -134,6 +149,7 @@ const Object<UpstreamConfig>& upstream_schema() {
           .later("outlier", "outlier detection")
           .later("retry", "retries")
           .mark(&UpstreamConfig::at)
+          .check(&check_endpoints)
           .check(&check_health);
   return schema;
 }

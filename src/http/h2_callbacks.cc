@@ -1,6 +1,8 @@
 #include "http/h2_callbacks.h"
 
+#include <algorithm>
 #include <cstdlib>
+#include <string>
 
 #include "http/h2_session.h"
 
@@ -10,6 +12,11 @@ namespace {
 
 std::string_view text(const std::uint8_t* bytes, std::size_t size) noexcept {
   return {reinterpret_cast<const char*>(bytes), size};
+}
+
+std::string debug_text(const nghttp2_goaway& frame) {
+  constexpr std::size_t kMax = 128;
+  return std::string(text(frame.opaque_data, std::min(frame.opaque_data_len, kMax)));
 }
 
 H2Session& of(void* user_data) noexcept { return *static_cast<H2Session*>(user_data); }
@@ -51,7 +58,8 @@ struct H2Callbacks {
         return 0;
       case NGHTTP2_GOAWAY:
         session.peer_goaway_ = {.last = frame->goaway.last_stream_id,
-                                .code = static_cast<H2Code>(frame->goaway.error_code)};
+                                .code = static_cast<H2Code>(frame->goaway.error_code),
+                                .debug = debug_text(frame->goaway)};
         return 0;
       default:
         return 0;

@@ -26,16 +26,34 @@ io::Task<Error> H2Client::run() {
   co_return session_.failure();
 }
 
-void H2Client::update_room() noexcept {
-  const bool open = !retired_ && !over_ && !unwritable() && greeted() && session_.can_request();
-  const std::uint32_t room = open ? session_.peer_streams_max() : 0;
-  if (std::exchange(room_, room) != room) owner_.room_changed();
+bool H2Client::is_open() const noexcept {
+  return !retired_ && !over_ && !unwritable() && greeted() && session_.can_request();
+}
+
+void H2Client::update_outlook() noexcept {
+  const Outlook now{.room = is_open() ? session_.peer_streams_max() : 0,
+                    .greeted = greeted(),
+                    .goaway = goaway() ? std::optional(goaway()->code) : std::nullopt};
+  if (std::exchange(outlook_, now) != now) owner_.changed();
+}
+
+void H2Client::note_asked() noexcept {
+  if (asked_at_ <= received_at_) asked_at_ = loop().now();
+}
+
+/// A request was not answered in time. An upstream from which nothing came at all for as long as it
+/// may take to answer may be gone: no other request is sent there. One that was given less, because
+/// the client wanted it sooner, says nothing. It is not asked by PING: servers of gRPC end the
+/// connection of whoever sends some without data.
+void H2Client::note_timeout() noexcept {
+  const bool silent = received_at_ < asked_at_;
+  if (silent && loop().now() - asked_at_ >= options_.head_timeout) retire();
 }
 
 void H2Client::retire() noexcept {
   if (retired_ || over_) return;
   retired_ = true;
-  update_room();
+  update_outlook();
   if (streams_.empty()) session_.shut_down();
   pump();
   look_again();
@@ -59,17 +77,17 @@ void H2Client::on_deadline() noexcept {
   } else if (streams_.empty() && passed(idle_since_, options_.idle_timeout)) {
     retire();
   }
-  update_room();
+  update_outlook();
 }
 
 void H2Client::on_received() {
   received_at_ = loop().now();
-  update_room();
+  update_outlook();
 }
 
 void H2Client::on_end() noexcept {
   over_ = true;
-  update_room();
+  update_outlook();
   for (H2ClientStream* stream : streams_) stream->end();
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -67,7 +68,6 @@ class H2ClientStream final : public ClientExchange, public H2Stream {
   io::PooledBytes held_;  ///< the part that the reader has
   milliseconds idle_{};
   std::size_t slot_ = 0;  ///< in the connection's list
-  Instant sent_at_{};
   unsigned interim_ = 0;
   bool head_in_ = false;
   bool body_done_ = false;
@@ -84,8 +84,8 @@ class H2Client final : private H2Connection {
   class Owner {
    public:
     virtual ~Owner() = default;
-    /// `streams_max()` has changed.
-    virtual void room_changed() noexcept = 0;
+    /// `streams_max()`, `greeted()` or `goaway()` has changed.
+    virtual void changed() noexcept = 0;
   };
   struct Options {
     H2Settings settings;
@@ -106,11 +106,17 @@ class H2Client final : private H2Connection {
   [[nodiscard]] io::Task<Error> run();
   /// How many streams may be open at once; 0 when none can be opened: before the upstream's
   /// SETTINGS, after its GOAWAY, and at the end.
-  [[nodiscard]] std::uint32_t streams_max() const noexcept { return aborted() ? 0 : room_; }
+  [[nodiscard]] std::uint32_t streams_max() const noexcept { return aborted() ? 0 : outlook_.room; }
   /// Streams that are open now.
   [[nodiscard]] std::size_t streams() const noexcept { return streams_.size(); }
   /// The upstream has sent its SETTINGS: it speaks HTTP/2.
   [[nodiscard]] bool greeted() const noexcept { return session_.peer_settings_seen(); }
+  /// The upstream allows no streams for the time being, and is expected to allow them again.
+  [[nodiscard]] bool paused() const noexcept { return is_open() && outlook_.room == 0; }
+  /// What the upstream said when it announced the end of the connection.
+  [[nodiscard]] const std::optional<H2Session::GoAway>& goaway() const noexcept {
+    return session_.peer_goaway();
+  }
   /// Takes no new streams, and ends with the last one (RFC 9113 §6.8).
   void retire() noexcept;
   using H2Connection::abort;
@@ -131,15 +137,26 @@ class H2Client final : private H2Connection {
 
   void add(H2ClientStream& stream);
   void remove(H2ClientStream& stream) noexcept;
-  void update_room() noexcept;
+  [[nodiscard]] bool is_open() const noexcept;
+  void update_outlook() noexcept;
+  void note_asked() noexcept;
+  void note_timeout() noexcept;
 
   Owner& owner_;
   const Options options_;
   std::vector<H2ClientStream*> streams_;
-  std::uint32_t room_ = 0;  ///< asked of for each request, by whoever looks for a connection
+  /// What the owner is told of.
+  struct Outlook {
+    std::uint32_t room = 0;  ///< asked of for each request, by whoever looks for a connection
+    bool greeted = false;
+    std::optional<H2Code> goaway;
+    friend bool operator==(const Outlook&, const Outlook&) = default;
+  };
+  Outlook outlook_;
   Instant since_;
   Instant idle_since_;
   Instant received_at_{};
+  Instant asked_at_{};  ///< the first request since then
   bool retired_ = false;
   bool over_ = false;
 };

@@ -97,21 +97,20 @@ std::unexpected<Error> H2ClientStream::gone() const noexcept {
   return fail(code::kUpstreamReset, Blame::kUpstream, "the upstream closed without a response");
 }
 
-/// An upstream from which nothing came at all since may be gone: no other request is sent there.
 std::unexpected<Error> H2ClientStream::timed_out() noexcept {
-  if (connection_->received_at_ < sent_at_) connection_->retire();
+  connection_->note_timeout();
   return fail(code::kUpstreamTimeout, Blame::kUpstream, "the upstream did not answer in time");
 }
 
 io::Task<Result<void>> H2ClientStream::send_head(const RequestHead& head, std::string_view host,
                                                  BodyPart first, Instant deadline) {
   asked_ = head.method;
-  sent_at_ = connection_->loop().now();
+  connection_->note_asked();
   const bool sent =
       !gone_ && connection_->session().request(*this, head, connection_->options_.scheme, host,
                                                first.data, first.last);
   if (!sent) {
-    connection_->update_room();
+    connection_->update_outlook();
     return io::Task<Result<void>>::ready(
         std::unexpected(Error{.code = code::kH2GoAway,
                               .blame = Blame::kUpstream,

@@ -151,6 +151,10 @@ bool H2Session::over() const noexcept {
   return failure_.code != 0 || nghttp2_session_want_read(session_.look()) == 0;
 }
 
+std::string_view name_of(H2Code code) noexcept {
+  return nghttp2_http2_strerror(static_cast<std::uint32_t>(code));
+}
+
 std::uint32_t H2Session::peer_streams_max() const noexcept {
   return nghttp2_session_get_remote_settings(session_.look(),
                                              NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);

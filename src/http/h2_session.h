@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "base/error.h"
@@ -34,6 +35,8 @@ enum class H2Code : std::uint32_t {
   kInadequateSecurity = 0xc,
   kHttp11Required = 0xd,
 };
+/// "ENHANCE_YOUR_CALM"; "unknown" when it is none of them.
+[[nodiscard]] std::string_view name_of(H2Code code) noexcept;
 
 /// Our side of a connection's parameters (RFC 9113 §6.5.2).
 struct H2Settings {
@@ -149,6 +152,7 @@ class H2Session {
   struct GoAway {
     std::int32_t last = INT32_MAX;
     H2Code code = H2Code::kNoError;
+    std::string debug{};  ///< bytes of the peer, up to 128
   };
   [[nodiscard]] const std::optional<GoAway>& peer_goaway() const noexcept { return peer_goaway_; }
   /// Client's side: how many streams the server lets be open at once.

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <coroutine>
+#include <utility>
 
 #include "base/error.h"
 #include "io/loop.h"
@@ -21,6 +22,10 @@ class Signal {
     Wait(Signal& signal, Instant deadline) noexcept
         : Timer(&Wait::fire), signal_(signal), deadline_(deadline) {}
     [[nodiscard]] bool await_ready() const noexcept { return false; }
+    /// Ends this wait alone with kCancelled, if it has begun and not ended.
+    void cancel() noexcept {
+      if (waiting_) signal_.wake(*this, code::kCancelled);
+    }
     void await_suspend(std::coroutine_handle<> waiting) noexcept {
       waiting_ = waiting;
       signal_.append(*this);
@@ -38,11 +43,11 @@ class Signal {
       auto& self = static_cast<Wait&>(timer);
       self.signal_.remove(self);
       self.outcome_ = code::kTimedOut;
-      self.waiting_.resume();
+      std::exchange(self.waiting_, nullptr).resume();
     }
     Signal& signal_;
     Instant deadline_;
-    std::coroutine_handle<> waiting_;
+    std::coroutine_handle<> waiting_;  ///< null: it has ended
     Wait* previous_ = nullptr;
     Wait* next_ = nullptr;
     std::uint16_t outcome_ = 0;
@@ -64,12 +69,14 @@ class Signal {
   }
   bool wake_first(std::uint16_t outcome) noexcept {
     if (first_ == nullptr) return false;
-    Wait& wait = *first_;
+    wake(*first_, outcome);
+    return true;
+  }
+  void wake(Wait& wait, std::uint16_t outcome) noexcept {
     remove(wait);
     wait.disarm();
     wait.outcome_ = outcome;
-    loop_.post(wait.waiting_);
-    return true;
+    loop_.post(std::exchange(wait.waiting_, nullptr));
   }
   void append(Wait& wait) noexcept {
     wait.previous_ = last_;

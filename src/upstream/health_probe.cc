@@ -51,7 +51,7 @@ class H2Probe final : private http::H2Client::Owner {
   http::H2ClientStream exchange;
 
  private:
-  void room_changed() noexcept override { changed_.notify_all(); }
+  void changed() noexcept override { changed_.notify_all(); }
   io::Signal changed_;
   bool over_ = false;
 };

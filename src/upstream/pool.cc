@@ -232,17 +232,29 @@ bool Cluster::close_oldest_idle() noexcept {
   return true;
 }
 
+/// Waits until there may be a place. False: in vain.
+io::Task<bool> Cluster::wait_for_place(Search& search) {
+  if (search.cancelled_) co_return false;
+  io::Signal::Wait wait = place_.wait(search.until_);
+  search.wait_ = &wait;
+  const Result<void> woken = co_await wait;
+  search.wait_ = nullptr;
+  co_return woken.has_value();
+}
+
 /// A place for a connection that is to be opened, or the lease of one that came free meanwhile.
-io::Task<Result<Lease>> Cluster::take_place(Instant deadline) {
+io::Task<Result<Lease>> Cluster::take_place(Search& search) {
   bool queued = pending_ > 0;  // whoever waits already comes first
   while (queued || (open_ >= upstream_->connections_max && !close_oldest_idle())) {
     if (pending_ >= upstream_->pending_max)
       co_return upstream_error(code::kUpstreamLimit, "too many requests wait for a connection");
     ++pending_;
-    const Result<void> waited = co_await place_.wait(deadline);
+    const bool woken = co_await wait_for_place(search);
     --pending_;
-    if (!waited)
+    if (!woken) {
+      if (search.cancelled_) co_return upstream_error(code::kCancelled, "the client has gone");
       co_return upstream_error(code::kUpstreamLimit, "no connection became free in time");
+    }
     Lease lease = take_idle();
     if (lease) co_return lease;
     queued = false;
@@ -267,45 +279,50 @@ io::Task<Result<std::unique_ptr<io::SocketStream>>> Cluster::connect_to(std::siz
   co_return result;
 }
 
-/// Turns a failure to connect into one that a client is told, and has the endpoint passed over when
-/// it is to blame. False when no other endpoint could help.
-bool Cluster::note_connect_failure(std::size_t index, Error& error) noexcept {
-  // Want of descriptors or memory is the gateway's own: no endpoint is to blame, none can help.
-  if (error.code == code::kResources || error.code == code::kCancelled) return false;
-  failed(endpoints_[index]);
-  error.blame = Blame::kUpstream;
-  error.retryable = true;
-  if (error.code == code::kUpstreamNotH2) return true;
-  error.what = "the upstream could not be reached";
-  if (error.code == code::kTimedOut) {
-    error.code = code::kUpstreamConnectTimeout;
+bool Cluster::is_own(const Error& error) noexcept {
+  return error.code == code::kResources || error.code == code::kCancelled;
+}
+
+/// Returns what a client is told of a failure to connect, and has the endpoint passed over if it is
+/// to blame.
+Error Cluster::note_connect_failure(std::size_t index, const Error& why, bool blame) noexcept {
+  if (is_own(why)) return why;
+  if (blame) failed(endpoints_[index], why);
+  Error told = why;
+  told.blame = Blame::kUpstream;
+  told.retryable = true;
+  if (why.code == code::kUpstreamNotH2) return told;
+  told.what = "the upstream could not be reached";
+  if (why.code == code::kTimedOut) {
+    told.code = code::kUpstreamConnectTimeout;
   } else {
-    error.code = is_tls_error(error.code) ? code::kUpstreamTls : code::kUpstreamConnect;
+    told.code = is_tls_error(why.code) ? code::kUpstreamTls : code::kUpstreamConnect;
   }
-  return true;
+  return told;
 }
 
-io::Task<Result<Lease>> Cluster::open(Instant deadline) {
+io::Task<Result<Lease>> Cluster::open(Search& search) {
   if (none_healthy()) return io::Task<Result<Lease>>::ready(std::unexpected(kNoHealthyEndpoint));
-  if (upstream_->protocol == Protocol::kHttp2) return open_shared(deadline);
-  return open_own(deadline);
+  if (upstream_->protocol == Protocol::kHttp2) return open_shared(search);
+  return open_own(search);
 }
 
-io::Task<Result<Lease>> Cluster::open_own(Instant deadline) {
-  Result<Lease> place = co_await take_place(deadline);
+io::Task<Result<Lease>> Cluster::open_own(Search& search) {
+  Result<Lease> place = co_await take_place(search);
   if (!place || *place) co_return place;
   Error last{.code = code::kUpstreamConnect,
              .blame = Blame::kUpstream,
              .retryable = true,
              .what = "no endpoint could be reached"};
   const std::size_t attempts = std::min<std::size_t>(endpoints_.size(), kAttemptsMax);
-  for (std::size_t attempt = 0; attempt < attempts && loop_.now() < deadline; ++attempt) {
+  for (std::size_t attempt = 0; attempt < attempts && loop_.now() < search.until_; ++attempt) {
     const std::size_t index = choose();
     if (index == kNobody) {
       last = kNoHealthyEndpoint;
       break;
     }
-    const Instant until = std::min(deadline, loop_.now() + upstream_->connect_timeout);
+    const Instant limit = loop_.now() + upstream_->connect_timeout;
+    const Instant until = std::min(search.until_, limit);
     Result<std::unique_ptr<io::SocketStream>> stream = co_await connect_to(index, until);
     EndpointState& endpoint = endpoints_[index];
     if (stream) {
@@ -314,24 +331,33 @@ io::Task<Result<Lease>> Cluster::open_own(Instant deadline) {
       ++endpoint.active;
       co_return Lease(*this, std::move(connection));
     }
-    last = stream.error();
-    if (!note_connect_failure(index, last)) break;
+    const bool cut_short = search.hasty_ && until < limit && stream.error().code == code::kTimedOut;
+    search.note_failure(endpoint.text);
+    last = note_connect_failure(index, stream.error(), !cut_short);
+    if (is_own(last)) break;
   }
   --open_;
   place_.notify_one();
   co_return std::unexpected(last);
 }
 
-void Cluster::failed(EndpointState& endpoint) noexcept {
+/// Has an endpoint passed over for a while, and tells of it each time that this begins.
+void Cluster::failed(EndpointState& endpoint, const Error& why) noexcept {
+  if (events_ != nullptr && endpoint.passed_over_until <= loop_.now()) {
+    events_->warning(
+        "upstream_endpoint_failed",
+        {telemetry::str("upstream", upstream_->name), telemetry::str("endpoint", endpoint.text),
+         telemetry::rule(why), telemetry::str("reason", why.what)});
+  }
   const unsigned doublings = std::min(endpoint.failures, kPassedOverDoublings);
   ++endpoint.failures;
   if (endpoint.checked != nullptr) endpoint.recoveries = endpoint.checked->recoveries();
   endpoint.passed_over_until = loop_.now() + kPassedOverFirst * (1U << doublings);
 }
 
-void Cluster::note_failure(const Endpoint& address) noexcept {
+void Cluster::note_failure(const Endpoint& address, const Error& why) noexcept {
   const auto endpoint = std::ranges::find(endpoints_, address, &EndpointState::address);
-  if (endpoint != endpoints_.end()) failed(*endpoint);
+  if (endpoint != endpoints_.end()) failed(*endpoint, why);
 }
 
 void Cluster::park(std::unique_ptr<Connection> connection) noexcept {

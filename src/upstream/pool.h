@@ -46,6 +46,39 @@ class Connection final : private io::Timer {
   Instant idle_until_{};
 };
 
+/// One request that looks for a connection: how long, and what it met on its way.
+class Search {
+ public:
+  /// `hasty`: the client chose the time, so that its end says nothing of an endpoint.
+  explicit Search(Instant until, bool hasty = false) noexcept : until_(until), hasty_(hasty) {}
+  Search(const Search&) = delete;
+  Search& operator=(const Search&) = delete;
+
+  /// Nobody wants the connection any more: the wait for a place ends with kCancelled.
+  void cancel() noexcept {
+    cancelled_ = true;
+    if (wait_ != nullptr) wait_->cancel();
+  }
+  [[nodiscard]] bool cancelled() const noexcept { return cancelled_; }
+  /// Attempts to connect that failed.
+  [[nodiscard]] std::uint32_t failures() const noexcept { return failures_; }
+  /// "10.0.0.1:80", which the last of them went to; lives as long as the cluster.
+  [[nodiscard]] std::string_view failed_endpoint() const noexcept { return failed_endpoint_; }
+
+ private:
+  friend class Cluster;
+  void note_failure(std::string_view endpoint) noexcept {
+    ++failures_;
+    failed_endpoint_ = endpoint;
+  }
+  const Instant until_;
+  const bool hasty_;
+  io::Signal::Wait* wait_ = nullptr;  ///< while it waits for a place
+  bool cancelled_ = false;
+  std::uint32_t failures_ = 0;
+  std::string_view failed_endpoint_;
+};
+
 /// A connection on loan: one of HTTP/1.1, which is closed when the lease goes without `keep`, or a
 /// place on one of HTTP/2.
 class Lease {
@@ -97,10 +130,10 @@ class Lease {
 
 /// What one worker keeps of one upstream: its idle connections, and which endpoints fail. Survives
 /// reloads as long as the upstream's identity stays. Outlives its leases.
-class Cluster {
+class Cluster : public std::enable_shared_from_this<Cluster> {
  public:
-  /// `tasks` runs HTTP/2 connections. It outlives the cluster, and is drained before `loop` goes.
-  /// `events` may be null.
+  /// Owned by shared pointers. `tasks` runs HTTP/2 connections. It outlives the cluster, and is
+  /// drained before `loop` goes. `events` may be null.
   Cluster(io::Loop& loop, io::Broker& broker, io::TaskSet& tasks, telemetry::EventLog* events,
           std::shared_ptr<const Upstream> upstream,
           std::shared_ptr<const UpstreamHealth> health = nullptr);
@@ -118,12 +151,13 @@ class Cluster {
   /// empty lease, also while others wait for a connection of HTTP/1.1: then `open` is due, and it
   /// is still that endpoint's turn.
   [[nodiscard]] Lease reuse() noexcept;
-  /// A new connection, to the next endpoint when one fails, within the connect timeout and
-  /// `deadline`. When `connections_max` are open, one that is idle at another endpoint makes place;
-  /// else it waits, and may be given one that came free: `reused` tells. Errors: kUpstreamConnect,
-  /// kUpstreamConnectTimeout, kUpstreamTls, kUpstreamNotH2, kUpstreamLimit, kUpstreamUnhealthy at
-  /// once (blame upstream, retryable), kResources (the gateway's own want), kCancelled.
-  [[nodiscard]] io::Task<Result<Lease>> open(Instant deadline);
+  /// A new connection, to the next endpoint when one fails, within the connect timeout and the time
+  /// of `search`, which outlives the task. When `connections_max` are open, one that is idle at
+  /// another endpoint makes place; else it waits, and may be given one that came free: `reused`
+  /// tells. Errors: kUpstreamConnect, kUpstreamConnectTimeout, kUpstreamTls, kUpstreamNotH2,
+  /// kUpstreamLimit, kUpstreamUnhealthy at once (blame upstream, retryable), kResources (the
+  /// gateway's own want), kCancelled.
+  [[nodiscard]] io::Task<Result<Lease>> open(Search& search);
 
   /// Checks found every endpoint unhealthy.
   [[nodiscard]] bool none_healthy() const noexcept {
@@ -134,7 +168,7 @@ class Cluster {
   /// Closes idle connections and all shared ones, and ends waits: the worker stops.
   void close_idle() noexcept;
   /// Of an exchange on `endpoint` that failed before a response: it is passed over for a while.
-  void note_failure(const Endpoint& endpoint) noexcept;
+  void note_failure(const Endpoint& endpoint, const Error& why) noexcept;
 
  private:
   friend class Connection;
@@ -145,13 +179,15 @@ class Cluster {
     std::string text;  ///< of the address, for logs
     std::vector<std::unique_ptr<Connection>> idle;
     std::vector<std::shared_ptr<SharedConnection>> shared;
-    std::size_t shared_last = 0;   ///< in `shared`: what the last request went to …
-    Instant shared_at{};           ///< … and in which turn
-    std::uint32_t connecting = 0;  ///< shared connections that are being made …
-    std::uint32_t waiting = 0;     ///< … and requests that wait for them
-    std::uint32_t active = 0;      ///< leases out
-    std::uint64_t weight = 0;      ///< its turns; 0: no longer configured
-    std::uint32_t failures = 0;    ///< in a row
+    std::size_t shared_last = 0;         ///< in `shared`: what the last request went to …
+    Instant shared_at{};                 ///< … and in which turn
+    std::uint32_t connecting = 0;        ///< shared connections that are being made …
+    std::uint32_t waiting = 0;           ///< … and requests that wait for them
+    std::uint64_t connect_failures = 0;  ///< of shared connections …
+    Error connect_failure{};             ///< … and why the last of them was not made
+    std::uint32_t active = 0;            ///< leases out
+    std::uint64_t weight = 0;            ///< its turns; 0: no longer configured
+    std::uint32_t failures = 0;          ///< in a row
     Instant passed_over_until{};
     const CheckedEndpoint* checked = nullptr;  ///< null: nobody checks it
     std::uint32_t recoveries = 0;              ///< of it, when it was passed over
@@ -167,14 +203,19 @@ class Cluster {
   /// The endpoint whose turn it is; kNobody when no endpoint is healthy.
   [[nodiscard]] std::size_t choose() noexcept;
   [[nodiscard]] bool passed_over(EndpointState& endpoint) noexcept;
-  [[nodiscard]] io::Task<Result<Lease>> open_own(Instant deadline);
+  [[nodiscard]] io::Task<Result<Lease>> open_own(Search& search);
   [[nodiscard]] Lease take_idle() noexcept;
   [[nodiscard]] bool close_oldest_idle() noexcept;
-  [[nodiscard]] io::Task<Result<Lease>> take_place(Instant deadline);
+  [[nodiscard]] io::Task<bool> wait_for_place(Search& search);
+  [[nodiscard]] io::Task<Result<Lease>> take_place(Search& search);
   [[nodiscard]] io::Task<Result<std::unique_ptr<io::SocketStream>>> connect_to(std::size_t endpoint,
                                                                                Instant deadline);
-  void failed(EndpointState& endpoint) noexcept;
-  [[nodiscard]] bool note_connect_failure(std::size_t endpoint, Error& error) noexcept;
+  /// The gateway's own want of descriptors or memory, or its end: no endpoint is to blame, none can
+  /// help.
+  [[nodiscard]] static bool is_own(const Error& error) noexcept;
+  void failed(EndpointState& endpoint, const Error& why) noexcept;
+  [[nodiscard]] Error note_connect_failure(std::size_t endpoint, const Error& why,
+                                           bool blame = true) noexcept;
   void park(std::unique_ptr<Connection> connection) noexcept;
   [[nodiscard]] std::unique_ptr<Connection> unpark(EndpointState& endpoint,
                                                    std::size_t slot) noexcept;
@@ -183,13 +224,17 @@ class Cluster {
   // shared_pool.cc: HTTP/2
   [[nodiscard]] Lease share(EndpointState& endpoint) noexcept;
   [[nodiscard]] Lease share_any() noexcept;
-  [[nodiscard]] io::Task<Result<Lease>> open_shared(Instant deadline);
-  [[nodiscard]] io::Task<Result<void>> wait_for_room(std::size_t endpoint, Instant deadline);
-  [[nodiscard]] io::Task<Result<void>> connect_shared(std::size_t endpoint, Instant deadline);
+  [[nodiscard]] io::Task<Result<Lease>> open_shared(Search& search);
+  [[nodiscard]] io::Task<Result<void>> wait_for_room(std::size_t endpoint, Search& search,
+                                                     bool counted);
+  [[nodiscard]] bool wants_another(const EndpointState& endpoint) const noexcept;
+  void begin_shared(std::size_t endpoint);
+  [[nodiscard]] io::Task<void> connect_shared(std::size_t endpoint);
   [[nodiscard]] io::Task<Result<void>> greet(std::size_t endpoint,
                                              std::unique_ptr<io::SocketStream> stream,
                                              Instant deadline);
   void give_back(SharedConnection& connection) noexcept;
+  void tell_goaway(SharedConnection& connection) noexcept;
   void forget(SharedConnection& connection, const Error& why) noexcept;
   void room_changed() noexcept { place_.notify_all(); }
 
@@ -202,10 +247,8 @@ class Cluster {
   std::vector<EndpointState> endpoints_;
   std::vector<std::size_t> turns_;  ///< endpoint of each unit of weight
   std::size_t next_turn_ = 0;
-  std::size_t open_ = 0;                ///< connections that exist or are being made
-  std::size_t pending_ = 0;             ///< requests waiting for a place
-  std::uint64_t connect_failures_ = 0;  ///< of shared connections
-  Error last_failure_{};                ///< of those
+  std::size_t open_ = 0;     ///< connections that exist or are being made
+  std::size_t pending_ = 0;  ///< requests waiting for a place
   io::Signal place_;
 };
 

@@ -16,6 +16,8 @@ Endpoint endpoint(std::uint16_t port) {
   return {.address = *IpAddress::parse("192.0.2.1"), .port = port};
 }
 
+constexpr Error kLate{.code = code::kUpstreamTimeout, .blame = Blame::kUpstream};
+
 /// A cluster of three endpoints, ports 1 to 3, of which a test says which are healthy.
 class Choosing : public testing::Test {
  protected:
@@ -36,12 +38,13 @@ class Choosing : public testing::Test {
       checked.push_back(std::make_shared<CheckedEndpoint>(endpoint(port)));
       all.push_back(checked.back());
     }
-    cluster = std::make_unique<Cluster>(loop, broker, tasks, nullptr, std::move(upstream),
+    cluster = std::make_shared<Cluster>(loop, broker, tasks, nullptr, std::move(upstream),
                                         std::make_shared<const UpstreamHealth>(std::move(all)));
   }
   static io::Task<void> open(Cluster& cluster, Instant deadline,
                              std::optional<Result<Lease>>& out) {
-    Result<Lease> lease = co_await cluster.open(deadline);
+    Search search(deadline);
+    Result<Lease> lease = co_await cluster.open(search);
     out.emplace(std::move(lease));
   }
   /// A request: the port that it goes to, 0 for kUpstreamUnhealthy. The lease stays out with
@@ -80,7 +83,7 @@ class Choosing : public testing::Test {
   PairBroker broker;
   io::TaskSet tasks;
   std::vector<std::shared_ptr<CheckedEndpoint>> checked;
-  std::unique_ptr<Cluster> cluster;
+  std::shared_ptr<Cluster> cluster;
 };
 using Ports = std::vector<std::uint16_t>;
 
@@ -138,18 +141,18 @@ TEST_F(Choosing, OneThatFailsIsTriedWhenTheOthersAreUnhealthy) {
   make(Balance::kRoundRobin);
   checked[0]->set_in_use(false);
   checked[1]->set_in_use(false);
-  cluster->note_failure(endpoint(3));
+  cluster->note_failure(endpoint(3), kLate);
   EXPECT_EQ(ask_times(3), (Ports{3, 3, 3})) << "never one of the unhealthy ones in its place";
 }
 
 TEST_F(Choosing, ACheckThatFindsItWellEndsThePassingOver) {
   make(Balance::kRoundRobin);
-  for (int i = 0; i < 7; ++i) cluster->note_failure(endpoint(2));  // for 32 s
+  for (int i = 0; i < 7; ++i) cluster->note_failure(endpoint(2), kLate);  // for 32 s
   EXPECT_EQ(std::ranges::count(ask_times(6), 2), 0);
   checked[1]->set_in_use(false);
   checked[1]->set_in_use(true);
   EXPECT_EQ(std::ranges::count(ask_times(6), 2), 2);
-  cluster->note_failure(endpoint(2));
+  cluster->note_failure(endpoint(2), kLate);
   EXPECT_EQ(std::ranges::count(ask_times(6), 2), 0) << "a failure after that counts";
 }
 
@@ -165,7 +168,7 @@ TEST_F(Choosing, LeastRequestsGoesByWeight) {
   auto upstream = std::make_shared<Upstream>();
   upstream->balance = Balance::kLeastRequests;
   for (const std::uint16_t port : Ports{1, 2, 1, 1}) upstream->endpoints.push_back(endpoint(port));
-  cluster = std::make_unique<Cluster>(loop, broker, tasks, nullptr, std::move(upstream));
+  cluster = std::make_shared<Cluster>(loop, broker, tasks, nullptr, std::move(upstream));
   std::vector<Lease> held;
   Ports ports;
   for (int i = 0; i < 12; ++i) ports.push_back(ask(&held));

@@ -1,6 +1,7 @@
 #include "upstream/shared_connection.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "upstream/pool.h"
 
@@ -28,9 +29,13 @@ bool SharedConnection::has_room() const noexcept {
   return users_ < std::min(client_.streams_max(), kStreamsMax);
 }
 
-void SharedConnection::room_changed() noexcept {
+void SharedConnection::changed() noexcept {
   greeted_.notify_all();
-  if (cluster_ != nullptr) cluster_->room_changed();
+  if (cluster_ == nullptr) return;
+  const auto& goaway = client_.goaway();
+  const bool failed = goaway && goaway->code != http::H2Code::kNoError;
+  if (failed && !std::exchange(told_, true)) cluster_->tell_goaway(*this);
+  cluster_->room_changed();
 }
 
 io::Task<Result<void>> SharedConnection::greeting(Instant deadline) {

@@ -36,7 +36,7 @@ class SharedConnection final : private http::H2Client::Owner {
  private:
   friend class Cluster;
   friend class Lease;
-  void room_changed() noexcept override;
+  void changed() noexcept override;
   /// The connection's life. Keeps it alive, and takes it from its cluster at the end.
   [[nodiscard]] static io::Task<void> live(std::shared_ptr<SharedConnection> self);
 
@@ -48,6 +48,7 @@ class SharedConnection final : private http::H2Client::Owner {
   std::uint32_t users_ = 0;
   std::uint32_t uses_ = 0;
   bool over_ = false;
+  bool told_ = false;  ///< of a GOAWAY with an error
 };
 
 }  // namespace merlon::upstream

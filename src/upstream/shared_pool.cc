@@ -14,9 +14,9 @@ constexpr unsigned kAttemptsMax = 3;
 // them, and their answers come together.
 constexpr std::uint32_t kTogetherMax = 8;
 
-std::unexpected<Error> limit_reached(const char* what) {
-  return std::unexpected(Error{
-      .code = code::kUpstreamLimit, .blame = Blame::kUpstream, .retryable = true, .what = what});
+std::unexpected<Error> waited_in_vain(std::uint16_t code, const char* what) {
+  return std::unexpected(
+      Error{.code = code, .blame = Blame::kUpstream, .retryable = true, .what = what});
 }
 
 }  // namespace
@@ -57,6 +57,16 @@ void Cluster::give_back(SharedConnection& connection) noexcept {
   place_.notify_one();
 }
 
+void Cluster::tell_goaway(SharedConnection& connection) noexcept {
+  if (events_ == nullptr) return;
+  const http::H2Session::GoAway& said = *connection.client().goaway();
+  events_->warning(
+      "upstream_goaway",
+      {telemetry::str("upstream", upstream_->name),
+       telemetry::str("endpoint", endpoints_[connection.endpoint()].text),
+       telemetry::str("code", http::name_of(said.code)), telemetry::str("debug", said.debug)});
+}
+
 void Cluster::forget(SharedConnection& connection, const Error& why) noexcept {
   EndpointState& endpoint = endpoints_[connection.endpoint()];
   if (why.code != 0 && events_ != nullptr) {
@@ -90,10 +100,26 @@ io::Task<Result<void>> Cluster::greet(std::size_t index, std::unique_ptr<io::Soc
   co_return greeted;
 }
 
-io::Task<Result<void>> Cluster::connect_shared(std::size_t index, Instant deadline) {
-  const Instant until = std::min(deadline, loop_.now() + upstream_->connect_timeout);
+/// Requests that come together open no more connections than they fill. An upstream that allows no
+/// streams for a while (RFC 9113 §5.1.2) does not mean to have them by another connection.
+bool Cluster::wants_another(const EndpointState& endpoint) const noexcept {
+  const bool coming = endpoint.connecting * SharedConnection::kStreamsMax > endpoint.waiting;
+  if (coming || open_ >= upstream_->connections_max) return false;
+  return std::ranges::none_of(endpoint.shared,
+                              [](const auto& one) { return one->client().paused(); });
+}
+
+/// Makes a connection for all who wait: it takes the time that an upstream has for it, whatever
+/// becomes of the request that found it missing.
+void Cluster::begin_shared(std::size_t index) {
   ++open_;
   ++endpoints_[index].connecting;
+  tasks_.spawn(connect_shared(index), [self = shared_from_this()] {});
+}
+
+io::Task<void> Cluster::connect_shared(std::size_t index) {
+  co_await loop_.yield();  // by then whoever began it waits
+  const Instant until = loop_.now() + upstream_->connect_timeout;
   Result<std::unique_ptr<io::SocketStream>> stream = co_await connect_to(index, until);
   Result<void> done;
   if (stream) {
@@ -102,61 +128,61 @@ io::Task<Result<void>> Cluster::connect_shared(std::size_t index, Instant deadli
     --open_;
     done = std::unexpected(stream.error());
   }
-  --endpoints_[index].connecting;
+  EndpointState& endpoint = endpoints_[index];
+  --endpoint.connecting;
   if (!done) {
-    ++connect_failures_;
-    last_failure_ = done.error();
-    if (last_failure_.code == code::kUpstreamNotH2 && events_ != nullptr)
-      events_->warning("upstream_not_http2", {telemetry::str("upstream", upstream_->name),
-                                              telemetry::str("endpoint", endpoints_[index].text),
-                                              telemetry::str("reason", last_failure_.what)});
+    ++endpoint.connect_failures;
+    endpoint.connect_failure = note_connect_failure(index, done.error());
   }
   place_.notify_all();
-  co_return done;
 }
 
-/// Waits for a stream or a connection to end, or for a connection that is being made.
-io::Task<Result<void>> Cluster::wait_for_room(std::size_t index, Instant deadline) {
-  if (pending_ >= upstream_->pending_max)
-    co_return limit_reached("too many requests wait for a connection");
-  ++pending_;
+/// Waits for a stream or a connection to end, or for a connection that is being made. `counted`:
+/// as one of those for whom there was none.
+io::Task<Result<void>> Cluster::wait_for_room(std::size_t index, Search& search, bool counted) {
+  if (counted && pending_ >= upstream_->pending_max)
+    co_return waited_in_vain(code::kUpstreamLimit, "too many requests wait for a connection");
+  const std::size_t one = counted ? 1 : 0;
+  pending_ += one;
   ++endpoints_[index].waiting;
-  const Result<void> waited = co_await place_.wait(deadline);
+  const bool woken = co_await wait_for_place(search);
   --endpoints_[index].waiting;
-  --pending_;
-  if (!waited) co_return limit_reached("no connection had room in time");
-  co_return Result<void>{};
+  pending_ -= one;
+  if (woken) co_return Result<void>{};
+  if (search.cancelled_) co_return waited_in_vain(code::kCancelled, "the client has gone");
+  if (endpoints_[index].connecting > 0)
+    co_return waited_in_vain(code::kUpstreamConnectTimeout, "no connection was there in time");
+  co_return waited_in_vain(code::kUpstreamLimit, "no connection had room in time");
 }
 
-/// Requests that come together open no more connections than they fill.
-io::Task<Result<Lease>> Cluster::open_shared(Instant deadline) {
+io::Task<Result<Lease>> Cluster::open_shared(Search& search) {
   const std::size_t attempts = std::min<std::size_t>(endpoints_.size(), kAttemptsMax);
-  for (std::size_t attempt = 0; loop_.now() < deadline;) {
+  bool begun = false;
+  while (loop_.now() < search.until_) {
     const std::size_t index = choose();
     if (index == kNobody) co_return std::unexpected(kNoHealthyEndpoint);
     Lease lease = share(endpoints_[index]);
     if (lease) co_return lease;
-    const EndpointState& endpoint = endpoints_[index];
-    const bool coming = endpoint.connecting * SharedConnection::kStreamsMax > endpoint.waiting;
-    if (!coming && open_ < upstream_->connections_max) {
-      const Result<void> made = co_await connect_shared(index, deadline);
-      if (made) continue;
-      Error error = made.error();
-      const bool others = note_connect_failure(index, error);
-      last_failure_ = error;
-      if (!others || ++attempt == attempts) co_return std::unexpected(error);
-      continue;
+    const std::uint64_t failures = endpoints_[index].connect_failures;
+    if (wants_another(endpoints_[index])) {
+      begun = true;
+      begin_shared(index);
+    } else {
+      lease = share_any();
+      if (lease) co_return lease;
     }
-    lease = share_any();
-    if (lease) co_return lease;
-    const std::uint64_t failures = connect_failures_;
-    const Result<void> waited = co_await wait_for_room(index, deadline);
+    const Result<void> waited = co_await wait_for_room(index, search, !begun);
     if (!waited) co_return std::unexpected(waited.error());
+    const EndpointState& endpoint = endpoints_[index];
+    if (endpoint.connect_failures == failures) continue;
     // Those who waited for a connection that failed do not all try again: each would take as long.
-    const bool in_vain = failures != connect_failures_ && open_ == 0;
-    if (in_vain && ++attempt == attempts) co_return std::unexpected(last_failure_);
+    const bool in_vain = begun || (endpoint.shared.empty() && endpoint.connecting == 0);
+    if (!in_vain) continue;
+    search.note_failure(endpoint.text);
+    if (is_own(endpoint.connect_failure) || search.failures_ == attempts)
+      co_return std::unexpected(endpoint.connect_failure);
   }
-  co_return limit_reached("no connection had room in time");
+  co_return waited_in_vain(code::kUpstreamLimit, "no connection had room in time");
 }
 
 }  // namespace merlon::upstream

@@ -24,8 +24,8 @@ def over_http2(upstream, more=(), **changes):
     return made
 
 
-def goaway(last, code=NO_ERROR):
-    return frame(GOAWAY, 0, 0, struct.pack(">II", last, code))
+def goaway(last, code=NO_ERROR, debug=b""):
+    return frame(GOAWAY, 0, 0, struct.pack(">II", last, code) + debug)
 
 
 class Call:

@@ -9,7 +9,7 @@ import pytest
 from gateway import STATUS, reserve
 from grpc_parts import SERVICE, EchoServer, RawCalls, message, messages, outcome, stub
 from http2 import CANCEL, DATA, REFUSED_STREAM, rst
-from http2_upstream import Http2Upstream, over_http2
+from http2_upstream import MAX_CONCURRENT_STREAMS, Http2Upstream, over_http2
 from wire import eventually, request
 
 ROUTE = {
@@ -172,6 +172,58 @@ def test_the_deadline_is_enforced_by_the_gateway(raw, upstream):
     assert eventually(lambda: upstream.calls[0].reset == CANCEL)
     line = eventually(lambda: raw.gateway.access_log)[0]
     assert (line["status"], line["grpc_status"]) == (504, 4)
+
+
+def test_the_deadline_of_a_call_that_waits_for_a_place_is_enforced(merlon):
+    with Http2Upstream(entries=[(MAX_CONCURRENT_STREAMS, 1)]) as upstream:
+        upstream.answer = lambda call: None
+        gateway = merlon(config(upstream, {"limits": {"connections": 1}}))
+        with RawCalls(gateway.ports["public"]) as calls:
+            calls.call()
+            upstream.wait_for(1)
+            got = calls.wait(calls.call(more=[("grpc-timeout", "100m")]))
+            assert outcome(got) == ("4", "Gateway Timeout")
+
+
+def test_a_short_deadline_says_nothing_of_the_upstream(merlon, upstream):
+    """One client's haste once cost all of them the connection, and the endpoint its turns."""
+    with Http2Upstream() as other:
+        both = {"endpoints": [upstream.address, other.address]}
+        gateway = merlon(config(upstream, both))
+        for one in (upstream, other):
+            one.answer, one.windows = lambda call: None, False
+        with RawCalls(gateway.ports["public"]) as calls:
+            for _ in range(6):
+                got = calls.wait(calls.call(more=[("grpc-timeout", "20m")]))
+                assert outcome(got) == ("4", "Gateway Timeout")
+            for one in (upstream, other):
+                one.answer = answered
+            for _ in range(4):
+                assert outcome(calls.wait(calls.call())) == ("0", None)
+        assert [len(one.connections) for one in (upstream, other)] == [1, 1]
+        assert not any(event["event"] == "upstream_endpoint_failed" for event in gateway.events)
+
+
+def test_a_short_deadline_does_not_cut_off_a_connection_for_others(merlon):
+    asked, hold = threading.Event(), threading.Event()
+
+    class Late(Http2Upstream):
+        def _serve(self, sock):
+            asked.set()
+            hold.wait(20)
+            super()._serve(sock)
+
+    with Late() as upstream:
+        upstream.answer = answered
+        gateway = merlon(config(upstream, {"timeouts": {"connect": "10s"}}))
+        with RawCalls(gateway.ports["public"]) as calls:
+            hasty = calls.call(more=[("grpc-timeout", "100m")])
+            assert asked.wait(20)
+            patient = calls.call()
+            assert outcome(calls.wait(hasty)) == ("4", "Gateway Timeout")
+            hold.set()
+            assert outcome(calls.wait(patient)) == ("0", None)
+        assert len(upstream.connections) == 1
 
 
 def test_the_deadline_ends_a_response_that_has_begun(raw, upstream):

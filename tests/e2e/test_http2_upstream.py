@@ -8,6 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from gateway import STATUS
 from hpack import Encoder
 from http2 import (
     ACK, CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, NO_ERROR, PING, PROTOCOL_ERROR, REFUSED_STREAM,
@@ -16,7 +17,7 @@ from http2 import (
 from http2_upstream import INITIAL_WINDOW_SIZE, MAX_CONCURRENT_STREAMS, Http2Upstream, goaway, over_http2
 from wire import TIMEOUT_S, eventually, request
 
-INTERNAL_ERROR = 2
+INTERNAL_ERROR, ENHANCE_YOUR_CALM = 2, 11
 
 
 @pytest.fixture
@@ -89,7 +90,9 @@ def test_an_upstream_that_does_not_agree_to_h2_is_told_of(merlon, pki, protocols
     with Http2Upstream(tls=context) as upstream:
         gateway = merlon(over_http2(upstream, secure))
         assert gateway.ask(request()).status == 502
-        assert gateway.told("upstream_not_http2", upstream="api", endpoint=upstream.address)
+        assert gateway.told(
+            "upstream_endpoint_failed", upstream="api", endpoint=upstream.address, rule="upstream-not-http2"
+        )  # fmt: skip
         assert eventually(lambda: gateway.access_log)[0]["refusal"]["rule"] == "upstream-not-http2"
 
 
@@ -97,7 +100,7 @@ def test_an_http1_upstream_in_clear_is_told_of(merlon, upstreams):
     server = upstreams()
     gateway = merlon(over_http2(server))
     assert gateway.ask(request()).status == 502
-    assert gateway.told("upstream_not_http2", upstream="api")
+    assert gateway.told("upstream_endpoint_failed", upstream="api", rule="upstream-not-http2")
 
 
 def test_the_upstreams_limit_of_streams_holds(merlon):
@@ -172,6 +175,62 @@ def test_requests_beyond_what_may_wait_are_shed(merlon):
             upstream.answer = type(upstream.calls[0]).reply  # before the next call can arrive
             upstream.calls[0].reply()
             assert [client.wait(n).status for n in waiting[:2]] == [200, 200]
+
+
+def test_a_client_that_gives_up_waits_no_longer(merlon):
+    """Places in the queue that nobody waits in once had others shed."""
+    with Http2Upstream(entries=[(MAX_CONCURRENT_STREAMS, 1)]) as upstream:
+        listeners = [{"name": "public"}, STATUS]
+        limits = {"connections": 1, "pending": 2}
+        gateway = merlon(over_http2(upstream, {"limits": limits}, listeners=listeners))
+
+        def in_flight(count):
+            return eventually(lambda: gateway.metric("merlon_requests_in_flight") - 1 == count)
+
+        with Http2Client(gateway.ports["public"]) as client:
+            assert client.wait(client.open()).status == 200
+            upstream.on_head = lambda call: None
+            first = client.open()
+            upstream.wait_for(2)
+            given_up = [client.open(path="/left") for _ in range(2)]
+            assert in_flight(3)
+            for stream in given_up:
+                client.send(rst(stream))
+            assert in_flight(1)
+            patient = client.open()
+            assert in_flight(2)
+            upstream.calls[1].reply()
+            upstream.wait_for(3)[2].reply()
+            assert [client.wait(stream).status for stream in (first, patient)] == [200, 200]
+        left = eventually(lambda: [one for one in gateway.access_log if one["path"] == "/left"])
+        assert {line["refusal"]["rule"] for line in left} == {"closed"}
+
+
+def test_no_streams_for_now_is_a_greeting(merlon):
+    """Requests wait, and no other connection is tried in its place."""
+    with Http2Upstream(entries=[(MAX_CONCURRENT_STREAMS, 0)]) as upstream:
+        gateway = merlon(over_http2(upstream, {"timeouts": {"connect": "1s"}}))
+        with gateway.client() as client:
+            client.send(request())
+            time.sleep(1.5)  # longer than a greeting may take
+            assert len(upstream.connections) == 1 and not upstream.calls
+            upstream.connections[0].send(settings([(MAX_CONCURRENT_STREAMS, 1)]))
+            assert client.response().status == 200
+        assert len(upstream.connections) == 1
+        assert not any("upstream" in event["event"] for event in gateway.events)
+
+
+def test_a_goaway_with_an_error_is_told_of(gateway, upstream):
+    def send_away(call):
+        call.reply()
+        call.connection.send(goaway(call.stream, ENHANCE_YOUR_CALM, b"too_many_pings\n"))
+
+    upstream.script = [send_away]
+    assert gateway.ask(request()).status == 200
+    assert gateway.told(
+        "upstream_goaway", upstream="api", endpoint=upstream.address,
+        code="ENHANCE_YOUR_CALM", debug="too_many_pings\n",
+    )  # fmt: skip
 
 
 def refuse(call):

@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from gateway import configuration
+from gateway import STATUS, configuration
 from wire import eventually, reply, request
 
 
@@ -48,6 +48,33 @@ def test_a_client_that_leaves_ends_its_request(merlon, upstreams, pki, secure):
     line = left[0]
     assert line["status"] == 0
     assert line["refusal"]["rule"] == "closed"
+
+
+def test_a_client_that_leaves_waits_no_longer(merlon, upstream):
+    """Its place among those who wait for a connection is free for somebody else."""
+    hold = threading.Event()
+
+    def slowly(*_):
+        hold.wait(20)
+        return reply(200, b"late")
+
+    upstream.answer = slowly
+    listeners = [{"name": "public"}, STATUS]
+    config = configuration(upstream, listeners=listeners, limits={"workers": 1})
+    config["upstreams"]["api"]["limits"] = {"connections": 1, "pending": 1}
+    gateway = merlon(config)
+    with gateway.client() as first, gateway.client() as left, gateway.client() as patient:
+        first.send(request())
+        upstream.wait_for(1)
+        left.send(request("GET", "/left"))
+        assert eventually(lambda: gateway.metric("merlon_requests_in_flight") == 3)  # and this one
+        reset(left)
+        lines = eventually(lambda: [one for one in gateway.access_log if one["path"] == "/left"])
+        assert lines[0]["refusal"]["rule"] == "closed"
+        patient.send(request())
+        assert eventually(lambda: gateway.metric("merlon_requests_in_flight") == 3)
+        hold.set()
+        assert [one.response().status for one in (first, patient)] == [200, 200]
 
 
 def test_a_client_that_has_sent_all_still_gets_its_answer(proxied, upstream):

@@ -253,6 +253,22 @@ def test_reload_asks_the_running_gateway(merlon, merlon_bin, upstream, tmp_path)
     assert reload().returncode == 2
 
 
+def test_a_refused_reload_tells_each_error_by_itself(merlon, upstream, pki):
+    """Warnings of certificates that end soon once filled the event before the error was named."""
+    pairs = [pki.issue(f"{name}.example.com", days=20) for name in "abc"]
+    listener = {
+        "name": "public",
+        "tls": {"certificates": [{"cert": cert, "key": key} for cert, key in pairs]},
+    }
+    gateway = merlon(configuration(upstream, listeners=[listener]))
+    route = {**gateway.config["routes"][0], "methods": ["GET", "GET", "POST", "POST"]}
+    gateway.reload({**gateway.config, "routes": [route]})
+    assert gateway.told("reload_refused", reason="the method GET is listed twice")
+    refused = [event for event in gateway.events if event["event"] == "reload_refused"]
+    assert len(refused) == 2
+    assert all(event["at"].startswith(f"{gateway.file}:") for event in refused)
+
+
 @contextmanager
 def held_up(process, name):
     """The thread of that name stands still, as one does in a call that does not come back."""

@@ -6,11 +6,14 @@ that looks whole and is not, and never a wait without an end.
 
 import select
 import socket
+import ssl
 import threading
 import time
 
 import pytest
 from gateway import STATUS, configuration, reserve
+from http2_upstream import Http2Upstream
+from pki import Pki
 from wire import ConnectionEnded, eventually, reply, request
 
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
@@ -296,6 +299,50 @@ def test_a_dead_endpoint_is_passed_over(merlon, upstream):
         gateway = merlon(config)
         for _ in range(20):
             assert gateway.ask(request("POST", body=b"x")).status == 200
+
+
+def test_each_failure_to_connect_is_told_of(merlon, upstream):
+    """Also when another endpoint answers, and nobody but the operator could notice."""
+    with reserve() as nobody:
+        dead = "127.0.0.1:%d" % nobody.getsockname()[1]
+        config = configuration(upstream, listeners=[{"name": "public"}, STATUS], limits={"workers": 1})
+        config["upstreams"]["api"]["endpoints"] = [dead, upstream.address]
+        gateway = merlon(config)
+        assert gateway.ask(request()).status == 200
+        line = eventually(lambda: gateway.access_log)[0]
+        assert (line["upstream"]["attempts"], line["upstream"]["endpoint"]) == (2, upstream.address)
+        assert gateway.told(
+            "upstream_endpoint_failed", upstream="api", endpoint=dead, rule="connection-refused"
+        )
+        assert gateway.metric("merlon_upstream_failures_total", upstream="api") == 1
+        assert gateway.metric("merlon_upstream_retries_total", upstream="api") == 1
+
+
+@pytest.mark.parametrize("protocol", ["http1", "h2"])
+@pytest.mark.parametrize("wrong", ["name", "authority"])
+def test_a_certificate_that_does_not_prove_the_upstream_is_told_of(merlon, pki, tmp_path, wrong, protocol):
+    if wrong == "name":
+        cert, key = pki.issue("other.internal")
+    else:
+        (tmp_path / "stranger").mkdir()
+        cert, key = Pki(tmp_path / "stranger").issue("orders.internal")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+    with Http2Upstream(tls=context) as upstream:
+        config = configuration(upstream)
+        config["upstreams"]["api"].update(
+            tls={"ca": str(pki.ca), "server_name": "orders.internal"}, protocol=protocol
+        )
+        gateway = merlon(config)
+        assert gateway.ask(request()).status == 502
+    line = eventually(lambda: gateway.access_log)[0]
+    assert line["refusal"]["rule"] == "upstream-tls-failed"
+    assert (line["upstream"]["attempts"], line["upstream"]["endpoint"]) == (1, upstream.address)
+    assert gateway.told(
+        "upstream_endpoint_failed", endpoint=upstream.address, rule="tls-peer-certificate"
+    )
+    told = next(event for event in gateway.events if event["event"] == "upstream_endpoint_failed")
+    assert told["reason"]
 
 
 def test_an_upstream_that_comes_back_is_used_again(merlon, upstreams):
