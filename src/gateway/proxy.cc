@@ -209,8 +209,9 @@ io::Task<void> RequestWay::proxy() {
       if (!opened) {
         if (opened.error().code == code::kResources)
           worker_.note_shed("file descriptors or local ports");
-        const bool expired = t_.grpc.expired(worker_.loop().now());
-        co_await refuse(upstream_refusal(expired ? kCallExpired : opened.error(), route));
+        Error failure = opened.error();
+        if (t_.grpc.expired(worker_.loop().now())) failure = kCallExpired;
+        co_await refuse(upstream_refusal(failure, route));
         co_return;
       }
       lease = std::move(*opened);

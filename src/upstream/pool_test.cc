@@ -44,6 +44,9 @@ class Choosing : public testing::Test {
   static io::Task<void> open(Cluster& cluster, Instant deadline,
                              std::optional<Result<Lease>>& out) {
     Search search(deadline);
+    co_await look(cluster, search, out);
+  }
+  static io::Task<void> look(Cluster& cluster, Search& search, std::optional<Result<Lease>>& out) {
     Result<Lease> lease = co_await cluster.open(search);
     out.emplace(std::move(lease));
   }
@@ -195,6 +198,38 @@ TEST_F(Choosing, AConnectionThatComesFreeGoesToWhoeverWaitsLongest) {
   ASSERT_TRUE(waiting[1].has_value() && waiting[1]->has_value());
   EXPECT_FALSE((*waiting[1])->reused()) << "the other was closed, which left its place";
   EXPECT_EQ(broker.asked(), (Ports{1, 1}));
+}
+
+TEST_F(Choosing, WhoeverGivesUpLeavesItsPlaceToOthers) {
+  make(Balance::kRoundRobin, 1, {1, 1});
+  std::vector<Lease> held;
+  EXPECT_EQ(ask(&held), 1);
+  Search given_up(loop.now() + seconds{10});
+  std::optional<Result<Lease>> waiting[2];
+  tasks.spawn(look(*cluster, given_up, waiting[0]));
+  given_up.cancel();
+  turn_until(waiting[0]);
+  ASSERT_TRUE(waiting[0].has_value());
+  EXPECT_EQ(waiting[0]->error().code, code::kCancelled);
+  EXPECT_EQ(given_up.failures(), 0U) << "nobody was tried";
+  tasks.spawn(open(*cluster, loop.now() + seconds{10}, waiting[1]));
+  EXPECT_FALSE(waiting[1].has_value()) << "it may wait";
+  held[0].keep();
+  turn_until(waiting[1]);
+  ASSERT_TRUE(waiting[1].has_value() && waiting[1]->has_value());
+}
+
+TEST_F(Choosing, AnAttemptThatFailedIsNoted) {
+  make(Balance::kRoundRobin);
+  broker.refuse(1);
+  Search search(loop.now() + seconds{10});
+  std::optional<Result<Lease>> found;
+  tasks.spawn(look(*cluster, search, found));
+  turn_until(found);
+  ASSERT_TRUE(found.has_value() && found->has_value());
+  EXPECT_EQ((*found)->endpoint().port, 2);
+  EXPECT_EQ(search.failures(), 1U);
+  EXPECT_EQ(search.failed_endpoint(), "192.0.2.1:1");
 }
 
 TEST_F(Choosing, AnIdleConnectionGivesItsPlaceToAnotherEndpoint) {
