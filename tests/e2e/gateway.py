@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+from types import MappingProxyType
 
 from wire import Client, eventually, json_lines, request
 
@@ -27,8 +28,8 @@ def reserve(address="127.0.0.1"):
     return sock
 
 
-# A listener for Gateway.metric and /readyz.
-STATUS = {"name": "status", "serve": ["health", "metrics"]}
+# A listener for Gateway.metric and /readyz. Each gateway takes its own, which gets an address: dict(STATUS).
+STATUS = MappingProxyType({"name": "status", "serve": ["health", "metrics"]})
 
 
 def configuration(upstream, *, methods=ALL_METHODS, routes=None, **more):

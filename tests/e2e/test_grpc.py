@@ -1,15 +1,14 @@
 """gRPC through the gateway: all kinds of call, metadata, deadlines, cancellation, refusals and health."""
 
 import signal
-import threading
 import time
 
 import grpc
 import pytest
 from gateway import STATUS, reserve
 from grpc_parts import SERVICE, EchoServer, RawCalls, message, messages, outcome, stub
-from http2 import CANCEL, DATA, REFUSED_STREAM, rst
-from http2_upstream import MAX_CONCURRENT_STREAMS, Http2Upstream, over_http2
+from http2 import CANCEL, DATA, rst
+from http2_upstream import Http2Upstream, over_http2
 from wire import eventually, request
 
 ROUTE = {
@@ -138,139 +137,7 @@ def test_a97_a_trailers_only_response_stays_one(raw, upstream):
     assert eventually(lambda: raw.gateway.access_log)[0]["grpc_status"] == 5
 
 
-# ---- deadlines and cancellation ----
-
-
-def test_the_deadline_is_passed_on_reduced(raw, upstream):
-    upstream.answer = answered
-    raw.wait(raw.call(more=[("grpc-timeout", "9S")]))
-    passed = upstream.calls[0].get("grpc-timeout")
-    assert passed[-1] == "u" and 0 < int(passed[:-1]) < 9_000_000
-
-
-def test_a96_the_deadline_is_reduced_again_for_each_attempt(raw, upstream):
-    def refuse(call):
-        time.sleep(0.5)
-        call.connection.send(rst(call.stream, REFUSED_STREAM))
-
-    upstream.script, upstream.answer = [refuse], answered
-    assert outcome(raw.wait(raw.call(more=[("grpc-timeout", "9S")]))) == ("0", None)
-    first, second = (int(call.get("grpc-timeout")[:-1]) for call in upstream.calls)
-    assert first - second >= 500_000
-
-
-def test_a_call_without_a_deadline_gets_none(raw, upstream):
-    upstream.answer = answered
-    assert outcome(raw.wait(raw.call())) == ("0", None)
-    assert upstream.calls[0].get("grpc-timeout") is None
-
-
-def test_the_deadline_is_enforced_by_the_gateway(raw, upstream):
-    upstream.answer = lambda call: None
-    got = raw.wait(raw.call(more=[("grpc-timeout", "200m")]))
-    assert outcome(got) == ("4", "Gateway Timeout") and got.status == 200
-    assert eventually(lambda: upstream.calls[0].reset == CANCEL)
-    line = eventually(lambda: raw.gateway.access_log)[0]
-    assert (line["status"], line["grpc_status"]) == (504, 4)
-
-
-def test_the_deadline_of_a_call_that_waits_for_a_place_is_enforced(merlon):
-    with Http2Upstream(entries=[(MAX_CONCURRENT_STREAMS, 1)]) as upstream:
-        upstream.answer = lambda call: None
-        gateway = merlon(config(upstream, {"limits": {"connections": 1}}))
-        with RawCalls(gateway.ports["public"]) as calls:
-            calls.call()
-            upstream.wait_for(1)
-            got = calls.wait(calls.call(more=[("grpc-timeout", "100m")]))
-            assert outcome(got) == ("4", "Gateway Timeout")
-
-
-def test_a_short_deadline_says_nothing_of_the_upstream(merlon, upstream):
-    """One client's haste once cost all of them the connection, and the endpoint its turns."""
-    with Http2Upstream() as other:
-        both = {"endpoints": [upstream.address, other.address]}
-        gateway = merlon(config(upstream, both))
-        for one in (upstream, other):
-            one.answer, one.windows = lambda call: None, False
-        with RawCalls(gateway.ports["public"]) as calls:
-            for _ in range(6):
-                got = calls.wait(calls.call(more=[("grpc-timeout", "20m")]))
-                assert outcome(got) == ("4", "Gateway Timeout")
-            for one in (upstream, other):
-                one.answer = answered
-            for _ in range(4):
-                assert outcome(calls.wait(calls.call())) == ("0", None)
-        assert [len(one.connections) for one in (upstream, other)] == [1, 1]
-        assert not any(event["event"] == "upstream_endpoint_failed" for event in gateway.events)
-
-
-def test_a_short_deadline_does_not_cut_off_a_connection_for_others(merlon):
-    asked, hold = threading.Event(), threading.Event()
-
-    class Late(Http2Upstream):
-        def _serve(self, sock):
-            asked.set()
-            hold.wait(20)
-            super()._serve(sock)
-
-    with Late() as upstream:
-        upstream.answer = answered
-        gateway = merlon(config(upstream, {"timeouts": {"connect": "10s"}}))
-        with RawCalls(gateway.ports["public"]) as calls:
-            hasty = calls.call(more=[("grpc-timeout", "100m")])
-            assert asked.wait(20)
-            patient = calls.call()
-            assert outcome(calls.wait(hasty)) == ("4", "Gateway Timeout")
-            hold.set()
-            assert outcome(calls.wait(patient)) == ("0", None)
-        assert len(upstream.connections) == 1
-
-
-def test_the_deadline_ends_a_response_that_has_begun(raw, upstream):
-    def begin(call):
-        call.head([(":status", "200"), ("content-type", "application/grpc")])
-        call.send(DATA, 0, message(b"begun"))
-
-    upstream.answer = begin
-    got = raw.wait(raw.call(more=[("grpc-timeout", "300m")]))
-    assert got.body == message(b"begun") and got.trailers == {
-        "grpc-status": "4", "grpc-message": "Gateway Timeout",
-    }  # fmt: skip
-    assert eventually(lambda: upstream.calls[0].reset == CANCEL)
-
-
-@pytest.mark.parametrize("reads", [True, False])
-def test_the_deadline_ends_a_response_that_is_always_at_hand(raw, upstream, reads):
-    """Also where it waits for a client that keeps its windows shut."""
-    raw.windows = reads
-
-    def flood(call):
-        call.head([(":status", "200"), ("content-type", "application/grpc")])
-
-        def go_on():
-            for _ in range(100_000 if reads else 100):  # no more than the windows of both sides hold
-                if call.reset is not None or call.connection.closed:
-                    break
-                call.send(DATA, 0, message(b"x" * 1000))
-                time.sleep(0.005 if reads else 0)
-
-        threading.Thread(target=go_on, daemon=True).start()
-
-    upstream.answer = flood
-    got = raw.wait(raw.call(more=[("grpc-timeout", "300m")]))
-    if reads:
-        assert outcome(got) == ("4", "Gateway Timeout")
-    else:
-        assert got.reset == CANCEL  # trailers come behind data, which it does not take
-    assert eventually(lambda: upstream.calls[0].reset == CANCEL)
-    line = eventually(lambda: raw.gateway.access_log)[0]
-    assert line["grpc_status"] == 4
-
-
-@pytest.mark.parametrize("value", ["", "1", "S", "123456789S", "1s", "-1S", "1.5S", "1 S"])
-def test_a_timeout_that_is_none_is_refused(raw, upstream, value):
-    assert outcome(raw.wait(raw.call(more=[("grpc-timeout", value)])))[0] == "3"
-    assert upstream.calls == []
+# ---- cancellation ----
 
 
 def test_a96_a_cancelled_call_is_cancelled_upstream(channel, server):

@@ -180,7 +180,7 @@ def test_requests_beyond_what_may_wait_are_shed(merlon):
 def test_a_client_that_gives_up_waits_no_longer(merlon):
     """Places in the queue that nobody waits in once had others shed."""
     with Http2Upstream(entries=[(MAX_CONCURRENT_STREAMS, 1)]) as upstream:
-        listeners = [{"name": "public"}, STATUS]
+        listeners = [{"name": "public"}, dict(STATUS)]
         limits = {"connections": 1, "pending": 2}
         gateway = merlon(over_http2(upstream, {"limits": limits}, listeners=listeners))
 

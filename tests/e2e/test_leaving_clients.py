@@ -59,7 +59,7 @@ def test_a_client_that_leaves_waits_no_longer(merlon, upstream):
         return reply(200, b"late")
 
     upstream.answer = slowly
-    listeners = [{"name": "public"}, STATUS]
+    listeners = [{"name": "public"}, dict(STATUS)]
     config = configuration(upstream, listeners=listeners, limits={"workers": 1})
     config["upstreams"]["api"]["limits"] = {"connections": 1, "pending": 1}
     gateway = merlon(config)

@@ -1,0 +1,72 @@
+"""Uploads that are slow: clients have the time of the route for them, and upstreams are not blamed."""
+
+import select
+import time
+
+from gateway import STATUS, configuration
+from wire import eventually, reply, request
+
+
+def test_a_slow_upload_is_no_fault_of_the_upstream(merlon, upstreams):
+    """It once ended in 504, and the endpoint was passed over."""
+    both = [upstreams(), upstreams()]
+    config = configuration(both[0], limits={"workers": 1})
+    config["upstreams"]["api"]["endpoints"] = [one.address for one in both]
+    config["routes"][0]["timeout"] = "2s"
+    gateway = merlon(config)
+    with gateway.client() as client:
+        client.send(request("POST", fields=[("Transfer-Encoding", "chunked")]))
+        for _ in range(6):
+            client.send(b"400\r\n" + b"a" * 1024 + b"\r\n")  # well within the least pace
+            time.sleep(0.3)
+        assert client.response().status == 408
+    for _ in range(4):
+        assert gateway.ask(request()).status == 200
+    assert [len(one.requests) for one in both] == [2, 2]
+    assert eventually(lambda: len(gateway.access_log) >= 5)
+    refused = [line["refusal"]["rule"] for line in gateway.access_log if "refusal" in line]
+    assert refused == ["body-too-slow"]
+
+
+def test_a_steady_upload_that_takes_too_long_is_no_fault_of_the_upstream(merlon, upstream):
+    """Whenever the time ends: also in the moment in which a part of the body came."""
+    config = configuration(upstream, limits={"workers": 1})
+    config["listeners"].append(dict(STATUS))
+    config["routes"][0]["timeout"] = "200ms"
+    gateway = merlon(config)
+    for _ in range(12):
+        with gateway.client() as client:
+            client.send(request("POST", fields=[("Transfer-Encoding", "chunked")]))
+            while not select.select([client.sock], [], [], 0.001)[0]:
+                client.send(b"64\r\n" + b"a" * 100 + b"\r\n")
+            assert client.response().status == 408
+    assert gateway.metric("merlon_upstream_failures_total", upstream="api") == 0
+
+
+def test_a_small_body_has_the_time_of_the_route(merlon, upstream):
+    config = configuration(upstream)
+    config["routes"][0]["timeout"] = "1s"
+    gateway = merlon(config)
+    with gateway.client() as client:
+        client.send(request("POST", fields=[("Content-Length", "1000")]) + b"a" * 500)
+        begun = time.monotonic()
+        assert client.response().status == 408
+        assert time.monotonic() - begun < 5, "long before it would be below the least pace"
+        assert client.is_closed_by_peer()
+    assert upstream.received == b""
+
+
+def test_a_small_body_takes_nothing_of_the_upstreams_time(merlon, upstream):
+    def answer(*_):
+        time.sleep(0.9)
+        return reply(200, b"ok")
+
+    upstream.answer = answer
+    config = configuration(upstream)
+    config["routes"][0]["timeout"] = "1500ms"
+    gateway = merlon(config)
+    with gateway.client() as client:
+        client.send(request("POST", fields=[("Content-Length", "1000")]) + b"a" * 500)
+        time.sleep(0.9)
+        client.send(b"a" * 500)
+        assert client.response().status == 200
