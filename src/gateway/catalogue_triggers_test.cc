@@ -129,7 +129,7 @@ std::vector<Row> rows(const Files& files) {
       {"LIM-07", Meets::kNoWay, rest("limits: { head: 1MiB }"), "",
        "no key sets the limits of a head"},
       {"LIM-08", Meets::kWaivable, rest("timeouts: { idle: 20min }"), "timeouts.idle"},
-      {"LIM-10", Meets::kWaivable, upstream("timeouts: { response: 10min }"),
+      {"LIM-10", Meets::kWaivable, with("", "timeouts: { response: 10min }", "timeout: 15min"),
        "upstreams.orders.timeouts.response"},
       {"LIM-11", Meets::kNoWay,
        upstream("retry: { attempts: 2, on: [connect], methods: [GET, POST] }"), "",

@@ -120,7 +120,8 @@ const Object<HeadersConfig>& headers_schema() {
                                 config::located(judged("the value of a field", "no-store",
                                                        problem_of_field_value)),
                                 1, kHeadersMax),
-                 "Fields that every response carries, in place of the upstream's.")
+                 "Fields that every response of the route carries, in place of the upstream's; a "
+                 "405 is of none.")
           .field("remove", &HeadersConfig::remove,
                  config::list_of(config::located(field_name()), 1, kHeadersMax),
                  "Fields of the upstream that clients do not get.");

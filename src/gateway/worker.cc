@@ -214,6 +214,9 @@ void Worker::accept(std::size_t door, io::Fd fd, const Endpoint& peer) {
   const Listener& at = this->plan().listener(door);
   if (!at.allow_from.empty() && !contains_any(at.allow_from, peer.address)) {
     counters_.connections_refused.add();
+    shared_.events.warning("connection_refused", {telemetry::str("reason", "allow_from"),
+                                                  telemetry::str("listener", at.name),
+                                                  telemetry::str("peer", peer.to_string())});
     return;
   }
   const std::uint64_t most = plan.limits.connections + (at.serves_status() ? kReserve : 0);

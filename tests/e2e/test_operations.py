@@ -373,3 +373,11 @@ def test_the_demo_answers_what_it_prints(merlon_bin, tmp_path):
             demo.wait()
     assert "Sanitizer" not in err.read_text()
     assert not list(tmp_path.glob("merlon-demo-*")), "it leaves nothing behind"
+
+
+def test_a_peer_that_may_not_connect_is_told_of(merlon, upstream):
+    gateway = merlon(configuration(upstream, listeners=[{"name": "public", "allow_from": ["127.0.0.2/32"]}]))
+    assert gateway.ask(request(), source="127.0.0.2").status == 200
+    with gateway.client() as stranger:
+        assert stranger.is_closed_by_peer()
+    assert gateway.told("connection_refused", reason="allow_from", listener="public")
