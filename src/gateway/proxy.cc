@@ -54,14 +54,18 @@ constexpr Error kCallExpired{.code = code::kUpstreamTimeout,
                              .blame = Blame::kUpstream,
                              .what = "the deadline of the call has passed"};
 
+// No upstream is to blame for it.
+constexpr Error kCutAtEnd{.code = code::kDraining,
+                          .blame = Blame::kInternal,
+                          .what = "the gateway ended before the response did"};
+
 /// An answer that says where it failed: 502, 503 or 504.
 Refusal upstream_refusal(const Error& error, const Route& route) {
   const auto& health = route.upstream->health;
-  const bool unhealthy = error.code == code::kUpstreamUnhealthy && health.has_value();
-  return {.status = http::status_for(error),
-          .error = error,
-          .step = "forward",
-          .line = unhealthy ? &health->at : &route.upstream->at};
+  const Mark* line = &route.upstream->at;
+  if (error.code == code::kUpstreamUnhealthy && health.has_value()) line = &health->at;
+  if (error.code == code::kDraining) line = nullptr;
+  return {.status = http::status_for(error), .error = error, .step = "forward", .line = line};
 }
 
 }  // namespace
@@ -248,7 +252,7 @@ io::Task<void> RequestWay::proxy() {
       if (!reused && done.error().blame == Blame::kUpstream && !too_hasty(done.error(), asked))
         cluster.note_failure(endpoint, done.error());
       if (client_.head_sent()) co_return;
-      if (done.error().blame == Blame::kUpstream) {
+      if (done.error().blame == Blame::kUpstream || done.error().code == code::kDraining) {
         co_await refuse(upstream_refusal(done.error(), route));
       } else {
         co_await refuse_body(done.error());
@@ -289,8 +293,9 @@ bool RequestWay::too_hasty(const Error& failure, Instant since) const noexcept {
 
 /// The client left before it was answered: no upstream is to blame, and nothing is sent.
 void RequestWay::note_gone() noexcept {
+  const std::uint16_t why = worker_.over() ? code::kDraining : code::kClosed;
   t_.outcome.refusal =
-      telemetry::RefusalRecord{.step = "forward", .rule = rule_name(code::kClosed), .line = {}};
+      telemetry::RefusalRecord{.step = "forward", .rule = rule_name(why), .line = {}};
 }
 
 /// The same where the upstream takes its time for what goes out with the head. What becomes of it
@@ -481,6 +486,7 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
     if (failed && pumped_.code != 0 && pumped_.code != code::kCancelled) failure = pumped_;
   }
   detach(!failed);
+  if (failed && worker_.over()) failure = kCutAtEnd;
   if (failed) co_return std::unexpected(failure);
   co_return Result<void>{};
 }
@@ -536,6 +542,7 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
   // A client that has gone is no failure; one that was cut off for what it did not take is told of.
   if (relayed || (!begun && !is_cut_off(relayed.error()))) co_return;
   co_await release_upstream();
+  if (worker_.over()) relayed = std::unexpected(kCutAtEnd);
   worker_.counters().refusals.count(relayed.error().code);
   t_.outcome.refusal = telemetry::RefusalRecord{
       .step = "forward", .rule = rule_name(relayed.error().code), .line = {}};

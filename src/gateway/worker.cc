@@ -67,6 +67,7 @@ void Worker::run() {
 
 /// Ends what is left, so that no coroutine outlives what it stands on.
 void Worker::shut() noexcept {
+  over_ = true;
   for (Door& door : doors_) door.acceptor.reset();
   for (;;) {
     for_each_connection([](ClientConnection& c) { c.abort(); });

@@ -154,6 +154,8 @@ class Worker {
   [[nodiscard]] identity::ThreadState& identities() noexcept { return identities_; }
   [[nodiscard]] WorkerPlan& plan() noexcept { return *plans_.back(); }
   [[nodiscard]] bool draining() const noexcept { return draining_; }
+  /// The time to drain is over: what still runs is cut off.
+  [[nodiscard]] bool over() const noexcept { return over_; }
   /// Connections of this door are told to close with their next answer: the worker drains, or the
   /// plan in force has no such listener.
   [[nodiscard]] bool ends(std::size_t door) noexcept { return draining_ || !plan().has_door(door); }
@@ -216,6 +218,7 @@ class Worker {
   std::atomic<std::size_t> open_{0};
   io::Signal farewell_{loop_};  ///< ends the wait of `say_farewell` early
   bool draining_ = false;
+  bool over_ = false;
   Instant shed_told_until_{};
   std::array<char, kHttpDateBytes> date_{};
   Instant date_until_{};

@@ -9,6 +9,8 @@ import time
 
 import pytest
 from gateway import answers, configuration
+from http2 import Http2Client
+from http2_upstream import Http2Upstream, over_http2
 from wire import eventually, reply, request
 
 
@@ -148,6 +150,23 @@ def test_the_drain_deadline_ends_what_does_not_end(merlon, upstream):
         upstream.wait_for(1)
         gateway.process.send_signal(signal.SIGTERM)
         assert gateway.wait(20) == 0
+    refusal = gateway.access_log[0]["refusal"]
+    assert (refusal["rule"], "line" in refusal) == ("draining", False), "the upstream is not to blame"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_call_that_the_drain_cuts_off_is_not_its_upstreams_fault(merlon, begun):
+    with Http2Upstream() as upstream:
+        upstream.answer = (lambda call: call.head()) if begun else (lambda call: None)
+        gateway = merlon(over_http2(upstream, timeouts={"drain": "1s"}))
+        with Http2Client(gateway.ports["public"]) as client:
+            client.open()
+            upstream.wait_for(1)
+            if begun:
+                client.until(lambda: client.stream(1).status)
+            gateway.process.send_signal(signal.SIGTERM)
+            assert gateway.wait(20) == 0
+        assert gateway.access_log[0]["refusal"]["rule"] == "draining"
 
 
 def test_a_configuration_with_errors_never_starts(merlon_bin, tmp_path):
