@@ -3,12 +3,13 @@
 import socket
 import struct
 import threading
+import time
 
 from gateway import configuration
 from hpack import Decoder, Encoder
 from http2 import (
     ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, NO_ERROR, PING, PREFACE,
-    RST_STREAM, SETTINGS, frame, settings, window_update,
+    RST_STREAM, SETTINGS, WINDOW_UPDATE, frame, settings, window_update,
 )  # fmt: skip
 from wire import eventually
 
@@ -49,6 +50,21 @@ class Call:
 
     def head(self, fields=((":status", "200"),), flags=END_HEADERS):
         self.connection.send_head(self.stream, fields, flags)
+
+    def granted(self, stream):
+        """What WINDOW_UPDATE gave so far: on a stream, or with 0 on the connection."""
+        updates = [f for f in list(self.connection.frames) if f[0] == WINDOW_UPDATE and f[2] == stream]
+        return sum(int.from_bytes(payload, "big") for _, _, _, payload in updates)
+
+    def pour(self, piece):
+        """Sends `piece` again and again, as the windows let it, until nobody takes it any more."""
+        sent = 0
+        while self.reset is None and not self.connection.closed:
+            if 65_535 + min(self.granted(0), self.granted(self.stream)) - sent < len(piece):
+                time.sleep(0.005)
+                continue
+            self.send(DATA, 0, piece)
+            sent += len(piece)
 
     def reply(self, status=200, body=b"hello from upstream", fields=(), trailers=()):
         """A whole response in one write; `body` must fit a frame."""

@@ -116,15 +116,7 @@ def test_the_deadline_ends_a_response_that_is_always_at_hand(raw, upstream, read
 
     def flood(call):
         call.head([(":status", "200"), ("content-type", "application/grpc")])
-
-        def go_on():
-            for _ in range(100_000 if reads else 100):  # no more than the windows of both sides hold
-                if call.reset is not None or call.connection.closed:
-                    break
-                call.send(DATA, 0, message(b"x" * 1000))
-                time.sleep(0.005 if reads else 0)
-
-        threading.Thread(target=go_on, daemon=True).start()
+        threading.Thread(target=call.pour, args=[message(b"x" * 1000)], daemon=True).start()
 
     upstream.answer = flood
     got = raw.wait(raw.call(more=[("grpc-timeout", "300m")]))
