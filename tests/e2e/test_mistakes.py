@@ -78,3 +78,17 @@ def test_all_mistakes_are_reported_each_at_its_place(merlon_bin, tmp_path):
     for finding in found:
         assert finding["column"] > 1
         assert finding["message"]
+
+
+def test_a_mistake_in_a_route_says_nothing_of_the_identity_that_it_asks_for(merlon_bin, tmp_path):
+    file = tmp_path / "merlon.yaml"
+    route = {"name": "r", "match": {"host": "a.example", "path": "/"}, "methods": ["get"],
+             "auth": {"api_key": "machines"}, "respond": {"status": 200}}  # fmt: skip
+    file.write_text(json.dumps({
+        "version": 1, "listeners": [{"name": "public", "address": "127.0.0.1:8080"}],
+        "identity": {"machines": {"api_keys": {"file": "keys.yaml"}}}, "routes": [route],
+    }))  # fmt: skip
+    checked = subprocess.run([merlon_bin, "check", "-c", file], capture_output=True, text=True)
+    said = checked.stdout + checked.stderr
+    assert checked.returncode == 1 and "`get`" in said
+    assert "no route asks for" not in said

@@ -130,6 +130,12 @@ def test_a_certificate_with_a_listed_name_is_let_in(secured, pki, clients, upstr
     assert told.get("X-Merlon-Identity-Sub") in (SPIFFE, "ops@example.org", "svc.example.org")
 
 
+def test_a_client_that_shows_no_certificate_is_told_of_as_that(secured, pki):
+    gateway = secured()
+    assert is_refused(gateway, pki, "/orders")
+    assert gateway.told("tls_handshake_failed", reason="peer did not return a certificate")
+
+
 def test_a68_names_are_compared_with_their_kind_only(secured, pki, clients, upstream):
     gateway = secured()
     for alternative in ["email:svc.example.org@x.org", "URI:http://svc.example.org", "DNS:other.example.org",
