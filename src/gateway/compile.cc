@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <initializer_list>
 #include <numeric>
 
 #include "base/units.h"
@@ -393,9 +394,17 @@ class Compiler {
     }
   }
 
+  /// Where the configuration gives this key; null when it does not.
+  const Node* written(std::initializer_list<std::string_view> path) const {
+    const Node* at = &context_.root;
+    for (const std::string_view key : path) {
+      if (at != nullptr) at = at->find(key);
+    }
+    return at;
+  }
+
   void judge_handshake_time() {
-    const Node* const times = context_.root.find("timeouts");
-    const Node* const time = times == nullptr ? nullptr : times->find("handshake");
+    const Node* const time = written({"timeouts", "handshake"});
     const bool used = std::ranges::any_of(config_.listeners, [](const ListenerConfig& listener) {
       return listener.tls.has_value() || *listener.proxy_protocol;
     });
@@ -408,10 +417,7 @@ class Compiler {
   /// Calls of gRPC to an upstream of HTTP/2 have its time in place of their route's.
   void judge_response_time(const Upstream& upstream) {
     if (upstream.protocol == Protocol::kHttp2) return;
-    const Node* const all = context_.root.find("upstreams");
-    const Node* const named = all == nullptr ? nullptr : all->find(upstream.name);
-    const Node* const times = named == nullptr ? nullptr : named->find("timeouts");
-    const Node* const time = times == nullptr ? nullptr : times->find("response");
+    const Node* const time = written({"upstreams", upstream.name, "timeouts", "response"});
     if (time == nullptr) return;
     milliseconds longest{};
     for (const auto& route : plan_->routes) {

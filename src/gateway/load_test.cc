@@ -39,7 +39,7 @@ std::string waiver(std::string_view rule, std::string_view on) {
       rule, on);
 }
 
-TEST(LoadPlan, TimesThatEndNothingAreRefused) {
+TEST(Load, TimesThatEndNothingAreRefused) {
   const auto refused = [](const std::string& text, std::string_view said) {
     const LoadResult loaded = load(text);
     EXPECT_EQ(loaded.plan, nullptr) << said;

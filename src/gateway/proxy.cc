@@ -215,6 +215,7 @@ io::Task<void> RequestWay::proxy() {
           worker_.note_shed("file descriptors or local ports");
         Error failure = opened.error();
         if (t_.grpc.expired(worker_.loop().now())) failure = kCallExpired;
+        if (worker_.over()) failure = kCutAtEnd;
         co_await refuse(upstream_refusal(failure, route));
         co_return;
       }
@@ -298,14 +299,6 @@ void RequestWay::note_gone() noexcept {
       telemetry::RefusalRecord{.step = "forward", .rule = rule_name(why), .line = {}};
 }
 
-/// The same where the upstream takes its time for what goes out with the head. What becomes of it
-/// the reader is told.
-io::Task<void> RequestWay::pump_opened(io::Task<Result<void>> opened, bool last) {
-  client_owes_ = false;
-  const Result<void> sent = co_await opened;
-  if (sent && !last) co_await pump_request();
-}
-
 /// Sends the request while the response is awaited: an upstream may answer before it has all.
 io::Task<void> RequestWay::pump_request() {
   const milliseconds idle = t_.route->upstream->idle_timeout;
@@ -342,6 +335,14 @@ io::Task<void> RequestWay::pump_request() {
   }
   // The upstream cannot be left waiting for a body that will not come.
   if (pumped_.code != 0 && upstream_ != nullptr) upstream_->cancel_read();
+}
+
+/// The same, where the upstream takes its time for what goes out with the head. What becomes of
+/// that the reader of the response is told.
+io::Task<void> RequestWay::pump_opened(io::Task<Result<void>> opened, bool last) {
+  client_owes_ = false;
+  const Result<void> sent = co_await opened;
+  if (sent && !last) co_await pump_request();
 }
 
 /// Follows a wait that ended in a timeout while the request's body was on its way: the upstream

@@ -89,8 +89,10 @@ class H2Client final : private H2Connection {
   };
   struct Options {
     H2Settings settings;
-    std::string_view scheme;            ///< "https" or "http"; static
-    milliseconds head_timeout{10'000};  ///< of a header block, and of the answer to our SETTINGS
+    std::string_view scheme;  ///< "https" or "http"; static
+    /// Of a header block, of the answer to our SETTINGS, and how long a request may meet silence
+    /// before the connection counts as dead.
+    milliseconds head_timeout{10'000};
     milliseconds idle_timeout{60'000};  ///< without streams
   };
   /// Settings for a connection that carries at most `streams` at once. Its window holds what all of

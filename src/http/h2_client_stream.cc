@@ -73,9 +73,12 @@ Result<H2Stream::HeadFacts> H2ClientStream::finish_head(bool end_stream) noexcep
   return facts;
 }
 
-/// Both: RFC 9113 §8.7, the upstream guarantees that it did nothing for the stream.
+/// RFC 9113 §8.7: the upstream guarantees that it did nothing for the stream. What it reset with
+/// another code it may have begun, whatever a GOAWAY says; nghttp2 closes those that one leaves
+/// behind as refused.
 bool H2ClientStream::refused() const noexcept {
-  return closed() && reset_code() == static_cast<std::uint32_t>(H2Code::kRefusedStream);
+  if (closed()) return reset_code() == static_cast<std::uint32_t>(H2Code::kRefusedStream);
+  return left_behind();
 }
 
 bool H2ClientStream::left_behind() const noexcept {
@@ -85,7 +88,7 @@ bool H2ClientStream::left_behind() const noexcept {
 
 std::unexpected<Error> H2ClientStream::gone() const noexcept {
   if (broken_.code != 0) return std::unexpected(broken_);
-  if (left_behind() || refused())
+  if (refused())
     return std::unexpected(Error{.code = left_behind() ? code::kH2GoAway : code::kH2StreamRefused,
                                  .blame = Blame::kUpstream,
                                  .retryable = true,

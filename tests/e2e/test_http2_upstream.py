@@ -245,6 +245,12 @@ def test_a_refused_stream_goes_out_again(client, upstream, method):
     assert [call.body for call in upstream.calls] == [b"once" if method == "POST" else b""] * 3
 
 
+def test_what_an_upstream_gave_up_itself_is_not_sent_again_whatever_its_goaway_says(client, upstream):
+    upstream.script = [lambda call: call.connection.send(rst(call.stream, INTERNAL_ERROR) + goaway(0))]
+    assert client.ask("POST").status == 502
+    assert len(upstream.calls) == 1
+
+
 def test_an_upstream_that_refuses_for_ever_is_given_up(client, upstream):
     upstream.answer = refuse
     assert client.ask().status == 502

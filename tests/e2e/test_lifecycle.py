@@ -154,6 +154,23 @@ def test_the_drain_deadline_ends_what_does_not_end(merlon, upstream):
     assert (refusal["rule"], "line" in refusal) == ("draining", False), "the upstream is not to blame"
 
 
+def test_a_request_that_waits_for_a_place_until_the_end_is_not_its_upstreams_fault(merlon, upstream):
+    upstream.answer = upstream.hang
+    config = configuration(upstream, timeouts={"drain": "1s"}, limits={"workers": 1})
+    config["upstreams"]["api"]["limits"] = {"connections": 1}
+    gateway = merlon(config)
+    with gateway.client() as first, gateway.client() as second:
+        first.send(request())
+        upstream.wait_for(1)
+        second.send(request("GET", "/waits"))
+        with gateway.client() as third:  # by its answer the second is known to be read
+            third.ask(request("GET", "//"))
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.wait(20) == 0
+    refused = {line["path"]: line["refusal"]["rule"] for line in gateway.access_log}
+    assert refused["/waits"] == "draining"
+
+
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_call_that_the_drain_cuts_off_is_not_its_upstreams_fault(merlon, begun):
     with Http2Upstream() as upstream:
