@@ -23,16 +23,25 @@ def needed(program):
 
 
 class Redis:
-    """`redis-server` on loopback with `options`, as they stand in its configuration file."""
+    """`redis-server` on loopback with `options`, as they stand in its configuration file; a
+    `cluster-port` without a number gets one."""
 
     def __init__(self, folder, *options, port=None, program="redis-server"):
         self.folder = folder
-        self.port = port or free_port()
-        self.options = options
         self.program = needed(program)
         self.process = None
         self.password = None
-        self.start()
+        for tries_left in reversed(range(5)):
+            self.port = port or free_port()
+            self.options = [f"{one} {free_port()}" if one == "cluster-port" else one for one in options]
+            try:
+                return self.start()
+            except AssertionError as failed:
+                # Between the question for a port and its use, anybody may be given it.
+                if not tries_left or "Address already in use" not in str(failed):
+                    raise
+                for name in ("redis.conf", "redis.log"):
+                    (self.folder / name).unlink()
 
     @property
     def address(self):

@@ -64,10 +64,8 @@ def cluster(tmp_path, redis):  # noqa: F811
     """Two masters that share the slots."""
     nodes = []
     for _ in range(2):
-        port = free_port()
-        nodes.append(redis("cluster-enabled yes", f"cluster-port {free_port()}",
-                           "cluster-node-timeout 2000", "cluster-require-full-coverage no",
-                           port=port))  # fmt: skip
+        nodes.append(redis("cluster-enabled yes", "cluster-port", "cluster-node-timeout 2000",
+                           "cluster-require-full-coverage no"))  # fmt: skip
     a, b = nodes
     bus = b.ask("CONFIG", "GET", "cluster-port")[1]
     assert a.ask("CLUSTER", "MEET", "127.0.0.1", b.port, bus) == "OK"
