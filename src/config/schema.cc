@@ -66,7 +66,14 @@ void Rows::add(std::string value, const Node* node) {
                    .value = std::move(value),
                    .at = node != nullptr ? node->at() : Mark{}});
 }
-void Rows::enter(std::string_view segment) { place_.emplace_back(segment); }
+void Rows::add_absent(const Node* node) {
+  add(std::string(absent_), node);
+  rows_.back().absent = true;
+}
+void Rows::enter(std::string_view segment, std::string_view absent) {
+  place_.emplace_back(segment);
+  absent_ = absent;
+}
 void Rows::leave() { place_.pop_back(); }
 
 // ---- Objects ----
@@ -139,10 +146,15 @@ bool ObjectBase::read_keys(const Node& node, void* object, Reader& reader) const
   return ok;
 }
 
+void ObjectBase::set_absent(std::string meaning) {
+  keys_.back().absent = meaning;
+  keys_.back().default_text = std::move(meaning);
+}
+
 void ObjectBase::walk_keys(const void* object, const Node* node, Rows& rows) const {
   for (const Key& key : keys_) {
     if (!key.walk) continue;
-    rows.enter(key.name);
+    rows.enter(key.name, key.absent);
     key.walk(object, detail::member_of(node, key.name), rows);
     rows.leave();
   }
@@ -262,7 +274,7 @@ std::string yaml_scalar(std::string_view text) {
 std::string flow_mapping(const std::vector<EffectiveRow>& rows) {
   std::string out = "{";
   for (const EffectiveRow& row : rows) {
-    if (row.value == "not set") continue;
+    if (row.absent) continue;
     if (out.size() > 1) out += ", ";
     out += row.place + ": " + row.value;
   }

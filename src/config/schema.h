@@ -124,9 +124,10 @@ class Reader {
 
 /// One value in force and where it comes from.
 struct EffectiveRow {
-  std::string place;  ///< "routes.orders.timeout"
-  std::string value;  ///< as it would be written; "not set" for an optional that is absent
-  Mark at;            ///< unknown: the default
+  std::string place;    ///< "routes.orders.timeout"
+  std::string value;    ///< as it would be written, or what it means that there is none
+  Mark at;              ///< unknown: the default
+  bool absent = false;  ///< nothing is written
 
   /// "merlon.yaml:12" or "default".
   [[nodiscard]] std::string origin() const;
@@ -137,13 +138,17 @@ class Rows {
  public:
   /// Adds the value at the current place; `node` is nullptr for a default.
   void add(std::string value, const Node* node);
-  void enter(std::string_view segment);
+  /// Adds that nothing is written there, in the words of the key.
+  void add_absent(const Node* node);
+  /// `absent`: what it means when nothing is written there. It must outlive the stay.
+  void enter(std::string_view segment, std::string_view absent = {});
   void leave();
   [[nodiscard]] std::vector<EffectiveRow> take() { return std::move(rows_); }
 
  private:
   std::vector<EffectiveRow> rows_;
   std::vector<std::string> place_;
+  std::string_view absent_;
 };
 
 /// What a type accepts, as data: documentation and JSON Schema are written from it.
@@ -288,8 +293,9 @@ class ObjectBase {
     std::string doc;
     std::shared_ptr<const Shape> shape;  ///< nullptr for `later` keys
     bool required = false;
-    bool later = false;        ///< in the language, not built yet; `doc` names the part
-    std::string default_text;  ///< "" for required keys and nested objects
+    bool later = false;              ///< in the language, not built yet; `doc` names the part
+    std::string default_text;        ///< "" for required keys and nested objects
+    std::string absent = "not set";  ///< what it means when nothing is written
     std::function<bool(const Node& node, void* object, Reader& reader)>
         read;  ///< empty: read apart
     std::function<void(const void* object, const Node* node, Rows& rows)> walk;
@@ -303,6 +309,7 @@ class ObjectBase {
   ObjectBase(std::string name, std::string summary)
       : name_(std::move(name)), summary_(std::move(summary)) {}
   void add(Key key);
+  void set_absent(std::string meaning);
   [[nodiscard]] bool read_keys(const Node& node, void* object, Reader& reader) const;
   void walk_keys(const void* object, const Node* node, Rows& rows) const;
 
@@ -340,6 +347,11 @@ class Object : public ObjectBase {
   /// A key that something else reads from the tree (`waivers`): known and documented here.
   template <class V>
   Object& read_apart(std::string key, Type<V> type, std::string doc);
+  /// What it means that the last key, an optional, is absent: "one per core". Shown as its default.
+  Object& absent(std::string meaning) {
+    set_absent(std::move(meaning));
+    return *this;
+  }
   /// Where the mapping begins is kept in this member.
   Object& mark(Mark T::* member) {
     mark_ = member;

@@ -197,7 +197,7 @@ void append_row(std::string& out, const ObjectBase::Key& key, const Objects& obj
   if (!key.required) {
     fallback = key.default_text.empty() ? "" : fmt::format("`{}`", cell(key.default_text));
   }
-  if (key.default_text == "not set") fallback = "not set";
+  if (key.default_text == key.absent) fallback = cell(key.absent);
   fmt::format_to(std::back_inserter(out), "| `{}` | {} | {} | {} |\n", key.name,
                  type_cell(*key.shape, objects), fallback, cell(key.doc));
 }

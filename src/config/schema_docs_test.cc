@@ -22,7 +22,7 @@ TEST(Effective, ListsEveryValueWithItsOrigin) {
   EXPECT_EQ(rows["upstreams.orders.protocol"], "h2" + file + "6");
   EXPECT_EQ(rows["upstreams.orders.endpoints.0"], "10.0.0.1:80" + file + "5");
   EXPECT_EQ(rows["upstreams.orders.endpoints.1.weight"], "7" + file + "5");
-  EXPECT_EQ(rows["upstreams.orders.tls.server_name"], "not set @ default");
+  EXPECT_EQ(rows["upstreams.orders.tls.server_name"], "the host of the endpoint @ default");
   EXPECT_EQ(rows["upstreams.orders.timeouts.connect"], "1s @ default");
   EXPECT_EQ(rows["upstreams.orders.timeouts.response"], "2min" + file + "8");
   EXPECT_EQ(rows["routes.a.auth"], "none" + file + "12");
@@ -97,8 +97,8 @@ TEST(Reference, HasARowForEveryKeyWithItsDefault) {
         "| `protocol` | one of `http1`, `h2` | `http1` | What it speaks. |",
         "| `body` | an amount of bytes from 1KiB to 8MiB | `1MiB` | The largest \\| body. |",
         "| `ca` | the name of a file | required | Roots that are trusted. |",
-        "| `server_name` | text of up to 253 bytes | not set |", "`outlier` (outlier detection)",
-        "| `include` |"}) {
+        "| `server_name` | text of up to 253 bytes | the host of the endpoint |",
+        "`outlier` (outlier detection)", "| `include` |"}) {
     EXPECT_NE(page.find(part), std::string::npos) << part << "\n" << page;
   }
 }

@@ -85,7 +85,7 @@ void walk_slot(const Type<V>& type, const M& slot, const Node* node, Rows& rows)
     if (slot.has_value()) {
       walk_slot(type, *slot, node, rows);
     } else {
-      rows.add("not set", node);
+      rows.add_absent(node);
     }
   } else if constexpr (kIsLocated<M>) {
     walk_slot(type, slot.value, node, rows);

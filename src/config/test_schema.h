@@ -24,6 +24,7 @@ inline const Object<Tls>& tls_schema() {
       Object<Tls>("upstream tls", "How the upstream proves who it is.")
           .required("ca", &Tls::ca, file(), "Roots that are trusted.")
           .field("server_name", &Tls::server_name, text(1, 253), "The name to verify.")
+          .absent("the host of the endpoint")
           .mark(&Tls::at);
   return schema;
 }

@@ -205,16 +205,8 @@ void compile_respond(const RouteConfig& config, Route& route) {
       respond.content_type.has_value() ? **respond.content_type : "text/plain; charset=utf-8";
 }
 
-}  // namespace
-
-CompiledRoute compile_route(const RouteConfig& config, const policy::SharedSetup* shared,
-                            CompileContext& context) {
-  CompiledRoute result{.route = std::make_unique<Route>(), .path = {}};
-  Route& route = *result.route;
-  if (auto path = parse_path_pattern(*config.match.path)) result.path = std::move(*path);
-  judge_hosts(config, context);
-  judge_methods(config, context);
-  judge_rewrite(config, result.path, context);
+/// What is taken as it stands.
+void copy_settings(const RouteConfig& config, Route& route) {
   route.name = config.name;
   route.at = config.at;
   route.methods_at = config.methods.at;
@@ -222,13 +214,19 @@ CompiledRoute compile_route(const RouteConfig& config, const policy::SharedSetup
   const policy::BodyConfig& body = policy::setting<policy::Body>(config);
   route.body_bytes_max = *body.max;
   route.body_at = body.max.at;
-  route.grpc_service = names_grpc_service(config, result.path);
   route.timeout = *config.timeout;
   route.timeout_at = config.timeout.at;
   if (config.rewrite.strip_prefix.has_value()) route.strip_prefix = **config.rewrite.strip_prefix;
   if (config.rewrite.add_prefix.has_value()) route.add_prefix = **config.rewrite.add_prefix;
-  compile_headers(config, route, context);
-  compile_respond(config, route);
+  if (const auto& websocket = policy::setting<policy::WebSocket>(config); websocket.has_value())
+    route.websocket_idle = *websocket->idle_timeout;
+  route.opens_to_origins = policy::setting<policy::Cors>(config).has_value();
+  route.forward_authorization = config.forward.authorization;
+  route.forward_client_cert = config.forward.client_cert;
+}
+
+void compile_route_policies(const RouteConfig& config, const policy::SharedSetup* shared,
+                            Route& route, CompileContext& context) {
   policy::CompileInput input{.reader = context.reader,
                              .broker = context.broker,
                              .methods = route.methods,
@@ -243,26 +241,42 @@ CompiledRoute compile_route(const RouteConfig& config, const policy::SharedSetup
         route.timeout_at,
         "`timeout` changes nothing: this route answers by itself, and reads no body", "remove it");
   }
-  if (const auto& websocket = policy::setting<policy::WebSocket>(config); websocket.has_value())
-    route.websocket_idle = *websocket->idle_timeout;
-  judge_websocket(config, route, context);
-  route.opens_to_origins = policy::setting<policy::Cors>(config).has_value();
+}
+
+void compile_route_waivers(const RouteConfig& config, const PathPattern& path, Route& route,
+                           CompileContext& context) {
   for (std::size_t i = 0; i < http::kPathOddities.size(); ++i) {
     route.waivers.oddities[i] = waiver_index(context, http::oddity_slug(http::kPathOddities[i]));
   }
   route.waivers.time = waiver_index(context, "upstream-timeout-infinite", "timeout");
   route.waivers.body_size = waiver_index(context, "body-size-unlimited", "body.max");
-  route.waived_oddities = waived_oddities(config, result.path, context);
-  if (config.upstream.has_value()) {
-    route.waivers.csp = waiver_index(context, "csp-html");
-    route.waivers.error_bodies = waiver_index(context, "upstream-error-bodies");
-    route.html_csp_waived =
-        granted(context, "csp-html", config.at, "the upstream's own policy stays on HTML");
-    route.upstream_error_bodies = granted(context, "upstream-error-bodies", config.at,
-                                          "the upstream's 5xx bodies reach clients");
-  }
-  route.forward_authorization = config.forward.authorization;
-  route.forward_client_cert = config.forward.client_cert;
+  route.waived_oddities = waived_oddities(config, path, context);
+  if (!config.upstream.has_value()) return;
+  route.waivers.csp = waiver_index(context, "csp-html");
+  route.waivers.error_bodies = waiver_index(context, "upstream-error-bodies");
+  route.html_csp_waived =
+      granted(context, "csp-html", config.at, "the upstream's own policy stays on HTML");
+  route.upstream_error_bodies = granted(context, "upstream-error-bodies", config.at,
+                                        "the upstream's 5xx bodies reach clients");
+}
+
+}  // namespace
+
+CompiledRoute compile_route(const RouteConfig& config, const policy::SharedSetup* shared,
+                            CompileContext& context) {
+  CompiledRoute result{.route = std::make_unique<Route>(), .path = {}};
+  Route& route = *result.route;
+  if (auto path = parse_path_pattern(*config.match.path)) result.path = std::move(*path);
+  judge_hosts(config, context);
+  judge_methods(config, context);
+  judge_rewrite(config, result.path, context);
+  copy_settings(config, route);
+  route.grpc_service = names_grpc_service(config, result.path);
+  compile_headers(config, route, context);
+  compile_respond(config, route);
+  compile_route_policies(config, shared, route, context);
+  judge_websocket(config, route, context);
+  compile_route_waivers(config, result.path, route, context);
   return result;
 }
 

@@ -49,8 +49,8 @@ void check_limits(const LimitsConfig& limits, Reader& reader) {
 const Object<LimitsConfig>& limits_schema() {
   static const auto schema =
       Object<LimitsConfig>("limits", "Bounds of the whole process.")
-          .field("workers", &LimitsConfig::workers, config::integer(1, 1024),
-                 "Threads that serve; one per core without it.")
+          .field("workers", &LimitsConfig::workers, config::integer(1, 1024), "Threads that serve.")
+          .absent("one per core")
           .field("connections", &LimitsConfig::connections, config::integer(16, kCountMax),
                  "Client connections; above it new ones are closed at once.")
           .field("connections_per_client", &LimitsConfig::connections_per_client,

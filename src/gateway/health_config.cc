@@ -78,7 +78,8 @@ const Object<HealthConfig>& health_schema() {
           .field("grpc", &HealthConfig::grpc, only_true(),
                  "Ask by grpc.health.v1.Health/Check; good is SERVING. Needs `protocol: h2`.")
           .field("service", &HealthConfig::service, config::text(1, kServiceBytesMax),
-                 "The service of gRPC to ask about; without it the server as a whole.")
+                 "The service of gRPC to ask about.")
+          .absent("the server as a whole")
           .field("interval", &HealthConfig::interval,
                  config::duration(milliseconds{100}, std::chrono::minutes{10}),
                  "From one check to the next, one tenth more or less.")

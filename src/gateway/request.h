@@ -1,6 +1,8 @@
 #pragma once
 
+#include <memory>
 #include <optional>
+#include <string>
 
 #include "gateway/judge.h"
 #include "gateway/tunnel.h"
@@ -96,26 +98,42 @@ class RequestWay : private Tunnel::Owner {
   // proxy.cc
   [[nodiscard]] bool check_endpoints(Refusal& refusal) noexcept;
   [[nodiscard]] io::Task<void> proxy();
+  [[nodiscard]] Result<http::BodyPart> first_part() noexcept;
+  [[nodiscard]] telemetry::UpstreamCounters& upstream_counters() const noexcept;
+  [[nodiscard]] io::Task<void> refuse_failed(const Error& error);
+  [[nodiscard]] bool goes_again(const Error& error, unsigned attempt, bool reused,
+                                http::BodyPart& first) const noexcept;
   [[nodiscard]] io::Task<Result<upstream::Lease>> open(upstream::Cluster& cluster,
                                                        Instant deadline);
   [[nodiscard]] bool too_hasty(const Error& failure, Instant since) const noexcept;
   [[nodiscard]] io::Task<Result<void>> exchange(upstream::Cluster& cluster, upstream::Lease& lease,
                                                 http::BodyPart first, Instant deadline);
-  [[nodiscard]] io::Task<void> pump_request();
-  [[nodiscard]] io::Task<void> pump_opened(io::Task<Result<void>> opened, bool last);
-  [[nodiscard]] io::Task<Result<http::ResponseHead*>> await_head_longer(const io::Fork& pump,
-                                                                        Instant deadline);
+  [[nodiscard]] Instant head_deadline(Instant deadline) const noexcept;
+  void note_answered(Instant asked, const upstream::Lease& lease) noexcept;
+  [[nodiscard]] Error unanswered(const Error& error) const noexcept;
+  [[nodiscard]] io::Task<void> hide_error(const http::ResponseHead& head);
+  void rewrite_location(http::ResponseHead& head);
   [[nodiscard]] io::Task<void> relay_response(upstream::Cluster& cluster, http::ResponseHead& head);
   [[nodiscard]] io::Task<Result<void>> relay_body(const upstream::Cluster& cluster);
   [[nodiscard]] http::ClientExchange& attach(upstream::Lease& lease, const Upstream& upstream);
   void detach(bool good) noexcept;
-  [[nodiscard]] io::Task<void> stop_pump();
   [[nodiscard]] io::Task<void> release_upstream();
   [[nodiscard]] io::Task<void> release_when_stopped();
   void note_gone() noexcept;
+  void dress_response(http::ResponseHead& head) noexcept;
+
+  // upstream_head.cc
   void prepare_upstream_head(http::RequestHead& out, struct OwnFields& own);
   void pass_deadline_on(http::RequestHead& out, struct OwnFields& own) const noexcept;
-  void dress_response(http::ResponseHead& head) noexcept;
+
+  // pump.cc
+  void begin_keeping(const http::BodyPart& first);
+  void keep_sent(const http::BodyPart& part);
+  [[nodiscard]] io::Task<void> pump_request();
+  [[nodiscard]] io::Task<void> pump_opened(io::Task<Result<void>> opened, bool last);
+  [[nodiscard]] io::Task<Result<http::ResponseHead*>> await_head_longer(const io::Fork& pump,
+                                                                        Instant deadline);
+  [[nodiscard]] io::Task<void> stop_pump(bool goes_on = false);
 
   // websocket.cc
   [[nodiscard]] bool wants_tunnel() const noexcept {
@@ -126,6 +144,12 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<void> carry_tunnel(bool extended);
   bool carry_over(WorkerPlan& plan) override;
 
+  /// What was taken of a body that was not whole when the upstream was asked.
+  struct Sent {
+    std::string bytes;
+    bool last = false;
+  };
+
   Worker& worker_;
   const ConnectionFacts& connection_;
   http::ServerExchange& client_;
@@ -135,6 +159,7 @@ class RequestWay : private Tunnel::Owner {
   upstream::Lease* lease_ = nullptr;          ///< what that is on
   io::Fork* pump_ = nullptr;                  ///< sends it the rest of the request's body
   Tunnel* tunnel_ = nullptr;                  ///< while one is open
+  std::unique_ptr<Sent> sent_;                ///< to send it once more; null once that cannot be
   Error pumped_{};                            ///< why the rest of the request's body did not come
   Instant moved_{};                           ///< when a part of a body last came or went
   io::Signal turn_;                           ///< a request that a limit delays waits here

@@ -170,7 +170,8 @@ const Object<RespondConfig>& respond_schema() {
                  judged("text of up to 64KiB", "gone", problem_of_body), "Its body.")
           .field("content_type", &RespondConfig::content_type,
                  judged("a media type", "application/json", problem_of_media_type),
-                 "The type of the body; `text/plain; charset=utf-8` without it.")
+                 "The type of the body.")
+          .absent("text/plain; charset=utf-8")
           .mark(&RespondConfig::at)
           .check(check_respond);
   return schema;

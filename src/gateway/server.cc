@@ -91,14 +91,17 @@ Server::~Server() {
   if (admin_socket_) ::unlink(admin_socket_path_.c_str());
 }
 
-bool Server::start() {
-  // Before any thread exists, so that all inherit it: signals come through a descriptor.
+/// Before any thread exists, so that all inherit it: signals come through a descriptor.
+void Server::take_signals() {
   const sigset_t set = handled_signals();
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
-  raise_descriptor_limit();
   signals_ = io::Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+}
 
+bool Server::start() {
+  take_signals();
+  raise_descriptor_limit();
   LoadResult loaded = source_.load(broker_, clock_.wall_now(), kAtStart);
   loaded.diagnostics.sort();
   fmt::print(stderr, "{}", loaded.diagnostics.render(wants_color(STDERR_FILENO)));
@@ -142,6 +145,11 @@ bool Server::start() {
   watch_files(loaded);
   const std::vector<Diagnostic> bad_files = std::move(loaded.bad_files);
   static_cast<void>(apply(std::move(loaded), std::move(sockets)));  // it says what is amiss
+  tell_started(workers, bad_files);
+  return true;
+}
+
+void Server::tell_started(std::size_t workers, const std::vector<Diagnostic>& bad_files) {
   notifier_.ready();
   events_->info("started", {str("version", MERLON_VERSION), str("config_hash", plan_->hash),
                             num("workers", workers), num("listeners", plan_->listeners.size()),
@@ -152,7 +160,6 @@ bool Server::start() {
         {str("part", part), str("reason", "no certificate or key that it needs can be used")});
   tell_bad_files("bad_file_at_start", bad_files);
   tell_waivers();
-  return true;
 }
 
 bool Server::open_logs(const Plan& plan) {
@@ -200,6 +207,7 @@ void Server::start_workers(std::size_t count) {
 /// Before the worker of the admin address exists: that one is neither measured nor shed.
 void Server::start_monitor() {
   std::vector<Worker*> watched;
+  watched.reserve(workers_.size());
   for (const auto& worker : workers_) watched.push_back(worker.get());
   monitor_ = std::make_unique<Monitor>(*shared_, std::move(watched), clock_.now());
   metrics_->set_load([this] { return monitor_->gauges(); });

@@ -43,6 +43,8 @@ class Server {
  private:
   [[nodiscard]] bool open_logs(const Plan& plan);
   [[nodiscard]] bool open_control(const Plan& plan);
+  void take_signals();
+  void tell_started(std::size_t workers, const std::vector<Diagnostic>& bad_files);
   void start_workers(std::size_t count);
   void start_admin(const Plan& plan);
   void adopt_admin(const Plan& plan);

@@ -127,8 +127,8 @@ const Object<UpstreamConfig>& upstream_schema() {
               config::words<Protocol>({{"http1", Protocol::kHttp1}, {"h2", Protocol::kHttp2}}),
               "What they speak: HTTP/1.1, or HTTP/2, which gRPC needs: over TLS by ALPN, in clear "
               "with prior knowledge.")
-          .field("host", &UpstreamConfig::host, host_to_send(),
-                 "The Host to send; without it the client's, as authorised.")
+          .field("host", &UpstreamConfig::host, host_to_send(), "The Host to send.")
+          .absent("the client's, as authorised")
           .field("balance", &UpstreamConfig::balance,
                  with_later_words(config::words<Balance>({
                                       {"round_robin", Balance::kRoundRobin},

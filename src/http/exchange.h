@@ -62,7 +62,7 @@ class ServerExchange {
   [[nodiscard]] virtual TunnelEnd& tunnel() noexcept = 0;
   /// The connection serves nothing after this exchange.
   virtual void close_after() noexcept = 0;
-  /// Ends a wait in read_body.
+  /// Ends a wait in read_body with kCancelled; nothing is lost, and it may be called again.
   virtual void cancel_body() noexcept = 0;
   /// What comes and goes is a stream of messages, which may be quiet: each wait may take `idle`, in
   /// place of a least pace, and sending lasts until `deadline` at most: kTimedOut. read_body may be

@@ -81,6 +81,7 @@ Result<BodyPart> H2ServerStream::take_part() noexcept {
 Result<BodyPart> H2ServerStream::buffered_body() noexcept { return take_part(); }
 
 io::Task<Result<BodyPart>> H2ServerStream::read_body(Instant deadline) {
+  body_cancelled_ = false;
   for (;;) {
     Result<BodyPart> part = take_part();
     if (!part || !part->data.empty() || part->last) co_return part;

@@ -154,8 +154,8 @@ const Object<IdentityTls>& tls_schema() {
       Object<IdentityTls>("identity tls",
                           "How those are verified that the gateway itself asks. There is no way to "
                           "leave it out.")
-          .field("ca", &IdentityTls::ca, config::file(),
-                 "The authorities that are trusted, PEM; those of the system without it.")
+          .field("ca", &IdentityTls::ca, config::file(), "The authorities that are trusted, PEM.")
+          .absent("those of the system")
           .mark(&IdentityTls::at);
   return schema;
 }
@@ -348,20 +348,23 @@ const Object<ProviderConfig>& provider_schema() {
           .field("tls", &ProviderConfig::tls, config::object(tls_schema()),
                  "Of connections to the issuer.")
           .field("stale_for", &ProviderConfig::stale_for, whole_seconds(seconds{0}, hours{24 * 7}),
-                 "How long keys stay in use that could not be renewed; 1h without it. Afterwards "
-                 "503. Whole seconds.")
+                 "How long keys stay in use that could not be renewed. Afterwards 503. Whole "
+                 "seconds.")
+          .absent("1h")
           .field(
               "algorithms", &ProviderConfig::algorithms,
               config::list_of(
                   config::located(never_without_key(config::words<Algorithm>(algorithm_words()))),
                   1, kAlgorithmCount),
-              "How tokens may be signed; RS256 and ES256 without it.")
-          .field(
-              "leeway", &ProviderConfig::leeway, whole_seconds(seconds{0}, seconds{60}),
-              "For clocks that differ, on `exp`, `nbf` and `iat`; 10s without it. Whole seconds.")
+              "How tokens may be signed.")
+          .absent("[RS256, ES256]")
+          .field("leeway", &ProviderConfig::leeway, whole_seconds(seconds{0}, seconds{60}),
+                 "For clocks that differ, on `exp`, `nbf` and `iat`. Whole seconds.")
+          .absent("10s")
           .field("max_lifetime", &ProviderConfig::lifetime_max,
                  whole_seconds(seconds{10}, hours{24}),
-                 "How long a token may live from `iat` to `exp`; 24h without it. Whole seconds.")
+                 "How long a token may live from `iat` to `exp`. Whole seconds.")
+          .absent("1d")
           .field("type", &ProviderConfig::type,
                  config::words<TokenType>({{"at+jwt", TokenType::kAccessToken}}),
                  "Only tokens of this `typ`, with the claims that RFC 9068 requires. Without it "

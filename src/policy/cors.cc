@@ -202,8 +202,8 @@ const config::Object<CorsConfig>& schema() {
                  "Whether browsers send cookies and client certificates along.")
           .field("max_age", &CorsConfig::max_age,
                  config::duration(seconds{1}, std::chrono::hours{24}),
-                 "How long browsers may keep the answer to a preflight; their own few seconds "
-                 "without it.")
+                 "How long browsers may keep the answer to a preflight.")
+          .absent("their own few seconds")
           .mark(&CorsConfig::at);
   return schema;
 }

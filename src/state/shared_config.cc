@@ -72,8 +72,8 @@ const Object<RedisConfig>& redis_schema() {
           .field("tls", &RedisConfig::tls, config::object(tls::upstream_tls_schema()),
                  "Encryption towards it; may be absent for loopback addresses only, or with a "
                  "waiver of `upstream-cleartext`.")
-          .field("username", &RedisConfig::username, config::text(1, 256),
-                 "An ACL user; `default` without it.")
+          .field("username", &RedisConfig::username, config::text(1, 256), "An ACL user.")
+          .absent("default")
           .field("password_file", &RedisConfig::password_file, config::secret_file(),
                  "A file with the password on its first line; may be absent for loopback addresses "
                  "only, or with a waiver of `redis-unauthenticated`.")

@@ -16,6 +16,10 @@ namespace merlon::tls {
 /// The list of protocols as ALPN has it on the wire. Names of 1 to 255 bytes.
 [[nodiscard]] std::string alpn_wire_form(const std::vector<std::string>& protocols);
 
+/// What an alert that was received is called (RFC 8446 §6). That a server wants a certificate it
+/// tells after a handshake of TLS 1.3, in answer to what was sent first.
+[[nodiscard]] std::uint16_t code_of_alert(int alert) noexcept;
+
 /// OpenSSL's calls back into streams; defined with TlsStream, found by SSL_get_app_data.
 struct Callbacks {
   static int on_client_hello(SSL* ssl, int* alert, void*) noexcept;

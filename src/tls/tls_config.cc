@@ -116,14 +116,15 @@ const config::Object<UpstreamTls>& upstream_tls_schema() {
           "upstream tls",
           "TLS towards endpoints. Their certificates are always verified, chain and name.")
           .field("ca", &UpstreamTls::ca, config::file(),
-                 "PEM file: the authorities that are trusted. Absent: those of the system.")
+                 "PEM file: the authorities that are trusted.")
+          .absent("those of the system")
           .field("cert", &UpstreamTls::cert, config::file(),
                  "PEM file: the client certificate that is presented, then its intermediates.")
           .field("key", &UpstreamTls::key, config::secret_file(),
                  "PEM file: the private key of `cert`, unencrypted.")
           .field("server_name", &UpstreamTls::server_name, server_name(),
-                 "The name that the certificate must carry; a DNS name is also sent as SNI. "
-                 "Absent: the host of the endpoint.")
+                 "The name that the certificate must carry; a DNS name is also sent as SNI.")
+          .absent("the host of the endpoint")
           .mark(&UpstreamTls::at)
           .check(&check_upstream);
   return schema;

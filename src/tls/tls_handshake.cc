@@ -58,7 +58,7 @@ void read_offer(SSL* ssl, ClientOffer& offer) {
 }
 
 std::uint16_t code_of_reason(int reason) noexcept {
-  if (reason > kAlertReasons) return code::kTlsAlert;
+  if (reason > kAlertReasons) return code_of_alert(reason - kAlertReasons);
   switch (reason) {
     case SSL_R_UNSUPPORTED_PROTOCOL:
     case SSL_R_VERSION_TOO_LOW:
@@ -87,6 +87,10 @@ std::uint16_t code_of_reason(int reason) noexcept {
 }
 
 }  // namespace
+
+std::uint16_t code_of_alert(int alert) noexcept {
+  return alert == TLS13_AD_CERTIFICATE_REQUIRED ? code::kTlsCertificateWanted : code::kTlsAlert;
+}
 
 bool TlsStream::start() noexcept {
   BIO_METHOD* method = bio_method();

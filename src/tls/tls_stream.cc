@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "tls/context_setup.h"
 #include "tls/openssl_ptr.h"
 #include "tls/tls_scratch.h"
 
@@ -44,7 +45,7 @@ bool TlsStream::readable() const noexcept {
 /// Why reading cannot go on, 0 when it only has to wait.
 std::uint16_t TlsStream::input_failure() const noexcept {
   if (refusal_ != 0) return refusal_;
-  if (broken_) return alert_ != 0 ? code::kTlsAlert : code::kTlsProtocol;
+  if (broken_) return alert_ != 0 ? code_of_alert(alert_) : code::kTlsProtocol;
   return input_code_;
 }
 

@@ -176,6 +176,7 @@ def alternatives(folder, pki):
         ("client-auth", "crl"): [at("clients/crl.pem")],
         ("endpoint", "address"): ["127.0.0.1:9009"], ("endpoint", "weight"): [3],
         ("identity", "audience"): ["others"], ("identity", "hosts"): [["keys.example.org"]],
+        ("identity", "max_lifetime"): ["2h"],
         ("identity", "jwks_file"): [at("other-jwks.json")], ("identity", "revocations"): [at("other-revoked.json")],
         ("api-keys", "file"): [at("other-keys.yaml")], ("api-keys", "header"): ["X-Other"],
         ("identity-tls", "ca"): [str(other.ca)], ("upstream-tls", "ca"): [str(other.ca)],

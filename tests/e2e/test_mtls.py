@@ -285,6 +285,24 @@ def test_a_bound_token_is_good_with_its_certificate_only(secured, pki, clients, 
 # --- towards upstreams
 
 
+def test_an_upstream_that_wants_a_certificate_is_told_as_that(merlon, pki):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pki.issue("orders.internal"))
+    context.load_verify_locations(str(pki.ca))
+    context.verify_mode = ssl.CERT_REQUIRED
+    server = UpstreamServer(tls=context)
+    config = configuration(server.address)
+    config["upstreams"]["api"]["tls"] = {"ca": str(pki.ca), "server_name": "orders.internal"}
+    gateway = merlon(config)
+    try:
+        assert gateway.ask(request()).status == 502
+        assert gateway.told("upstream_endpoint_failed", rule="tls-client-certificate-required")
+        assert eventually(lambda: gateway.access_log)
+        assert gateway.access_log[0]["refusal"]["rule"] == "tls-client-certificate-required"
+    finally:
+        server.stop()
+
+
 def test_the_certificate_for_an_upstream_is_renewed_on_disk(merlon, pki, tmp_path):
     """Requests that are under way when the files change are answered, later ones show the new certificate."""
     shown = []

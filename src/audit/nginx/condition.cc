@@ -7,6 +7,7 @@ namespace merlon::audit::nginx {
 std::optional<Condition> condition_of(const Directive& block) {
   if (!block.is("if") || block.args.empty()) return std::nullopt;
   std::vector<std::string_view> words;
+  words.reserve(block.args.size());
   for (const Word& word : block.args) words.push_back(word.text);
   if (words.front().starts_with('(')) words.front().remove_prefix(1);
   if (words.front().empty()) words.erase(words.begin());

@@ -16,8 +16,10 @@
 namespace merlon::audit::nginx {
 namespace {
 
-void report_twice(Inspection& in, const Directive& at, const Directive& first, std::string what) {
-  Finding& finding = in.report("CFG-01", Level::kHigh, at, what + ": nginx does not start");
+void report_twice(Inspection& in, const Directive& at, const Directive& first,
+                  std::string_view what) {
+  Finding& finding =
+      in.report("CFG-01", Level::kHigh, at, fmt::format("{}: nginx does not start", what));
   finding.trail.push_back({first.mark(), "the first one is here"});
 }
 
