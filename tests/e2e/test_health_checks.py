@@ -440,6 +440,7 @@ class HealthServer:
 
 GRPC = {"grpc": True, "timeout": "5s", "interval": "5s"}
 QUICK = {"grpc": True, **OFTEN}
+PATIENT = {"grpc": True, "interval": "10s", "timeout": "10s", "unhealthy_after": 1, "healthy_after": 1}
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["cleartext", "tls"])
@@ -495,7 +496,7 @@ def test_a_grpc_server_that_hangs_fails(merlon):
 
 def test_a_grpc_server_without_the_health_protocol_fails(merlon):
     with Http2Upstream() as server:
-        gateway = merlon(config(server, protocol="h2", health={**QUICK, "timeout": "10s"}))
+        gateway = merlon(config(server, protocol="h2", health=PATIENT))
         assert becomes(gateway, server, False)
         assert gateway.told("endpoint_unhealthy", endpoint=server.address, reason="the answer is not gRPC")
 
