@@ -20,7 +20,7 @@ struct LaterWord {
 /// `type`, and for the words of the language that are not built yet an error that says so: the word
 /// itself, or a mapping with it as a key (`hash: {by: client}`).
 template <class T>
-Type<T> with_later_words(Type<T> type, std::vector<LaterWord> later) {
+Type<T> with_later_words(const Type<T>& type, std::vector<LaterWord> later) {
   Type<T> out = type;
   out.read = [type, later = std::move(later)](const Node& node, T& into, Reader& reader) {
     for (const LaterWord& entry : later) {

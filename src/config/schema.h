@@ -242,7 +242,7 @@ template <class T>
 [[nodiscard]] Type<T> object(const Object<T>& schema);
 /// A list of `min` to `max` values.
 template <class T>
-[[nodiscard]] Type<std::vector<T>> list_of(Type<T> item, std::size_t min = 0,
+[[nodiscard]] Type<std::vector<T>> list_of(const Type<T>& item, std::size_t min = 0,
                                            std::size_t max = 1024);
 /// A list of mappings that each have a `name`, all different: places address items by it.
 template <class T>
@@ -254,13 +254,13 @@ template <class T>
                                                std::size_t max = 1024);
 /// A mapping from names to values. `key` reads the keys, `name()` as a rule.
 template <class T>
-[[nodiscard]] Type<std::map<std::string, T, std::less<>>> map_of(Type<std::string> key,
+[[nodiscard]] Type<std::map<std::string, T, std::less<>>> map_of(const Type<std::string>& key,
                                                                  Type<T> value, std::size_t min = 0,
                                                                  std::size_t max = 65'536);
 /// The value together with its place. Fields of type Located<T> do this by themselves: it is needed
 /// for the items of lists and maps.
 template <class T>
-[[nodiscard]] Type<Located<T>> located(Type<T> type);
+[[nodiscard]] Type<Located<T>> located(const Type<T>& type);
 /// A word with a fixed meaning, or else `otherwise`: `auth: none` beside `auth: {…}`.
 /// `is_word` tells for output whether a value is the one that the word stands for.
 template <class T>
@@ -281,7 +281,8 @@ template <class T>
 /// `strict`, and what only `loose` accepts if a waiver of rule `slug` names this very place.
 /// For ranges that a waiver may widen.
 template <class T>
-[[nodiscard]] Type<T> waivable(Type<T> strict, Type<T> loose, std::string slug);
+[[nodiscard]] Type<T> waivable(const Type<T>& strict, const Type<T>& loose,
+                               const std::string& slug);
 
 // ---- Objects ----
 
@@ -333,20 +334,20 @@ class Object : public ObjectBase {
   /// An optional key. The member is a V, Located<V>, std::optional<V> or
   /// std::optional<Located<V>> (any integer type for integers and bytes).
   template <class M, class V>
-  Object& field(std::string key, M T::* member, Type<V> type, std::string doc) {
-    return put(std::move(key), member, std::move(type), std::move(doc), false);
+  Object& field(std::string key, M T::* member, const Type<V>& type, std::string doc) {
+    return put(std::move(key), member, type, std::move(doc), false);
   }
   /// A key that must be there.
   template <class M, class V>
-  Object& required(std::string key, M T::* member, Type<V> type, std::string doc) {
-    return put(std::move(key), member, std::move(type), std::move(doc), true);
+  Object& required(std::string key, M T::* member, const Type<V>& type, std::string doc) {
+    return put(std::move(key), member, type, std::move(doc), true);
   }
   /// A key that belongs to the language while its part (`what`: "rate limits") is not built: using
   /// it is an error that says so, since it would do nothing.
   Object& later(std::string key, std::string what);
   /// A key that something else reads from the tree (`waivers`): known and documented here.
   template <class V>
-  Object& read_apart(std::string key, Type<V> type, std::string doc);
+  Object& read_apart(std::string key, const Type<V>& type, std::string doc);
   /// What it means that the last key, an optional, is absent: "one per core". Shown as its default.
   Object& absent(std::string meaning) {
     set_absent(std::move(meaning));
@@ -373,7 +374,7 @@ class Object : public ObjectBase {
 
  private:
   template <class M, class V>
-  Object& put(std::string key, M T::* member, Type<V> type, std::string doc, bool required);
+  Object& put(std::string key, M T::* member, const Type<V>& type, std::string doc, bool required);
 
   Mark T::* mark_ = nullptr;
   std::vector<void (*)(const T&, Reader&)> checks_;

@@ -251,7 +251,7 @@ Type<T> object(const Object<T>& schema) {
 }
 
 template <class T>
-Type<std::vector<T>> list_of(Type<T> item, std::size_t min, std::size_t max) {
+Type<std::vector<T>> list_of(const Type<T>& item, std::size_t min, std::size_t max) {
   Type<std::vector<T>> type;
   type.shape = detail::list_shape(item.shape, min, max);
   type.read = [item, shape = type.shape](const Node& node, std::vector<T>& out, Reader& reader) {
@@ -305,7 +305,7 @@ Type<std::vector<T>> one_or_list(Type<T> item, std::size_t min, std::size_t max)
 }
 
 template <class T>
-Type<std::map<std::string, T, std::less<>>> map_of(Type<std::string> key, Type<T> value,
+Type<std::map<std::string, T, std::less<>>> map_of(const Type<std::string>& key, Type<T> value,
                                                    std::size_t min, std::size_t max) {
   using Map = std::map<std::string, T, std::less<>>;
   Type<Map> type;
@@ -355,7 +355,7 @@ Type<std::map<std::string, T, std::less<>>> map_of(Type<std::string> key, Type<T
 }
 
 template <class T>
-Type<Located<T>> located(Type<T> type) {
+Type<Located<T>> located(const Type<T>& type) {
   Type<Located<T>> out;
   out.shape = type.shape;
   out.read = [type](const Node& node, Located<T>& into, Reader& reader) {
@@ -457,7 +457,7 @@ Type<T> where(Type<T> type, std::function<std::string(const T&)> problem) {
 }
 
 template <class T>
-Type<T> waivable(Type<T> strict, Type<T> loose, std::string slug) {
+Type<T> waivable(const Type<T>& strict, const Type<T>& loose, const std::string& slug) {
   Type<T> out = strict;
   out.shape = detail::waivable_shape(*strict.shape, *loose.shape, slug);
   out.read = [strict, loose, slug](const Node& node, T& into, Reader& reader) {
@@ -499,7 +499,7 @@ Object<T>& Object<T>::later(std::string key, std::string what) {
 
 template <class T>
 template <class V>
-Object<T>& Object<T>::read_apart(std::string key, Type<V> type, std::string doc) {
+Object<T>& Object<T>::read_apart(std::string key, const Type<V>& type, std::string doc) {
   Key entry;
   entry.name = std::move(key);
   entry.doc = std::move(doc);
@@ -511,7 +511,7 @@ Object<T>& Object<T>::read_apart(std::string key, Type<V> type, std::string doc)
 
 template <class T>
 template <class M, class V>
-Object<T>& Object<T>::put(std::string key, M T::* member, Type<V> type, std::string doc,
+Object<T>& Object<T>::put(std::string key, M T::* member, const Type<V>& type, std::string doc,
                           bool required) {
   static_assert(detail::fits<M, V>(),
                 "the member must be V, Located<V>, std::optional<V> or std::optional<Located<V>> "

@@ -124,7 +124,7 @@ std::shared_ptr<const identity::Provider> load_or_close(const std::string& name,
                                                         std::vector<std::string> claims,
                                                         CompileContext& context) {
   Diagnostics findings;
-  const auto before = in_force(name, context);
+  auto before = in_force(name, context);
   auto provider =
       identity::Provider::load(name, from, claims, context.broker, findings, before.get());
   const bool close = provider == nullptr && context.bad_certificate == BadCertificate::kClose;

@@ -77,6 +77,21 @@ void judge_exposure(const state::SharedStateConfig& config, CompileContext& cont
   }
 }
 
+/// False when its files are of no use, which was reported.
+bool compile_redis_tls(const tls::UpstreamTls& from, state::redis::Settings& redis, Digest& digest,
+                       CompileContext& context) {
+  redis.tls = tls::ClientContext::load(from, redis.endpoints.front().address.to_string(), false, {},
+                                       context.broker, context.now, context.reader.diagnostics());
+  if (redis.tls == nullptr) return false;
+  for (const auto* file : {&from.ca, &from.cert, &from.key}) {
+    const auto text = file->has_value() ? context.broker.read_file((*file)->value.path, 1 << 22)
+                                        : io::OsResult<std::string>();
+    digest.add(text ? *text : "");
+  }
+  digest.add(from.server_name.has_value() ? **from.server_name : "");
+  return true;
+}
+
 }  // namespace
 
 std::shared_ptr<const state::SharedSettings> compile_shared_state(const Config& config,
@@ -106,18 +121,8 @@ std::shared_ptr<const state::SharedSettings> compile_shared_state(const Config& 
     digest.add(*password);
     redis->password = Secret(std::move(*password));
   }
-  if (from.redis.tls.has_value()) {
-    redis->tls = tls::ClientContext::load(
-        *from.redis.tls, redis->endpoints.front().address.to_string(), false, {}, context.broker,
-        context.now, context.reader.diagnostics());
-    if (redis->tls == nullptr) return nullptr;
-    for (const auto* file : {&from.redis.tls->ca, &from.redis.tls->cert, &from.redis.tls->key}) {
-      const auto text = file->has_value() ? context.broker.read_file((*file)->value.path, 1 << 22)
-                                          : io::OsResult<std::string>();
-      digest.add(text ? *text : "");
-    }
-    digest.add(from.redis.tls->server_name.has_value() ? **from.redis.tls->server_name : "");
-  }
+  if (from.redis.tls.has_value() && !compile_redis_tls(*from.redis.tls, *redis, digest, context))
+    return nullptr;
   for (const Endpoint& endpoint : redis->endpoints) digest.add(endpoint.to_string());
   digest.add(redis->master).add(redis->username);
   digest.add(fmt::format("{}/{}/{}/{}", static_cast<int>(redis->topology), from.nodes,

@@ -104,16 +104,16 @@ class SimulatedState {
 LimitSimulation::LimitSimulation(const Plan& plan, const Config& config) : plan_(plan) {
   identity::Hasher hasher;
   std::array<char, identity::kPseudonymBytes> text;
+  const auto add_names = [&](const Route& route, const policy::LimitClassConfig& of) {
+    for (const auto& name : of.identities) {
+      const auto known = identity::Identity::make({.subject = *name});
+      if (known != nullptr)
+        names_.emplace(identity::pseudonym(route.provider, *known, hasher, text), *name);
+    }
+  };
   for (std::size_t i = 0; i < std::min(plan.routes.size(), config.routes.size()); ++i) {
     for (const auto& limit : policy::setting<policy::RateLimits>(config.routes[i])) {
-      for (const policy::LimitClassConfig& each : limit.classes) {
-        for (const auto& name : each.identities) {
-          const auto known = identity::Identity::make({.subject = *name});
-          if (known == nullptr) continue;
-          names_.emplace(identity::pseudonym(plan.routes[i]->provider, *known, hasher, text),
-                         *name);
-        }
-      }
+      for (const policy::LimitClassConfig& each : limit.classes) add_names(*plan.routes[i], each);
     }
   }
 }

@@ -91,7 +91,7 @@ double Monitor::memory_pressure(std::uint64_t bound) {
   const double pressure = share(beyond_start(), bound);
   if (pressure < kTrimAt || sampled_at_ < trim_again_) return pressure;
   trim_again_ = sampled_at_ + kTrimInterval;
-  ::malloc_trim(0);
+  static_cast<void>(::malloc_trim(0));
   return share(beyond_start(), bound);
 }
 
@@ -150,6 +150,7 @@ void Monitor::judge_throttling() {
 
 void Monitor::collect() {
   std::vector<state::LimitedClients*> sources;
+  sources.reserve(workers_.size());
   for (Worker* const worker : workers_) sources.push_back(&worker->limited());
   current_ = state::merge({std::move(current_), state::take_all(sources)});
 }

@@ -93,7 +93,7 @@ std::expected<PathPattern, std::string> parse_path_pattern(std::string_view text
   }
   if (pattern.rest && text.ends_with('/')) return std::unexpected("there is `//` before `**`");
   if (!literals.empty()) {
-    const std::string problem = problem_of_literals(literals, pattern.oddities);
+    std::string problem = problem_of_literals(literals, pattern.oddities);
     if (!problem.empty()) return std::unexpected(problem);
   }
   return pattern;

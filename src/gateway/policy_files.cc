@@ -25,6 +25,7 @@ class Collector {
   [[nodiscard]] std::vector<PolicyFile> take() && { return std::move(files_); }
   [[nodiscard]] std::vector<std::string> take_paths() && {
     std::vector<std::string> paths;
+    paths.reserve(files_.size());
     for (PolicyFile& file : files_) paths.push_back(std::move(file.path));
     return paths;
   }

@@ -104,38 +104,41 @@ telemetry::UpstreamCounters& RequestWay::upstream_counters() const noexcept {
       t_.plan->running->upstream_slots[t_.route->upstream->index]);
 }
 
+/// For a body that is not here, or not whole: asks for it, and waits for one that fits. False when
+/// the request ended with that.
+io::Task<bool> RequestWay::prepare_body(Result<BodyPart>& first) {
+  const Instant now = worker_.loop().now();
+  if (t_.grpc.expired(now)) {
+    co_await refuse(upstream_refusal(kCallExpired, *t_.route));
+    co_return false;
+  }
+  if (!first) {
+    co_await refuse_body(first.error());
+    co_return false;
+  }
+  if (client_.request().expect_continue && !first->last && first->data.empty()) {
+    const Result<void> told = co_await client_.send_continue();
+    if (!told) co_return false;
+  }
+  // Waited for before an upstream is asked: a slow client holds no connection of it, and what is
+  // whole may be sent once more.
+  if (first->last || t_.grpc.active || !client_.body_fits()) co_return true;
+  first = co_await client_.gather_body(*first, now + t_.route->timeout);
+  if (!first) co_await refuse_failed(first.error());
+  co_return first.has_value();
+}
+
 io::Task<void> RequestWay::proxy() {
   const Route& route = *t_.route;
   upstream::Cluster& cluster = *t_.plan->clusters[route.upstream->index];
   http::RequestHead& head = client_.request();
-  const Instant now = worker_.loop().now();
   t_.outcome.upstream = route.upstream->name;
 
   Result<BodyPart> first = first_part();
-  if (t_.grpc.expired(now)) {
-    co_await refuse(upstream_refusal(kCallExpired, route));
-    co_return;
-  }
-  if (!first) {
-    co_await refuse_body(first.error());
-    co_return;
-  }
-  const bool expects = head.expect_continue;
+  const bool whole = first && first->last && !t_.grpc.expired(worker_.loop().now());
+  if (!whole && !co_await prepare_body(first)) co_return;
   OwnFields own;
   prepare_upstream_head(head, own);
-  if (expects && !first->last && first->data.empty()) {
-    const Result<void> told = co_await client_.send_continue();
-    if (!told) co_return;
-  }
-  // Waited for before an upstream is asked: a slow client holds no connection of it, and what is
-  // whole may be sent once more.
-  if (!first->last && !t_.grpc.active && client_.body_fits()) {
-    first = co_await client_.gather_body(*first, now + route.timeout);
-    if (!first) {
-      co_await refuse_failed(first.error());
-      co_return;
-    }
-  }
   // Counts from here, so that an upstream has all of it however long the client took.
   const Instant deadline =
       std::min(worker_.loop().now() + route.timeout, t_.grpc.deadline.value_or(Instant::max()));
@@ -335,6 +338,7 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
         worker_.loop().now() < deadline)
       head = co_await await_head_longer(*pump, deadline);
     if (head) {
+      if (sent != nullptr) sent_.reset();  // else a part of it may still be on its way
       note_answered(asked, lease);
       co_await relay_response(cluster, **head);
     } else {
@@ -350,9 +354,7 @@ io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream
   co_return std::unexpected(failure);
 }
 
-/// The upstream has begun to answer: what it was sent is not needed again.
 void RequestWay::note_answered(Instant asked, const upstream::Lease& lease) noexcept {
-  sent_.reset();
   t_.outcome.upstream_first_byte =
       std::chrono::duration_cast<microseconds>(worker_.loop().now() - asked);
   worker_.counters().upstream_time.observe(t_.outcome.upstream_first_byte);

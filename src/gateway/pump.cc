@@ -21,9 +21,10 @@ void RequestWay::begin_keeping(const BodyPart& first) {
   sent_ = std::make_unique<Sent>(std::string(first.data));
 }
 
+/// Follows the end of what went out with the head: that may lie in what is kept.
 void RequestWay::keep_sent(const BodyPart& part) {
   if (sent_ == nullptr) return;
-  if (part.data.size() > kSentBytesMax - sent_->bytes.size()) {
+  if (upstream_->response_started() || part.data.size() > kSentBytesMax - sent_->bytes.size()) {
     sent_.reset();
     return;
   }

@@ -99,6 +99,7 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] bool check_endpoints(Refusal& refusal) noexcept;
   [[nodiscard]] io::Task<void> proxy();
   [[nodiscard]] Result<http::BodyPart> first_part() noexcept;
+  [[nodiscard]] io::Task<bool> prepare_body(Result<http::BodyPart>& first);
   [[nodiscard]] telemetry::UpstreamCounters& upstream_counters() const noexcept;
   [[nodiscard]] io::Task<void> refuse_failed(const Error& error);
   [[nodiscard]] bool goes_again(const Error& error, unsigned attempt, bool reused,

@@ -47,7 +47,7 @@ std::string problem_of_body(std::string_view text) {
 }
 
 std::string problem_of_media_type(std::string_view text) {
-  const std::string wrong = problem_of_field_value(text);
+  std::string wrong = problem_of_field_value(text);
   if (!wrong.empty()) return wrong;
   const std::string_view essence = ascii::trim_ows(text.substr(0, text.find(';')));
   const std::size_t slash = essence.find('/');

@@ -100,17 +100,20 @@ io::Task<void> Tunnel::carry(Flow& flow) {
         break;
       }
       case io::Attempt::Status::kEnd:
-        note_end(flow);
-        co_return;
       case io::Attempt::Status::kError:
-        // A peer that leaves without a word, or resets, after both have said Close: that is an end.
-        if (flow.frames.closed()) {
-          note_end(flow);
-        } else {
-          stop({.code = got.code, .blame = flow.blame, .what = "a side of the tunnel broke"});
-        }
+        note_last(flow, got);
         co_return;
     }
+  }
+}
+
+/// Nothing more comes.
+void Tunnel::note_last(Flow& flow, const io::Attempt& got) noexcept {
+  // A peer that leaves without a word, or resets, after both have said Close: that is an end.
+  if (got.status == io::Attempt::Status::kEnd || flow.frames.closed()) {
+    note_end(flow);
+  } else {
+    stop({.code = got.code, .blame = flow.blame, .what = "a side of the tunnel broke"});
   }
 }
 

@@ -57,6 +57,7 @@ class Tunnel {
   [[nodiscard]] io::Task<bool> forward(Flow& flow, std::string_view bytes);
   [[nodiscard]] io::Task<bool> drain_waiting(Flow& flow);
   [[nodiscard]] bool note_written(const Result<void>& written) noexcept;
+  void note_last(Flow& flow, const io::Attempt& got) noexcept;
   void note_end(Flow& flow) noexcept;
   void judge_wait(const Flow& flow, const Error& error) noexcept;
   [[nodiscard]] Instant deadline() const noexcept;

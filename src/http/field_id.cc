@@ -8,12 +8,14 @@
 namespace merlon::http {
 namespace {
 
+// NOLINTBEGIN(readability-identifier-naming): letters of the table below.
 constexpr std::uint8_t O = static_cast<std::uint8_t>(FieldTrait::kOnceInRequest);
 constexpr std::uint8_t R = static_cast<std::uint8_t>(FieldTrait::kOnceInResponse);
 constexpr std::uint8_t H = static_cast<std::uint8_t>(FieldTrait::kHopByHop);
 constexpr std::uint8_t N = static_cast<std::uint8_t>(FieldTrait::kNeverNominated);
 constexpr std::uint8_t T = static_cast<std::uint8_t>(FieldTrait::kNeverInTrailers);
 constexpr std::uint8_t S = static_cast<std::uint8_t>(FieldTrait::kStrippedFromClients);
+// NOLINTEND(readability-identifier-naming)
 
 struct Known {
   std::string_view name;

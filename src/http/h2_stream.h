@@ -103,8 +103,8 @@ class H2Stream : public io::Pooled {
 inline void H2Stream::warm() const noexcept {
   constexpr std::size_t kFewFields = 512;  // of text, and of what follows the stream with its head
   io::warm(this, kFewFields);
-  const auto end = reinterpret_cast<const char*>(this + 1);
-  const auto state = reinterpret_cast<const char*>(&broken_);
+  const auto* const end = reinterpret_cast<const char*>(this) + sizeof *this;
+  const auto* const state = reinterpret_cast<const char*>(&broken_);
   io::warm(state, static_cast<std::size_t>(end - state) + kFewFields);
 }
 

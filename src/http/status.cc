@@ -2,6 +2,7 @@
 
 namespace merlon::http {
 
+// NOLINTNEXTLINE(readability-function-size): a table.
 std::string_view reason_phrase(unsigned status) noexcept {
   switch (status) {
     case 100:

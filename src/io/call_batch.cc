@@ -49,7 +49,7 @@ int call_alone(int fd, char* data, std::size_t size, int flags, bool sending) no
 
 }  // namespace
 
-std::unique_ptr<CallBatch> CallBatch::open() noexcept {
+std::unique_ptr<CallBatch> CallBatch::open() {
   auto ring = std::make_unique<io_uring>();
   io_uring_params params{};
   params.flags = IORING_SETUP_R_DISABLED;  // until it is restricted

@@ -42,7 +42,7 @@ class CallBatch {
   static constexpr std::size_t kSendBytesMax = 8UL * 1024;
 
   /// Null, with errno, where the kernel has no io_uring or does not give it to this process.
-  static std::unique_ptr<CallBatch> open() noexcept;
+  static std::unique_ptr<CallBatch> open();
   CallBatch(const CallBatch&) = delete;
   CallBatch& operator=(const CallBatch&) = delete;
   ~CallBatch();

@@ -11,10 +11,11 @@ namespace merlon::io {
 
 /// The cache lines of `bytes` from `at`, which may be any address or null.
 inline void warm(const void* at, std::size_t bytes = 256) noexcept {
+  if (at == nullptr) return;
   constexpr std::uintptr_t kLine = 64;
-  const auto from = reinterpret_cast<std::uintptr_t>(at);
-  for (std::uintptr_t line = from & ~(kLine - 1); line < from + bytes; line += kLine)
-    __builtin_prefetch(reinterpret_cast<const void*>(line));
+  const std::uintptr_t into_line = reinterpret_cast<std::uintptr_t>(at) & (kLine - 1);
+  const char* const line = static_cast<const char*>(at) - into_line;
+  for (std::uintptr_t n = 0; n < into_line + bytes; n += kLine) __builtin_prefetch(line + n);
 }
 
 /// Coroutines that are about to be resumed, and those that wait for them. `frames` are addresses of

@@ -39,7 +39,7 @@ WallTime to_wall_time(const ASN1_TIME* time) {
 std::string date(WallTime time) {
   const std::time_t at = std::chrono::duration_cast<seconds>(time.time_since_epoch()).count();
   std::tm fields{};
-  gmtime_r(&at, &fields);
+  static_cast<void>(gmtime_r(&at, &fields));
   return fmt::format("{:04}-{:02}-{:02}", fields.tm_year + 1900, fields.tm_mon + 1, fields.tm_mday);
 }
 

@@ -78,7 +78,7 @@ BENCHMARK(BM_Resumption)->Unit(benchmark::kMicrosecond);
 /// CPU time of this thread.
 double cpu_seconds() {
   timespec now{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  static_cast<void>(::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now));
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 

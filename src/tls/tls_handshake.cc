@@ -267,7 +267,9 @@ bool TlsStream::take_client_certificate() noexcept {
     return refuse(code::kTlsPeerCertificate, "the certificate was not verified");
   std::vector<X509*> chain;
   const auto* const verified = SSL_get0_verified_chain(ssl_);
-  for (int i = 0; i < sk_X509_num(verified); ++i) chain.push_back(sk_X509_value(verified, i));
+  const int length = std::max(sk_X509_num(verified), 0);
+  chain.reserve(static_cast<std::size_t>(length));
+  for (int i = 0; i < length; ++i) chain.push_back(sk_X509_value(verified, i));
   if (chain.empty()) return refuse(code::kTlsPeerCertificate, "the certificate has no chain");
   auto read = read_client_certificate(chain);
   if (!read.has_value())

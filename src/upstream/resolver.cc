@@ -58,6 +58,7 @@ class Resolver::Pulse final : public io::Timer {
     Resolver& resolver = static_cast<Pulse&>(timer).resolver_;
     // Readiness is told once for each change: what was left in a socket is looked for here.
     std::vector<int> open;
+    open.reserve(resolver.sockets_.size());
     for (const auto& [fd, socket] : resolver.sockets_) open.push_back(fd);
     for (const int fd : open) resolver.process(fd, ARES_SOCKET_BAD);
     resolver.process(ARES_SOCKET_BAD, ARES_SOCKET_BAD);

@@ -1,8 +1,8 @@
 """What an upstream of HTTP/2 says that it did nothing with goes out once more, also while its body is on the way."""
 
 import pytest
-from http2 import DATA, END_STREAM, REFUSED_STREAM, Http2Client, frame, rst
-from http2_upstream import Http2Upstream, goaway, over_http2
+from http2 import DATA, END_STREAM, REFUSED_STREAM, Http2Client, frame, rst, window_update
+from http2_upstream import INITIAL_WINDOW_SIZE, Http2Upstream, goaway, over_http2
 from wire import eventually
 
 KEPT = 16 * 1024  # bytes of a body that is not whole
@@ -138,6 +138,25 @@ def test_nothing_goes_out_again_once_an_answer_has_begun(client, upstream):
     refuse(call)
     assert client.wait(number).reset is not None
     assert len(upstream.calls) == 1
+
+
+@pytest.mark.parametrize("rest", [b"", b"more"])
+def test_what_is_kept_outlives_an_early_answer(merlon, rest):
+    """The second upstream call answers while most of what is kept still waits for its window."""
+    with Http2Upstream(entries=[(INITIAL_WINDOW_SIZE, 10)]) as upstream:
+        upstream.windows = False
+        body = bytes(range(65, 91)) * 40
+        with Http2Client(merlon(over_http2(upstream)).ports["public"]) as client:
+            number = client.open("POST", body=body, end=False)
+            refuse(begun(upstream, body[:10]))
+            call = begun(upstream, body[:10], count=2)
+            call.head()
+            client.until(lambda: client.stream(number).status == 200)
+            client.send(frame(DATA, END_STREAM, number, rest))
+            call.connection.send(window_update(call.stream, 10_000))
+            assert eventually(lambda: call.ended) and call.body == body + rest
+            call.send(DATA, END_STREAM, b"late")
+            assert client.wait(number).body == b"late"
 
 
 def test_a_client_that_leaves_between_two_attempts(client, upstream):
