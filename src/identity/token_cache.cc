@@ -1,5 +1,6 @@
 #include "identity/token_cache.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <utility>
@@ -9,6 +10,7 @@ namespace {
 
 // A slot and an identity of usual size; fewer slots would leave memory unused, more would be empty.
 constexpr std::size_t kTypicalEntryBytes = 512;
+constexpr std::size_t kSetsFirst = 32;
 
 bool expired(const TokenCache::Entry& entry, TokenTime now) noexcept {
   const auto expires = entry.identity->expires();
@@ -17,11 +19,9 @@ bool expired(const TokenCache::Entry& entry, TokenTime now) noexcept {
 
 }  // namespace
 
-TokenCache::TokenCache(std::size_t bytes_max) : bytes_max_(bytes_max) {
-  const std::size_t sets =
-      std::bit_floor(std::max<std::size_t>(1, bytes_max / kTypicalEntryBytes / kWays));
-  set_mask_ = sets - 1;
-}
+TokenCache::TokenCache(std::size_t bytes_max)
+    : bytes_max_(bytes_max),
+      sets_max_(std::bit_floor(std::max<std::size_t>(1, bytes_max / kTypicalEntryBytes / kWays))) {}
 
 std::span<TokenCache::Entry> TokenCache::set_of(const Sha256& token) noexcept {
   std::uint64_t index = 0;
@@ -46,24 +46,45 @@ const TokenCache::Entry* TokenCache::find(const Sha256& token, std::uint64_t pol
   return nullptr;
 }
 
-void TokenCache::insert(const Sha256& token, std::uint64_t policy_id, std::uint64_t key_id,
-                        std::shared_ptr<const Identity> identity, TokenTime now,
-                        TokenTime good_until) {
-  if (entries_.empty()) {
-    entries_.resize((set_mask_ + 1) * kWays);
-    bytes_ = entries_.size() * sizeof(Entry);
+/// The table at twice its size, or at its first. False when it may not be larger.
+bool TokenCache::grow() {
+  const std::size_t sets = entries_.empty() ? std::min(kSetsFirst, sets_max_) : 2 * (set_mask_ + 1);
+  const std::size_t more = sizeof(Entry) * (sets * kWays - entries_.size());
+  if (sets > sets_max_ || (!entries_.empty() && bytes_ + more > bytes_max_)) return false;
+  std::vector<Entry> before(sets * kWays);
+  before.swap(entries_);
+  set_mask_ = sets - 1;
+  bytes_ += more;
+  for (Entry& entry : before) {
+    if (entry.identity == nullptr) continue;
+    // A set's entries go to two sets, so there is room.
+    const auto set = set_of(entry.token);
+    *std::ranges::find(set, nullptr, &Entry::identity) = std::move(entry);
   }
-  Entry* victim = nullptr;
+  return true;
+}
+
+/// The place for a token in its set: an empty one, or else that which was used longest ago.
+TokenCache::Entry& TokenCache::slot_for(const Sha256& token, std::uint64_t policy_id,
+                                        TokenTime now) noexcept {
+  Entry* slot = nullptr;
   for (Entry& entry : set_of(token)) {
     if (entry.identity != nullptr &&
         (expired(entry, now) || (entry.policy_id == policy_id && entry.token == token))) {
       clear(entry);
     }
-    if (victim == nullptr || (victim->identity != nullptr && entry.used < victim->used)) {
-      victim = &entry;
-    }
+    if (slot == nullptr || (slot->identity != nullptr && entry.used < slot->used)) slot = &entry;
   }
-  clear(*victim);
+  return *slot;
+}
+
+void TokenCache::insert(const Sha256& token, std::uint64_t policy_id, std::uint64_t key_id,
+                        std::shared_ptr<const Identity> identity, TokenTime now,
+                        TokenTime good_until) {
+  if (entries_.empty()) static_cast<void>(grow());
+  Entry* slot = &slot_for(token, policy_id, now);
+  while (slot->identity != nullptr && grow()) slot = &slot_for(token, policy_id, now);
+  clear(*slot);
   const std::size_t bytes = identity->memory_bytes();
   for (Entry& entry : set_of(token)) {
     if (bytes_ + bytes <= bytes_max_) break;
@@ -72,12 +93,12 @@ void TokenCache::insert(const Sha256& token, std::uint64_t policy_id, std::uint6
   if (bytes_ + bytes > bytes_max_) return;
   bytes_ += bytes;
   ++size_;
-  *victim = Entry{.token = token,
-                  .policy_id = policy_id,
-                  .key_id = key_id,
-                  .identity = std::move(identity),
-                  .used = ++clock_,
-                  .good_until = good_until};
+  *slot = Entry{.token = token,
+                .policy_id = policy_id,
+                .key_id = key_id,
+                .identity = std::move(identity),
+                .used = ++clock_,
+                .good_until = good_until};
 }
 
 void TokenCache::erase(const Sha256& token, std::uint64_t policy_id) noexcept {

@@ -13,8 +13,10 @@ namespace merlon::identity {
 /// than hashing. It remembers what a signature proved and nothing else: what passes with time, is
 /// revoked or depends on the route is judged at each use by the caller.
 ///
-/// One per thread. Bounded in bytes; a set of slots that is full gives up what has expired, or else
-/// what was used longest ago. Only verified tokens get in, so an attacker cannot fill it.
+/// One per thread. Bounded in bytes; its table grows with what it holds, so that the tokens of few
+/// callers lie together. A set of slots that is full gives up what has expired, or else, in a table
+/// that may grow no more, what was used longest ago. Only verified tokens get in, so an attacker
+/// cannot fill it.
 class TokenCache {
  public:
   /// Beyond this many bytes, its own table included, something has to go for each that comes.
@@ -44,9 +46,13 @@ class TokenCache {
  private:
   static constexpr std::size_t kWays = 8;
   [[nodiscard]] std::span<Entry> set_of(const Sha256& token) noexcept;
+  [[nodiscard]] Entry& slot_for(const Sha256& token, std::uint64_t policy_id,
+                                TokenTime now) noexcept;
+  [[nodiscard]] bool grow();
   void clear(Entry& entry) noexcept;
 
   std::size_t bytes_max_;
+  std::size_t sets_max_;
   std::size_t set_mask_ = 0;
   std::vector<Entry> entries_;  ///< made at the first insert: workers without tokens need none
   std::size_t size_ = 0;

@@ -52,6 +52,25 @@ TEST(TokenCache, PrefersExpiredOnesAndThoseNotUsed) {
   EXPECT_NE(cache.find(digest_of(0), 1), nullptr);
 }
 
+TEST(TokenCache, GrowsWithWhatItHoldsAndLosesNothing) {
+  constexpr std::size_t kBytes = 64UL * 1024 * 1024;
+  TokenCache cache(kBytes);
+  cache.insert(digest_of(0), 1, 1, somebody(100), 0);
+  EXPECT_LT(cache.bytes(), 64U * 1024);
+  constexpr std::uint64_t kTokens = 5'000;
+  for (std::uint64_t i = 1; i < kTokens; ++i) {
+    cache.insert(digest_of(i), 1, i, somebody(100, std::to_string(i)), 0);
+  }
+  EXPECT_EQ(cache.size(), kTokens);
+  EXPECT_LT(cache.bytes(), kTokens * 1024);
+  for (std::uint64_t i = 1; i < kTokens; ++i) {
+    const TokenCache::Entry* const entry = cache.find(digest_of(i), 1);
+    ASSERT_NE(entry, nullptr) << i;
+    EXPECT_EQ(entry->key_id, i);
+    EXPECT_EQ(entry->identity->subject(), std::to_string(i));
+  }
+}
+
 TEST(TokenCache, AHundredThousandTokensStayUnder64MiB) {
   constexpr std::size_t kBytes = 64UL * 1024 * 1024;
   TokenCache cache(kBytes);
