@@ -136,7 +136,10 @@ io::Task<void> RequestWay::proxy() {
 
   Result<BodyPart> first = first_part();
   const bool whole = first && first->last && !t_.grpc.expired(worker_.loop().now());
-  if (!whole && !co_await prepare_body(first)) co_return;
+  if (!whole) {
+    const bool goes_on = co_await prepare_body(first);
+    if (!goes_on) co_return;
+  }
   OwnFields own;
   prepare_upstream_head(head, own);
   // Counts from here, so that an upstream has all of it however long the client took.

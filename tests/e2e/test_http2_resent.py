@@ -144,7 +144,7 @@ def test_nothing_goes_out_again_once_an_answer_has_begun(client, upstream):
 def test_what_is_kept_outlives_an_early_answer(merlon, rest):
     """The second upstream call answers while most of what is kept still waits for its window."""
     with Http2Upstream(entries=[(INITIAL_WINDOW_SIZE, 10)]) as upstream:
-        upstream.windows = False
+        upstream.windows, upstream.answer = False, lambda call: None
         body = bytes(range(65, 91)) * 40
         with Http2Client(merlon(over_http2(upstream)).ports["public"]) as client:
             number = client.open("POST", body=body, end=False)

@@ -264,9 +264,13 @@ def test_a_refused_reload_tells_each_error_by_itself(merlon, upstream, pki):
     route = {**gateway.config["routes"][0], "methods": ["GET", "GET", "POST", "POST"]}
     gateway.reload({**gateway.config, "routes": [route]})
     assert gateway.told("reload_refused", reason="the method GET is listed twice")
-    refused = [event for event in gateway.events if event["event"] == "reload_refused"]
-    assert len(refused) == 2
-    assert all(event["at"].startswith(f"{gateway.file}:") for event in refused)
+
+    def refused():
+        return [event for event in gateway.events if event["event"] == "reload_refused"]
+
+    assert gateway.told("reload_refused", reason="the method POST is listed twice")
+    assert len(refused()) == 2
+    assert all(event["at"].startswith(f"{gateway.file}:") for event in refused())
 
 
 @contextlib.contextmanager
