@@ -188,8 +188,7 @@ io::Task<void> RequestWay::proxy() {
 io::Task<void> RequestWay::refuse_failed(const Error& error) {
   if (gone_) note_gone();
   if (gone_ || client_.head_sent()) return io::Task<void>::ready();
-  const bool of_body = error.blame == Blame::kClient || error.blame == Blame::kPolicy;
-  if (of_body) return refuse_body(error);
+  if (error.blame == Blame::kClient) return refuse_body(error);
   return refuse(upstream_refusal(error, *t_.route));
 }
 
