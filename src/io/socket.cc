@@ -337,7 +337,7 @@ bool SocketStream::Connected::attempt() noexcept {
 }
 
 Task<Result<std::unique_ptr<SocketStream>>> connect(Loop& loop, Broker& broker, Endpoint endpoint,
-                                                    Instant deadline) {
+                                                    Instant deadline, ConnectCancel* cancel) {
   const auto failed = [](std::uint16_t code) {
     return std::unexpected(Error{.code = code,
                                  .blame = Blame::kUpstream,
@@ -348,6 +348,7 @@ Task<Result<std::unique_ptr<SocketStream>>> connect(Loop& loop, Broker& broker, 
   if (!fd) co_return failed(code_of_errno(fd.error().number));
   auto stream = std::make_unique<SocketStream>(loop, std::move(*fd), true);
   if (!stream->attached()) co_return failed(code::kResources);
+  const ConnectCancel::Scope scope(cancel, *stream);
   Result<void> connected = co_await stream->connected(deadline);
   if (!connected) co_return failed(connected.error().code);
   co_return stream;

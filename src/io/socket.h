@@ -148,10 +148,39 @@ class SocketStream : public Stream, private Watch {
   void* idle_context_ = nullptr;
 };
 
+/// Ends an attempt to connect from outside. It outlives the attempt.
+class ConnectCancel {
+ public:
+  /// The attempt that is under way, if one is, fails with kCancelled.
+  void operator()() noexcept {
+    if (stream_ != nullptr) stream_->cancel();
+  }
+
+  /// For the time of its life `stream` is what `cancel`, which may be null, ends.
+  class Scope {
+   public:
+    Scope(ConnectCancel* cancel, SocketStream& stream) noexcept : cancel_(cancel) {
+      if (cancel_ != nullptr) cancel_->stream_ = &stream;
+    }
+    ~Scope() {
+      if (cancel_ != nullptr) cancel_->stream_ = nullptr;
+    }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    ConnectCancel* const cancel_;
+  };
+
+ private:
+  SocketStream* stream_ = nullptr;
+};
+
 /// Connects to `endpoint` before `deadline`. The broker opens the socket. Codes: kTimedOut,
 /// kRefused, kUnreachable, kResources, kCancelled, kIo; all blamed on the upstream and retryable.
 Task<Result<std::unique_ptr<SocketStream>>> connect(Loop& loop, Broker& broker, Endpoint endpoint,
-                                                    Instant deadline);
+                                                    Instant deadline,
+                                                    ConnectCancel* cancel = nullptr);
 
 /// Accepts connections on a listening socket and hands each one out.
 ///

@@ -283,7 +283,8 @@ bool TlsStream::has_unexpected_input() noexcept {
 io::Task<Result<std::unique_ptr<TlsStream>>> connect_tls(io::Loop& loop, io::Broker& broker,
                                                          Endpoint endpoint,
                                                          std::shared_ptr<ClientContext> context,
-                                                         Instant deadline) {
+                                                         Instant deadline,
+                                                         io::ConnectCancel* cancel) {
   const auto failed = [](std::uint16_t code, const char* what) {
     return std::unexpected(
         Error{.code = code, .blame = Blame::kUpstream, .retryable = true, .what = what});
@@ -292,6 +293,7 @@ io::Task<Result<std::unique_ptr<TlsStream>>> connect_tls(io::Loop& loop, io::Bro
   if (!fd) co_return failed(io::code_of_errno(fd.error().number), "connecting failed");
   auto stream = std::make_unique<TlsStream>(loop, std::move(*fd), std::move(context), true);
   if (!stream->attached()) co_return failed(code::kResources, "connecting failed");
+  const io::ConnectCancel::Scope scope(cancel, *stream);
   Result<void> connected = co_await stream->connected(deadline);
   if (!connected) co_return failed(connected.error().code, "connecting failed");
   Result<void> shaken = co_await stream->handshake(deadline);

@@ -215,6 +215,7 @@ class TlsStream final : public io::SocketStream {
 io::Task<Result<std::unique_ptr<TlsStream>>> connect_tls(io::Loop& loop, io::Broker& broker,
                                                          Endpoint endpoint,
                                                          std::shared_ptr<ClientContext> context,
-                                                         Instant deadline);
+                                                         Instant deadline,
+                                                         io::ConnectCancel* cancel = nullptr);
 
 }  // namespace merlon::tls

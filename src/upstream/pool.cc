@@ -264,16 +264,18 @@ io::Task<Result<Lease>> Cluster::take_place(Search& search) {
 }
 
 io::Task<Result<std::unique_ptr<io::SocketStream>>> Cluster::connect_to(std::size_t index,
-                                                                        Instant deadline) {
+                                                                        Instant deadline,
+                                                                        io::ConnectCancel* cancel) {
   const std::shared_ptr<const Upstream> upstream = upstream_;
+  const Endpoint& to = endpoints_[index].address;
   if (upstream->tls == nullptr) {
     Result<std::unique_ptr<io::SocketStream>> plain =
-        co_await io::connect(loop_, broker_, endpoints_[index].address, deadline);
+        co_await io::connect(loop_, broker_, to, deadline, cancel);
     if (!plain) co_return std::unexpected(plain.error());
     co_return std::move(*plain);
   }
   Result<std::unique_ptr<tls::TlsStream>> secured =
-      co_await tls::connect_tls(loop_, broker_, endpoints_[index].address, upstream->tls, deadline);
+      co_await tls::connect_tls(loop_, broker_, to, upstream->tls, deadline, cancel);
   if (!secured) co_return std::unexpected(secured.error());
   std::unique_ptr<io::SocketStream> result = std::move(*secured);
   co_return result;
@@ -323,7 +325,8 @@ io::Task<Result<Lease>> Cluster::open_own(Search& search) {
     }
     const Instant limit = loop_.now() + upstream_->connect_timeout;
     const Instant until = std::min(search.until_, limit);
-    Result<std::unique_ptr<io::SocketStream>> stream = co_await connect_to(index, until);
+    Result<std::unique_ptr<io::SocketStream>> stream =
+        co_await connect_to(index, until, &search.connecting_);
     EndpointState& endpoint = endpoints_[index];
     if (stream) {
       auto connection = std::make_unique<Connection>(*this, index, std::move(*stream));
@@ -332,8 +335,8 @@ io::Task<Result<Lease>> Cluster::open_own(Search& search) {
       co_return Lease(*this, std::move(connection));
     }
     const bool cut_short = search.hasty_ && until < limit && stream.error().code == code::kTimedOut;
-    search.note_failure(endpoint.text);
     last = note_connect_failure(index, stream.error(), !cut_short);
+    if (!search.cancelled_) search.note_failure(endpoint.text);
     if (is_own(last)) break;
   }
   --open_;

@@ -54,10 +54,12 @@ class Search {
   Search(const Search&) = delete;
   Search& operator=(const Search&) = delete;
 
-  /// Nobody wants the connection any more: the wait for a place ends with kCancelled.
+  /// Nobody wants the connection any more: the wait for a place, or for a connection that only this
+  /// search is making, ends with kCancelled.
   void cancel() noexcept {
     cancelled_ = true;
     if (wait_ != nullptr) wait_->cancel();
+    connecting_();
   }
   [[nodiscard]] bool cancelled() const noexcept { return cancelled_; }
   /// Attempts to connect that failed.
@@ -74,6 +76,7 @@ class Search {
   const Instant until_;
   const bool hasty_;
   io::Signal::Wait* wait_ = nullptr;  ///< while it waits for a place
+  io::ConnectCancel connecting_;
   bool cancelled_ = false;
   std::uint32_t failures_ = 0;
   std::string_view failed_endpoint_;
@@ -208,8 +211,8 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   [[nodiscard]] bool close_oldest_idle() noexcept;
   [[nodiscard]] io::Task<bool> wait_for_place(Search& search);
   [[nodiscard]] io::Task<Result<Lease>> take_place(Search& search);
-  [[nodiscard]] io::Task<Result<std::unique_ptr<io::SocketStream>>> connect_to(std::size_t endpoint,
-                                                                               Instant deadline);
+  [[nodiscard]] io::Task<Result<std::unique_ptr<io::SocketStream>>> connect_to(
+      std::size_t endpoint, Instant deadline, io::ConnectCancel* cancel = nullptr);
   /// The gateway's own want of descriptors or memory, or its end: no endpoint is to blame, none can
   /// help.
   [[nodiscard]] static bool is_own(const Error& error) noexcept;

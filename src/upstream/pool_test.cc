@@ -219,6 +219,24 @@ TEST_F(Choosing, WhoeverGivesUpLeavesItsPlaceToOthers) {
   ASSERT_TRUE(waiting[1].has_value() && waiting[1]->has_value());
 }
 
+TEST_F(Choosing, WhoeverGivesUpWhileConnectingDoesNotWaitForIt) {
+  make(Balance::kRoundRobin, 2, {1, 1});
+  Search given_up(loop.now() + seconds{10});
+  std::optional<Result<Lease>> found[2];
+  tasks.spawn(look(*cluster, given_up, found[0]));
+  EXPECT_EQ(broker.asked(), (Ports{1}));
+  EXPECT_FALSE(found[0].has_value()) << "it is not known yet whether it can be reached";
+  given_up.cancel();
+  turn_until(found[0]);
+  ASSERT_TRUE(found[0].has_value());
+  EXPECT_EQ(found[0]->error().code, code::kCancelled);
+  EXPECT_EQ(broker.asked(), (Ports{1})) << "and none of the others was tried";
+  EXPECT_EQ(given_up.failures(), 0U) << "no endpoint is to blame";
+  tasks.spawn(open(*cluster, loop.now() + seconds{10}, found[1]));
+  turn_until(found[1]);
+  ASSERT_TRUE(found[1].has_value() && found[1]->has_value()) << "its place is free again";
+}
+
 TEST_F(Choosing, AnAttemptThatFailedIsNoted) {
   make(Balance::kRoundRobin);
   broker.refuse(1);

@@ -77,6 +77,42 @@ def test_a_client_that_leaves_waits_no_longer(merlon, upstream):
         assert [one.response().status for one in (first, patient)] == [200, 200]
 
 
+def full_queue(listener):
+    """Clients that take all room of a listener that accepts nobody: whoever comes next gets no answer at all."""
+    waiting = []
+    for _ in range(4):
+        one = socket.socket()
+        one.setblocking(False)
+        one.connect_ex(listener.getsockname())
+        waiting.append(one)
+    return waiting
+
+
+@pytest.mark.parametrize("where", ["connecting", "handshake"])
+def test_a_client_that_leaves_ends_an_attempt_to_connect(merlon, pki, where):
+    """`timeouts.connect` is for those who wait; nor is the endpoint passed over, which might yet have answered."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0 if where == "connecting" else 16)
+        waiting = full_queue(listener) if where == "connecting" else []
+        listeners = [{"name": "public"}, dict(STATUS)]
+        config = configuration("127.0.0.1:%d" % listener.getsockname()[1], listeners=listeners)
+        config["upstreams"]["api"]["timeouts"] = {"connect": "30s"}
+        if where == "handshake":
+            config["upstreams"]["api"]["tls"] = {"ca": str(pki.ca), "server_name": "api.internal"}
+        gateway = merlon(config)
+        with gateway.client() as left:
+            left.send(request("GET", "/left"))
+            assert eventually(lambda: gateway.metric("merlon_requests_in_flight") == 2)  # and the one that asks
+            reset(left)
+            lines = eventually(lambda: [one for one in gateway.access_log if one["path"] == "/left"])
+        for one in waiting:
+            one.close()
+    assert lines and lines[0]["refusal"]["rule"] == "closed", "before `timeouts.connect` was over"
+    assert lines[0]["upstream"]["attempts"] == 0
+    assert not any(event["event"] == "upstream_endpoint_failed" for event in gateway.events)
+
+
 def test_a_client_that_has_sent_all_still_gets_its_answer(proxied, upstream):
     def answer(*_):
         time.sleep(0.3)
