@@ -39,7 +39,8 @@ ClientConnection::ClientConnection(Worker& worker, std::size_t door, io::Fd fd,
       facts_{.peer = peer, .client = peer.address, .tls = nullptr, .made_up_tls = false},
       counted_(counted),
       door_(static_cast<std::uint32_t>(door)),
-      may_wait_(!worker.plan().listener(door).serves_only_status()) {
+      only_watches_(worker.only_watches(door)),
+      waited_for_(!only_watches_ || !worker.draining()) {
   const Listener& at = worker.plan().listener(door);
   if (at.tls != nullptr) {
     auto stream = std::make_unique<tls::TlsStream>(worker.loop(), std::move(fd), at.tls);
@@ -52,7 +53,7 @@ ClientConnection::ClientConnection(Worker& worker, std::size_t door, io::Fd fd,
   next_ = worker.connections_;
   if (next_ != nullptr) next_->previous_ = this;
   worker.connections_ = this;
-  worker.open_.fetch_add(1, std::memory_order_relaxed);
+  if (waited_for_) worker.open_.fetch_add(1, std::memory_order_relaxed);
 }
 
 ClientConnection::~ClientConnection() {
@@ -61,7 +62,7 @@ ClientConnection::~ClientConnection() {
   if (!counted_.is_unspecified()) worker_.shared().clients.leave(counted_);
   worker_.shared().connections.fetch_sub(1, std::memory_order_relaxed);
   worker_.counters().connections_active.down();
-  worker_.open_.fetch_sub(1, std::memory_order_release);
+  if (waited_for_) worker_.open_.fetch_sub(1, std::memory_order_release);
 }
 
 void ClientConnection::announce_end() noexcept {
@@ -155,7 +156,7 @@ void ClientConnection::wait_for_request() noexcept {
 void ClientConnection::watch_idle() noexcept {
   stream_->on_idle_event(
       [](void* self) noexcept { static_cast<ClientConnection*>(self)->on_idle_event(); }, this,
-      idle_until_, may_wait_ ? 1 : 0);
+      idle_until_, only_watches_ ? 0 : 1);
 }
 
 void ClientConnection::on_idle_event() noexcept {
@@ -190,7 +191,7 @@ io::Task<void> ClientConnection::serve_http2(std::string begun) {
   const auto requests = std::make_unique<Http2Requests>(worker_, *stream_, facts_, door_);
   http2_ = requests.get();
   if (worker_.ends(door_)) requests->drain();
-  if (may_wait_) stream_->let_wait(kStreamsTogether);
+  if (!only_watches_) stream_->let_wait(kStreamsTogether);
   const Error error = co_await requests->run(begun);
   http2_ = nullptr;
   if (error.code != 0) {

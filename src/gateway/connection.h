@@ -67,9 +67,10 @@ class ClientConnection {
   ConnectionFacts facts_;
   IpAddress counted_;  ///< key under which it is counted; 0.0.0.0: not counted
   Instant idle_until_{};
-  std::uint32_t door_;  ///< Worker::doors_
-  bool may_wait_;       ///< its requests, behind work that has begun; not those of who watches
-  bool idle_ = false;   ///< no coroutine is at work
+  std::uint32_t door_;       ///< Worker::doors_
+  const bool only_watches_;  ///< as Worker::only_watches
+  const bool waited_for_;    ///< a drain waits for its end
+  bool idle_ = false;        ///< no coroutine is at work
   bool aborted_ = false;
 };
 

@@ -324,13 +324,18 @@ void Worker::note_shed(std::string_view reason) noexcept {
   shared_.events.warning("request_shed", {telemetry::str("reason", reason)});
 }
 
+bool Worker::only_watches(std::size_t door) noexcept {
+  return plan().has_door(door) && plan().listener(door).serves_only_status();
+}
+
 void Worker::drain() {
   // Counts as a connection until the last one is accepted, so that the process does not end first.
   open_.fetch_add(1, std::memory_order_relaxed);
   loop_.send([this] {
     draining_ = true;
-    for (Door& door : doors_) {
-      if (door.acceptor != nullptr) door.acceptor->admit_no_more();
+    for (std::size_t door = 0; door < doors_.size(); ++door) {
+      if (doors_[door].acceptor != nullptr && !only_watches(door))
+        doors_[door].acceptor->admit_no_more();
     }
     for_each_connection([](ClientConnection& c) { c.announce_end(); });
     const milliseconds time = plan().plan().timeouts.drain;
@@ -343,7 +348,9 @@ void Worker::drain() {
 io::Task<void> Worker::say_farewell() {
   const Instant begun = loop_.now();
   [[maybe_unused]] const Result<void> accepted = co_await farewell_.wait(begun + kLastAccepts);
-  for (Door& door : doors_) door.acceptor.reset();
+  for (std::size_t door = 0; door < doors_.size(); ++door) {
+    if (!only_watches(door)) doors_[door].acceptor.reset();
+  }
   open_.fetch_sub(1, std::memory_order_release);
   [[maybe_unused]] const Result<void> waited = co_await farewell_.wait(begun + kLastRequests);
   for_each_connection([](ClientConnection& c) { c.close_if_idle(); });

@@ -125,8 +125,8 @@ class Worker {
   /// called on the loop's thread once the plan holds for whatever comes next.
   void adopt(std::shared_ptr<const RunningPlan> plan, std::vector<io::Fd> listeners,
              std::function<void()> taken);
-  /// Any thread: stops accepting, lets requests finish, and closes connections once they are idle;
-  /// a request that is on its way already is served.
+  /// Any thread: stops accepting, except where only_watches() holds, lets requests finish, and
+  /// closes connections once they are idle; a request that is on its way already is served.
   void drain();
   /// Any thread: ends every connection now, then the loop.
   void stop();
@@ -159,6 +159,9 @@ class Worker {
   /// Connections of this door are told to close with their next answer: the worker drains, or the
   /// plan in force has no such listener.
   [[nodiscard]] bool ends(std::size_t door) noexcept { return draining_ || !plan().has_door(door); }
+  /// Nothing comes there but questions about the gateway itself, by balancers and scrapers: ahead
+  /// of work, and new ones also while the worker drains, which does not wait for those.
+  [[nodiscard]] bool only_watches(std::size_t door) noexcept;
   /// Until when a connection may wait for a request.
   [[nodiscard]] Instant idle_deadline() noexcept;
   /// Something was refused for want of `reason`: says so in the process log, now and then.
@@ -215,8 +218,8 @@ class Worker {
   ClientConnection* connections_ = nullptr;  ///< all of this worker, a list
   Tunnel* tunnels_ = nullptr;                ///< a list, too
   io::TaskSet tasks_;
-  std::atomic<std::size_t> open_{0};
-  io::Signal farewell_{loop_};  ///< ends the wait of `say_farewell` early
+  std::atomic<std::size_t> open_{0};  ///< connections that a drain waits for
+  io::Signal farewell_{loop_};        ///< ends the wait of `say_farewell` early
   bool draining_ = false;
   bool over_ = false;
   Instant shed_told_until_{};

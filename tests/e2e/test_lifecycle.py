@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from gateway import answers, configuration
+from gateway import STATUS, answers, configuration
 from http2 import Http2Client
 from http2_upstream import Http2Upstream, over_http2
 from wire import eventually, reply, request
@@ -140,6 +140,33 @@ def test_sigterm_drains(merlon, upstream):
         assert "close" in got.get("Connection").lower()
         assert busy.is_closed_by_peer()
     assert gateway.wait() == 0
+
+
+def test_a_drain_can_be_watched(merlon, upstream):
+    """A balancer is told 503 rather than left without an answer; whoever asks does not prolong it."""
+    go_on = threading.Event()
+
+    def answer(*_):
+        go_on.wait(30)
+        return reply(200, b"finished")
+
+    upstream.answer = answer
+    gateway = merlon(configuration(upstream, listeners=[{"name": "public"}, dict(STATUS)]))
+    with gateway.client() as busy:
+        busy.send(request("GET", "/slow"))
+        upstream.wait_for(1)
+        assert gateway.ask(request("GET", "/readyz"), listener="status").status == 200
+        gateway.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: not answers(gateway.ports["public"])), "nothing new is taken"
+        time.sleep(1)  # beyond the time in which the last connections are accepted
+        ready = gateway.ask(request("GET", "/readyz"), listener="status")
+        assert ready.status == 503 and ready.get("Connection").lower() == "close"
+        assert gateway.metric("merlon_requests_in_flight") >= 2, "how much is left, and the one that asks"
+        with gateway.client(listener="status") as watching:
+            go_on.set()
+            assert busy.response().body == b"finished"
+            assert gateway.wait() == 0
+            assert watching.is_closed_by_peer()
 
 
 def test_the_drain_deadline_ends_what_does_not_end(merlon, upstream):
