@@ -225,6 +225,27 @@ TEST(Modes, OfLogsThatEveryoneMayReadAreFound) {
   fs::remove_all(folder);
 }
 
+TEST_F(Folder, EachFieldThatIsLostNamesItsRoute) {
+  const std::string yaml = write("envoy.yaml", R"(static_resources: { listeners: [{ name: l,
+  address: { socket_address: { address: 0.0.0.0, port_value: 443 } }, filter_chains: [{ filters: [
+  { name: envoy.filters.network.http_connection_manager, typed_config: {
+    "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
+    route_config: { most_specific_header_mutations_wins: true, response_headers_to_add: [
+      { header: { key: X-Content-Type-Options, value: nosniff } },
+      { header: { key: Referrer-Policy, value: no-referrer } } ],
+      virtual_hosts: [{ name: api, domains: [ api.example.com ],
+        response_headers_to_remove: [ x-content-type-options, referrer-policy ],
+        routes: [{ match: { prefix: "/" }, direct_response: { status: 200 } }] }] } } }] }] }] }
+)");
+  const AuditResult result = audit({yaml});
+  std::vector<std::string> affected;
+  for (const Finding& finding : result.findings) {
+    if (finding.rule == "HDR-01" && finding.message.find("is lost here") != std::string::npos)
+      affected.insert(affected.end(), finding.affected.begin(), finding.affected.end());
+  }
+  EXPECT_EQ(affected, (std::vector<std::string>{"api.example.com", "api.example.com"}));
+}
+
 TEST_F(Folder, KeepsItsBounds) {
   Options options;
   options.file_bytes_max = 1000;

@@ -16,6 +16,7 @@
 #include "audit/baseline.h"
 #include "audit/report/report.h"
 #include "base/terminal.h"
+#include "cli/diagnostics_output.h"
 #include "config/catalogue.h"
 
 namespace merlon::cli {
@@ -37,8 +38,6 @@ struct Arguments {
   bool strict = false;
   bool write_baseline = false;
 };
-
-void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
 const config::Rule* find_rule(std::string_view name) {
   const config::Rule* rule = config::find_rule_by_id(name);

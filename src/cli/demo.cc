@@ -170,7 +170,7 @@ int run_demo(unsigned port) {
       "      400: a path that can be read two ways is refused\n\n"
       "The access log follows, one JSON line a request.\n",
       fmt::arg("port", port), fmt::arg("curl", curl));
-  std::fflush(stdout);
+  static_cast<void>(std::fflush(stdout));
   return server.run();
 }
 

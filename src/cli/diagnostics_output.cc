@@ -1,6 +1,8 @@
 #include "cli/diagnostics_output.h"
 
+#include <cerrno>
 #include <cstdio>
+#include <system_error>
 
 #include "base/escape.h"
 
@@ -32,6 +34,9 @@ std::string diagnostics_json(const Diagnostics& diagnostics) {
   return out.size() > 1 ? out + "\n  ]" : out + "]";
 }
 
-void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+void print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) < text.size())
+    throw std::system_error(errno, std::generic_category(), "standard output could not be written");
+}
 
 }  // namespace merlon::cli

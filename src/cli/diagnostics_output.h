@@ -10,7 +10,7 @@ namespace merlon::cli {
 /// `line`, `column`, `rule` and `help`.
 [[nodiscard]] std::string diagnostics_json(const Diagnostics& diagnostics);
 
-/// Writes to standard output.
-void print(const std::string& text);
+/// Writes to standard output. Throws std::system_error, which `main` tells of.
+void print(std::string_view text);
 
 }  // namespace merlon::cli

@@ -1,6 +1,10 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <system_error>
 
 #include "cli/audit.h"
 #include "cli/check.h"
@@ -12,11 +16,26 @@
 #include "cli/show.h"
 #include "cli/token.h"
 
+namespace {
+
+/// A report that did not reach its file whole must not end well. Says so when it did not.
+bool written_whole() {
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return true;
+  fmt::print(stderr, "merlon: standard output could not be written: {}\n",
+             errno == 0 ? "an earlier write failed" : std::strerror(errno));
+  return false;
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   CLI::App app(
       "Merlon: an API gateway that is hardened by default, and an auditor of configuration");
   app.require_subcommand(1);
-  app.footer("Every command has --help with an example.");
+  app.footer(
+      "Every command has --help with an example. Exit code 2 is wrong usage, and output that could "
+      "not be written.");
   int exit_code = 0;
   merlon::cli::add_run_command(app, exit_code);
   merlon::cli::add_demo_command(app, exit_code);
@@ -36,7 +55,10 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     // 2 is wrong usage, whatever was wrong; --help and its like are 0.
-    return app.exit(error) == 0 ? 0 : 2;
+    if (app.exit(error) != 0) return 2;
+  } catch (const std::system_error& error) {
+    fmt::print(stderr, "merlon: {}\n", error.what());
+    return 2;
   }
-  return exit_code;
+  return written_whole() ? exit_code : 2;
 }

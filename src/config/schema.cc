@@ -314,7 +314,7 @@ std::shared_ptr<const Shape> list_shape(std::shared_ptr<const Shape> item, std::
   return shape;
 }
 
-std::shared_ptr<const Shape> map_shape(std::shared_ptr<const Shape> key,
+std::shared_ptr<const Shape> map_shape(const std::shared_ptr<const Shape>& key,
                                        std::shared_ptr<const Shape> value, std::size_t min,
                                        std::size_t max) {
   auto shape = std::make_shared<Shape>();

@@ -246,11 +246,11 @@ template <class T>
                                            std::size_t max = 1024);
 /// A list of mappings that each have a `name`, all different: places address items by it.
 template <class T>
-[[nodiscard]] Type<std::vector<T>> named_list(Type<T> item, std::size_t min = 0,
+[[nodiscard]] Type<std::vector<T>> named_list(const Type<T>& item, std::size_t min = 0,
                                               std::size_t max = 65'536);
 /// One value without list brackets, or a list of `min` to `max` of them.
 template <class T>
-[[nodiscard]] Type<std::vector<T>> one_or_list(Type<T> item, std::size_t min = 1,
+[[nodiscard]] Type<std::vector<T>> one_or_list(const Type<T>& item, std::size_t min = 1,
                                                std::size_t max = 1024);
 /// A mapping from names to values. `key` reads the keys, `name()` as a rule.
 template <class T>
@@ -269,15 +269,16 @@ template <class T>
 /// A scalar read by `scalar`, anything else by `other`: `a:80` beside `{address: a:80, weight: 2}`.
 /// `as_scalar` tells for output whether the short form says all of a value.
 template <class T>
-[[nodiscard]] Type<T> scalar_or(Type<T> scalar, Type<T> other,
-                                std::function<bool(const T&)> as_scalar);
+[[nodiscard]] Type<T> scalar_or(const Type<T>& scalar, const Type<T>& other,
+                                const std::function<bool(const T&)>& as_scalar);
 /// A type for T made from one for V.
 template <class T, class V>
-[[nodiscard]] Type<T> converted(Type<V> type, std::function<T(V)> to,
-                                std::function<V(const T&)> from);
+[[nodiscard]] Type<T> converted(const Type<V>& type, const std::function<T(V)>& to,
+                                const std::function<V(const T&)>& from);
 /// A type narrowed by a test: `problem` returns what is wrong, "" when nothing is.
 template <class T>
-[[nodiscard]] Type<T> where(Type<T> type, std::function<std::string(const T&)> problem);
+[[nodiscard]] Type<T> where(const Type<T>& type,
+                            const std::function<std::string(const T&)>& problem);
 /// `strict`, and what only `loose` accepts if a waiver of rule `slug` names this very place.
 /// For ranges that a waiver may widen.
 template <class T>

@@ -136,7 +136,7 @@ std::shared_ptr<const Shape> words_shape(std::vector<std::string> words);
 void report_unknown_word(const Node& node, const Shape& want, Reader& reader);
 std::shared_ptr<const Shape> list_shape(std::shared_ptr<const Shape> item, std::size_t min,
                                         std::size_t max);
-std::shared_ptr<const Shape> map_shape(std::shared_ptr<const Shape> key,
+std::shared_ptr<const Shape> map_shape(const std::shared_ptr<const Shape>& key,
                                        std::shared_ptr<const Shape> value, std::size_t min,
                                        std::size_t max);
 std::shared_ptr<const Shape> one_of_shape(std::vector<std::shared_ptr<const Shape>> parts);
@@ -269,8 +269,8 @@ Type<std::vector<T>> list_of(const Type<T>& item, std::size_t min, std::size_t m
 }
 
 template <class T>
-Type<std::vector<T>> named_list(Type<T> item, std::size_t min, std::size_t max) {
-  Type<std::vector<T>> type = list_of(std::move(item), min, max);
+Type<std::vector<T>> named_list(const Type<T>& item, std::size_t min, std::size_t max) {
+  Type<std::vector<T>> type = list_of(item, min, max);
   type.read = [list = type.read](const Node& node, std::vector<T>& out, Reader& reader) {
     const bool distinct = detail::expect_distinct_names(node, reader);
     return list(node, out, reader) && distinct;
@@ -279,7 +279,7 @@ Type<std::vector<T>> named_list(Type<T> item, std::size_t min, std::size_t max) 
 }
 
 template <class T>
-Type<std::vector<T>> one_or_list(Type<T> item, std::size_t min, std::size_t max) {
+Type<std::vector<T>> one_or_list(const Type<T>& item, std::size_t min, std::size_t max) {
   const Type<std::vector<T>> list = list_of(item, min, max);
   Type<std::vector<T>> type;
   type.shape = detail::one_of_shape({item.shape, list.shape});
@@ -403,7 +403,8 @@ Type<T> word_or(std::string word, T value, Type<T> otherwise,
 }
 
 template <class T>
-Type<T> scalar_or(Type<T> scalar, Type<T> other, std::function<bool(const T&)> as_scalar) {
+Type<T> scalar_or(const Type<T>& scalar, const Type<T>& other,
+                  const std::function<bool(const T&)>& as_scalar) {
   Type<T> type;
   type.shape = detail::one_of_shape({scalar.shape, other.shape});
   type.read = [scalar, other, shape = type.shape](const Node& node, T& out, Reader& reader) {
@@ -425,7 +426,8 @@ Type<T> scalar_or(Type<T> scalar, Type<T> other, std::function<bool(const T&)> a
 }
 
 template <class T, class V>
-Type<T> converted(Type<V> type, std::function<T(V)> to, std::function<V(const T&)> from) {
+Type<T> converted(const Type<V>& type, const std::function<T(V)>& to,
+                  const std::function<V(const T&)>& from) {
   Type<T> out;
   out.shape = type.shape;
   out.read = [type, to](const Node& node, T& into, Reader& reader) {
@@ -444,7 +446,7 @@ Type<T> converted(Type<V> type, std::function<T(V)> to, std::function<V(const T&
 }
 
 template <class T>
-Type<T> where(Type<T> type, std::function<std::string(const T&)> problem) {
+Type<T> where(const Type<T>& type, const std::function<std::string(const T&)>& problem) {
   Type<T> out = type;
   out.read = [type, problem](const Node& node, T& into, Reader& reader) {
     if (!type.read(node, into, reader)) return false;

@@ -239,7 +239,7 @@ namespace {
 /// A type whose class has `parse` and `to_string`, as those of base/ip.h have.
 template <class T>
 Type<T> parsed_by_class(std::string name, std::string example, std::string wrong) {
-  const auto parse = [wrong](std::string_view value) -> Parsed<T> {
+  const auto parse = [wrong = std::move(wrong)](std::string_view value) -> Parsed<T> {
     if (const std::optional<T> parsed = T::parse(value)) return *parsed;
     return std::unexpected(wrong);
   };

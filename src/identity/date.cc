@@ -34,7 +34,7 @@ std::optional<TokenTime> parse_date(std::string_view text) noexcept {
   if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59) {
     return std::nullopt;
   }
-  return begin + hour * 3600 + minute * 60 + second;
+  return begin + TokenTime{hour} * 3600 + TokenTime{minute} * 60 + second;
 }
 
 std::string format_date(TokenTime time) {

@@ -56,7 +56,7 @@ Type<milliseconds> whole_seconds(seconds min, seconds max) {
 
 /// `type`, of which what `rule` recognises is refused by the name of that rule: never waived.
 template <class T>
-Type<T> refusing(Type<T> type, std::string_view (*rule)(std::string_view written),
+Type<T> refusing(const Type<T>& type, std::string_view (*rule)(std::string_view written),
                  const char* why) {
   Type<T> out = type;
   out.read = [type, rule, why](const config::Node& node, T& into, Reader& reader) {
@@ -70,9 +70,9 @@ Type<T> refusing(Type<T> type, std::string_view (*rule)(std::string_view written
 
 /// Whoever stands between the gateway and this address could say who callers are.
 template <class T>
-Type<T> never_in_clear(Type<T> type) {
+Type<T> never_in_clear(const Type<T>& type) {
   return refusing(
-      std::move(type),
+      type,
       [](std::string_view written) -> std::string_view {
         constexpr std::string_view kClear = "http://";
         const bool clear = written.size() >= kClear.size() &&
@@ -319,72 +319,87 @@ void check_provider(const ProviderConfig& config, Reader& reader) {
   check_twice(config, reader);
 }
 
+/// Whose tokens they are, and where the keys are that verify them.
+void add_issuer(Object<ProviderConfig>& schema) {
+  schema
+      .field("issuer", &ProviderConfig::issuer,
+             never_in_clear(plain("an https URL", "https://id.example.com/", parse_issuer)),
+             "Who signs the tokens; `iss` must equal it byte by byte.")
+      .field("audience", &ProviderConfig::audiences,
+             config::one_or_list(config::located(config::text(1, 512)), 1, kAudiencesMax),
+             "Whom tokens must be for; `aud` must have one of these.")
+      .field("jwks_file", &ProviderConfig::jwks_file, config::file(),
+             "The public keys of the issuer, a JWK Set (RFC 7517). Read again when it changes.")
+      .field("jwks_uri", &ProviderConfig::jwks_uri, url("https://id.example.com/jwks"),
+             "Where its public keys are fetched, ahead of their end and when a token names one "
+             "that is not known yet.")
+      .field(
+          "hosts", &ProviderConfig::hosts,
+          config::list_of(config::located(plain("a host", "keys.example.com", parse_host)), 1, 16),
+          "Hosts besides the issuer's own that its metadata may name, wherever they stand. "
+          "Any other must have an address on the public Internet.")
+      .field("tls", &ProviderConfig::tls, config::object(tls_schema()),
+             "Of connections to the issuer.")
+      .field("stale_for", &ProviderConfig::stale_for, whole_seconds(seconds{0}, hours{24 * 7}),
+             "How long keys stay in use that could not be renewed. Afterwards 503. Whole "
+             "seconds.")
+      .absent("1h");
+}
+
+/// What a token of it must be like.
+void add_token_rules(Object<ProviderConfig>& schema) {
+  schema
+      .field("algorithms", &ProviderConfig::algorithms,
+             config::list_of(
+                 config::located(never_without_key(config::words<Algorithm>(algorithm_words()))), 1,
+                 kAlgorithmCount),
+             "How tokens may be signed.")
+      .absent("[RS256, ES256]")
+      .field("leeway", &ProviderConfig::leeway, whole_seconds(seconds{0}, seconds{60}),
+             "For clocks that differ, on `exp`, `nbf` and `iat`. Whole seconds.")
+      .absent("10s")
+      .field("max_lifetime", &ProviderConfig::lifetime_max, whole_seconds(seconds{10}, hours{24}),
+             "How long a token may live from `iat` to `exp`. Whole seconds.")
+      .absent("1d")
+      .field("type", &ProviderConfig::type,
+             config::words<TokenType>({{"at+jwt", TokenType::kAccessToken}}),
+             "Only tokens of this `typ`, with the claims that RFC 9068 requires. Without it "
+             "`at+jwt`, `JWT` and none are accepted.")
+      .field("revocations", &ProviderConfig::revocations, config::file(),
+             "YAML: a list `revoked` of tokens that are refused before they expire, by `jti`, "
+             "`sub` or `issued_before`. Read again when it changes.");
+}
+
+Object<ProviderConfig> make_provider_schema() {
+  Object<ProviderConfig> schema(
+      "identity",
+      "Someone who says who callers are: an issuer of tokens (JWT, RFC 9068), an "
+      "authorisation server that is asked about them, or a file of API keys. Routes name it "
+      "in `auth`. Of an issuer without `jwks_file` and `jwks_uri` the keys are found by its "
+      "metadata (OpenID Connect Discovery, RFC 8414).");
+  add_issuer(schema);
+  add_token_rules(schema);
+  schema
+      .field("api_keys", &ProviderConfig::api_keys, config::object(api_keys_schema()),
+             "API keys in place of tokens.")
+      .field("introspection", &ProviderConfig::introspection,
+             config::object(introspection_schema()),
+             "Tokens without content of their own, asked about one by one.")
+      .field("dpop", &ProviderConfig::dpop, config::object(dpop_schema()),
+             "Stricter rules for tokens that are bound to a key of the client.")
+      .field("resource", &ProviderConfig::resource, resource(),
+             "What the tokens open, as clients name it: its metadata (RFC 9728) is served at "
+             "`/.well-known/oauth-protected-resource` of this host, and challenges point "
+             "there.")
+      .mark(&ProviderConfig::at)
+      .check(check_provider);
+  return schema;
+}
+
 }  // namespace
 
 const Object<ProviderConfig>& provider_schema() {
-  static const auto schema =
-      Object<ProviderConfig>(
-          "identity",
-          "Someone who says who callers are: an issuer of tokens (JWT, RFC 9068), an "
-          "authorisation server that is asked about them, or a file of API keys. Routes name it "
-          "in `auth`. Of an issuer without `jwks_file` and `jwks_uri` the keys are found by its "
-          "metadata (OpenID Connect Discovery, RFC 8414).")
-          .field("issuer", &ProviderConfig::issuer,
-                 never_in_clear(plain("an https URL", "https://id.example.com/", parse_issuer)),
-                 "Who signs the tokens; `iss` must equal it byte by byte.")
-          .field("audience", &ProviderConfig::audiences,
-                 config::one_or_list(config::located(config::text(1, 512)), 1, kAudiencesMax),
-                 "Whom tokens must be for; `aud` must have one of these.")
-          .field("jwks_file", &ProviderConfig::jwks_file, config::file(),
-                 "The public keys of the issuer, a JWK Set (RFC 7517). Read again when it changes.")
-          .field("jwks_uri", &ProviderConfig::jwks_uri, url("https://id.example.com/jwks"),
-                 "Where its public keys are fetched, ahead of their end and when a token names one "
-                 "that is not known yet.")
-          .field("hosts", &ProviderConfig::hosts,
-                 config::list_of(config::located(plain("a host", "keys.example.com", parse_host)),
-                                 1, 16),
-                 "Hosts besides the issuer's own that its metadata may name, wherever they stand. "
-                 "Any other must have an address on the public Internet.")
-          .field("tls", &ProviderConfig::tls, config::object(tls_schema()),
-                 "Of connections to the issuer.")
-          .field("stale_for", &ProviderConfig::stale_for, whole_seconds(seconds{0}, hours{24 * 7}),
-                 "How long keys stay in use that could not be renewed. Afterwards 503. Whole "
-                 "seconds.")
-          .absent("1h")
-          .field(
-              "algorithms", &ProviderConfig::algorithms,
-              config::list_of(
-                  config::located(never_without_key(config::words<Algorithm>(algorithm_words()))),
-                  1, kAlgorithmCount),
-              "How tokens may be signed.")
-          .absent("[RS256, ES256]")
-          .field("leeway", &ProviderConfig::leeway, whole_seconds(seconds{0}, seconds{60}),
-                 "For clocks that differ, on `exp`, `nbf` and `iat`. Whole seconds.")
-          .absent("10s")
-          .field("max_lifetime", &ProviderConfig::lifetime_max,
-                 whole_seconds(seconds{10}, hours{24}),
-                 "How long a token may live from `iat` to `exp`. Whole seconds.")
-          .absent("1d")
-          .field("type", &ProviderConfig::type,
-                 config::words<TokenType>({{"at+jwt", TokenType::kAccessToken}}),
-                 "Only tokens of this `typ`, with the claims that RFC 9068 requires. Without it "
-                 "`at+jwt`, `JWT` and none are accepted.")
-          .field("revocations", &ProviderConfig::revocations, config::file(),
-                 "YAML: a list `revoked` of tokens that are refused before they expire, by `jti`, "
-                 "`sub` or `issued_before`. Read again when it changes.")
-          .field("api_keys", &ProviderConfig::api_keys, config::object(api_keys_schema()),
-                 "API keys in place of tokens.")
-          .field("introspection", &ProviderConfig::introspection,
-                 config::object(introspection_schema()),
-                 "Tokens without content of their own, asked about one by one.")
-          .field("dpop", &ProviderConfig::dpop, config::object(dpop_schema()),
-                 "Stricter rules for tokens that are bound to a key of the client.")
-          .field("resource", &ProviderConfig::resource, resource(),
-                 "What the tokens open, as clients name it: its metadata (RFC 9728) is served at "
-                 "`/.well-known/oauth-protected-resource` of this host, and challenges point "
-                 "there.")
-          .mark(&ProviderConfig::at)
-          .check(check_provider);
+  static const Object<ProviderConfig> schema = make_provider_schema();
   return schema;
 }
 

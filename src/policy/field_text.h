@@ -17,9 +17,7 @@ template <std::size_t kBytes = 128>
 class FieldText {
  public:
   FieldText& add(std::string_view text) noexcept {
-    const std::size_t n = std::min(text.size(), sizeof text_ - size_);
-    std::copy_n(text.data(), n, text_ + size_);
-    size_ += n;
+    size_ += text.copy(text_ + size_, sizeof text_ - size_);
     return *this;
   }
   FieldText& add(std::uint64_t number) noexcept {

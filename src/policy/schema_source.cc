@@ -99,6 +99,83 @@ bool all_texts(const json& value) {
          std::ranges::all_of(value, [](const json& v) { return v.is_string(); });
 }
 
+bool is_list(const json& value) { return value.is_array() && !value.empty(); }
+
+const char* expected_of(Form form) {
+  switch (form) {
+    case Form::kText:
+    case Form::kPattern:
+      return "a text is expected";
+    case Form::kBoolean:
+      return "true or false is expected";
+    case Form::kNumber:
+      return "a number is expected";
+    case Form::kAboveZero:
+      return "a number above 0 is expected";
+    case Form::kCount:
+      return "a count is expected";
+    case Form::kTexts:
+      return "a list of texts is expected";
+    case Form::kType:
+      return "a type, or a list of types, is expected";
+    case Form::kList:
+      return "a list that is not empty is expected";
+    case Form::kSchemas:
+    case Form::kSchemaOrSchemas:
+      return "a list of schemas is expected";
+    case Form::kSchemaMap:
+    case Form::kDependencies:
+      return "an object is expected";
+    case Form::kFormat:
+      return "the format is unknown, or not supported";
+    case Form::kAnything:
+    case Form::kSchema:
+      break;
+  }
+  return "";
+}
+
+/// Whether the value of a keyword has its form; what is inside of schemas is judged by itself.
+bool has_form(Form form, const json& value) {
+  switch (form) {
+    case Form::kText:
+    case Form::kPattern:
+      return value.is_string();
+    case Form::kBoolean:
+      return value.is_boolean();
+    case Form::kNumber:
+      return value.is_number();
+    case Form::kAboveZero:
+      return value.is_number() && value.get<double>() > 0;
+    case Form::kCount:
+      return value.is_number_unsigned() && value.get<std::uint64_t>() <= INT32_MAX;
+    case Form::kTexts:
+      return all_texts(value);
+    case Form::kType:
+      return is_type(value) || (is_list(value) && std::ranges::all_of(value, is_type));
+    case Form::kList:
+    case Form::kSchemas:
+      return is_list(value);
+    case Form::kSchemaOrSchemas:
+      return !value.is_array() || !value.empty();
+    case Form::kSchemaMap:
+    case Form::kDependencies:
+      return value.is_object();
+    case Form::kFormat:
+      return value.is_string() && knows_format(value.get<std::string>());
+    case Form::kAnything:
+    case Form::kSchema:
+      break;
+  }
+  return true;
+}
+
+/// What is wrong with the value of a keyword; "" when nothing is.
+std::string problem_of(Form form, const json& value) {
+  if (!has_form(form, value)) return expected_of(form);
+  return form == Form::kPattern ? problem_of_pattern(value.get<std::string>()) : std::string();
+}
+
 class Preparer {
  public:
   explicit Preparer(json& root) : root_(root) {}
@@ -178,78 +255,23 @@ class Preparer {
   void keyword(const std::string& name, Form form, json& value, const std::string& at,
                unsigned depth) {
     const std::string here = fmt::format("{}/{}", at, name);
+    const std::string wrong = problem_of(form, value);
+    if (!wrong.empty()) return say(here, wrong);
     const bool in_place = std::ranges::find(kInPlace, name) != std::end(kInPlace);
     const auto child = [&](json& schema, const std::string& place) {
       if (in_place) edges_[at].push_back(place);
       subschema(schema, place, depth + 1);
     };
-    const auto require = [&](bool holds, const char* what) {
-      if (!holds) say(here, what);
-      return holds;
-    };
-    switch (form) {
-      case Form::kAnything:
-        break;
-      case Form::kText:
-        require(value.is_string(), "a text is expected");
-        break;
-      case Form::kBoolean:
-        require(value.is_boolean(), "true or false is expected");
-        break;
-      case Form::kNumber:
-        require(value.is_number(), "a number is expected");
-        break;
-      case Form::kAboveZero:
-        require(value.is_number() && value.get<double>() > 0, "a number above 0 is expected");
-        break;
-      case Form::kCount:
-        require(value.is_number_unsigned() && value.get<std::uint64_t>() <= INT32_MAX,
-                "a count is expected");
-        break;
-      case Form::kTexts:
-        require(all_texts(value), "a list of texts is expected");
-        break;
-      case Form::kType:
-        require(is_type(value) ||
-                    (value.is_array() && !value.empty() && std::ranges::all_of(value, is_type)),
-                "a type, or a list of types, is expected");
-        break;
-      case Form::kList:
-        require(value.is_array() && !value.empty(), "a list that is not empty is expected");
-        break;
-      case Form::kSchema:
-        child(value, here);
-        break;
-      case Form::kSchemaOrSchemas:
-        if (!value.is_array()) {
-          child(value, here);
-          break;
-        }
-        [[fallthrough]];
-      case Form::kSchemas:
-        if (!require(value.is_array() && !value.empty(), "a list of schemas is expected")) break;
-        for (std::size_t i = 0; i < value.size(); ++i)
-          child(value[i], fmt::format("{}/{}", here, i));
-        break;
-      case Form::kSchemaMap:
-      case Form::kDependencies:
-        if (!require(value.is_object(), "an object is expected")) break;
-        for (auto& [key, entry] : value.items()) {
-          if (form == Form::kDependencies && all_texts(entry)) continue;
-          child(entry, fmt::format("{}/{}", here,
-                                   json::json_pointer("").operator/=(key).to_string().substr(1)));
-        }
-        break;
-      case Form::kPattern:
-        if (require(value.is_string(), "a text is expected")) {
-          const std::string wrong = problem_of_pattern(value.get<std::string>());
-          if (!wrong.empty()) say(here, wrong);
-        }
-        break;
-      case Form::kFormat:
-        require(value.is_string() && knows_format(value.get<std::string>()),
-                "the format is unknown, or not supported");
-        break;
+    if (form == Form::kSchema || (form == Form::kSchemaOrSchemas && !value.is_array())) {
+      child(value, here);
+    } else if (form == Form::kSchemas || form == Form::kSchemaOrSchemas) {
+      for (std::size_t i = 0; i < value.size(); ++i) child(value[i], fmt::format("{}/{}", here, i));
+    } else if (form == Form::kSchemaMap || form == Form::kDependencies) {
+      for (auto& [key, entry] : value.items()) {
+        if (form == Form::kDependencies && all_texts(entry)) continue;
+        child(entry, fmt::format("{}/{}", here,
+                                 json::json_pointer("").operator/=(key).to_string().substr(1)));
+      }
     }
   }
 

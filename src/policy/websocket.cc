@@ -112,7 +112,8 @@ config::Type<WebSocketConfig> WebSocket::type() {
   });
   return config::scalar_or<WebSocketConfig>(
       config::converted<WebSocketConfig, Located<bool>>(
-          config::located(only_true), [](Located<bool> on) { return WebSocketConfig{.at = on.at}; },
+          config::located(only_true),
+          [](const Located<bool>& on) { return WebSocketConfig{.at = on.at}; },
           [](const WebSocketConfig& all) { return Located<bool>{.value = true, .at = all.at}; }),
       config::object(schema()), [](const WebSocketConfig& all) {
         return all.idle_timeout.is_default() && all.tunnels_per_client.is_default();

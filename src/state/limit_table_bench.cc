@@ -26,7 +26,7 @@ std::uint32_t scatter(std::uint32_t i, std::uint32_t count) {
 /// Processor time of this thread: a pause of ours, not of a scheduler that gave the core away.
 double thread_us() {
   timespec time{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  static_cast<void>(::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time));
   return static_cast<double>(time.tv_sec) * 1e6 + static_cast<double>(time.tv_nsec) / 1e3;
 }
 

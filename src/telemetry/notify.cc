@@ -59,7 +59,7 @@ bool prepare(int fd) noexcept {
 
 }  // namespace
 
-Notifier::Notifier(io::Broker& broker, std::string socket) {
+Notifier::Notifier(io::Broker& broker, const std::string& socket) {
   // Only these two forms are defined (sd_notify(3)); others, such as vsock, are not for services.
   if (!socket.starts_with('/') && !socket.starts_with('@')) return;
   if (auto fd = broker.connect_unix_datagram(socket)) fd_ = *std::move(fd);

@@ -21,7 +21,7 @@ class Notifier {
  public:
   /// `socket` is the value of NOTIFY_SOCKET: a path, or "@name" for an abstract one; empty for
   /// none.
-  Notifier(io::Broker& broker, std::string socket);
+  Notifier(io::Broker& broker, const std::string& socket);
   /// From NOTIFY_SOCKET, which is removed so that no child inherits it. Call before threads start.
   [[nodiscard]] static Notifier from_environment(io::Broker& broker);
 

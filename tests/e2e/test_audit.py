@@ -12,6 +12,17 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CLEAN = "server {\n    listen 127.0.0.1:8080;\n    return 404;\n}\n"
 OPEN_ALIAS = "server {\n    listen 127.0.0.1:8080;\n    location /s { alias /srv/s/; }\n}\n"
+# The variable that holds a line break is not the first whose name begins like it.
+SPLIT_REDIRECT = """events {}
+http {
+  server {
+    listen 8080;
+    server_name old.example.com;
+    set $uri_base /v2;
+    return 301 https://example.com$uri_base$uri$is_args$args;
+  }
+}
+"""
 OLD_TLS = ("events {}\nhttp {\n    ssl_protocols TLSv1 TLSv1.2;\n    server_tokens on;\n"
            "    server {\n        listen 443 ssl;\n        return 404;\n    }\n}\n")
 OPEN_ADMIN = ("admin:\n  address:\n    socket_address:\n      address: 0.0.0.0\n      port_value: 9901\n"
@@ -108,7 +119,9 @@ def test_junit_counts_what_it_lists(merlon, fixture):
     assert {suite.tag for suite in suites} == {"testsuite"}
 
 
-@pytest.mark.parametrize("name, text, rules", [("nginx.conf", OLD_TLS, "TLS-01,INF-01"), ("envoy.yaml", OPEN_ADMIN, "EXP-01")])
+@pytest.mark.parametrize("name, text, rules", [
+    ("nginx.conf", OLD_TLS, "TLS-01,INF-01"), ("nginx.conf", SPLIT_REDIRECT, "INJ-01"), ("envoy.yaml", OPEN_ADMIN, "EXP-01"),
+])  # fmt: skip
 def test_the_patch_applies_and_mends(merlon, tmp_path, name, text, rules):
     path = written(tmp_path, name, text)
     assert merlon(path, "--only", rules, "--fail-on", "low").returncode == 1

@@ -323,6 +323,15 @@ def test_version(merlon_bin):
     assert re.fullmatch(r"merlon \d+\.\d+\.\d+\S*\n", said.stdout)
 
 
+@pytest.mark.parametrize("command", ["version", "schema", "schema --markdown", "audit --rules", "--help"])
+def test_output_that_cannot_be_written_is_a_failure(merlon_bin, command):
+    """A report on a full disk is none, and a build that waits for it must not go on."""
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run([merlon_bin, *command.split()], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("merlon: ") and "No space left on device" in ran.stderr
+
+
 def test_check_says_what_root_cannot_find(merlon_bin, upstream, tmp_path):
     file = tmp_path / "merlon.yaml"
     config = configuration(upstream)

@@ -100,6 +100,7 @@ void Checker::message(const Node& node, std::uint32_t number, int depth) {
       continue;
     }
     std::vector<std::string_view> names;
+    names.reserve(info.fields.size());
     for (const FieldInfo& field : info.fields) names.push_back(field.name);
     add(member.key.at(),
         fmt::format("{} has no field {} that is known here", short_name(info.name), key),

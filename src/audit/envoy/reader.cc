@@ -62,6 +62,7 @@ class Reading {
   void check_names(const Typed& resource, ResourceKind kind);
   void embedded(const Message& config_map);
   void look(const Node& root);
+  void look_at_source(std::string_view key, const Node& node, std::vector<Reference>& found);
   void reference(const Reference& to);
   void gap(const Mark& at, std::string what) {
     const std::string path = at.source == nullptr ? std::string{} : at.source->path;
@@ -236,6 +237,25 @@ void Reading::say_what_was_not_followed() {
   }
 }
 
+/// What a field that says where configuration comes from names: a file, which is added to `found`,
+/// or a server.
+void Reading::look_at_source(std::string_view key, const Node& node,
+                             std::vector<Reference>& found) {
+  const Message value(node);
+  if (is_field(key, "ads_config")) {
+    from_server = true;
+  } else if (is_field(key, "path_config_source")) {
+    found.push_back({value.at("path"), std::string(value.text("path"))});
+  } else if (std::ranges::any_of(kConfigSources,
+                                 [&](std::string_view s) { return is_field(key, s); })) {
+    if (const Node* path = value.field("path"); path != nullptr && path->is_scalar()) {
+      found.push_back({value.at("path"), std::string(path->text())});
+    } else if (!value.has("path_config_source")) {
+      from_server = true;
+    }
+  }
+}
+
 /// Counts keys and follows what names a file or a server.
 void Reading::look(const Node& root) {
   std::vector<Reference> found;
@@ -244,21 +264,9 @@ void Reading::look(const Node& root) {
     for (const config::Member& member : node.members()) {
       const std::string_view key = member.key.text();
       if (!member.value.is_mapping() || key.empty()) continue;
-      const char first = key.front();
-      if (first != 'p' && !key.ends_with('g') && !key.ends_with('e')) continue;
-      const Message value(member.value);
-      if (is_field(key, "path_config_source")) {
-        found.push_back({value.at("path"), std::string(value.text("path"))});
-      } else if (std::ranges::any_of(kConfigSources,
-                                     [&](std::string_view s) { return is_field(key, s); })) {
-        if (const Node* path = value.field("path"); path != nullptr && path->is_scalar()) {
-          found.push_back({value.at("path"), std::string(path->text())});
-        } else if (!value.has("path_config_source")) {
-          from_server = true;
-        }
-      } else if (is_field(key, "ads_config")) {
-        from_server = true;
-      }
+      // Of the fields that are looked for; most others are told apart by this alone.
+      if (key.front() != 'p' && !key.ends_with('g') && !key.ends_with('e')) continue;
+      look_at_source(key, member.value, found);
     }
   });
   for (const Reference& one : found) reference(one);

@@ -169,29 +169,33 @@ Mark switched_off_at(const Message& holder, const Filter& filter) {
   return {};
 }
 
+/// Visits what may switch a filter off, from the outside in: the route table, its hosts, and their
+/// routes to a cluster. `visit` gets the message, its label and whether it is meant for everyone.
+template <class F>
+void each_override_holder(const RouteConfig& routes, F&& visit) {
+  visit(routes.at, std::string(routes.name), false);
+  for (const VirtualHost* host : routes.hosts) {
+    visit(host->at, std::string(host->domains.empty() ? "" : host->domains.front()), false);
+    for (const Route* route : host->routes) {
+      if (route->action) visit(route->at, route->label(), is_open_by_nature(route->path));
+    }
+  }
+}
+
 void check_switched_off(Inspection& in) {
   std::set<std::string> done;
-  const auto report = [&](const Filter& filter, const Mark& at, const std::string& label,
-                          bool open) {
-    if (!at.known() || !done.insert(at.to_string()).second) return;
-    in.report("LOC-05", open ? Level::kInfo : Level::kMedium, at,
-              fmt::format("{} is switched off for {}", filter.kind, label))
-        .affected = {label};
-  };
   for (const Hcm& hcm : in.model.hcms) {
     if (hcm.routes == nullptr) continue;
     for (const Filter& filter : hcm.filters) {
       if (!is_access_kind(filter.kind) || filter.disabled) continue;
-      report(filter, switched_off_at(hcm.routes->at, filter), std::string(hcm.routes->name), false);
-      for (const VirtualHost* host : hcm.routes->hosts) {
-        const std::string name(host->domains.empty() ? "" : host->domains.front());
-        report(filter, switched_off_at(host->at, filter), name, false);
-        for (const Route* route : host->routes) {
-          if (!route->action) continue;
-          report(filter, switched_off_at(route->at, filter), route->label(),
-                 is_open_by_nature(route->path));
-        }
-      }
+      each_override_holder(*hcm.routes,
+                           [&](const Message& holder, const std::string& label, bool open) {
+                             const Mark at = switched_off_at(holder, filter);
+                             if (!at.known() || !done.insert(at.to_string()).second) return;
+                             in.report("LOC-05", open ? Level::kInfo : Level::kMedium, at,
+                                       fmt::format("{} is switched off for {}", filter.kind, label))
+                                 .affected = {label};
+                           });
     }
   }
 }

@@ -152,7 +152,7 @@ bool may_write_headers(const Model& model) {
 /// Fields that tell the upstream who the client is, and are made of what a client wrote.
 void check_rewritten_fields(Inspection& in) {
   const bool written = may_write_headers(in.model);
-  const auto judge = [&](const Message& holder, std::string label) {
+  const auto judge = [&](const Message& holder, const std::string& label) {
     for (const Node& one : holder.list("request_headers_to_add")) {
       const Message header = Message(one).message("header");
       const std::string_view from = copied_from(header.text("value"));
@@ -226,6 +226,18 @@ std::vector<Message> identity_fields(const Filter& filter, std::string_view& key
   return out;
 }
 
+/// Labels of the routes on which `filter` is switched off and a client's own `name` is not removed.
+std::vector<std::string> routes_letting_in(const Hcm& hcm, const Filter& filter,
+                                           std::string_view name) {
+  std::vector<std::string> out;
+  for (const Route* route : hcm.all_routes()) {
+    if (!route->action || !is_disabled(*route, filter)) continue;
+    if (removes_header(*route, "request_headers_to_remove", name)) continue;
+    out.push_back(route->label());
+  }
+  return out;
+}
+
 /// What a filter says of the client reaches the upstream as headers; where it is switched off, a
 /// client's own of that name do.
 void check_identity_headers(Inspection& in) {
@@ -236,13 +248,7 @@ void check_identity_headers(Inspection& in) {
       for (const Message& field : identity_fields(filter, key)) {
         const std::string_view name = field.text(key);
         if (!ascii::iequals(name.substr(0, 2), "x-")) continue;
-        std::vector<std::string> open;
-        for (const Route* route : hcm.all_routes()) {
-          if (!route->action || !is_disabled(*route, filter)) continue;
-          if (!removes_header(*route, "request_headers_to_remove", name)) {
-            open.push_back(route->label());
-          }
-        }
+        std::vector<std::string> open = routes_letting_in(hcm, filter, name);
         if (open.empty()) continue;
         Finding& finding = in.report(
             "XFF-04", Level::kHigh, field.at(),

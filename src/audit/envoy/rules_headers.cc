@@ -151,27 +151,30 @@ bool is_security_header(std::string_view name) {
   return std::ranges::any_of(kNames, [&](std::string_view n) { return ascii::iequals(n, name); });
 }
 
+/// Reports the security headers that `inner` removes although an outer level adds them.
+void report_lost(Inspection& in, const Message& inner, std::span<const Message> outer,
+                 const std::string& label) {
+  for (const Node& one : inner.list("response_headers_to_remove")) {
+    if (!is_security_header(one.text())) continue;
+    const bool added =
+        std::ranges::any_of(outer, [&](const Message& holder) { return adds(holder, one.text()); });
+    if (!added) continue;
+    in.report("HDR-01", Level::kMedium, one.at(),
+              fmt::format("{} is lost here: an outer level adds it", one.text()))
+        .affected = {label};
+  }
+}
+
 /// Removal happens before addition on one level, but a table that gives its own level the last
 /// word takes back what outer levels added.
 void check_lost(Inspection& in) {
   for (const RouteConfig& config : in.model.route_configs) {
-    const bool inner_wins = config.at.is_true("most_specific_header_mutations_wins");
-    const auto judge = [&](const Message& inner, std::span<const Message> outer,
-                           std::string label) {
-      for (const Node& one : inner.list("response_headers_to_remove")) {
-        const bool added = std::ranges::any_of(
-            outer, [&](const Message& holder) { return adds(holder, one.text()); });
-        if (!is_security_header(one.text()) || !added || !inner_wins) continue;
-        in.report("HDR-01", Level::kMedium, one.at(),
-                  fmt::format("{} is lost here: an outer level adds it", one.text()))
-            .affected = {std::move(label)};
-      }
-    };
+    if (!config.at.is_true("most_specific_header_mutations_wins")) continue;
     for (const VirtualHost* host : config.hosts) {
-      const Message table[] = {config.at};
-      judge(host->at, table, std::string(host->domains.empty() ? "" : host->domains.front()));
-      const Message both[] = {config.at, host->at};
-      for (const Route* route : host->routes) judge(route->at, both, route->label());
+      const std::string name(host->domains.empty() ? "" : host->domains.front());
+      const Message levels[] = {config.at, host->at};
+      report_lost(in, host->at, std::span(levels).first(1), name);
+      for (const Route* route : host->routes) report_lost(in, route->at, levels, route->label());
     }
   }
 }

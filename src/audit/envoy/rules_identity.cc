@@ -183,21 +183,25 @@ Finding& report_optional(Inspection& in, Judge behind, Mark at, std::string mess
   return finding;
 }
 
+/// Reports a requirement that requests without a token, or with a bad one, meet.
+void judge_requirement(Inspection& in, Judge behind, const Node& node) {
+  if (!node.is_mapping()) return;
+  const Message at(node);
+  for (const std::string_view key : {"allow_missing", "allow_missing_or_failed"}) {
+    if (!at.has(key)) continue;
+    report_optional(in, behind, at.at(key),
+                    fmt::format("requests without a {}token pass, and no RBAC filter looks at the "
+                                "claims",
+                                key == "allow_missing" ? "" : "valid "));
+  }
+}
+
 void check_optional(Inspection& in) {
   each_jwt(in, [&](const Hcm& hcm, std::size_t place, const Message& config) {
     const Judge behind = judge_behind(hcm, place);
     if (behind == Judge::kFilter) return;
     for (const Node* root : requirements_of(config)) {
-      walk(*root, [&](const Node& node) {
-        const Message at(node);
-        for (const char* key : {"allow_missing", "allow_missing_or_failed"}) {
-          if (!node.is_mapping() || !at.has(key)) continue;
-          report_optional(in, behind, at.at(key),
-                          fmt::format("requests without a {}token pass, and no RBAC filter looks "
-                                      "at the claims",
-                                      std::string_view(key) == "allow_missing" ? "" : "valid "));
-        }
-      });
+      walk(*root, [&](const Node& node) { judge_requirement(in, behind, node); });
     }
   });
 }

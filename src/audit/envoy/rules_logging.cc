@@ -79,19 +79,24 @@ bool records_query(std::string_view format) {
   return false;
 }
 
+/// True when a filter takes what authenticates a client from the query: the token of a provider of
+/// jwt_authn, or the key of api_key_auth.
+bool takes_tokens_in_query(const Filter& filter) {
+  if (!filter.config) return false;
+  bool found = false;
+  walk(*filter.config.node(), [&](const Node& node) {
+    const Message at(node);
+    found = found || !at.list("from_params").empty() ||
+            std::ranges::any_of(at.list("key_sources"),
+                                [](const Node& one) { return Message(one).has("query"); });
+  });
+  return found;
+}
+
 bool takes_tokens_in_query(const Inspection& in) {
   return std::ranges::any_of(in.model.hcms, [](const Hcm& hcm) {
-    return std::ranges::any_of(hcm.filters, [](const Filter& filter) {
-      if (!filter.config) return false;
-      bool found = false;
-      walk(*filter.config.node(), [&](const Node& node) {
-        const Message at(node);
-        found = found || !at.list("from_params").empty() ||
-                std::ranges::any_of(at.list("key_sources"),
-                                    [](const Node& one) { return Message(one).has("query"); });
-      });
-      return found;
-    });
+    return std::ranges::any_of(hcm.filters,
+                               [](const Filter& filter) { return takes_tokens_in_query(filter); });
   });
 }
 

@@ -253,58 +253,74 @@ bool takes_every_host(const Route& route) {
          std::ranges::any_of(route.host->domains, [](std::string_view d) { return d == "*"; });
 }
 
+/// Reports a route whose cluster is the one that a request header names.
+void report_chosen_cluster(Inspection& in, const Hcm& hcm, const Route& route) {
+  if (!route.action.has("cluster_header")) return;
+  // A filter that runs code may be the one that writes it.
+  const bool written = std::ranges::any_of(hcm.filters, [](const Filter& f) {
+    return f.is("lua") || f.is("wasm") || f.is("ext_proc") || f.is("golang");
+  });
+  Finding& finding = in.report("SSR-01", written ? Level::kMedium : Level::kHigh,
+                               route.action.at("cluster_header"),
+                               fmt::format("the client chooses the cluster in the header {}",
+                                           route.action.text("cluster_header")));
+  finding.confidence = written ? Confidence::kPossible : Confidence::kCertain;
+  finding.affected = {route.label()};
+}
+
+/// Reports a route to a cluster that connects to the address, or the host, that a request names.
+void report_chosen_address(Inspection& in, const Route& route, const Cluster& cluster,
+                           bool guarded) {
+  const Message original = cluster.at.message("original_dst_lb_config");
+  const bool named = original.is_true("use_http_header");
+  const bool dynamic = cluster.custom == "dynamic_forward_proxy" && takes_every_host(route);
+  if (!named && !dynamic) return;
+  Finding& finding =
+      in.report("SSR-01", guarded ? Level::kHigh : Level::kCritical, route.at.at(),
+                named ? "the client names the upstream's address in x-envoy-original-dst-host"
+                      : "the client's Host is the upstream: an open forward proxy");
+  finding.affected = {route.label()};
+  finding.evidence =
+      named ? "x-envoy-original-dst-host: 169.254.169.254:80" : "Host: 169.254.169.254";
+  finding.trail.push_back({cluster.at.at(), "the cluster that follows it"});
+}
+
 void check_chosen_upstreams(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     if (!is_edge(hcm)) continue;
     const bool guarded = has_access_control(hcm);
     for (const Route* route : hcm.all_routes()) {
-      if (route->action.has("cluster_header")) {
-        // A filter that runs code may be the one that writes it.
-        const bool written = std::ranges::any_of(hcm.filters, [](const Filter& f) {
-          return f.is("lua") || f.is("wasm") || f.is("ext_proc") || f.is("golang");
-        });
-        Finding& finding = in.report("SSR-01", written ? Level::kMedium : Level::kHigh,
-                                     route->action.at("cluster_header"),
-                                     fmt::format("the client chooses the cluster in the header {}",
-                                                 route->action.text("cluster_header")));
-        finding.confidence = written ? Confidence::kPossible : Confidence::kCertain;
-        finding.affected = {route->label()};
-      }
+      report_chosen_cluster(in, hcm, *route);
       for (const std::string_view name : clusters_of(*route)) {
         const Cluster* cluster = in.model.cluster(name);
-        if (cluster == nullptr) continue;
-        const Message original = cluster->at.message("original_dst_lb_config");
-        const bool named = original.is_true("use_http_header");
-        const bool dynamic = cluster->custom == "dynamic_forward_proxy" && takes_every_host(*route);
-        if (!named && !dynamic) continue;
-        Finding& finding =
-            in.report("SSR-01", guarded ? Level::kHigh : Level::kCritical, route->at.at(),
-                      named ? "the client names the upstream's address in x-envoy-original-dst-host"
-                            : "the client's Host is the upstream: an open forward proxy");
-        finding.affected = {route->label()};
-        finding.evidence =
-            named ? "x-envoy-original-dst-host: 169.254.169.254:80" : "Host: 169.254.169.254";
-        finding.trail.push_back({cluster->at.at(), "the cluster that follows it"});
+        if (cluster != nullptr) report_chosen_address(in, *route, *cluster, guarded);
       }
     }
   }
 }
 
+/// The addresses at which clouds tell a machine its credentials.
+bool is_metadata_service(std::string_view host) {
+  return host == "169.254.169.254" || host == "fd00:ec2::254" ||
+         host == "metadata.google.internal" || host == "100.100.100.200";
+}
+
+/// True when a route of a listener that other hosts reach leads to the cluster.
+bool is_routed_to(const Model& model, const Cluster& cluster) {
+  const auto leads_there = [&](const Route* route) {
+    const auto names = clusters_of(*route);
+    return std::ranges::find(names, cluster.name) != names.end();
+  };
+  return std::ranges::any_of(model.hcms, [&](const Hcm& hcm) {
+    return !hcm.listener->is_local() && std::ranges::any_of(hcm.all_routes(), leads_there);
+  });
+}
+
 void check_metadata(Inspection& in) {
   for (const Cluster& cluster : in.model.clusters) {
     for (const Upstream& one : cluster.endpoints) {
-      if (one.host != "169.254.169.254" && one.host != "fd00:ec2::254" &&
-          one.host != "metadata.google.internal" && one.host != "100.100.100.200") {
-        continue;
-      }
-      const bool routed = std::ranges::any_of(in.model.hcms, [&](const Hcm& hcm) {
-        return !hcm.listener->is_local() &&
-               std::ranges::any_of(hcm.all_routes(), [&](const Route* route) {
-                 const auto names = clusters_of(*route);
-                 return std::ranges::find(names, cluster.name) != names.end();
-               });
-      });
-      if (!routed) continue;
+      if (!is_metadata_service(one.host)) continue;
+      if (!is_routed_to(in.model, cluster)) break;
       in.report("SSR-02", Level::kCritical, one.at.message("socket_address").at("address"),
                 fmt::format("{} leads to the metadata service of the cloud", cluster.name));
       break;

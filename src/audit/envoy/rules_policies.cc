@@ -119,23 +119,23 @@ bool is_written_here(const Hcm& hcm, std::string_view name) {
   });
 }
 
+/// Reports a principal of a policy that is recognised by an address which clients write.
+void judge_principal(Inspection& in, const Hcm& hcm, std::string_view policy, const Node& node) {
+  const Message header = Message(node).message("header");
+  const std::string_view name = header.text("name");
+  if (!is_address_field(name) || is_anchored(hcm, header) || is_written_here(hcm, name)) return;
+  Finding& finding = in.report("XFF-01", Level::kHigh, header.at("name"),
+                               fmt::format("policy {} believes the {} that clients write: expected "
+                                           "remote_ip or direct_remote_ip",
+                                           policy, name));
+  finding.evidence = fmt::format("{}: 10.0.0.1", name);
+  finding.affected = labels(hcm);
+}
+
 void judge_headers(Inspection& in, const Hcm& hcm, const Message& rules) {
   each_policy(rules, [&](const Node& policy, const Message& at) {
     for (const Node& principal : at.list("principals")) {
-      walk(principal, [&](const Node& node) {
-        const Message header = Message(node).message("header");
-        const std::string_view name = header.text("name");
-        if (!is_address_field(name) || is_anchored(hcm, header) || is_written_here(hcm, name)) {
-          return;
-        }
-        Finding& finding =
-            in.report("XFF-01", Level::kHigh, header.at("name"),
-                      fmt::format("policy {} believes the {} that clients write: expected "
-                                  "remote_ip or direct_remote_ip",
-                                  policy.text(), name));
-        finding.evidence = fmt::format("{}: 10.0.0.1", name);
-        finding.affected = labels(hcm);
-      });
+      walk(principal, [&](const Node& node) { judge_principal(in, hcm, policy.text(), node); });
     }
   });
 }

@@ -94,30 +94,34 @@ bool sends_name_itself(const Cluster& cluster) {
   return false;
 }
 
+/// Visits every node of every file that was read.
+template <class F>
+void each_node(const Model& model, F&& visit) {
+  for (const auto& tree : model.trees) {
+    for (const Node& root : tree->documents()) walk(root, visit);
+  }
+}
+
 /// Clusters that nothing but providers of jwt_authn name: JWT-05 speaks of them.
 std::set<std::string_view> key_sources(const Model& model) {
   std::map<std::string_view, int> others;
   std::set<std::string_view> sources;
-  for (const auto& tree : model.trees) {
-    for (const Node& root : tree->documents()) {
-      walk(root, [&](const Node& node) {
-        const Message at(node);
-        if (!at.has("endpoints")) {
-          ++others[at.text("cluster")];
-          ++others[at.text("cluster_name")];
-        }
-        for (const Node& one : at.message("weighted_clusters").list("clusters")) {
-          ++others[Message(one).text("name")];
-        }
-        const Message uri = at.path("remote_jwks.http_uri");
-        const std::string_view source = uri.text("cluster");
-        // Of one that is asked by http:// the scheme is a defect of its own.
-        if (source.empty() || uri.text("uri").starts_with("http://")) return;
-        sources.insert(source);
-        --others[source];
-      });
+  each_node(model, [&](const Node& node) {
+    const Message at(node);
+    if (!at.has("endpoints")) {
+      ++others[at.text("cluster")];
+      ++others[at.text("cluster_name")];
     }
-  }
+    for (const Node& one : at.message("weighted_clusters").list("clusters")) {
+      ++others[Message(one).text("name")];
+    }
+    const Message uri = at.path("remote_jwks.http_uri");
+    const std::string_view source = uri.text("cluster");
+    // Of one that is asked by http:// the scheme is a defect of its own.
+    if (source.empty() || uri.text("uri").starts_with("http://")) return;
+    sources.insert(source);
+    --others[source];
+  });
   std::erase_if(sources, [&](std::string_view name) { return others[name] > 0; });
   return sources;
 }
@@ -245,22 +249,15 @@ void check_header_credentials(Inspection& in, const Node& node) {
 }
 
 void check_credentials(Inspection& in) {
-  for (const auto& tree : in.model.trees) {
-    for (const Node& root : tree->documents()) {
-      walk(root, [&](const Node& node) {
-        if (!node.is_mapping()) return;
-        const Message at(node);
-        check_header_credentials(in, node);
-        if (const Message generic = at.path("generic_secret.secret")) {
-          if (generic.has("inline_string") && !is_placeholder(generic.text("inline_string"))) {
-            report_secret(
-                in, generic.at("inline_string"),
-                fmt::format("the secret {} stands in the configuration", at.text("name")));
-          }
-        }
-      });
-    }
-  }
+  each_node(in.model, [&](const Node& node) {
+    if (!node.is_mapping()) return;
+    const Message at(node);
+    check_header_credentials(in, node);
+    const Message generic = at.path("generic_secret.secret");
+    if (!generic.has("inline_string") || is_placeholder(generic.text("inline_string"))) return;
+    report_secret(in, generic.at("inline_string"),
+                  fmt::format("the secret {} stands in the configuration", at.text("name")));
+  });
 }
 
 constexpr RuleEntry kRules[] = {{"UPS-01", check_cleartext},  {"UPS-02", check_verification},

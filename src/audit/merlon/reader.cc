@@ -282,6 +282,7 @@ class OwnReader {
   /// "class partners (198.51.100.0/24 or 2001:db8::/32 and svc) 20/s, burst 5".
   static std::string class_of(const policy::LimitClassConfig& one) {
     std::vector<std::string> networks;
+    networks.reserve(one.networks.size());
     for (const auto& network : one.networks) networks.push_back(network->to_string());
     std::string who = fmt::format("{}", fmt::join(networks, " or "));
     if (!one.networks.empty() && !one.identities.empty()) who += " and ";

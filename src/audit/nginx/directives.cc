@@ -64,7 +64,7 @@ constexpr Known kDirectives[] = {
    std::string_view(flags).find('b') != std::string_view::npos,                \
    slot,                                                                       \
    values,                                                                     \
-   origin == '3'},
+   (origin) == '3'},
 #include "audit/nginx/directives.def"
 #undef NGINX_DIRECTIVE
 };

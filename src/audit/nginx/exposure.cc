@@ -31,7 +31,7 @@ std::string hosts(const Server& server) {
 
 std::string authentication(const Scope& scope) {
   std::string out;
-  const auto add = [&](std::string text) {
+  const auto add = [&](std::string_view text) {
     if (!out.empty()) out += ", ";
     out += text;
   };

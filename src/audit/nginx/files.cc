@@ -71,7 +71,9 @@ FileReader::Read FileReader::read(const std::string& path, const std::string& sh
 }
 
 FileReader::Read FileReader::read_now(const std::string& path, const std::string& shown) {
-  const auto refuse = [&](std::string why) { return Read{nullptr, shown + " " + why, false}; };
+  const auto refuse = [&](std::string_view why) {
+    return Read{nullptr, fmt::format("{} {}", shown, why), false};
+  };
   const std::string resolved = resolve_path(path);
   if (resolved.empty()) {
     if (errno == ENOENT || errno == ENOTDIR) return {nullptr, shown + " was not found", true};

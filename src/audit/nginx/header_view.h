@@ -45,7 +45,7 @@ void each_upstream_header(const Model& model, F&& visit) {
       for (const Directive* header : scope.own_all(name)) {
         std::string field(header->arg(0));
         for (char& c : field) c = c == '_' ? '-' : ascii::lower(c);
-        visit(scope, *header, std::move(field));
+        visit(scope, *header, std::string_view(field));
       }
     }
   }

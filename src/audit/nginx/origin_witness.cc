@@ -1,5 +1,7 @@
 #include "audit/nginx/origin_witness.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <vector>
 
@@ -31,7 +33,7 @@ bool is_host(std::string_view host) {
 }
 
 /// "example.com" out of a text that the pattern matches: what looks like a host in it.
-std::string intended_host(std::string sample) {
+std::string intended_host(std::string_view sample) {
   std::string_view host = host_of(sample);
   while (!host.empty() && !ascii::is_alnum(host.front())) host.remove_prefix(1);
   host = host.substr(0, host.find_first_of(":/?#\\"));
@@ -46,17 +48,18 @@ struct Try {
 
 /// What an attacker could register instead of `host`, which the pattern means.
 std::vector<Try> tries_of(const std::string& host) {
+  constexpr const char* kOpenEnd = "is not anchored at its end";
+  constexpr const char* kOpenStart = "does not end the name before it with a dot";
   const std::string mine = registrable(host);
   std::vector<Try> tries;
   for (const char* scheme : {"https://", "http://"}) {
-    const std::string start(scheme);
-    tries.push_back({start + host + ".attacker.test", "is not anchored at its end"});
-    tries.push_back({start + "www." + host + ".attacker.test", "is not anchored at its end"});
-    tries.push_back({start + "attacker" + host, "does not end the name before it with a dot"});
-    tries.push_back({start + "attacker-" + host, "does not end the name before it with a dot"});
-    tries.push_back({start + "attacker" + mine, "does not end the name before it with a dot"});
-    tries.push_back({start + host + "attacker.test", "is not anchored at its end"});
-    tries.push_back({start + host + ".attacker.test:8443", "is not anchored at its end"});
+    tries.push_back({fmt::format("{}{}.attacker.test", scheme, host), kOpenEnd});
+    tries.push_back({fmt::format("{}www.{}.attacker.test", scheme, host), kOpenEnd});
+    tries.push_back({fmt::format("{}attacker{}", scheme, host), kOpenStart});
+    tries.push_back({fmt::format("{}attacker-{}", scheme, host), kOpenStart});
+    tries.push_back({fmt::format("{}attacker{}", scheme, mine), kOpenStart});
+    tries.push_back({fmt::format("{}{}attacker.test", scheme, host), kOpenEnd});
+    tries.push_back({fmt::format("{}{}.attacker.test:8443", scheme, host), kOpenEnd});
   }
   return tries;
 }

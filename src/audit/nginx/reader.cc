@@ -56,9 +56,6 @@ void report_problem(const Problem& problem, Inspection& inspection) {
   switch (problem.kind) {
     case Problem::Kind::kSyntax:
     case Problem::Kind::kMeaning:
-      add("CFG-01", Level::kHigh, problem.what);
-      gap();
-      return;
     case Problem::Kind::kRefused:
       add("CFG-01", Level::kHigh, problem.what);
       gap();

@@ -249,11 +249,10 @@ std::string_view named_file(Inspection& in, std::string_view name, FileReader::R
   return keep.source == nullptr ? std::string_view{} : std::string_view(keep.source->text);
 }
 
-std::vector<Edit> replace_statement(const Directive& directive, std::string text) {
+std::vector<Edit> replace_statement(const Directive& directive, std::string_view text) {
   if (directive.is_block || !is_alone(directive)) return {};
-  std::string line(indentation(first_line_of(directive)));
-  line += text + "\n";
-  return {{directive.file, directive.name.line, directive.end_line, std::move(line)}};
+  return {{directive.file, directive.name.line, directive.end_line,
+           fmt::format("{}{}\n", indentation(first_line_of(directive)), text)}};
 }
 
 std::vector<Edit> remove_statement(const Directive& directive) {
@@ -261,14 +260,14 @@ std::vector<Edit> remove_statement(const Directive& directive) {
   return {{directive.file, directive.name.line, directive.end_line, {}}};
 }
 
-std::vector<Edit> insert_first(const Directive& block, std::string text) {
+std::vector<Edit> insert_first(const Directive& block, std::string_view text) {
   if (!block.is_block || block.file == nullptr || block.body.empty()) return {};
   const Directive& first = *block.body.front();
   if (first.via != block.via || first.name.line <= block.name.line) return {};
   const std::string_view line = first_line_of(first);
   if (indentation(line).size() + 1 != first.name.column) return {};
   return {{block.file, first.name.line, first.name.line - 1,
-           std::string(indentation(line)) + text + "\n"}};
+           fmt::format("{}{}\n", indentation(line), text)}};
 }
 
 }  // namespace merlon::audit::nginx

@@ -119,10 +119,11 @@ void run_rules(Inspection& inspection);
                                           FileReader::Read& keep);
 /// An edit that replaces `directive` by `text` at its indentation; empty when its lines hold
 /// anything else.
-[[nodiscard]] std::vector<Edit> replace_statement(const Directive& directive, std::string text);
+[[nodiscard]] std::vector<Edit> replace_statement(const Directive& directive,
+                                                  std::string_view text);
 [[nodiscard]] std::vector<Edit> remove_statement(const Directive& directive);
 /// An edit that adds a statement as the first of a block; empty when the block opens and closes on
 /// one line.
-[[nodiscard]] std::vector<Edit> insert_first(const Directive& block, std::string text);
+[[nodiscard]] std::vector<Edit> insert_first(const Directive& block, std::string_view text);
 
 }  // namespace merlon::audit::nginx

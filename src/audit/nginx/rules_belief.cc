@@ -43,20 +43,21 @@ bool names_an_identity(std::string_view field) {
 
 void check_passed_identity(Inspection& in) {
   const Fronts fronts(in.model);
-  each_upstream_header(in.model, [&](const Scope& scope, const Directive& at, std::string field) {
-    if (!names_an_identity(field) || trusts_named_proxies(scope)) return;
-    const Origin origin = in.variables.origin(at.arg(1), scope, at);
-    if (!is_written_by_client(origin.source) || origin.source.starts_with("$http_auth")) return;
-    if (fronts.speak_for(scope, header_of(origin.source))) return;
-    Finding& finding = in.report(
-        "XFF-04", Level::kHigh, at,
-        fmt::format("{} tells the upstream who the client is, and the client writes it in {}: "
-                    "expected what was verified here, or \"\"",
-                    at.arg(0), origin.source));
-    finding.confidence = Confidence::kLikely;
-    finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
-    finding.affected.push_back(in.model.route_of(scope));
-  });
+  each_upstream_header(
+      in.model, [&](const Scope& scope, const Directive& at, std::string_view field) {
+        if (!names_an_identity(field) || trusts_named_proxies(scope)) return;
+        const Origin origin = in.variables.origin(at.arg(1), scope, at);
+        if (!is_written_by_client(origin.source) || origin.source.starts_with("$http_auth")) return;
+        if (fronts.speak_for(scope, header_of(origin.source))) return;
+        Finding& finding = in.report(
+            "XFF-04", Level::kHigh, at,
+            fmt::format("{} tells the upstream who the client is, and the client writes it in {}: "
+                        "expected what was verified here, or \"\"",
+                        at.arg(0), origin.source));
+        finding.confidence = Confidence::kLikely;
+        finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
+        finding.affected.push_back(in.model.route_of(scope));
+      });
 }
 
 bool is_claimed_address(std::string_view variable) {

@@ -166,6 +166,28 @@ const Directive* root_that_serves(const Inspection& in, const Roots& roots, std:
   return nullptr;
 }
 
+/// Reports a key file whose mode lets others read it, or that clients can fetch; nullptr when it is
+/// neither.
+Finding* report_open_key(Inspection& in, const Roots& roots, const Directive& key,
+                         const std::string& path) {
+  struct stat about{};
+  const bool looked = in.on_disk && in.files.allowed(path) && ::stat(path.c_str(), &about) == 0 &&
+                      S_ISREG(about.st_mode);
+  // 0640 with a group for those who serve TLS is how Debian does it.
+  if (looked && (about.st_mode & 037) != 0) {
+    return &in.report("CRT-07", Level::kHigh, key,
+                      fmt::format("others may read the private key {} (mode {:04o}): expected 0600",
+                                  path, about.st_mode & 07777));
+  }
+  const Directive* root = root_that_serves(in, roots, key.arg(0));
+  if (root == nullptr) return nullptr;
+  Finding& finding = in.report(
+      "CRT-07", Level::kHigh, key,
+      fmt::format("the private key lies under {}, from which files are served", root->arg(0)));
+  finding.trail.push_back({root->mark(), "served from here"});
+  return &finding;
+}
+
 void check_key_files(Inspection& in) {
   const Roots roots = roots_of(in.model);
   std::map<std::string, Finding*> reported;  // by the file: many servers may name the same one
@@ -174,33 +196,12 @@ void check_key_files(Inspection& in) {
       for (const Directive* key : scope.own_all(name)) {
         if (key->arg(0).find('$') != std::string_view::npos) continue;
         const std::string path = full_path(in, key->arg(0));
-        if (const auto known = reported.find(path); known != reported.end()) {
-          known->second->affected.push_back(in.model.route_of(scope));
-          continue;
-        }
-        struct stat about{};
-        const bool looked = in.on_disk && in.files.allowed(path) &&
-                            ::stat(path.c_str(), &about) == 0 && S_ISREG(about.st_mode);
-        // 0640 with a group for those who serve TLS is how Debian does it.
-        const bool open = looked && (about.st_mode & 037) != 0;
-        if (open) {
-          Finding& finding = in.report(
-              "CRT-07", Level::kHigh, *key,
-              fmt::format("others may read the private key {} (mode {:04o}): expected 0600", path,
-                          about.st_mode & 07777));
-          finding.affected.push_back(in.model.route_of(scope));
-          reported.emplace(path, &finding);
-          continue;
-        }
-        const Directive* root = root_that_serves(in, roots, key->arg(0));
-        if (root == nullptr) continue;
-        Finding& finding =
-            in.report("CRT-07", Level::kHigh, *key,
-                      fmt::format("the private key lies under {}, from which files are served",
-                                  root->arg(0)));
-        finding.trail.push_back({root->mark(), "served from here"});
-        finding.affected.push_back(in.model.route_of(scope));
-        reported.emplace(path, &finding);
+        const auto known = reported.find(path);
+        Finding* finding =
+            known != reported.end() ? known->second : report_open_key(in, roots, *key, path);
+        if (finding == nullptr) continue;
+        reported.emplace(path, finding);
+        finding->affected.push_back(in.model.route_of(scope));
       }
     }
   }

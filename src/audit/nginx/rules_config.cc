@@ -11,25 +11,40 @@
 namespace merlon::audit::nginx {
 namespace {
 
+/// A name of a server, and where it stands.
+struct ServerName {
+  std::string lowered;
+  std::string_view text;  ///< as it was written
+  const Directive* at = nullptr;
+};
+
+/// The names of a server, each once.
+std::vector<ServerName> names_of(const Server& server) {
+  std::vector<ServerName> out;
+  std::set<std::string> seen;
+  for (const Directive* names : server.scope->own_all("server_name")) {
+    for (const Word& word : names->args) {
+      std::string name(word.text);
+      std::ranges::transform(name, name.begin(), ascii::lower);
+      if (seen.insert(name).second) out.push_back({std::move(name), word.text, names});
+    }
+  }
+  return out;
+}
+
 void check_duplicate_names(Inspection& in) {
   for (const Socket& socket : in.model.sockets) {
     std::map<std::string, const Server*> first;
     for (const auto& [server, listen] : socket.servers) {
-      std::set<std::string> own;
-      for (const Directive* names : server->scope->own_all("server_name")) {
-        for (const Word& word : names->args) {
-          std::string name(word.text);
-          std::ranges::transform(name, name.begin(), ascii::lower);
-          if (!own.insert(name).second) continue;
-          const auto [found, added] = first.try_emplace(name, server);
-          if (added || found->second == server) continue;
-          Finding& finding =
-              in.report("CFG-03", Level::kLow, *names,
-                        fmt::format("{} on {} is another server's already: this one never gets it",
-                                    word.text, socket.name));
-          finding.trail.push_back({found->second->at().mark(), "this server has the name"});
-          finding.affected.push_back(server->label());
-        }
+      for (const ServerName& name : names_of(*server)) {
+        const auto [found, added] = first.try_emplace(name.lowered, server);
+        if (added || found->second == server) continue;
+        Finding& finding =
+            in.report("CFG-03", Level::kLow, *name.at,
+                      fmt::format("{} on {} is another server's already: this one never gets it",
+                                  name.text, socket.name));
+        finding.trail.push_back({found->second->at().mark(), "this server has the name"});
+        finding.affected.push_back(server->label());
       }
     }
   }

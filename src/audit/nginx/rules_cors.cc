@@ -75,6 +75,7 @@ bool gate_of_if(const Directive& block, Gate& gate, std::string_view& variable, 
   if (variable.empty()) return false;
   variable.remove_prefix(1);
   std::vector<std::string_view> words;
+  words.reserve(block.args.size());
   for (const Word& word : block.args) words.push_back(word.text);
   std::string_view last = words.back();
   if (last == ")") {
@@ -205,6 +206,20 @@ bool gates_around(const Inspection& in, const Scope& scope, Gates& out, int dept
   return found;
 }
 
+/// What lets an Origin into the value that `set` gives to `name`: the ifs around it, or else the
+/// maps in the value.
+void gates_of_set(const Inspection& in, std::string_view name, const Directive& set,
+                  const Scope& scope, Gates& out, int depth) {
+  if (set.arg(1).empty() || gates_around(in, scope, out, depth)) return;
+  for (const VariableUse& use : variables_in(set.arg(1))) {
+    if (use.name == name) continue;
+    if (use.name == "http_origin") out.open = &set;
+    if (in.variables.map_of(use.name) != nullptr) {
+      gates_of_variable(in, use.name, scope, out, depth);
+    }
+  }
+}
+
 void gates_of_variable(const Inspection& in, std::string_view name, const Scope& scope, Gates& out,
                        int depth) {
   if (depth > 4) {
@@ -219,16 +234,9 @@ void gates_of_variable(const Inspection& in, std::string_view name, const Scope&
   for (const Scope& other : in.model.scopes) {
     if (server != nullptr && in.model.server_of(other) != server) continue;
     for (const Directive* set : other.own_all("set")) {
-      if (set->arg(0).substr(std::min<std::size_t>(1, set->arg(0).size())) != name) continue;
-      if (set->arg(1).empty()) continue;
-      if (gates_around(in, other, out, depth + 1)) continue;
-      for (const VariableUse& use : variables_in(set->arg(1))) {
-        if (use.name == name) continue;
-        if (use.name == "http_origin") out.open = set;
-        if (in.variables.map_of(use.name) != nullptr) {
-          gates_of_variable(in, use.name, other, out, depth + 1);
-        }
-      }
+      const std::string_view variable = set->arg(0);  // with its "$"
+      if (variable.substr(std::min<std::size_t>(1, variable.size())) != name) continue;
+      gates_of_set(in, name, *set, other, out, depth + 1);
     }
   }
 }
@@ -262,49 +270,65 @@ void report_gates(Inspection& in, const Directive& header, const Scope& scope, c
   }
 }
 
+/// All that lets an Origin into `value`, which `header` sends.
+Gates gates_of_value(const Inspection& in, const Directive& header, std::string_view value,
+                     const Scope& scope) {
+  Gates gates;
+  const bool around = gates_around(in, scope, gates, 0);
+  for (const VariableUse& use : variables_in(value)) {
+    if (use.name != "http_origin") {
+      gates_of_variable(in, use.name, scope, gates, 0);
+    } else if (!around) {
+      gates.open = &header;
+    }
+  }
+  return gates;
+}
+
+/// Reports that `open` lets every Origin into what `header` sends.
+Finding& report_any_origin(Inspection& in, const Directive& header, const Directive& open,
+                           bool credentials) {
+  Finding& finding = in.report(
+      credentials ? "COR-01" : "COR-02", credentials ? Level::kHigh : Level::kMedium, open,
+      credentials ? "whatever origin asks is allowed, with credentials: any site reads answers as "
+                    "the user; expected a map with exact origins"
+                  : "whatever origin asks is allowed: expected a map with exact origins");
+  if (&open != &header) finding.trail.push_back({header.mark(), "allowed here"});
+  finding.evidence = "Origin: https://attacker.test is answered with itself";
+  return finding;
+}
+
+/// Judges one Access-Control-Allow-Origin by its value: any origin, "null", or what variables hold.
+void judge_allowed_origin(Inspection& in, const Scope& scope, const Directive& header,
+                          std::string_view value) {
+  const bool credentials = is_true(sent_header(scope, "Access-Control-Allow-Credentials"));
+  const std::string route = in.model.route_of(scope);
+  if (value == "*") {
+    if (!credentials) return;
+    in.report("COR-01", Level::kMedium, header,
+              "any origin with credentials: browsers refuse \"*\" here, and the next edit makes "
+              "it the caller's origin; expected a list")
+        .affected.push_back(route);
+    return;
+  }
+  if (ascii::iequals(value, "null")) {
+    in.report("COR-03", Level::kMedium, header,
+              "the origin \"null\" is allowed: any sandboxed frame or local file has it")
+        .affected.push_back(route);
+    return;
+  }
+  if (value.find('$') == std::string_view::npos) return;
+  const Gates gates = gates_of_value(in, header, value, scope);
+  if (gates.open != nullptr && !gates.unknown) {
+    report_any_origin(in, header, *gates.open, credentials).affected.push_back(route);
+  }
+  report_gates(in, header, scope, gates);
+}
+
 void check_origins(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     for (const auto& [header, name, value] : own_fields(scope, kAllowOrigin)) {
-      const bool credentials = is_true(sent_header(scope, "Access-Control-Allow-Credentials"));
-      const std::string route = in.model.route_of(scope);
-      if (value == "*") {
-        if (!credentials) continue;
-        in.report(
-              "COR-01", Level::kMedium, *header,
-              "any origin with credentials: browsers refuse \"*\" here, and the next edit makes "
-              "it the caller's origin; expected a list")
-            .affected.push_back(route);
-        continue;
-      }
-      if (ascii::iequals(value, "null")) {
-        in.report("COR-03", Level::kMedium, *header,
-                  "the origin \"null\" is allowed: any sandboxed frame or local file has it")
-            .affected.push_back(route);
-        continue;
-      }
-      if (value.find('$') == std::string_view::npos) continue;
-      Gates gates;
-      const bool around = gates_around(in, scope, gates, 0);
-      for (const VariableUse& use : variables_in(value)) {
-        if (use.name == "http_origin") {
-          if (!around) gates.open = header;
-        } else {
-          gates_of_variable(in, use.name, scope, gates, 0);
-        }
-      }
-      if (gates.open != nullptr && !gates.unknown) {
-        Finding& finding = in.report(
-            credentials ? "COR-01" : "COR-02", credentials ? Level::kHigh : Level::kMedium,
-            *gates.open,
-            credentials
-                ? "whatever origin asks is allowed, with credentials: any site reads answers as "
-                  "the user; expected a map with exact origins"
-                : "whatever origin asks is allowed: expected a map with exact origins");
-        if (gates.open != header) finding.trail.push_back({header->mark(), "allowed here"});
-        finding.evidence = "Origin: https://attacker.test is answered with itself";
-        finding.affected.push_back(route);
-      }
-      report_gates(in, *header, scope, gates);
+      judge_allowed_origin(in, scope, *header, value);
     }
   }
 }
@@ -330,27 +354,37 @@ void check_vary(Inspection& in) {
   }
 }
 
+/// The number that the value of Access-Control-Max-Age starts with; what it has beyond 12 digits
+/// does not count.
+std::uint64_t max_age_seconds(std::string_view value) {
+  std::uint64_t seconds = 0;
+  for (const char c : value.substr(0, 12)) {
+    if (!ascii::is_digit(c)) break;
+    seconds = seconds * 10 + static_cast<unsigned>(c - '0');
+  }
+  return seconds;
+}
+
+/// What a header allows beyond what an API needs; "" when nothing.
+std::string excess_of(std::string_view name, std::string_view value) {
+  if (ascii::iequals(name, "Access-Control-Allow-Private-Network") && value == "true") {
+    return "public sites may reach this server inside a private network";
+  }
+  if (ascii::iequals(name, "Access-Control-Max-Age")) {
+    const std::uint64_t seconds = max_age_seconds(value);
+    if (seconds <= 86'400) return {};
+    return fmt::format("preflights are kept for {} s: expected 600", seconds);
+  }
+  const bool lists = ascii::iequals(name, "Access-Control-Allow-Methods") ||
+                     ascii::iequals(name, "Access-Control-Allow-Headers");
+  if (!lists || value != "*") return {};
+  return fmt::format("{} is \"*\": expected those that the API takes", name);
+}
+
 void check_breadth(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     for (const Directive* header : scope.own_all("add_header")) {
-      const std::string_view name = header->arg(0);
-      const std::string_view value = header->arg(1);
-      std::string what;
-      if (ascii::iequals(name, "Access-Control-Allow-Private-Network") && value == "true") {
-        what = "public sites may reach this server inside a private network";
-      } else if (ascii::iequals(name, "Access-Control-Max-Age")) {
-        std::uint64_t seconds = 0;
-        for (const char c : value.substr(0, 12)) {
-          if (!ascii::is_digit(c)) break;
-          seconds = seconds * 10 + static_cast<unsigned>(c - '0');
-        }
-        if (seconds > 86'400)
-          what = fmt::format("preflights are kept for {} s: expected 600", seconds);
-      } else if ((ascii::iequals(name, "Access-Control-Allow-Methods") ||
-                  ascii::iequals(name, "Access-Control-Allow-Headers")) &&
-                 value == "*") {
-        what = fmt::format("{} is \"*\": expected those that the API takes", name);
-      }
+      std::string what = excess_of(header->arg(0), header->arg(1));
       if (what.empty()) continue;
       in.report("COR-06", Level::kLow, *header, std::move(what))
           .affected.push_back(in.model.route_of(scope));

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
@@ -40,30 +41,40 @@ bool is_fenced(const Model& model, const Server& server) {
   });
 }
 
+/// Where the Host that `header` sends comes from, when the client writes it byte for byte.
+std::optional<Origin> client_written_host(const Inspection& in, const Scope& scope,
+                                          const Directive& header) {
+  if (!ascii::iequals(header.arg(0), "Host")) return std::nullopt;
+  Origin origin = in.variables.origin(header.arg(1), scope, header);
+  if (!origin.client() || (origin.taint & kHostOnly) != 0) return std::nullopt;
+  if (!is_written_by_client(origin.source)) return std::nullopt;
+  return origin;
+}
+
+/// Reports a Host that the client wrote; of little weight where other names reach other servers.
+Finding& report_host(Inspection& in, const Server* server, const Directive& header,
+                     const Origin& origin) {
+  const bool fenced = origin.source == "$http_host" && server != nullptr && in.model.framed &&
+                      is_fenced(in.model, *server);
+  Finding& finding = in.report(
+      "HST-01", fenced ? Level::kLow : Level::kMedium, header,
+      fmt::format("the upstream gets the Host that the client wrote in {}: expected $host",
+                  origin.source));
+  finding.trail = origin.trail;
+  return finding;
+}
+
 void check_host_header(Inspection& in) {
   // The same value all over a server is one decision, named where it is taken first.
   std::map<std::pair<const Server*, std::string_view>, Finding*> reported;
   for (const Scope& scope : in.model.scopes) {
     for (const Name name : {Name("proxy_set_header"), Name("grpc_set_header")}) {
       for (const Directive* header : scope.own_all(name)) {
-        if (!ascii::iequals(header->arg(0), "Host")) continue;
-        const Origin origin = in.variables.origin(header->arg(1), scope, *header);
-        if (!origin.client() || (origin.taint & kHostOnly) != 0) continue;
-        if (!origin.source.starts_with("$http_") && !origin.source.starts_with("$arg_") &&
-            !origin.source.starts_with("$cookie_")) {
-          continue;
-        }
+        const std::optional<Origin> origin = client_written_host(in, scope, *header);
+        if (!origin) continue;
         const Server* server = in.model.server_of(scope);
-        const bool fenced = origin.source == "$http_host" && server != nullptr && in.model.framed &&
-                            is_fenced(in.model, *server);
         Finding*& finding = reported[{server, header->arg(1)}];
-        if (finding == nullptr) {
-          finding = &in.report(
-              "HST-01", fenced ? Level::kLow : Level::kMedium, *header,
-              fmt::format("the upstream gets the Host that the client wrote in {}: expected $host",
-                          origin.source));
-          finding->trail = origin.trail;
-        }
+        if (finding == nullptr) finding = &report_host(in, server, *header, *origin);
         finding->affected.push_back(in.model.route_of(scope));
         if (header->arg(1) != "$http_host") continue;
         const auto edits = replace_statement(*header, fmt::format("{} Host $host;", name.text));
@@ -163,28 +174,26 @@ void check_trusted_proxies(Inspection& in) {
 
 void check_passed_addresses(Inspection& in) {
   const Fronts fronts(in.model);
-  each_upstream_header(in.model, [&](const Scope& scope, const Directive& at, std::string field) {
-    const Directive* header = &at;
-    if (field.starts_with("http-")) field.erase(0, 5);
-    const bool address = field == "x-forwarded-for" || field == "x-real-ip" ||
-                         field == "remote-addr" || field == "true-client-ip" ||
-                         field == "x-client-ip";
-    if (!address) return;
-    const std::string_view value = header->arg(1);
-    const Origin origin = in.variables.origin(value, scope, *header);
-    const bool from_client = origin.source.starts_with("$http_") ||
-                             origin.source.starts_with("$arg_") ||
-                             origin.source.starts_with("$cookie_");
-    if (!from_client || trusts_named_proxies(scope)) return;
-    if (fronts.speak_for(scope, header_of(origin.source))) return;
-    // With the peer's address at the end it is what $proxy_add_x_forwarded_for makes.
-    if (value.ends_with("$remote_addr") || value.ends_with("$realip_remote_addr")) return;
-    in.report("XFF-02", Level::kMedium, *header,
-              fmt::format("the upstream is told the address that the client wrote in {}: "
-                          "expected $remote_addr or $proxy_add_x_forwarded_for",
-                          origin.source))
-        .affected.push_back(in.model.route_of(scope));
-  });
+  each_upstream_header(
+      in.model, [&](const Scope& scope, const Directive& at, std::string_view field) {
+        const Directive* header = &at;
+        if (field.starts_with("http-")) field.remove_prefix(5);
+        const bool address = field == "x-forwarded-for" || field == "x-real-ip" ||
+                             field == "remote-addr" || field == "true-client-ip" ||
+                             field == "x-client-ip";
+        if (!address) return;
+        const std::string_view value = header->arg(1);
+        const Origin origin = in.variables.origin(value, scope, *header);
+        if (!is_written_by_client(origin.source) || trusts_named_proxies(scope)) return;
+        if (fronts.speak_for(scope, header_of(origin.source))) return;
+        // With the peer's address at the end it is what $proxy_add_x_forwarded_for makes.
+        if (value.ends_with("$remote_addr") || value.ends_with("$realip_remote_addr")) return;
+        in.report("XFF-02", Level::kMedium, *header,
+                  fmt::format("the upstream is told the address that the client wrote in {}: "
+                              "expected $remote_addr or $proxy_add_x_forwarded_for",
+                              origin.source))
+            .affected.push_back(in.model.route_of(scope));
+      });
 }
 
 void check_proxy_protocol(Inspection& in) {

@@ -337,29 +337,31 @@ bool stores_nothing(const Scope& scope) {
          });
 }
 
-void check_cached_authenticated(Inspection& in) {
-  const auto by_user = [&](const Scope& scope, Name name) {
-    for (const Directive* directive : scope.effective_all(name)) {
-      for (const Word& word : directive->args) {
-        const bool hit = in.variables.depends_on(
-            word.text,
-            [](std::string_view v) {
-              return v == "http_authorization" || v == "http_cookie" || v == "remote_user" ||
-                     v.starts_with("cookie_") || v.starts_with("jwt_") ||
-                     v.starts_with("ssl_client");
-            },
-            scope);
-        if (hit) return true;
-      }
+/// True for variables that tell one user from another.
+bool names_user(std::string_view variable) {
+  return variable == "http_authorization" || variable == "http_cookie" ||
+         variable == "remote_user" || variable.starts_with("cookie_") ||
+         variable.starts_with("jwt_") || variable.starts_with("ssl_client");
+}
+
+/// True when what is in force of directive `name` is another for another user.
+bool depends_on_user(const Inspection& in, const Scope& scope, Name name) {
+  for (const Directive* directive : scope.effective_all(name)) {
+    for (const Word& word : directive->args) {
+      if (in.variables.depends_on(word.text, names_user, scope)) return true;
     }
-    return false;
-  };
+  }
+  return false;
+}
+
+void check_cached_authenticated(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* cache = scope->effective("proxy_cache");
     if (cache == nullptr || cache->arg(0) == "off" || !scope->has("proxy_pass")) continue;
     if (!has_authentication(in.model, *scope) || stores_nothing(*scope)) continue;
-    if (by_user(*scope, "proxy_cache_key") || by_user(*scope, "proxy_cache_bypass") ||
-        by_user(*scope, "proxy_no_cache")) {
+    if (depends_on_user(in, *scope, "proxy_cache_key") ||
+        depends_on_user(in, *scope, "proxy_cache_bypass") ||
+        depends_on_user(in, *scope, "proxy_no_cache")) {
       continue;
     }
     in.report("HDR-09", Level::kMedium, *cache,

@@ -15,22 +15,25 @@
 namespace merlon::audit::nginx {
 namespace {
 
+/// Whether anything reads the variable of a claim, a requirement of this scope among others.
+bool reads(const Inspection& in, const Scope& scope, std::string_view claim) {
+  if (in.variables.is_used(claim)) return true;
+  const auto names = [&](const Word& word) {
+    return in.variables.depends_on(
+        word.text, [&](std::string_view variable) { return variable == claim; }, scope);
+  };
+  return std::ranges::any_of(
+      scope.effective_all("auth_jwt_require"),
+      [&](const Directive* required) { return std::ranges::any_of(required->args, names); });
+}
+
 void check_audience(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     const Directive* jwt = scope.own("auth_jwt");
     if (jwt == nullptr || jwt->arg(0) == "off") continue;
-    const auto reads = [&](std::string_view claim) {
-      return in.variables.is_used(claim) ||
-             std::ranges::any_of(scope.effective_all("auth_jwt_require"), [&](const Directive* d) {
-               return std::ranges::any_of(d->args, [&](const Word& word) {
-                 return in.variables.depends_on(
-                     word.text, [&](std::string_view v) { return v == claim; }, scope);
-               });
-             });
-    };
     std::vector<std::string> missing;
-    if (!reads("jwt_claim_aud")) missing.emplace_back("audience");
-    if (!reads("jwt_claim_iss")) missing.emplace_back("issuer");
+    if (!reads(in, scope, "jwt_claim_aud")) missing.emplace_back("audience");
+    if (!reads(in, scope, "jwt_claim_iss")) missing.emplace_back("issuer");
     if (missing.empty()) continue;
     in.report("JWT-03", Level::kHigh, *jwt,
               fmt::format("the {} of tokens {} not checked: one that was made for another service "
@@ -139,7 +142,7 @@ void check_key_files(Inspection& in) {
     std::string path(key->arg(0));
     if (!path.starts_with('/')) {
       const std::string& main = in.model.tree.files.front()->path;
-      path = main.substr(0, main.rfind('/') + 1) + path;
+      path.insert(0, main, 0, main.rfind('/') + 1);
     }
     const FileReader::Read got = in.files.read(path, path);
     struct stat about{};

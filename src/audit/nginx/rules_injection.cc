@@ -254,40 +254,48 @@ std::vector<Sink> sinks_of(const Directive& directive) {
   return out;
 }
 
+/// A `return` with the path as the client wrote it in place of the decoded one.
+std::vector<Edit> return_undecoded(const Directive& directive) {
+  constexpr std::string_view kQuery = "$is_args$args";
+  std::string text = statement(directive);
+  for (const VariableUse& use : variables_in(text)) {
+    if (use.name != "uri") continue;
+    const bool with_query = std::string_view(text).substr(use.at + use.length).starts_with(kQuery);
+    text.replace(use.at, use.length + (with_query ? kQuery.size() : 0), "$request_uri");
+    return replace_statement(directive, text + ";");
+  }
+  return {};
+}
+
+/// Reports the first variable of a sink that can hold a line break of the client's.
+void report_splitting(Inspection& in, const Scope& scope, const Directive& directive,
+                      const Sink& sink) {
+  for (const VariableUse& use : variables_in(sink.text)) {
+    const bool capture = ascii::is_digit(use.name[0]);
+    // nginx escapes what a rewrite captured when it redirects.
+    if (capture && directive.is("rewrite")) continue;
+    const Origin origin = in.variables.origin_of_variable(use.name, scope, directive);
+    if (!origin.line_breaks() || !origin.client()) continue;
+    Finding& finding =
+        in.report("INJ-01", Level::kHigh, directive,
+                  fmt::format("${} is percent-decoded and can hold a line break, which splits {}: "
+                              "expected $request_uri, or a pattern that excludes line breaks",
+                              use.name, sink.into));
+    finding.evidence = "a path with %0d%0aX-Injected:%20yes adds a field of the client's own";
+    finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
+    finding.affected.push_back(in.model.route_of(scope));
+    if (use.name == "uri" && directive.is("return")) finding.fix = return_undecoded(directive);
+    return;
+  }
+}
+
 void check_splitting(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     if ((scope.context & (kHttp | kServer | kLocation | kIfInServer | kIfInLocation)) == 0) {
       continue;
     }
     for (const Directive* directive : scope.settings) {
-      for (const Sink& sink : sinks_of(*directive)) {
-        if (sink.text.find('$') == std::string_view::npos) continue;
-        for (const VariableUse& use : variables_in(sink.text)) {
-          const bool capture = ascii::is_digit(use.name[0]);
-          // nginx escapes what a rewrite captured when it redirects.
-          if (capture && directive->is("rewrite")) continue;
-          const Origin origin = in.variables.origin_of_variable(use.name, scope, *directive);
-          if (!origin.line_breaks() || !origin.client()) continue;
-          Finding& finding = in.report(
-              "INJ-01", Level::kHigh, *directive,
-              fmt::format("${} is percent-decoded and can hold a line break, which splits {}: "
-                          "expected $request_uri, or a pattern that excludes line breaks",
-                          use.name, sink.into));
-          finding.evidence = "a path with %0d%0aX-Injected:%20yes adds a field of the client's own";
-          finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
-          finding.affected.push_back(in.model.route_of(scope));
-          const bool whole = sink.text.find("$uri") != std::string_view::npos && use.name == "uri";
-          if (whole && directive->is("return")) {
-            std::string text = statement(*directive);
-            const std::size_t at = text.find("$uri$is_args$args");
-            const std::size_t length = at == std::string::npos ? 4 : 17;
-            const std::size_t place = at == std::string::npos ? text.find("$uri") : at;
-            text.replace(place, length, "$request_uri");
-            finding.fix = replace_statement(*directive, text + ";");
-          }
-          break;
-        }
-      }
+      for (const Sink& sink : sinks_of(*directive)) report_splitting(in, scope, *directive, sink);
     }
   }
 }

@@ -118,22 +118,28 @@ bool has_address_limit_beside(const Inspection& in, std::string_view name) {
   return used;
 }
 
+/// What the client chooses in the key of a zone, such as "$http_x_id"; "" when nothing.
+std::string spoofable_source(const Inspection& in, const Scope& scope, const Directive& zone) {
+  std::string source;
+  for (const VariableUse& use : variables_in(zone.arg(0))) {
+    const Origin origin = in.variables.origin_of_variable(use.name, scope, zone);
+    const std::string_view from =
+        origin.source.empty() ? std::string_view{} : std::string_view(origin.source).substr(1);
+    if (is_spoofable(use.name)) {
+      source = fmt::format("${}", use.name);
+    } else if (!from.empty() && is_spoofable(from)) {
+      source = origin.source;
+    }
+  }
+  return source;
+}
+
 void check_spoofable_key(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     if (scope.context != kHttp) continue;
     for (const Name name : {Name("limit_req_zone"), Name("limit_conn_zone")}) {
       for (const Directive* zone : scope.own_all(name)) {
-        const std::string_view key = zone->arg(0);
-        std::string source;
-        for (const VariableUse& use : variables_in(key)) {
-          const bool direct = is_spoofable(use.name);
-          const Origin origin = in.variables.origin_of_variable(use.name, scope, *zone);
-          const std::string_view from = origin.source.empty()
-                                            ? std::string_view{}
-                                            : std::string_view(origin.source).substr(1);
-          if (direct) source = fmt::format("${}", use.name);
-          if (!direct && !from.empty() && is_spoofable(from)) source = origin.source;
-        }
+        const std::string source = spoofable_source(in, scope, *zone);
         if (source.empty()) continue;
         // A limit for robots that say who they are comes on top of the one for everyone.
         const bool for_robots = source == "$http_user_agent" && in.model.http != nullptr &&

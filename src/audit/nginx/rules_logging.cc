@@ -74,6 +74,21 @@ std::set<std::string_view> formats_in_use(const Model& model) {
   return out;
 }
 
+/// The variables in `text`, a word of a log format, that record a credential as it was sent.
+std::vector<std::string> leaks_in(const Inspection& in,
+                                  const std::multimap<std::string_view, std::string_view>& sets,
+                                  std::string_view text) {
+  std::vector<std::string> out;
+  for (const VariableUse& use : variables_in(text)) {
+    // A map may have masked it: what the map makes of it is not the credential.
+    const bool itself = is_credential(use.name) && in.variables.map_of(use.name) == nullptr;
+    if (itself || copies_credential(in, sets, use.name)) {
+      out.push_back(fmt::format("${}", use.name));
+    }
+  }
+  return out;
+}
+
 void check_credentials(Inspection& in) {
   const std::set<std::string_view> used = formats_in_use(in.model);
   const auto sets = set_values(in.model);
@@ -83,13 +98,7 @@ void check_credentials(Inspection& in) {
       const bool applies = used.contains(format->arg(0)) || !in.model.framed;
       for (std::size_t i = 1; i < format->args.size(); ++i) {
         const Word& word = format->args[i];
-        std::vector<std::string> leaks;
-        for (const VariableUse& use : variables_in(word.text)) {
-          const std::string name = fmt::format("${}", use.name);
-          // A map may have masked it: what the map makes of it is not the credential.
-          const bool itself = is_credential(use.name) && in.variables.map_of(use.name) == nullptr;
-          if (itself || copies_credential(in, sets, use.name)) leaks.push_back(name);
-        }
+        const std::vector<std::string> leaks = leaks_in(in, sets, word.text);
         if (leaks.empty()) continue;
         Finding& finding = in.report(
             "LOG-01", applies ? Level::kHigh : Level::kInfo, *format, word,

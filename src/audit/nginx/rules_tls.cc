@@ -278,7 +278,7 @@ void check_curves(Inspection& in) {
     std::string path(one.at->arg(0));
     if (!path.starts_with('/')) {
       const std::string& main = in.model.tree.files.front()->path;
-      path = main.substr(0, main.rfind('/') + 1) + path;
+      path.insert(0, main, 0, main.rfind('/') + 1);
     }
     const FileReader::Read got = in.files.read(path, path);
     const int bits = got.source == nullptr ? 0 : dh_bits(got.source->text);
@@ -443,18 +443,20 @@ void check_redirect(Inspection& in) {
   }
 }
 
+/// True when any server on the socket says "ssl": that is enough for all of them.
+bool is_tls_socket(const Model& model, const std::string& name) {
+  return std::ranges::any_of(model.sockets, [&](const Socket& socket) {
+    return socket.name == name &&
+           std::ranges::any_of(socket.servers, [](const auto& pair) { return pair.second->ssl; });
+  });
+}
+
 void check_listen_443(Inspection& in) {
   for (const Server& server : in.model.servers) {
     for (const Listen& listen : server.listens) {
       if (listen.port != 443 || listen.ssl || listen.quic || listen.is_local()) continue;
       if (listen.at == nullptr || listen.proxy_protocol) continue;
-      // One "ssl" on the socket is enough for all servers on it.
-      const bool elsewhere = std::ranges::any_of(in.model.sockets, [&](const Socket& socket) {
-        return socket.name == listen.socket() &&
-               std::ranges::any_of(socket.servers,
-                                   [](const auto& pair) { return pair.second->ssl; });
-      });
-      if (elsewhere) continue;
+      if (is_tls_socket(in.model, listen.socket())) continue;
       Finding& finding =
           in.report("TLS-15", Level::kHigh, *listen.at,
                     fmt::format("{} speaks HTTP in clear: \"ssl\" is missing", listen.socket()));

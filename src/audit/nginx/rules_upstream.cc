@@ -209,7 +209,7 @@ void report_secret(Inspection& in, const Directive& at, std::string what, std::s
 
 void check_sent_credentials(Inspection& in) {
   each_upstream_header(in.model, [&](const Scope& scope, const Directive& header,
-                                     const std::string& field) {
+                                     std::string_view field) {
     std::string_view value = header.arg(1);
     if (field.ends_with("authorization")) {
       const std::size_t blank = value.find(' ');

@@ -15,6 +15,13 @@ namespace {
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
+/// A file while it is read.
+struct Reading {
+  const std::shared_ptr<const Source>& source;
+  Lexer lexer;
+  std::vector<Directive*> open;  ///< the blocks around what comes next, the innermost last
+};
+
 class Parser {
  public:
   Parser(Tree& tree, IncludeFinder& includes, const SyntaxLimits& limits)
@@ -27,6 +34,10 @@ class Parser {
   Directive* add(Directive& parent, const std::shared_ptr<const Source>& source,
                  const Directive* via, std::vector<Word>& words);
   void include(Directive& directive);
+  bool drop_byte_order_mark(const std::shared_ptr<const Source>& source, std::vector<Word>& words);
+  void close_block(Reading& reading);
+  bool open_block(Reading& reading, Directive& block);
+  void close_at_end(Reading& reading);
   void lua(Lexer& lexer, Directive& directive);
   void split_lost_semicolon(Directive& parent, const std::shared_ptr<const Source>& source,
                             const Directive* via, std::vector<Word>& words);
@@ -88,83 +99,103 @@ void Parser::split_lost_semicolon(Directive& parent, const std::shared_ptr<const
   }
 }
 
+/// False when nothing but the mark stood there.
+bool Parser::drop_byte_order_mark(const std::shared_ptr<const Source>& source,
+                                  std::vector<Word>& words) {
+  const bool marked = !words.empty() && words.front().line == 1 && words.front().column == 1 &&
+                      words.front().text.starts_with(kByteOrderMark);
+  if (!marked) return true;
+  problem(Problem::Kind::kSyntax, mark_of(source, words.front()),
+          "the file starts with a byte order mark, which nginx takes for part of a name");
+  words.front().text.remove_prefix(kByteOrderMark.size());
+  if (words.front().text.empty()) words.erase(words.begin());
+  return !words.empty();
+}
+
+void Parser::close_block(Reading& reading) {
+  const std::uint32_t line = reading.lexer.line();
+  if (reading.open.size() == 1) {
+    const Word brace{.text = {}, .line = line, .column = 1};
+    problem(Problem::Kind::kSyntax, mark_of(reading.source, brace),
+            "unexpected \"}\": there is no block to close");
+    return;
+  }
+  reading.open.back()->end_line = line;
+  reading.open.pop_back();
+  --depth_;
+}
+
+/// False when it is nested too deep for the file to be read on.
+bool Parser::open_block(Reading& reading, Directive& block) {
+  block.is_block = true;
+  block.inside = context_inside(reading.open.back()->inside, block);
+  if (holds_lua(block.name.text)) {
+    lua(reading.lexer, block);
+    return true;
+  }
+  if (depth_ >= limits_.depth_max) {
+    problem(Problem::Kind::kRefused, block.mark(),
+            fmt::format("blocks are nested deeper than {}: the rest of the file is not read",
+                        limits_.depth_max));
+    reading.open.back()->incomplete = true;
+    return false;
+  }
+  ++depth_;
+  reading.open.push_back(&block);
+  return true;
+}
+
+/// Closes the blocks that the file left open.
+void Parser::close_at_end(Reading& reading) {
+  for (; reading.open.size() > 1; reading.open.pop_back(), --depth_) {
+    Directive& block = *reading.open.back();
+    block.end_line = reading.lexer.line();
+    block.incomplete = true;
+    if (exhausted_) continue;
+    problem(Problem::Kind::kSyntax, block.mark(),
+            fmt::format("the block of \"{}\" is not closed: \"}}\" is missing", block.name.text));
+  }
+}
+
 void Parser::file(const std::shared_ptr<const Source>& source, Directive& into,
                   const Directive* via) {
   if (seen_.insert(source.get()).second) tree_.files.push_back(source);
   open_files_.push_back(source.get());
-  std::string_view text = source->text;
-  Lexer lexer(text, tree_.unescaped);
+  Reading reading{source, Lexer(source->text, tree_.unescaped), {&into}};
   std::vector<Word> words;
-  std::vector<Directive*> open{&into};
   while (!exhausted_) {
-    const Lexer::End end = lexer.next(words);
-    if (!words.empty() && words.front().line == 1 && words.front().column == 1 &&
-        words.front().text.starts_with(kByteOrderMark)) {
-      problem(Problem::Kind::kSyntax, mark_of(source, words.front()),
-              "the file starts with a byte order mark, which nginx takes for part of a name");
-      words.front().text.remove_prefix(kByteOrderMark.size());
-      if (words.front().text.empty()) words.erase(words.begin());
-      if (words.empty()) continue;
-    }
+    const Lexer::End end = reading.lexer.next(words);
+    if (!drop_byte_order_mark(source, words)) continue;
+    Directive& parent = *reading.open.back();
     if (end == Lexer::End::kError) {
-      problem(Problem::Kind::kSyntax, mark_of(source, lexer.error_word()), lexer.error());
-      open.back()->incomplete = true;
+      problem(Problem::Kind::kSyntax, mark_of(source, reading.lexer.error_word()),
+              reading.lexer.error());
+      parent.incomplete = true;
       if (words.empty()) continue;
     }
     if (end == Lexer::End::kText) {
-      if (!words.empty()) {
-        problem(Problem::Kind::kSyntax, mark_of(source, words.front()),
-                "unexpected end of file: the statement has neither \";\" nor \"{\"");
-        open.back()->incomplete = true;
-      }
+      if (words.empty()) break;
+      problem(Problem::Kind::kSyntax, mark_of(source, words.front()),
+              "unexpected end of file: the statement has neither \";\" nor \"{\"");
+      parent.incomplete = true;
       break;
     }
     if (end == Lexer::End::kBlockCloses) {
-      if (open.size() == 1) {
-        Word brace{.text = {}, .line = lexer.line(), .column = 1};
-        problem(Problem::Kind::kSyntax, mark_of(source, brace),
-                "unexpected \"}\": there is no block to close");
-        continue;
-      }
-      open.back()->end_line = lexer.line();
-      open.pop_back();
-      --depth_;
+      close_block(reading);
       continue;
     }
-    split_lost_semicolon(*open.back(), source, via, words);
-    Directive* made = add(*open.back(), source, via, words);
+    split_lost_semicolon(parent, source, via, words);
+    Directive* made = add(parent, source, via, words);
     if (made == nullptr) break;
-    made->end_line = lexer.line();
+    made->end_line = reading.lexer.line();
     if (end == Lexer::End::kBlockOpens) {
-      made->is_block = true;
-      made->inside = context_inside(open.back()->inside, *made);
-      if (holds_lua(made->name.text)) {
-        lua(lexer, *made);
-        continue;
-      }
-      if (++depth_ > limits_.depth_max) {
-        problem(Problem::Kind::kRefused, made->mark(),
-                fmt::format("blocks are nested deeper than {}: the rest of the file is not read",
-                            limits_.depth_max));
-        open.back()->incomplete = true;
-        --depth_;
-        break;
-      }
-      open.push_back(made);
+      if (!open_block(reading, *made)) break;
       continue;
     }
     const bool includes = made->is("include") && made->args.size() == 1;
-    if (includes && open.back()->inside != kOpaque) include(*made);
+    if (includes && parent.inside != kOpaque) include(*made);
   }
-  for (; open.size() > 1; open.pop_back(), --depth_) {
-    open.back()->end_line = lexer.line();
-    open.back()->incomplete = true;
-    if (!exhausted_) {
-      problem(Problem::Kind::kSyntax, open.back()->mark(),
-              fmt::format("the block of \"{}\" is not closed: \"}}\" is missing",
-                          open.back()->name.text));
-    }
-  }
+  close_at_end(reading);
   open_files_.pop_back();
 }
 
@@ -229,7 +260,7 @@ Mark Directive::mark(const Word& word) const { return mark_of(file, word); }
 
 bool holds_lua(std::string_view directive) noexcept { return directive.ends_with("_by_lua_block"); }
 
-void parse(Tree& tree, std::shared_ptr<const Source> main, IncludeFinder& includes,
+void parse(Tree& tree, const std::shared_ptr<const Source>& main, IncludeFinder& includes,
            const SyntaxLimits& limits) {
   tree.root.file = main;
   tree.root.is_block = true;

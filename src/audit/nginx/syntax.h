@@ -120,7 +120,7 @@ struct SyntaxLimits {
 
 /// Parses `main` and what it includes into `tree`. Goes on after an error as far as that makes
 /// sense: every error is in `tree.problems`. Never fails otherwise; bounded by `limits`.
-void parse(Tree& tree, std::shared_ptr<const Source> main, IncludeFinder& includes,
+void parse(Tree& tree, const std::shared_ptr<const Source>& main, IncludeFinder& includes,
            const SyntaxLimits& limits = {});
 
 /// True for a directive whose block holds Lua, such as content_by_lua_block.

@@ -59,6 +59,49 @@ std::size_t group_of(const Pattern& pattern, std::string_view name) {
   return pattern.group_named(name);
 }
 
+/// The decoded path, of which the pattern of `by` at `at` captures a part as `name`.
+Origin path_origin(std::string_view name, const Mark& at, std::string_view by) {
+  Origin origin;
+  origin.taint = kClient | kLineBreaks | kRooted;
+  origin.source = fmt::format("${}", name);
+  origin.trail.push_back(
+      {at, fmt::format("${} is captured from the decoded path by {}", name, by)});
+  return origin;
+}
+
+/// What `name` is when the pattern of a rewrite captures it; nullopt when it does not.
+std::optional<Origin> captured_by_rewrite(std::string_view name, const Directive& rewrite) {
+  const Pattern pattern(rewrite.arg(0), false);
+  const std::size_t group = group_of(pattern, name);
+  if (group == 0) return std::nullopt;
+  return capture_of(pattern, group, path_origin(name, rewrite.mark(), "this rewrite"));
+}
+
+/// The same of a location.
+std::optional<Origin> captured_by_location(std::string_view name, const Location& location) {
+  if (!location.is_regex()) return std::nullopt;
+  const std::size_t group = group_of(*location.pattern, name);
+  if (group == 0) return std::nullopt;
+  return capture_of(*location.pattern, group,
+                    path_origin(name, location.at().mark(), "this location"));
+}
+
+/// The same of the first server_name that captures it.
+std::optional<Origin> captured_by_server_name(std::string_view name, const Server& server) {
+  for (const std::string_view server_name : server.names) {
+    if (!is_regex_key(server_name)) continue;
+    const Pattern pattern(server_name.substr(1), true);
+    const std::size_t group = group_of(pattern, name);
+    if (group == 0) continue;
+    Origin host;
+    host.taint = kClient | kHostOnly;
+    host.source = fmt::format("${}", name);
+    if (pattern.group_chars(group)['?']) host.taint |= kQuestionMark;
+    return capture_of(pattern, group, std::move(host));
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 void Origin::merge(const Origin& other) {
@@ -246,7 +289,7 @@ Origin Variables::name_origin(std::string_view name, const Context& context) con
   if (const std::vector<SetAt>* sets = sets_of(name, context.scope)) {
     return sets_origin(name, *sets, context);
   }
-  const Origin captured = capture_origin(name, deeper);
+  Origin captured = capture_origin(name, deeper);
   if (!captured.source.empty() || captured.taint != kUnseen) return captured;
   if (unseen_.contains(name)) {
     out.taint = kUnseen;
@@ -333,61 +376,38 @@ Origin Variables::map_origin(const Directive& map, const Context& context) const
   return out;
 }
 
+std::optional<Origin> Variables::captured_by_if(std::string_view name, const Scope& scope,
+                                                std::uint32_t depth) const {
+  if (scope.block == nullptr) return std::nullopt;
+  const std::optional<Condition> condition = condition_of(*scope.block);
+  if (!condition || condition->test != Condition::Test::kMatch) return std::nullopt;
+  const Pattern pattern(condition->value, condition->ignore_case);
+  const std::size_t group = group_of(pattern, name);
+  if (group == 0) return std::nullopt;
+  Origin subject = name_origin(condition->variable, {scope, *scope.block, depth});
+  subject.trail.push_back(
+      {scope.block->mark(), fmt::format("${} is captured from ${}", name, condition->variable)});
+  return capture_of(pattern, group, std::move(subject));
+}
+
 Origin Variables::capture_origin(std::string_view name, const Context& context) const {
-  const bool numbered = name.size() == 1 && ascii::is_digit(name[0]) && name[0] != '0';
-  const auto uri = [&](const Mark& at, std::string_view what) {
-    Origin origin;
-    origin.taint = kClient | kLineBreaks | kRooted;
-    origin.source = fmt::format("${}", name);
-    origin.trail.push_back(
-        {at, fmt::format("${} is captured from the decoded path by {}", name, what)});
-    return origin;
-  };
-  const auto from_rewrite = [&](const Directive& rewrite) -> std::pair<bool, Origin> {
-    const Pattern pattern(rewrite.arg(0), false);
-    const std::size_t group = group_of(pattern, name);
-    if (group == 0) return {false, {}};
-    return {true, capture_of(pattern, group, uri(rewrite.mark(), "this rewrite"))};
-  };
   if (context.user.is("rewrite")) {
-    if (auto [found, origin] = from_rewrite(context.user); found) return origin;
+    if (auto origin = captured_by_rewrite(name, context.user)) return *std::move(origin);
   }
   for (const Scope* level = &context.scope; level != nullptr; level = level->parent) {
-    const std::optional<Condition> condition =
-        level->block == nullptr ? std::nullopt : condition_of(*level->block);
-    if (condition && condition->test == Condition::Test::kMatch) {
-      const Pattern pattern(condition->value, condition->ignore_case);
-      if (const std::size_t group = group_of(pattern, name); group != 0) {
-        Origin subject = name_origin(condition->variable, {*level, *level->block, context.depth});
-        subject.trail.push_back({level->block->mark(), fmt::format("${} is captured from ${}", name,
-                                                                   condition->variable)});
-        return capture_of(pattern, group, std::move(subject));
-      }
-    }
+    if (auto origin = captured_by_if(name, *level, context.depth)) return *std::move(origin);
     // A rewrite that ran before leaves its captures behind.
     for (const Directive* rewrite : level->own_all("rewrite")) {
       if (rewrite->name.line > context.user.name.line) continue;
-      if (auto [found, origin] = from_rewrite(*rewrite); found) return origin;
+      if (auto origin = captured_by_rewrite(name, *rewrite)) return *std::move(origin);
     }
-    if (level->location != nullptr && level->location->is_regex()) {
-      const Pattern& pattern = *level->location->pattern;
-      if (const std::size_t group = group_of(pattern, name); group != 0) {
-        return capture_of(pattern, group, uri(level->block->mark(), "this location"));
-      }
+    if (level->location != nullptr) {
+      if (auto origin = captured_by_location(name, *level->location)) return *std::move(origin);
     }
     if (level->server == nullptr) continue;
-    for (const std::string_view server_name : level->server->names) {
-      if (!is_regex_key(server_name)) continue;
-      const Pattern pattern(server_name.substr(1), true);
-      if (const std::size_t group = group_of(pattern, name); group != 0) {
-        Origin host;
-        host.taint = kClient | kHostOnly;
-        host.source = fmt::format("${}", name);
-        if (pattern.group_chars(group)['?']) host.taint |= kQuestionMark;
-        return capture_of(pattern, group, std::move(host));
-      }
-    }
+    if (auto origin = captured_by_server_name(name, *level->server)) return *std::move(origin);
   }
+  const bool numbered = name.size() == 1 && ascii::is_digit(name[0]) && name[0] != '0';
   if (numbered) return {};  // no expression captures it: nginx leaves it empty
   Origin unknown;
   unknown.taint = kUnseen;

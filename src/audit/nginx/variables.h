@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -92,6 +93,9 @@ class Variables {
   [[nodiscard]] Origin name_origin(std::string_view name, const Context& context) const;
   [[nodiscard]] Origin map_origin(const Directive& map, const Context& context) const;
   [[nodiscard]] Origin capture_origin(std::string_view name, const Context& context) const;
+  /// What `name` is when the `if` that opens `scope` captures it; nullopt when none does.
+  [[nodiscard]] std::optional<Origin> captured_by_if(std::string_view name, const Scope& scope,
+                                                     std::uint32_t depth) const;
   bool depends(std::string_view text, const std::function<bool(std::string_view)>& hit,
                const Scope& scope, std::uint32_t depth) const;
 

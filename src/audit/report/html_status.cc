@@ -149,6 +149,7 @@ void write_certificates(Page& page, const AuditResult& result, std::int64_t now)
     return;
   }
   std::vector<const CertificateSeen*> seen;
+  seen.reserve(result.certificates.size());
   for (const CertificateSeen& one : result.certificates) seen.push_back(&one);
   const auto key = [](const CertificateSeen* one) {
     return std::tie(one->not_after, one->path, one->subject, one->not_before);

@@ -2,8 +2,9 @@
 
 namespace merlon::audit::report {
 
-std::string_view style_sheet() {
-  return R"css(
+namespace {
+
+constexpr std::string_view kStyleSheet = R"css(
 :root{color-scheme:light dark;--bg:#f6f7f9;--card:#fff;--ink:#1b2330;--soft:#566173;--line:#dde2ea;
 --code:#f1f3f7;--accent:#1d5fbf;--critical:#9c1046;--high:#c2330c;--medium:#94600a;--low:#2163a8;--info:#5b6472;
 --good:#1c7c4a;--warn:#a86400;--bad:#c2330c;--mark:#ffe3a3;--add:#e2f5e8;--del:#fde6e3;
@@ -132,6 +133,9 @@ h2,h3,.lead,.rule>.head,.rule>p,.chips,.place .at,.place .what,.site>.head{break
 h2{margin-top:20px}a{text-decoration:none}footer{margin-top:12px;padding:6px 0 0}
 }
 )css";
-}
+
+}  // namespace
+
+std::string_view style_sheet() { return kStyleSheet; }
 
 }  // namespace merlon::audit::report

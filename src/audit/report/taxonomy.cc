@@ -112,6 +112,7 @@ std::vector<Category> categories_of(const Taxonomy& taxonomy) {
     if (taxonomy.complete || found.contains(category.id)) found[category.id] = category.name;
   }
   std::vector<Category> out;
+  out.reserve(found.size());
   for (const auto& [id, title] : found) out.push_back({id, title});
   std::ranges::sort(out, {}, [](const Category& category) { return natural(category.id); });
   return out;
