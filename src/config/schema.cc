@@ -146,15 +146,18 @@ bool ObjectBase::read_keys(const Node& node, void* object, Reader& reader) const
   return ok;
 }
 
-void ObjectBase::set_absent(std::string meaning) {
-  keys_.back().absent = meaning;
-  keys_.back().default_text = std::move(meaning);
+void ObjectBase::set_absent(std::string meaning, std::function<bool(const void* object)> applies) {
+  Key& key = keys_.back();
+  key.absent = meaning;
+  key.default_text = std::move(meaning);
+  key.absent_applies = std::move(applies);
 }
 
 void ObjectBase::walk_keys(const void* object, const Node* node, Rows& rows) const {
   for (const Key& key : keys_) {
     if (!key.walk) continue;
-    rows.enter(key.name, key.absent);
+    const bool applies = !key.absent_applies || key.absent_applies(object);
+    rows.enter(key.name, applies ? std::string_view(key.absent) : "not set");
     key.walk(object, detail::member_of(node, key.name), rows);
     rows.leave();
   }

@@ -298,6 +298,7 @@ class ObjectBase {
     bool later = false;              ///< in the language, not built yet; `doc` names the part
     std::string default_text;        ///< "" for required keys and nested objects
     std::string absent = "not set";  ///< what it means when nothing is written
+    std::function<bool(const void* object)> absent_applies;  ///< that it does; empty: always
     std::function<bool(const Node& node, void* object, Reader& reader)>
         read;  ///< empty: read apart
     std::function<void(const void* object, const Node* node, Rows& rows)> walk;
@@ -311,7 +312,7 @@ class ObjectBase {
   ObjectBase(std::string name, std::string summary)
       : name_(std::move(name)), summary_(std::move(summary)) {}
   void add(Key key);
-  void set_absent(std::string meaning);
+  void set_absent(std::string meaning, std::function<bool(const void* object)> applies);
   [[nodiscard]] bool read_keys(const Node& node, void* object, Reader& reader) const;
   void walk_keys(const void* object, const Node* node, Rows& rows) const;
 
@@ -350,8 +351,14 @@ class Object : public ObjectBase {
   template <class V>
   Object& read_apart(std::string key, const Type<V>& type, std::string doc);
   /// What it means that the last key, an optional, is absent: "one per core". Shown as its default.
-  Object& absent(std::string meaning) {
-    set_absent(std::move(meaning));
+  /// `applies`, unless null, tells whether the key would do anything in an object.
+  Object& absent(std::string meaning, bool (*applies)(const T&) = nullptr) {
+    if (applies == nullptr) {
+      set_absent(std::move(meaning), {});
+    } else {
+      set_absent(std::move(meaning),
+                 [applies](const void* object) { return applies(*static_cast<const T*>(object)); });
+    }
     return *this;
   }
   /// Where the mapping begins is kept in this member.

@@ -319,6 +319,12 @@ void check_provider(const ProviderConfig& config, Reader& reader) {
   check_twice(config, reader);
 }
 
+bool takes_tokens(const ProviderConfig& config) { return !config.api_keys.has_value(); }
+bool verifies_tokens(const ProviderConfig& config) {
+  return takes_tokens(config) && !config.introspection.has_value();
+}
+bool fetches_keys(const ProviderConfig& config) { return config.fetches_keys(); }
+
 /// Whose tokens they are, and where the keys are that verify them.
 void add_issuer(Object<ProviderConfig>& schema) {
   schema
@@ -343,7 +349,7 @@ void add_issuer(Object<ProviderConfig>& schema) {
       .field("stale_for", &ProviderConfig::stale_for, whole_seconds(seconds{0}, hours{24 * 7}),
              "How long keys stay in use that could not be renewed. Afterwards 503. Whole "
              "seconds.")
-      .absent("1h");
+      .absent("1h", fetches_keys);
 }
 
 /// What a token of it must be like.
@@ -354,13 +360,13 @@ void add_token_rules(Object<ProviderConfig>& schema) {
                  config::located(never_without_key(config::words<Algorithm>(algorithm_words()))), 1,
                  kAlgorithmCount),
              "How tokens may be signed.")
-      .absent("[RS256, ES256]")
+      .absent("[RS256, ES256]", verifies_tokens)
       .field("leeway", &ProviderConfig::leeway, whole_seconds(seconds{0}, seconds{60}),
              "For clocks that differ, on `exp`, `nbf` and `iat`. Whole seconds.")
-      .absent("10s")
+      .absent("10s", takes_tokens)
       .field("max_lifetime", &ProviderConfig::lifetime_max, whole_seconds(seconds{10}, hours{24}),
              "How long a token may live from `iat` to `exp`. Whole seconds.")
-      .absent("1d")
+      .absent("1d", verifies_tokens)
       .field("type", &ProviderConfig::type,
              config::words<TokenType>({{"at+jwt", TokenType::kAccessToken}}),
              "Only tokens of this `typ`, with the claims that RFC 9068 requires. Without it "

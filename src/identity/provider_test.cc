@@ -70,6 +70,39 @@ std::string payload(std::string_view rest = "") {
       R"({{"iss":"https://id.example/","aud":"api","exp":2000000300,"iat":2000000000{}}})", rest);
 }
 
+/// What `merlon show --effective` says of an entry, by key.
+std::map<std::string, std::string> effective_of(const ProviderConfig& config) {
+  std::map<std::string, std::string> values;
+  for (const config::EffectiveRow& row : config::effective(provider_schema(), config, nullptr))
+    values[row.place] = row.value;
+  return values;
+}
+
+// A value in the list of what is in force says that it does something.
+TEST(ProviderEntry, ShowsNoValueOfAKeyThatMeansNothingForIt) {
+  ProviderConfig entry;
+  entry.issuer.emplace();
+  auto shown = effective_of(entry);
+  EXPECT_EQ(shown["leeway"], "10s");
+  EXPECT_EQ(shown["algorithms"], "[RS256, ES256]");
+  EXPECT_EQ(shown["max_lifetime"], "1d");
+  EXPECT_EQ(shown["stale_for"], "1h");
+  entry.jwks_file.emplace();
+  shown = effective_of(entry);
+  EXPECT_EQ(shown["stale_for"], "not set");
+  EXPECT_EQ(shown["max_lifetime"], "1d");
+  entry = {};
+  entry.introspection.emplace();
+  shown = effective_of(entry);
+  EXPECT_EQ(shown["leeway"], "10s");
+  EXPECT_EQ(shown["algorithms"], "not set");
+  EXPECT_EQ(shown["max_lifetime"], "not set");
+  EXPECT_EQ(shown["stale_for"], "not set");
+  entry = {};
+  entry.api_keys.emplace();
+  EXPECT_EQ(effective_of(entry)["leeway"], "not set");
+}
+
 class ProviderTest : public ::testing::Test {
  protected:
   ProviderTest() {
