@@ -238,16 +238,14 @@ namespace {
 
 /// A type whose class has `parse` and `to_string`, as those of base/ip.h have.
 template <class T>
-Type<T> parsed_by_class(std::string name, std::string example, std::string wrong) {
-  const auto parse = [wrong = std::move(wrong)](std::string_view value) -> Parsed<T> {
+Type<T> parsed_by_class(const char* name, const char* example, const char* wrong) {
+  const auto parse = [wrong](std::string_view value) -> Parsed<T> {
     if (const std::optional<T> parsed = T::parse(value)) return *parsed;
     return std::unexpected(wrong);
   };
-  return custom<T>({.name = std::move(name),
-                    .example = std::move(example),
-                    .pattern = "",
-                    .parse = parse,
-                    .format = [](const T& v) { return detail::yaml_scalar(v.to_string()); }});
+  const auto format = [](const T& value) { return detail::yaml_scalar(value.to_string()); };
+  return custom<T>(
+      {.name = name, .example = example, .pattern = "", .parse = parse, .format = format});
 }
 
 }  // namespace

@@ -83,9 +83,9 @@ Type<T> never_in_clear(const Type<T>& type) {
 }
 
 /// Algorithms that no public key verifies have no words here; who writes one learns why.
-Type<Algorithm> never_without_key(Type<Algorithm> type) {
+Type<Algorithm> never_without_key(const Type<Algorithm>& type) {
   return refusing(
-      std::move(type),
+      type,
       [](std::string_view written) -> std::string_view {
         if (ascii::iequals(written, "none")) return "jwt-allow-missing";
         const bool hmac = written.size() > 2 && ascii::iequals(written.substr(0, 2), "HS");
