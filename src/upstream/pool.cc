@@ -318,6 +318,11 @@ io::Task<Result<Lease>> Cluster::open_own(Search& search) {
              .what = "no endpoint could be reached"};
   const std::size_t attempts = std::min<std::size_t>(endpoints_.size(), kAttemptsMax);
   for (std::size_t attempt = 0; attempt < attempts && loop_.now() < search.until_; ++attempt) {
+    // The client may have left when its place was free and nobody had resumed the search yet.
+    if (search.cancelled_) {
+      last = {.code = code::kCancelled, .blame = Blame::kInternal, .what = "the client has gone"};
+      break;
+    }
     const std::size_t index = choose();
     if (index == kNobody) {
       last = kNoHealthyEndpoint;

@@ -237,6 +237,24 @@ TEST_F(Choosing, WhoeverGivesUpWhileConnectingDoesNotWaitForIt) {
   ASSERT_TRUE(found[1].has_value() && found[1]->has_value()) << "its place is free again";
 }
 
+TEST_F(Choosing, WhoeverGivesUpAsItsPlaceComesFreeConnectsNowhere) {
+  make(Balance::kRoundRobin, 1, {1, 1});
+  std::vector<Lease> held;
+  EXPECT_EQ(ask(&held), 1);
+  Search given_up(loop.now() + seconds{10});
+  std::optional<Result<Lease>> found[2];
+  tasks.spawn(look(*cluster, given_up, found[0]));
+  held[0].close();
+  given_up.cancel();
+  turn_until(found[0]);
+  ASSERT_TRUE(found[0].has_value());
+  ASSERT_FALSE(found[0]->has_value());
+  EXPECT_EQ(found[0]->error().code, code::kCancelled);
+  tasks.spawn(open(*cluster, loop.now() + seconds{10}, found[1]));
+  turn_until(found[1]);
+  ASSERT_TRUE(found[1].has_value() && found[1]->has_value()) << "its place is free again";
+}
+
 TEST_F(Choosing, AnAttemptThatFailedIsNoted) {
   make(Balance::kRoundRobin);
   broker.refuse(1);
