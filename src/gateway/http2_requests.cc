@@ -31,15 +31,14 @@ Http2Requests::Http2Requests(Worker& worker, io::Stream& stream, const Connectio
       server_(stream, *this, options_of(worker.plan().plan())) {}
 
 io::Task<void> Http2Requests::serve(http::H2ServerStream& stream) {
-  if (!worker_.plan().has_door(door_)) {
-    co_await shed(stream, code::kDraining);
-    co_return;
-  }
+  if (!worker_.plan().has_door(door_)) return shed(stream, code::kDraining);
   std::unique_ptr<Transaction> transaction = worker_.take_transaction(door_);
-  if (transaction == nullptr) {
-    co_await shed(stream, code::kOverloaded);
-    co_return;
-  }
+  if (transaction == nullptr) return shed(stream, code::kOverloaded);
+  return serve_on(stream, std::move(transaction));
+}
+
+io::Task<void> Http2Requests::serve_on(http::H2ServerStream& stream,
+                                       std::unique_ptr<Transaction> transaction) {
   transaction->plan = PlanPin(worker_.plan());
   RequestWay way(worker_, facts_, door_, stream, *transaction);
   stream.on_gone(&abort_way, &way);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <memory>
 #include <string_view>
 
 #include "gateway/worker.h"
@@ -22,6 +23,8 @@ class Http2Requests final : private http::H2Server::Handler {
 
  private:
   io::Task<void> serve(http::H2ServerStream& stream) override;
+  [[nodiscard]] io::Task<void> serve_on(http::H2ServerStream& stream,
+                                        std::unique_ptr<Transaction> transaction);
   [[nodiscard]] io::Task<void> shed(http::H2ServerStream& stream, std::uint16_t why);
 
   Worker& worker_;

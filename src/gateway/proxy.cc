@@ -169,7 +169,7 @@ io::Task<void> RequestWay::proxy() {
     const bool reused = lease.reused();
     const Endpoint endpoint = lease.endpoint();
     const Instant asked = worker_.loop().now();
-    const Result<void> done = co_await exchange(cluster, lease, *first, deadline);
+    const Result<void> done = co_await exchange(lease, *first, deadline);
     if (done) co_return;
     const bool blamed = done.error().blame == Blame::kUpstream && !gone_;
     if (blamed) upstream_counters().failures.add();
@@ -257,10 +257,8 @@ http::ClientExchange& RequestWay::attach(upstream::Lease& lease, const Upstream&
   lease_ = &lease;
   t_.outcome.endpoint = lease.endpoint_text();
   if (http::H2Client* const h2 = lease.h2(); h2 != nullptr) {
-    if (t_.h2_client == nullptr)
-      t_.h2_client = std::make_unique<http::H2ClientStream>(worker_.loop());
-    t_.h2_client->attach(*h2, upstream.idle_timeout);
-    upstream_ = t_.h2_client.get();
+    h2_ = std::make_unique<http::H2ClientStream>(*h2, upstream.idle_timeout);
+    upstream_ = h2_.get();
   } else {
     if (t_.h1_client == nullptr) t_.h1_client = std::make_unique_for_overwrite<http::H1Client>();
     t_.h1_client->attach(lease.stream());
@@ -273,7 +271,7 @@ http::ClientExchange& RequestWay::attach(upstream::Lease& lease, const Upstream&
 void RequestWay::detach(bool good) noexcept {
   if (upstream_ == nullptr) return;
   const bool keep = good && upstream_->reusable();
-  if (lease_->h2() != nullptr) t_.h2_client->detach();
+  if (lease_->h2() != nullptr) h2_->detach();
   upstream_ = nullptr;
   if (keep) {
     lease_->keep();
@@ -308,59 +306,81 @@ Instant RequestWay::head_deadline(Instant deadline) const noexcept {
   return std::min(deadline, now + upstream.response_timeout);
 }
 
-io::Task<Result<void>> RequestWay::exchange(upstream::Cluster& cluster, upstream::Lease& lease,
-                                            BodyPart first, Instant deadline) {
+/// One attempt. What the wait for an answer keeps is kept small: thousands wait at a time.
+io::Task<Result<void>> RequestWay::exchange(upstream::Lease& lease, const BodyPart& first,
+                                            Instant deadline) {
   const Upstream& upstream = *t_.route->upstream;
   http::ClientExchange& client = attach(lease, upstream);
   const std::string_view host =
       upstream.host.empty() ? t_.reading.authority : std::string_view(upstream.host);
-  const Instant asked = worker_.loop().now();
+  moved_ = worker_.loop().now();
   BodyPart opening = first;
   opening.trailers = {};
   io::Task<Result<void>> opened = client.send_head(client_.request(), host, opening, deadline);
   const Result<void>* const sent = opened.result();
-  Error failure = sent == nullptr || *sent ? Error{} : unsent(sent->error());
-  if (failure.code == 0) {
-    pumped_ = {};
-    moved_ = asked;
-    stop_pump_ = false;
-    client_owes_ = true;
+  if (sent != nullptr && !*sent)
+    return io::Task<Result<void>>::ready(conclude(unsent(sent->error())));
+  if (sent == nullptr || !first.last) {
     if (!first.last && lease.h2() != nullptr) begin_keeping(first);
-    std::optional<io::Fork> pump;
-    if (sent == nullptr) {
-      pump_ = &pump.emplace(pump_opened(std::move(opened), first.last));
-    } else if (!first.last) {
-      pump_ = &pump.emplace(pump_request());
-    }
-    const bool streaming = pump && !pump->done();
-    Result<http::ResponseHead*> head = std::unexpected(pumped_);
-    // A body that went wrong at once found nobody waiting whom it could tell.
-    if (pumped_.code == 0) head = co_await client.read_head(head_deadline(deadline));
-    if (!head && streaming && head.error().code == code::kUpstreamTimeout &&
-        worker_.loop().now() < deadline)
-      head = co_await await_head_longer(*pump, deadline);
-    if (head) {
-      if (sent != nullptr) sent_.reset();  // else a part of it may still be on its way
-      note_answered(asked, lease);
-      co_await relay_response(cluster, **head);
-    } else {
-      failure = unanswered(head.error());
-    }
-    if (pump_ != nullptr) co_await stop_pump(is_untouched(failure) && sent_ != nullptr);
-    if (failure.code != 0 && pumped_.code != 0 && pumped_.code != code::kCancelled)
-      failure = pumped_;
+    return exchange_streaming(std::move(opened), first.last, deadline);
   }
-  detach(failure.code == 0);
-  if (failure.code == 0) co_return Result<void>{};
-  if (worker_.over()) failure = kCutAtEnd;
-  co_return std::unexpected(failure);
+  return await_answer(head_deadline(deadline));
 }
 
-void RequestWay::note_answered(Instant asked, const upstream::Lease& lease) noexcept {
+/// All of the request has gone out.
+io::Task<Result<void>> RequestWay::await_answer(Instant deadline) {
+  const Instant asked = moved_;
+  const Result<http::ResponseHead*> head = co_await upstream_->read_head(deadline);
+  if (!head) co_return conclude(unanswered(head.error()));
+  sent_.reset();
+  note_answered(asked);
+  co_await relay_response(**head);
+  co_return conclude({});
+}
+
+/// The rest of the request goes out while the response is awaited.
+io::Task<Result<void>> RequestWay::exchange_streaming(io::Task<Result<void>> opened, bool last,
+                                                      Instant deadline) {
+  const Instant asked = moved_;
+  const bool head_gone = opened.result() != nullptr;
+  pumped_ = {};
+  stop_pump_ = false;
+  client_owes_ = true;
+  io::Fork pump(head_gone ? pump_request() : pump_opened(std::move(opened), last));
+  pump_ = &pump;
+  const bool streaming = !pump.done();
+  Result<http::ResponseHead*> head = std::unexpected(pumped_);
+  // A body that went wrong at once found nobody waiting whom it could tell.
+  if (pumped_.code == 0) head = co_await upstream_->read_head(head_deadline(deadline));
+  if (!head && streaming && head.error().code == code::kUpstreamTimeout &&
+      worker_.loop().now() < deadline)
+    head = co_await await_head_longer(pump, deadline);
+  Error failure{};
+  if (head) {
+    if (head_gone) sent_.reset();  // else a part of it may still be on its way
+    note_answered(asked);
+    co_await relay_response(**head);
+  } else {
+    failure = unanswered(head.error());
+  }
+  if (pump_ != nullptr) co_await stop_pump(is_untouched(failure) && sent_ != nullptr);
+  if (failure.code != 0 && pumped_.code != 0 && pumped_.code != code::kCancelled) failure = pumped_;
+  co_return conclude(failure);
+}
+
+/// The attempt is over; `failure` has code 0 where a response came.
+Result<void> RequestWay::conclude(Error failure) noexcept {
+  detach(failure.code == 0);
+  if (failure.code == 0) return {};
+  if (worker_.over()) failure = kCutAtEnd;
+  return std::unexpected(failure);
+}
+
+void RequestWay::note_answered(Instant asked) noexcept {
   t_.outcome.upstream_first_byte =
       std::chrono::duration_cast<microseconds>(worker_.loop().now() - asked);
   worker_.counters().upstream_time.observe(t_.outcome.upstream_first_byte);
-  if (t_.route->has_waivers) count_upstream_waivers(lease);
+  if (t_.route->has_waivers) count_upstream_waivers(*lease_);
 }
 
 /// Why no head of a response came.
@@ -397,7 +417,7 @@ void RequestWay::rewrite_location(http::ResponseHead& head) {
   head.fields.add("Location", t_.location, FieldId::kLocation);
 }
 
-io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::ResponseHead& head) {
+io::Task<void> RequestWay::relay_response(http::ResponseHead& head) {
   const Route& route = *t_.route;
   http::drop_hop_by_hop(head.fields);
   if (head.status == 101 || (client_.request().only_websocket && head.status < 300)) {
@@ -427,7 +447,7 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
   Result<void> relayed = co_await client_.send_head(head, *first);
   const bool begun = relayed.has_value();
   if (begun && first->last) co_return;
-  if (begun) relayed = co_await relay_body(cluster);
+  if (begun) relayed = co_await relay_body();
   // A client that has gone is no failure; one that was cut off for what it did not take is told of.
   if (relayed || (!begun && !is_cut_off(relayed.error()))) co_return;
   co_await release_upstream();
@@ -438,9 +458,9 @@ io::Task<void> RequestWay::relay_response(upstream::Cluster& cluster, http::Resp
   if (begun && t_.grpc.active) co_await end_call(relayed.error());
 }
 
-io::Task<Result<void>> RequestWay::relay_body(const upstream::Cluster& cluster) {
+io::Task<Result<void>> RequestWay::relay_body() {
   const bool trailers = client_.request().te_trailers || t_.grpc.active;
-  const milliseconds idle = cluster.upstream().idle_timeout;
+  const milliseconds idle = t_.route->upstream->idle_timeout;
   // A fast pair of peers would keep the loop for ever: after so many bytes the others have a turn.
   constexpr std::uint64_t kBytesPerTurn = 512 * 1024;
   std::uint64_t turn = 0;

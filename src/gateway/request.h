@@ -107,15 +107,20 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<Result<upstream::Lease>> open(upstream::Cluster& cluster,
                                                        Instant deadline);
   [[nodiscard]] bool too_hasty(const Error& failure, Instant since) const noexcept;
-  [[nodiscard]] io::Task<Result<void>> exchange(upstream::Cluster& cluster, upstream::Lease& lease,
-                                                http::BodyPart first, Instant deadline);
+  [[nodiscard]] io::Task<Result<void>> exchange(upstream::Lease& lease, const http::BodyPart& first,
+                                                Instant deadline);
+  [[nodiscard]] io::Task<Result<void>> await_answer(Instant deadline);
+  [[nodiscard]] io::Task<Result<void>> exchange_streaming(io::Task<Result<void>> opened, bool last,
+                                                          Instant deadline);
+  [[nodiscard]] Result<void> conclude(Error failure) noexcept;
   [[nodiscard]] Instant head_deadline(Instant deadline) const noexcept;
-  void note_answered(Instant asked, const upstream::Lease& lease) noexcept;
+  void note_answered(Instant asked) noexcept;
   [[nodiscard]] Error unanswered(const Error& error) const noexcept;
   [[nodiscard]] io::Task<void> hide_error(const http::ResponseHead& head);
   void rewrite_location(http::ResponseHead& head);
-  [[nodiscard]] io::Task<void> relay_response(upstream::Cluster& cluster, http::ResponseHead& head);
-  [[nodiscard]] io::Task<Result<void>> relay_body(const upstream::Cluster& cluster);
+  // Not made a part of who awaits the answer: its frame is taken when there is one.
+  [[nodiscard, gnu::noinline]] io::Task<void> relay_response(http::ResponseHead& head);
+  [[nodiscard]] io::Task<Result<void>> relay_body();
   [[nodiscard]] http::ClientExchange& attach(upstream::Lease& lease, const Upstream& upstream);
   void detach(bool good) noexcept;
   [[nodiscard]] io::Task<void> release_upstream();
@@ -158,11 +163,12 @@ class RequestWay : private Tunnel::Owner {
   upstream::Search* search_ = nullptr;        ///< in progress, to abort it
   http::ClientExchange* upstream_ = nullptr;  ///< in progress, to abort it
   upstream::Lease* lease_ = nullptr;          ///< what that is on
+  std::unique_ptr<http::H2ClientStream> h2_;  ///< that, where the upstream speaks HTTP/2
   io::Fork* pump_ = nullptr;                  ///< sends it the rest of the request's body
   Tunnel* tunnel_ = nullptr;                  ///< while one is open
   std::unique_ptr<Sent> sent_;                ///< to send it once more; null once that cannot be
   Error pumped_{};                            ///< why the rest of the request's body did not come
-  Instant moved_{};                           ///< when a part of a body last came or went
+  Instant moved_{};                           ///< when a part of head or body last came or went
   io::Signal turn_;                           ///< a request that a limit delays waits here
   const std::uint32_t door_;                  ///< Worker::doors_
   bool head_read_ = false;                    ///< and well formed

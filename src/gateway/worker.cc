@@ -276,8 +276,7 @@ std::unique_ptr<Transaction> Worker::take_transaction(std::size_t door) {
   std::unique_ptr<Transaction> transaction = spare_.take();
   if (transaction == nullptr) transaction = std::make_unique_for_overwrite<Transaction>();
   // Requests come in bursts: the next one's memory need not be waited for.
-  if (const Transaction* const later = spare_.next(1); later != nullptr) later->warm();
-  if (const Transaction* const next = spare_.next(0); next != nullptr) next->warm_client();
+  if (const Transaction* const next = spare_.next(0); next != nullptr) next->warm();
   transaction->shed = shed;
   return transaction;
 }

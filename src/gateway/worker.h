@@ -72,9 +72,7 @@ class PlanPin {
 /// All that one request needs while it is served. Large, so workers pool them; an idle connection
 /// has none. What every request uses comes first and lies together.
 struct Transaction {
-  // By what upstreams speak, once there was such a one. Apart, since the first is large.
-  std::unique_ptr<http::H1Client> h1_client;
-  std::unique_ptr<http::H2ClientStream> h2_client;
+  std::unique_ptr<http::H1Client> h1_client;  ///< once there was an upstream that speaks so; large
   PlanPin plan;
   const Route* route = nullptr;  ///< null: refused before one was found, or a page of our own
   Instant started{};
@@ -102,10 +100,6 @@ struct Transaction {
 
   /// Brings near what a request writes at its begin: see io/warm.h. Reads nothing of it.
   void warm() const noexcept;
-  /// The same for the exchange with an upstream of HTTP/2; of one that was warmed before.
-  void warm_client() const noexcept {
-    if (h2_client != nullptr) h2_client->warm();
-  }
 };
 
 /// One event loop with its listeners, connections and upstream pools. Lives on one thread, which

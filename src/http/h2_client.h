@@ -15,17 +15,16 @@ namespace merlon::http {
 class H2Client;
 
 /// The client's side of HTTP/2: one request on a stream of a shared connection to an upstream.
-/// About 4 KiB, and 16 KiB for a long head of the response, kept from one exchange to the next.
+/// Small while it waits: thousands do. The response brings some 4 KiB, and 16 for a long head.
 class H2ClientStream final : public ClientExchange, public H2Stream {
  public:
-  explicit H2ClientStream(io::Loop& loop);
+  /// `connection` outlives it, or detach(). An upstream that takes no data of the request for
+  /// `idle` is given up.
+  H2ClientStream(H2Client& connection, milliseconds idle);
   ~H2ClientStream() override { detach(); }
 
-  /// Begins an exchange on `connection`, which outlives it. An upstream that takes no data of the
-  /// request for `idle` is given up.
-  void attach(H2Client& connection, milliseconds idle);
-  /// Ends it: a stream that is not complete is reset, so that the upstream stops working on it.
-  /// What came of the response stays until the next attach().
+  /// Ends the exchange: a stream that is not complete is reset, so that the upstream stops working
+  /// on it. What came of the response stays.
   void detach() noexcept;
 
   /// `host` goes out as :authority. kH2GoAway when the connection takes no new stream.
@@ -48,8 +47,8 @@ class H2ClientStream final : public ClientExchange, public H2Stream {
   // An upstream that sends interim responses without end would keep a request for ever.
   static constexpr unsigned kInterimMax = 8;
 
-  Fields& head_fields() noexcept override { return head_.fields; }
-  Result<HeadFacts> finish_head(bool end_stream) noexcept override;
+  H2HeadReader::Into head_room() override;
+  Result<HeadFacts> finish_head(H2HeadReader& reader, bool end_stream) noexcept override;
   void on_input() noexcept override { input_.notify_all(); }
   void on_output() noexcept override { output_.notify_all(); }
 
@@ -61,20 +60,26 @@ class H2ClientStream final : public ClientExchange, public H2Stream {
   [[nodiscard]] std::unexpected<Error> gone() const noexcept;
   [[nodiscard]] std::unexpected<Error> timed_out() noexcept;
 
-  H2Client* connection_ = nullptr;
-  Method asked_ = Method::kOther;
+  /// What came of the response.
+  struct Response : io::Pooled {
+    ResponseHead head;
+    H2HeadText text;
+  };
+
+  H2Client* connection_;  ///< null: detached
+  std::unique_ptr<Response> response_;
   io::Signal input_;
   io::Signal output_;
   io::PooledBytes held_;  ///< the part that the reader has
-  milliseconds idle_{};
+  const milliseconds idle_;
   std::size_t slot_ = 0;  ///< in the connection's list
   unsigned interim_ = 0;
+  Method asked_ = Method::kOther;
   bool head_in_ = false;
   bool body_done_ = false;
   bool read_cancelled_ = false;
   bool send_cancelled_ = false;
   bool gone_ = false;  ///< the connection is over
-  ResponseHead head_;  // long, and seldom full: last
 };
 
 /// The client's side of HTTP/2 on one connection, which any number of exchanges share.

@@ -21,15 +21,17 @@ using namespace h2wire;
 
 class ResponseStream final : public H2Stream {
  public:
-  explicit ResponseStream(Method asked) : H2Stream(HeadLimits{}, Blame::kUpstream), asked_(asked) {}
+  explicit ResponseStream(Method asked) : H2Stream(Blame::kUpstream), asked_(asked) {}
   ResponseHead head;
   [[nodiscard]] std::string_view inbox() const { return inbox_; }
   [[nodiscard]] const Trailers* trailers() const { return trailers_.get(); }
 
  private:
-  Fields& head_fields() noexcept override { return head.fields; }
-  Result<HeadFacts> finish_head(bool end_stream) noexcept override {
-    const Result<void> read = reader_.finish_response(end_stream, asked_, head);
+  H2HeadReader::Into head_room() override {
+    return {.fields = head.fields, .text = text_, .limits = {}};
+  }
+  Result<HeadFacts> finish_head(H2HeadReader& reader, bool end_stream) noexcept override {
+    const Result<void> read = reader.finish_response(end_stream, asked_, head);
     if (!read) return std::unexpected(read.error());
     HeadFacts facts{.length = {}, .final = !head.is_interim()};
     if (head.framing == Framing::kLength) facts.length = head.content_length;
@@ -38,6 +40,7 @@ class ResponseStream final : public H2Stream {
   void on_input() noexcept override {}
   void on_output() noexcept override {}
   Method asked_;
+  H2HeadText text_;
 };
 
 /// A client that has asked for streams 1, 3, 5 …

@@ -4,16 +4,12 @@
 
 namespace merlon::http {
 
-H2ClientStream::H2ClientStream(io::Loop& loop)
-    : H2Stream(HeadLimits{}, Blame::kUpstream), input_(loop), output_(loop) {}
-
-void H2ClientStream::attach(H2Client& connection, milliseconds idle) {
-  renew();
-  connection_ = &connection;
-  idle_ = idle;
-  interim_ = 0;
-  held_.clear();
-  head_in_ = body_done_ = read_cancelled_ = send_cancelled_ = gone_ = false;
+H2ClientStream::H2ClientStream(H2Client& connection, milliseconds idle)
+    : H2Stream(Blame::kUpstream),
+      connection_(&connection),
+      input_(connection.loop()),
+      output_(connection.loop()),
+      idle_(idle) {
   connection.add(*this);
 }
 
@@ -56,19 +52,26 @@ void H2ClientStream::cancel() noexcept {
   cancel_read();
 }
 
-Result<H2Stream::HeadFacts> H2ClientStream::finish_head(bool end_stream) noexcept {
-  const Result<void> read = reader_.finish_response(end_stream, asked_, head_);
+H2HeadReader::Into H2ClientStream::head_room() {
+  if (response_ == nullptr) response_ = std::make_unique_for_overwrite<Response>();
+  return {.fields = response_->head.fields, .text = response_->text, .limits = {}};
+}
+
+Result<H2Stream::HeadFacts> H2ClientStream::finish_head(H2HeadReader& reader,
+                                                        bool end_stream) noexcept {
+  ResponseHead& head = response_->head;
+  const Result<void> read = reader.finish_response(end_stream, asked_, head);
   if (!read) return std::unexpected(read.error());
   HeadFacts facts;
-  if (head_.is_interim()) {
+  if (head.is_interim()) {
     if (++interim_ > kInterimMax)
       return fail(code::kUpstreamBadResponse, Blame::kUpstream, "too many interim responses");
     facts.final = false;
     return facts;
   }
   // What has no body by its status or method must not bring one (RFC 9110 §6.4.1).
-  if (head_.framing == Framing::kLength) facts.length = head_.content_length;
-  if (head_.framing == Framing::kNone) facts.length = 0;
+  if (head.framing == Framing::kLength) facts.length = head.content_length;
+  if (head.framing == Framing::kNone) facts.length = 0;
   head_in_ = true;
   return facts;
 }
@@ -155,7 +158,7 @@ io::Task<Result<void>> H2ClientStream::until_taken(Instant deadline) {
 io::Task<Result<ResponseHead*>> H2ClientStream::read_head(Instant deadline) {
   for (;;) {
     if (broken_.code != 0) co_return std::unexpected(broken_);
-    if (head_in_) co_return &head_;
+    if (head_in_) co_return &response_->head;
     if (gone_ || closed()) co_return gone();
     if (read_cancelled_) co_return fail(code::kCancelled, Blame::kInternal, "cancelled");
     const Result<void> waited = co_await input_.wait(deadline);

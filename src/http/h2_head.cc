@@ -33,15 +33,31 @@ bool is_connection_specific(FieldId id) noexcept {
 
 }  // namespace
 
-void H2HeadReader::begin(Fields& fields, Block block) {
-  fields_ = &fields;
+std::string_view H2HeadText::keep(std::string_view bytes, std::size_t most) noexcept {
+  const bool few = bytes.size() <= few_.size() - kept_;
+  if (!few && many_ == nullptr) many_ = std::make_unique_for_overwrite<char[]>(most);
+  char* const at = few ? few_.data() + kept_ : many_.get() + kept_large_;
+  (few ? kept_ : kept_large_) += bytes.copy(at, bytes.size());
+  return {at, bytes.size()};
+}
+
+std::span<char> H2HeadText::make_room(std::size_t bytes) {
+  more_ = std::make_unique_for_overwrite<char[]>(bytes);
+  return {more_.get(), bytes};
+}
+
+void H2HeadReader::begin(const Into& into, Block block) {
+  fields_ = &into.fields;
+  text_ = &into.text;
+  limits_ = into.limits;
   block_ = block;
-  fields.clear();
+  into.fields.clear();
+  into.text.clear();
   pseudo_ = {};
   error_ = {};
   malformed_ = regular_begun_ = has_length_ = false;
   cookies_ = 0;
-  list_bytes_ = kept_ = kept_large_ = 0;
+  list_bytes_ = 0;
 }
 
 void H2HeadReader::fail_once(std::uint16_t code, const char* what, bool malformed) noexcept {
@@ -54,16 +70,6 @@ void H2HeadReader::fail_once(std::uint16_t code, const char* what, bool malforme
 Result<void> H2HeadReader::outcome() const noexcept {
   if (error_.code != 0) return std::unexpected(error_);
   return {};
-}
-
-std::string_view H2HeadReader::keep(std::string_view bytes) noexcept {
-  const bool small = bytes.size() <= small_.size() - kept_;
-  // Names and values of a list within the limit fit.
-  if (!small && storage_ == nullptr)
-    storage_ = std::make_unique_for_overwrite<char[]>(limits_.head_bytes_max);
-  char* const at = small ? small_.data() + kept_ : storage_.get() + kept_large_;
-  (small ? kept_ : kept_large_) += bytes.copy(at, bytes.size());
-  return {at, bytes.size()};
 }
 
 void H2HeadReader::add(std::string_view name, std::string_view value) noexcept {
@@ -141,14 +147,20 @@ void H2HeadReader::add_regular(std::string_view name, std::string_view value) no
 /// RFC 9113 §8.2.3: crumbs are joined before anyone reads them as HTTP/1.1 would.
 void H2HeadReader::join_cookies() noexcept {
   if (cookies_ < 2) return;
-  cookie_.clear();
+  constexpr std::string_view kBetween = "; ";
+  std::size_t bytes = 0;
+  for (const Field& field : *fields_) {
+    if (field.id == FieldId::kCookie) bytes += field.value.size() + kBetween.size();
+  }
+  const std::span<char> room = text_->make_room(bytes);
+  std::size_t joined = 0;
   for (const Field& field : *fields_) {
     if (field.id != FieldId::kCookie) continue;
-    if (!cookie_.empty()) cookie_ += "; ";
-    cookie_ += field.value;
+    if (joined > 0) joined += kBetween.copy(room.data() + joined, kBetween.size());
+    joined += field.value.copy(room.data() + joined, field.value.size());
   }
   fields_->drop(FieldId::kCookie);
-  if (!fields_->add("cookie", cookie_, FieldId::kCookie))
+  if (!fields_->add("cookie", {room.data(), joined}, FieldId::kCookie))
     fail_once(code::kTooManyFields, "too many fields", false);
 }
 

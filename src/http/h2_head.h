@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <string>
+#include <span>
 #include <string_view>
 
 #include "base/error.h"
@@ -15,20 +15,44 @@ namespace merlon::http {
 /// What HTTP/2 adds to the header list of a field beside its name and value (RFC 9113 §6.5.2).
 inline constexpr std::size_t kH2FieldOverheadBytes = 32;
 
+/// The text of one header block: what the views of its head point into, until clear() or the end.
+class H2HeadText {
+ public:
+  void clear() noexcept { kept_ = kept_large_ = 0; }
+  /// A copy of `bytes`. All that is kept between two clears has `most` bytes at most, the same for
+  /// each call.
+  [[nodiscard]] std::string_view keep(std::string_view bytes, std::size_t most) noexcept;
+  /// Room for one text more, which clear() does not give back. Replaces the one before.
+  [[nodiscard]] std::span<char> make_room(std::size_t bytes);
+
+ private:
+  std::size_t kept_ = 0;        ///< bytes used of few_
+  std::size_t kept_large_ = 0;  ///< bytes used of many_
+  std::unique_ptr<char[]> many_;
+  std::unique_ptr<char[]> more_;
+  // Most heads fit here; `many_` is made for those that do not.
+  std::array<char, 2 * 1024> few_;
+};
+
 /// Takes the fields of one HTTP/2 header block as they are decoded and makes the head of a message
 /// of them: RFC 9113 §8.2 and §8.3, then the rules that HTTP/1.1 requests are held to. No I/O.
 ///
 /// The first violation decides and is kept; what follows it is only counted, since a block has to
-/// be decoded to its end whatever it holds (RFC 9113 §4.3). The head's views point into storage of
-/// this reader, valid until reset() or destruction.
+/// be decoded to its end whatever it holds (RFC 9113 §4.3). Blocks of a connection come one after
+/// the other (RFC 9113 §4.3), so one reader serves all its streams.
 class H2HeadReader {
  public:
   /// `blame` is kClient for requests, kUpstream for responses.
-  H2HeadReader(const HeadLimits& limits, Blame blame) noexcept : limits_(limits), blame_(blame) {}
+  explicit H2HeadReader(Blame blame) noexcept : blame_(blame) {}
 
   enum class Block : std::uint8_t { kHead, kTrailers };
-  /// Begins a block whose regular fields go to `fields`, which outlives it.
-  void begin(Fields& fields, Block block);
+  /// Where a block goes: its regular fields, and their text. Both outlive the block.
+  struct Into {
+    Fields& fields;
+    H2HeadText& text;
+    HeadLimits limits;
+  };
+  void begin(const Into& into, Block block);
   /// One field, in the order of the block. Names and values may hold any byte.
   void add(std::string_view name, std::string_view value) noexcept;
 
@@ -67,7 +91,9 @@ class H2HeadReader {
   void add_regular(std::string_view name, std::string_view value) noexcept;
   [[nodiscard]] bool check_regular(std::string_view name, std::string_view known,
                                    std::string_view value, FieldId id) noexcept;
-  [[nodiscard]] std::string_view keep(std::string_view bytes) noexcept;
+  [[nodiscard]] std::string_view keep(std::string_view bytes) noexcept {
+    return text_->keep(bytes, limits_.head_bytes_max);
+  }
   [[nodiscard]] std::string_view pseudo(Pseudo which) const noexcept {
     return pseudo_[static_cast<std::size_t>(which)];
   }
@@ -80,8 +106,8 @@ class H2HeadReader {
   void join_cookies() noexcept;
   [[nodiscard]] Result<void> outcome() const noexcept;
 
-  HeadLimits limits_;
-  Blame blame_;
+  HeadLimits limits_{};
+  const Blame blame_;
   Block block_ = Block::kHead;
   bool malformed_ = false;
   bool extended_connect_ = false;
@@ -89,15 +115,10 @@ class H2HeadReader {
   bool has_length_ = false;
   std::uint16_t cookies_ = 0;
   std::size_t list_bytes_ = 0;  ///< size of the header list so far, as RFC 9113 §6.5.2 counts it
-  std::size_t kept_ = 0;        ///< bytes used of small_
-  std::size_t kept_large_ = 0;  ///< bytes used of storage_
   Error error_{};
   Fields* fields_ = nullptr;
+  H2HeadText* text_ = nullptr;
   std::array<std::string_view, static_cast<std::size_t>(Pseudo::kCount)> pseudo_{};
-  // Most heads fit the first; the other one is made for those that do not.
-  std::array<char, 2 * 1024> small_;
-  std::unique_ptr<char[]> storage_;
-  std::string cookie_;  ///< several cookie fields as one (RFC 9113 §8.2.3)
 };
 
 }  // namespace merlon::http

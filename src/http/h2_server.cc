@@ -38,8 +38,7 @@ H2Stream* H2Server::open_stream(std::int32_t) {
   const std::size_t most = options_.settings.streams_max;
   if (streams_.size() - served_ >= most || streams_.size() >= 2 * most) return nullptr;
   if (draining_ && !drain_at_) return nullptr;
-  auto stream = std::make_unique<H2ServerStream>(*this, options_.head_limits,
-                                                 options_.settings.extended_connect);
+  auto stream = std::make_unique<H2ServerStream>(*this);
   stream->slot_ = streams_.size();
   streams_.push_back(std::move(stream));
   return streams_.back().get();

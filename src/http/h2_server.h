@@ -15,7 +15,7 @@ class H2Server;
 /// One request and its response on an HTTP/2 connection.
 class H2ServerStream final : public ServerExchange, public H2Stream, private TunnelEnd {
  public:
-  H2ServerStream(H2Server& connection, const HeadLimits& limits, bool extended_connect);
+  explicit H2ServerStream(H2Server& connection);
 
   [[nodiscard]] RequestHead& request() noexcept override { return head_; }
   [[nodiscard]] const RequestHead& request() const noexcept override { return head_; }
@@ -56,8 +56,8 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   /// shut, so that an upstream gets rid of a small one whatever the client does.
   static constexpr std::size_t kRestBytesMax = 16 * 1024;
 
-  Fields& head_fields() noexcept override { return head_.fields; }
-  Result<HeadFacts> finish_head(bool end_stream) noexcept override;
+  H2HeadReader::Into head_room() override;
+  Result<HeadFacts> finish_head(H2HeadReader& reader, bool end_stream) noexcept override;
   void on_input() noexcept override { input_.notify_all(); }
   void on_output() noexcept override { output_.notify_all(); }
 
@@ -110,7 +110,9 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   bool queued_ = false;                ///< it is, or was, among those that are ready
   bool serving_ = false;               ///< it has a coroutine
   bool served_ = false;                ///< both sides are done, and only the coroutine is to end
-  RequestHead head_;                   // long, and seldom full: last
+  // Long, and seldom full: last.
+  RequestHead head_;
+  H2HeadText head_text_;
 };
 
 /// The server's side of HTTP/2 on one connection: each request is served by a coroutine of its own,
@@ -154,6 +156,7 @@ class H2Server final : private H2Connection {
   /// The room is taken until the stream ends.
   void count_gathered(std::uint64_t bytes) noexcept { gathered_bytes_ += bytes; }
   [[nodiscard]] std::size_t streams() const noexcept { return streams_.size(); }
+  [[nodiscard]] const HeadLimits& head_limits() const noexcept { return options_.head_limits; }
 
  private:
   static constexpr std::uint64_t kGatheredBytesMax = 256 * 1024;

@@ -5,17 +5,19 @@
 
 namespace merlon::http {
 
-H2ServerStream::H2ServerStream(H2Server& connection, const HeadLimits& limits,
-                               bool extended_connect)
-    : H2Stream(limits, Blame::kClient),
+H2ServerStream::H2ServerStream(H2Server& connection)
+    : H2Stream(Blame::kClient),
       connection_(connection),
       input_(connection.loop()),
-      output_(connection.loop()) {
-  if (extended_connect) reader_.allow_extended_connect();
+      output_(connection.loop()) {}
+
+H2HeadReader::Into H2ServerStream::head_room() {
+  return {.fields = head_.fields, .text = head_text_, .limits = connection_.head_limits()};
 }
 
-Result<H2Stream::HeadFacts> H2ServerStream::finish_head(bool end_stream) noexcept {
-  const Result<void> read = reader_.finish_request(end_stream, head_);
+Result<H2Stream::HeadFacts> H2ServerStream::finish_head(H2HeadReader& reader,
+                                                        bool end_stream) noexcept {
+  const Result<void> read = reader.finish_request(end_stream, head_);
   if (!read) return std::unexpected(read.error());
   HeadFacts facts;
   if (head_.framing == Framing::kLength) facts.length = head_.content_length;
@@ -146,7 +148,7 @@ io::Task<Result<void>> H2ServerStream::send_head(const ResponseHead& head, BodyP
   using Done = io::Task<Result<void>>;
   head_sent_ = true;
   // The session has reset a malformed one.
-  if (broken_.code != 0 && reader_.malformed()) return Done::ready({});
+  if (malformed_) return Done::ready({});
   if (gone_) return Done::ready(gone());
   bodiless_ = head_.method == Method::kHead || head.status == 204 || head.status == 304;
   const bool known = head.framing == Framing::kLength || (bodiless_ && head.has_content_length);
@@ -160,7 +162,7 @@ io::Task<Result<void>> H2ServerStream::send_head(const ResponseHead& head, BodyP
 
 io::Task<Result<void>> H2ServerStream::send_body(BodyPart part) {
   using Done = io::Task<Result<void>>;
-  if (bodiless_ || (broken_.code != 0 && reader_.malformed())) return Done::ready({});
+  if (bodiless_ || malformed_) return Done::ready({});
   if (gone_) return Done::ready(gone());
   if (connection_.session().sending(*this)) return send_behind(part);
   connection_.session().send(*this, part.data, part.last, part.trailers);

@@ -105,7 +105,11 @@ nghttp2_data_provider provider() noexcept {
 }  // namespace
 
 H2Session::H2Session(Host& host, const H2Settings& settings)
-    : host_(host), settings_(settings), scanner_(settings.server ? NGHTTP2_CLIENT_MAGIC_LEN : 0) {
+    : host_(host),
+      settings_(settings),
+      scanner_(settings.server ? NGHTTP2_CLIENT_MAGIC_LEN : 0),
+      reader_(settings.server ? Blame::kClient : Blame::kUpstream) {
+  if (settings.extended_connect) reader_.allow_extended_connect();
   // Only a lack of memory can make these fail.
   const auto open = settings.server ? &nghttp2_session_server_new3 : &nghttp2_session_client_new3;
   nghttp2_mem memory = memory_.interface();

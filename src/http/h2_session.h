@@ -227,6 +227,7 @@ class H2Session {
   Session session_{memory_};
   H2Budget budget_;
   H2FrameScanner scanner_;
+  H2HeadReader reader_;
   Error failure_{};
   H2Code failure_code_ = H2Code::kNoError;
   Instant now_{};

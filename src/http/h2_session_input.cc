@@ -206,11 +206,14 @@ int H2Session::on_begin_headers(std::int32_t id, bool opens) noexcept {
   if (stream == nullptr) return 0;
   stream->reading_trailers_ = stream->head_done_;
   if (!stream->reading_trailers_) {
-    stream->reader_.begin(stream->head_fields(), H2HeadReader::Block::kHead);
+    reader_.begin(stream->head_room(), H2HeadReader::Block::kHead);
     return 0;
   }
-  stream->trailers_ = std::make_unique<H2Stream::Trailers>(stream->peer_);
-  stream->trailers_->reader.begin(stream->trailers_->fields, H2HeadReader::Block::kTrailers);
+  stream->trailers_ = std::make_unique_for_overwrite<H2Stream::Trailers>();
+  reader_.begin({.fields = stream->trailers_->fields,
+                 .text = stream->trailers_->text,
+                 .limits = kTrailerLimits},
+                H2HeadReader::Block::kTrailers);
   return 0;
 }
 
@@ -219,9 +222,7 @@ int H2Session::on_header(std::int32_t id, std::string_view name, std::string_vie
   block_bytes_ += static_cast<std::uint32_t>(name.size() + value.size() + kH2FieldOverheadBytes);
   if (block_fields_ > kBlockFieldsMax || block_bytes_ > kBlockBytesMax)
     return abort(H2Code::kEnhanceYourCalm, code::kH2HeaderBomb, "a header list beyond all limits");
-  H2Stream* const stream = find(id);
-  if (stream == nullptr) return 0;
-  (stream->reading_trailers_ ? stream->trailers_->reader : stream->reader_).add(name, value);
+  if (find(id) != nullptr) reader_.add(name, value);
   return 0;
 }
 
@@ -250,7 +251,7 @@ int H2Session::on_headers_end(std::int32_t id, bool end_stream) noexcept {
   H2Stream* const stream = find(id);
   if (stream == nullptr) return 0;
   if (stream->reading_trailers_) {
-    Result<void> read = stream->trailers_->reader.finish_trailers();
+    Result<void> read = reader_.finish_trailers();
     if (read && !end_stream)
       read = fail(code::kH2Protocol, stream->peer_, "trailers that do not end the stream");
     if (read) {
@@ -260,12 +261,13 @@ int H2Session::on_headers_end(std::int32_t id, bool end_stream) noexcept {
     }
     return 0;
   }
-  const Result<H2Stream::HeadFacts> head = stream->finish_head(end_stream);
+  const Result<H2Stream::HeadFacts> head = stream->finish_head(reader_, end_stream);
   if (head && !head->final) return 0;
   stream->head_done_ = true;
   if (!head) {
     stream->broken_ = head.error();
-    if (!settings_.server || stream->reader_.malformed()) break_stream(*stream, head.error());
+    stream->malformed_ = reader_.malformed();
+    if (!settings_.server || stream->malformed_) break_stream(*stream, head.error());
   } else {
     stream->length_ = head->length;
   }

@@ -20,15 +20,12 @@ class H2Session;
 /// Of trailers: gRPC's default for metadata is 8 KiB.
 inline constexpr HeadLimits kTrailerLimits{.head_bytes_max = 8 * 1024, .fields_max = 32};
 
-/// Of the memory for data that have arrived: what a stream keeps for the next one.
-inline constexpr std::size_t kInboxKeptMax = 16 * 1024;
-
 /// One stream as its session sees it: what has arrived and was not read yet, and what waits to go
 /// out. Whoever owns it (a server or a client exchange) keeps it until the session has forgotten
 /// it. The callbacks come from inside calls of the session, and make none of their own.
 class H2Stream : public io::Pooled {
  public:
-  H2Stream(const HeadLimits& limits, Blame peer) noexcept : reader_(limits, peer), peer_(peer) {}
+  explicit H2Stream(Blame peer) noexcept : peer_(peer) {}
   H2Stream(const H2Stream&) = delete;
   H2Stream& operator=(const H2Stream&) = delete;
   virtual ~H2Stream() = default;
@@ -44,48 +41,45 @@ class H2Stream : public io::Pooled {
   [[nodiscard]] bool output_done() const noexcept { return output_done_; }
   /// Why the peer's message cannot be used; code 0 when it can.
   [[nodiscard]] const Error& broken() const noexcept { return broken_; }
-  /// Brings near what a header block writes: see io/warm.h. Reads nothing of it.
-  void warm() const noexcept;
+  /// Brings near what an arriving frame writes of it: see io/warm.h. Reads nothing of it.
+  void warm() const noexcept { io::warm(this, kWarmBytes); }
 
  protected:
   friend class H2Session;
 
-  /// Where regular fields of the head go.
-  [[nodiscard]] virtual Fields& head_fields() noexcept = 0;
-  /// The block is whole. On success `length` is what content-length says, if anything does;
-  /// `final` is false for an interim response, after which another head comes.
+  /// Where a head goes that begins now.
+  [[nodiscard]] virtual H2HeadReader::Into head_room() = 0;
+  /// `reader` has the whole block. On success `length` is what content-length says, if anything
+  /// does; `final` is false for an interim response, after which another head comes.
   struct HeadFacts {
     std::optional<std::uint64_t> length;
     bool final = true;
   };
-  [[nodiscard]] virtual Result<HeadFacts> finish_head(bool end_stream) noexcept = 0;
+  [[nodiscard]] virtual Result<HeadFacts> finish_head(H2HeadReader& reader,
+                                                      bool end_stream) noexcept = 0;
   /// Head, data, trailers, the end, or a reason to stop: look again.
   virtual void on_input() noexcept = 0;
   /// All of the part handed out was taken, or none ever will be.
   virtual void on_output() noexcept = 0;
 
-  H2HeadReader reader_;
   Error broken_{};
   Instant opened_{};
   io::PooledBytes inbox_;  ///< data that arrived, at most a stream's window
   std::uint64_t received_ = 0;
   std::optional<std::uint64_t> length_;
-  /// Made when trailers come, which is seldom.
   struct Trailers : io::Pooled {
-    explicit Trailers(Blame peer) noexcept : reader(kTrailerLimits, peer) {}
     [[nodiscard]] std::span<const Field> lines() const noexcept {
       return fields.size() == 0 ? std::span<const Field>{}
                                 : std::span<const Field>(&fields[0], fields.size());
     }
-    H2HeadReader reader;
     Fields fields;
+    H2HeadText text;
   };
-  std::unique_ptr<Trailers> trailers_;
-
-  /// As new, for another stream: the memory stays.
-  void renew() noexcept;
+  std::unique_ptr<Trailers> trailers_;  ///< made when they come
+  bool malformed_ = false;              ///< `broken_` is what RFC 9113 §8.1.1 calls so
 
  private:
+  static constexpr std::size_t kWarmBytes = 384;  // of the stream and of whoever inherits it
   std::string_view out_;  ///< what is left of the part on its way out
   std::span<const Field> out_trailers_;
   std::int32_t id_ = 0;
@@ -99,29 +93,5 @@ class H2Stream : public io::Pooled {
   bool output_done_ = false;
   bool closed_ = false;
 };
-
-inline void H2Stream::warm() const noexcept {
-  constexpr std::size_t kFewFields = 512;  // of text, and of what follows the stream with its head
-  io::warm(this, kFewFields);
-  const auto* const end = reinterpret_cast<const char*>(this) + sizeof *this;
-  const auto* const state = reinterpret_cast<const char*>(&broken_);
-  io::warm(state, static_cast<std::size_t>(end - state) + kFewFields);
-}
-
-inline void H2Stream::renew() noexcept {
-  broken_ = {};
-  inbox_.clear();
-  // A burst's memory goes back.
-  if (inbox_.capacity() > kInboxKeptMax) inbox_.shrink_to_fit();
-  received_ = 0;
-  length_.reset();
-  trailers_.reset();
-  out_ = {};
-  out_trailers_ = {};
-  id_ = 0;
-  reset_code_ = 0;
-  head_done_ = reading_trailers_ = input_done_ = false;
-  out_last_ = output_begun_ = output_done_ = closed_ = false;
-}
 
 }  // namespace merlon::http

@@ -18,15 +18,17 @@ namespace merlon::http {
 
 class TestStream final : public H2Stream {
  public:
-  TestStream() : H2Stream(HeadLimits{}, Blame::kClient) {}
+  TestStream() : H2Stream(Blame::kClient) {}
   RequestHead head;
   bool ready = false;
   [[nodiscard]] std::string_view inbox() const { return inbox_; }
 
  private:
-  Fields& head_fields() noexcept override { return head.fields; }
-  Result<HeadFacts> finish_head(bool end_stream) noexcept override {
-    const Result<void> read = reader_.finish_request(end_stream, head);
+  H2HeadReader::Into head_room() override {
+    return {.fields = head.fields, .text = text_, .limits = {}};
+  }
+  Result<HeadFacts> finish_head(H2HeadReader& reader, bool end_stream) noexcept override {
+    const Result<void> read = reader.finish_request(end_stream, head);
     if (!read) return std::unexpected(read.error());
     HeadFacts facts;
     if (head.framing == Framing::kLength) facts.length = head.content_length;
@@ -34,6 +36,7 @@ class TestStream final : public H2Stream {
   }
   void on_input() noexcept override {}
   void on_output() noexcept override {}
+  H2HeadText text_;
 };
 
 /// A server that answers nothing by itself.

@@ -30,7 +30,6 @@ class H2Probe final : private http::H2Client::Owner {
                 .scheme = upstream.tls != nullptr ? "https" : "http",
                 .head_timeout = upstream.health->timeout,
                 .idle_timeout = upstream.health->timeout}),
-        exchange(stream.loop()),
         changed_(stream.loop()) {}
 
   io::Task<void> live() {
@@ -48,7 +47,6 @@ class H2Probe final : private http::H2Client::Owner {
   }
 
   http::H2Client client;
-  http::H2ClientStream exchange;
 
  private:
   void changed() noexcept override { changed_.notify_all(); }
@@ -317,9 +315,8 @@ io::Task<Result<ProbeAnswer>> NetworkProber::ask_h2(std::shared_ptr<const Upstre
   Result<ProbeAnswer> answer = std::unexpected(Error{});
   const Result<void> greeted = co_await h2->greeting(deadline);
   if (greeted) {
-    h2->exchange.attach(h2->client, upstream->health->timeout);
-    answer = co_await ask_health(h2->exchange, loop_, upstream, std::move(host), deadline);
-    h2->exchange.detach();
+    http::H2ClientStream exchange(h2->client, upstream->health->timeout);
+    answer = co_await ask_health(exchange, loop_, upstream, std::move(host), deadline);
   } else {
     answer = std::unexpected(greeted.error());
   }
