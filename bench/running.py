@@ -92,12 +92,18 @@ class Run:
         return path
 
     def instance(self, peer, tight=False, shared=False):
-        """The proxy that runs from its first work to the end. `tight`: its rate limit refuses nearly all. `shared`:
-        each request is counted in Redis."""
+        """The proxy that runs from its first work to the end of the round. `tight`: its rate limit refuses nearly all.
+        `shared`: each request is counted in Redis."""
         key = (peer.name, tight, shared)
         if key not in self._instances:
             self._instances[key] = self._start(peer, tight, shared)
         return self._instances[key]
+
+    def end_round(self):
+        """The next round has new processes: which pages one was given stays with it for as long as it runs."""
+        for running in self._instances.values():
+            self._stop(running)
+        self._instances.clear()
 
     @contextmanager
     def fresh(self, peer):
@@ -106,8 +112,11 @@ class Run:
         try:
             yield running
         finally:
-            running.child.stop()
-            self._started.remove(running)
+            self._stop(running)
+
+    def _stop(self, running):
+        running.child.stop()
+        self._started.remove(running)
 
     def _start(self, peer, tight, shared=False):
         self._count += 1

@@ -102,10 +102,10 @@ void H2HeadReader::add_pseudo(std::string_view name, std::string_view value) noe
   pseudo_[which] = keep(value);
 }
 
-/// `known`: the name of `id`, which needs no look at its characters.
-bool H2HeadReader::check_regular(std::string_view name, std::string_view known,
-                                 std::string_view value, FieldId id) noexcept {
-  if (name.empty() || (name != known && !kNameChars.contains_all(name))) {
+/// `known`: `name` is the one of `id`, which needs no look at its characters.
+bool H2HeadReader::check_regular(std::string_view name, bool known, std::string_view value,
+                                 FieldId id) noexcept {
+  if (name.empty() || (!known && !kNameChars.contains_all(name))) {
     fail_once(code::kBadFieldName, "field name is not a token in lower case", true);
     return false;
   }
@@ -123,7 +123,8 @@ bool H2HeadReader::check_regular(std::string_view name, std::string_view known,
 void H2HeadReader::add_regular(std::string_view name, std::string_view value) noexcept {
   regular_begun_ = true;
   const FieldId id = field_id(name);
-  const std::string_view known = lower_field_name(id);
+  const std::string_view lower = lower_field_name(id);
+  const bool known = name == lower;
   if (!check_regular(name, known, value, id)) return;
   if (block_ == Block::kTrailers && has_trait(id, FieldTrait::kNeverInTrailers)) {
     if (blame_ == Blame::kClient)
@@ -132,14 +133,15 @@ void H2HeadReader::add_regular(std::string_view name, std::string_view value) no
   }
   if (fields_->size() >= limits_.fields_max || fields_->size() == Fields::kCapacity)
     return fail_once(code::kTooManyFields, "too many fields", false);
-  const std::string_view kept_name = name == known ? known : keep(name);
+  const bool again = fields_->contains(id);
+  const std::string_view kept_name = known ? lower : keep(name);
   fields_->add(kept_name, keep(value), id);
   if (id == FieldId::kCookie) ++cookies_;
   if (blame_ == Blame::kClient) {
     // A second content-length is malformed (RFC 9113 §8.1.1); other fields are merely refused.
     const Result<void> judged = judge_last_field(*fields_);
     if (!judged) fail_once(judged.error().code, judged.error().what, id == FieldId::kContentLength);
-  } else if (has_trait(id, FieldTrait::kOnceInResponse) && fields_->count(id) > 1) {
+  } else if (again && has_trait(id, FieldTrait::kOnceInResponse)) {
     fail_once(code::kDuplicateField, "field that may come once came twice", true);
   }
 }

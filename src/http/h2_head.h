@@ -89,8 +89,8 @@ class H2HeadReader {
   void fail_once(std::uint16_t code, const char* what, bool malformed) noexcept;
   void add_pseudo(std::string_view name, std::string_view value) noexcept;
   void add_regular(std::string_view name, std::string_view value) noexcept;
-  [[nodiscard]] bool check_regular(std::string_view name, std::string_view known,
-                                   std::string_view value, FieldId id) noexcept;
+  [[nodiscard]] bool check_regular(std::string_view name, bool known, std::string_view value,
+                                   FieldId id) noexcept;
   [[nodiscard]] std::string_view keep(std::string_view bytes) noexcept {
     return text_->keep(bytes, limits_.head_bytes_max);
   }

@@ -189,7 +189,7 @@ class H2Session {
   void break_stream(H2Stream& stream, const Error& error) noexcept;
   void use_number(std::int32_t id) noexcept;
   [[nodiscard]] H2Stream* find(std::int32_t id) const noexcept;
-  void warm_streams(std::string_view bytes) const noexcept;
+  [[nodiscard]] bool is_open(std::int32_t id) const noexcept;
   [[nodiscard]] std::size_t room() const noexcept { return out_.size() - out_size_; }
 
   /// What became of recent streams, by number (id / 2): closed streams are no longer in nghttp2,

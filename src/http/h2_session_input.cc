@@ -44,24 +44,8 @@ int H2Session::take(std::string_view bytes) noexcept {
                magic ? "not the preface of HTTP/2" : "HTTP/2 cannot go on");
 }
 
-/// The streams of the responses in `bytes`, which have waited for their upstream: their memory is
-/// fetched together, before one after the other is written.
-void H2Session::warm_streams(std::string_view bytes) const noexcept {
-  H2FrameScanner ahead = scanner_;
-  std::int32_t before = 0;
-  while (!bytes.empty()) {
-    bytes.remove_prefix(ahead.advance(bytes));
-    const std::int32_t id = ahead.stream();
-    if (!ahead.at_header() || id == before) continue;
-    before = id;
-    const H2Stream* const stream = id == 0 ? nullptr : find(id);
-    if (stream != nullptr) stream->warm();
-  }
-}
-
 Result<void> H2Session::receive(std::string_view bytes, Instant now) noexcept {
   now_ = now;
-  if (!settings_.server) warm_streams(bytes);
   budget_.passed(now);
   // What came before a frame of data is taken first: it decides what has become of the stream.
   std::string_view untaken = bytes;
@@ -116,8 +100,7 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
                    "a header block in too many frames");
     case NGHTTP2_RST_STREAM:
       // Of an open stream it is judged by on_reset.
-      return nghttp2_session_get_stream_remote_close(session_.look(), id) >= 0 ? 0
-                                                                               : spend_control();
+      return is_open(id) ? 0 : spend_control();
     case NGHTTP2_PUSH_PROMISE:
       // Our SETTINGS, which forbid it, went out before any request that it could answer.
       if (!settings_.server)
@@ -138,10 +121,15 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
   }
 }
 
+/// nghttp2 has not closed it. Seldom asks it: frames of a stream come in groups.
+bool H2Session::is_open(std::int32_t id) const noexcept {
+  return find(id) != nullptr || nghttp2_session_get_stream_remote_close(session_.look(), id) >= 0;
+}
+
 /// RFC 9113 §5.1: what may still come for a stream that is closed goes by how it was closed.
 int H2Session::check_closed_stream(std::int32_t id, std::size_t data_bytes) noexcept {
   if (id > last_id_ || id % 2 == 0) return 0;  // nghttp2 judges these
-  if (nghttp2_session_get_stream_remote_close(session_.look(), id) >= 0) return 0;
+  if (is_open(id)) return 0;
   const auto number = static_cast<std::size_t>(id) / 2;
   const bool remembered = static_cast<std::size_t>(last_id_) / 2 - number < kRemembered;
   if (remembered && !used_.test(number % kRemembered))
@@ -160,8 +148,7 @@ bool H2Session::discard(std::size_t data_bytes) noexcept {
 }
 
 int H2Session::check_forgotten_stream(std::int32_t id, std::size_t data_bytes) noexcept {
-  if (nghttp2_session_get_stream_remote_close(session_.look(), id) >= 0 || discard(data_bytes))
-    return 0;
+  if (is_open(id) || discard(data_bytes)) return 0;
   if (data_bytes == 0) return spend_control();
   return abort(H2Code::kStreamClosed, code::kH2StreamClosed, "data for closed streams");
 }

@@ -11,7 +11,6 @@
 #include "http/fields.h"
 #include "http/h2_head.h"
 #include "io/frame_pool.h"
-#include "io/warm.h"
 
 namespace merlon::http {
 
@@ -41,8 +40,6 @@ class H2Stream : public io::Pooled {
   [[nodiscard]] bool output_done() const noexcept { return output_done_; }
   /// Why the peer's message cannot be used; code 0 when it can.
   [[nodiscard]] const Error& broken() const noexcept { return broken_; }
-  /// Brings near what an arriving frame writes of it: see io/warm.h. Reads nothing of it.
-  void warm() const noexcept { io::warm(this, kWarmBytes); }
 
  protected:
   friend class H2Session;
@@ -79,7 +76,6 @@ class H2Stream : public io::Pooled {
   bool malformed_ = false;              ///< `broken_` is what RFC 9113 §8.1.1 calls so
 
  private:
-  static constexpr std::size_t kWarmBytes = 384;  // of the stream and of whoever inherits it
   std::string_view out_;  ///< what is left of the part on its way out
   std::span<const Field> out_trailers_;
   std::int32_t id_ = 0;
