@@ -24,7 +24,7 @@ void require(bool holds) {
 
 class FuzzedStream final : public H2Stream {
  public:
-  explicit FuzzedStream(Method asked) : H2Stream(HeadLimits{}, Blame::kUpstream), asked_(asked) {}
+  explicit FuzzedStream(Method asked) : H2Stream(Blame::kUpstream), asked_(asked) {}
 
   void take(H2Session& session) {
     require(inbox_.size() <= 65'535);
@@ -38,9 +38,11 @@ class FuzzedStream final : public H2Stream {
   }
 
  private:
-  Fields& head_fields() noexcept override { return head_.fields; }
-  Result<HeadFacts> finish_head(bool end_stream) noexcept override {
-    const Result<void> read = reader_.finish_response(end_stream, asked_, head_);
+  H2HeadReader::Into head_room() override {
+    return {.fields = head_.fields, .text = text_, .limits = {}};
+  }
+  Result<HeadFacts> finish_head(H2HeadReader& reader, bool end_stream) noexcept override {
+    const Result<void> read = reader.finish_response(end_stream, asked_, head_);
     if (!read) return std::unexpected(read.error());
     HeadFacts facts{.length = {}, .final = !head_.is_interim()};
     if (head_.framing == Framing::kLength) facts.length = head_.content_length;
@@ -50,6 +52,7 @@ class FuzzedStream final : public H2Stream {
   void on_output() noexcept override {}
   Method asked_;
   ResponseHead head_;
+  H2HeadText text_;
 };
 
 class FuzzedClient final : private H2Session::Host {

@@ -25,7 +25,7 @@ constexpr std::size_t kStreamsMax = 100;
 
 class Stream final : public H2Stream {
  public:
-  Stream() : H2Stream(HeadLimits{}, Blame::kClient) { reader_.allow_extended_connect(); }
+  Stream() : H2Stream(Blame::kClient) {}
   RequestHead head;
   bool ready = false;
   bool answered = false;
@@ -37,9 +37,11 @@ class Stream final : public H2Stream {
   [[nodiscard]] std::size_t waiting() const { return inbox_.size(); }
 
  private:
-  Fields& head_fields() noexcept override { return head.fields; }
-  Result<HeadFacts> finish_head(bool end_stream) noexcept override {
-    const Result<void> read = reader_.finish_request(end_stream, head);
+  H2HeadReader::Into head_room() override {
+    return {.fields = head.fields, .text = text_, .limits = {}};
+  }
+  Result<HeadFacts> finish_head(H2HeadReader& reader, bool end_stream) noexcept override {
+    const Result<void> read = reader.finish_request(end_stream, head);
     if (!read) return std::unexpected(read.error());
     // What passed may be forwarded: it cannot be read in two ways.
     require(!head.method_text.empty() && !head.authority.empty() && !head.target.path.empty());
@@ -53,6 +55,7 @@ class Stream final : public H2Stream {
   }
   void on_input() noexcept override {}
   void on_output() noexcept override {}
+  H2HeadText text_;
 };
 
 /// The steps, one after the other.
