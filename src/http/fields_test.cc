@@ -12,6 +12,7 @@ namespace {
 
 std::vector<std::string> numbers(std::size_t count) {
   std::vector<std::string> all;
+  all.reserve(count);
   for (std::size_t i = 0; i < count; ++i) all.push_back(std::to_string(i));
   return all;
 }

@@ -85,9 +85,9 @@ TEST(Grpc, WhatIsLeftIsWrittenWithoutGainingTime) {
 }
 
 TEST(Grpc, RefusalsHaveAStatus) {
-  const std::pair<unsigned, int> kWanted[] = {{400, 3},  {422, 3},  {401, 16}, {403, 7}, {404, 12},
-                                              {405, 12}, {408, 4},  {504, 4},  {413, 8}, {429, 8},
-                                              {502, 14}, {503, 14}, {418, 2},  {500, 13}};
+  constexpr std::pair<unsigned, int> kWanted[] = {
+      {400, 3}, {422, 3}, {401, 16}, {403, 7},  {404, 12}, {405, 12}, {408, 4},
+      {504, 4}, {413, 8}, {429, 8},  {502, 14}, {503, 14}, {418, 2},  {500, 13}};
   for (const auto& [status, want] : kWanted)
     EXPECT_EQ(grpc_status_text(grpc_status_for(status)), std::to_string(want)) << status;
 }

@@ -199,7 +199,7 @@ TEST(RequestParser, KnowsAWebSocketHandshake) {
     return parser.parse(raw).value_or(0) != 0 && parser.head().wants_websocket;
   };
   EXPECT_TRUE(wants(good));
-  const std::pair<std::string_view, std::string_view> kChanges[] = {
+  constexpr std::pair<std::string_view, std::string_view> kChanges[] = {
       {"GET", "POST"},
       {"Upgrade: websocket", "Upgrade: h2c"},
       {": 13", ": 777"},

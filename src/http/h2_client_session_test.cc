@@ -50,7 +50,7 @@ class TestClient : private H2Session::Host {
     collect();
     preface_seen = sent_all.starts_with(kPreface);
     sent_.erase(0, kPreface.size());
-    receive(settings({}));
+    static_cast<void>(receive(settings({})));
   }
   ResponseStream& ask(Method method = Method::kGet) {
     RequestHead head;
@@ -128,7 +128,7 @@ struct Case {
   H2Code want;
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
-const auto name_of = [](const auto& info) { return std::string(info.param.name); };
+auto name_of = [](const auto& info) { return std::string(info.param.name); };
 
 class BadResponse : public testing::TestWithParam<Case> {};
 

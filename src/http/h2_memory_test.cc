@@ -16,10 +16,11 @@ constexpr std::size_t kFrameBytes = 16'394;
 
 /// Pages of [at, at + bytes) that the kernel has backed.
 std::size_t resident_pages(const void* at, std::size_t bytes) {
-  const auto first = reinterpret_cast<std::uintptr_t>(at) & ~std::uintptr_t{4095};
-  const std::size_t pages = (reinterpret_cast<std::uintptr_t>(at) + bytes - first + 4095) / 4096;
+  const std::size_t into_page = reinterpret_cast<std::uintptr_t>(at) & 4095U;
+  char* const first = static_cast<char*>(const_cast<void*>(at)) - into_page;
+  const std::size_t pages = (into_page + bytes + 4095) / 4096;
   std::vector<unsigned char> backed(pages);
-  EXPECT_EQ(::mincore(reinterpret_cast<void*>(first), pages * 4096, backed.data()), 0);
+  EXPECT_EQ(::mincore(first, pages * 4096, backed.data()), 0);
   std::size_t count = 0;
   for (const unsigned char page : backed) count += page & 1U;
   return count;

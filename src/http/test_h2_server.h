@@ -43,7 +43,7 @@ class TestStream final : public H2Stream {
 class TestServer : private H2Session::Host {
  public:
   explicit TestServer(const H2Settings& settings = {}) : session(*this, settings) {
-    receive(std::string(h2wire::kPreface) + settings_frame());
+    static_cast<void>(receive(std::string(h2wire::kPreface) + settings_frame()));
   }
   static std::string settings_frame() { return h2wire::settings({}); }
 
