@@ -35,7 +35,7 @@ std::unique_ptr<io::CallBatch> open_batch(std::size_t index, Shared& shared) {
   return batch;
 }
 
-/// Everything a request holds is in these two, so memory bounds their number.
+/// What a request of HTTP/1.1 holds, and one of HTTP/2 holds less: memory bounds their number.
 std::uint64_t requests_by_memory(const Limits& limits) noexcept {
   return limits.memory_bytes /
          (sizeof(Transaction) + sizeof(http::H1Client) + sizeof(http::H1Server));
