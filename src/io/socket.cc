@@ -1,11 +1,11 @@
 #include "io/socket.h"
 
-#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -364,20 +364,43 @@ void detach_filter(int fd) noexcept {
   const int unused = 0;
   static_cast<void>(::setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused));
 }
-
-Fd spare_descriptor() { return Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 }  // namespace
+
+std::atomic<int> Acceptor::Spare::wanted_ = 0;
+
+Acceptor::Spare::Spare() noexcept {
+  wanted_.fetch_add(1);
+  reopen();
+}
+
+Acceptor::Spare::~Spare() {
+  if (!held_) wanted_.fetch_sub(1);
+}
+
+void Acceptor::Spare::give_up() noexcept {
+  if (!held_) return;
+  wanted_.fetch_add(1);
+  held_.reset();
+}
+
+bool Acceptor::Spare::reopen() noexcept {
+  if (held_) return true;
+  held_ = Fd(::eventfd(0, EFD_CLOEXEC));  // needs no path, wherever the process may look
+  if (held_) wanted_.fetch_sub(1);
+  return static_cast<bool>(held_);
+}
 
 Acceptor::Acceptor(Loop& loop, Fd listener, Handler handler, std::function<void()> on_shed)
     : loop_(loop),
       listener_(std::move(listener)),
-      spare_(spare_descriptor()),
       handler_(std::move(handler)),
       on_shed_(std::move(on_shed)),
       retry_(*this) {
   // A socket that was handed over may carry the filter of a process that died while it drained.
   detach_filter(listener_.get());
   attached_ = loop_.poller().add(listener_.get(), *this);
+  spare_.emplace();
+  if (!spare_->reopen()) loop_.timers().arm(retry_, loop_.now() + kRetryAfter);
 }
 
 Acceptor::~Acceptor() { close(); }
@@ -404,33 +427,45 @@ void Acceptor::close() noexcept {
   if (attached_) loop_.poller().remove_shared(listener_.get(), *this);
   attached_ = false;
   retry_.disarm();
+  spare_.reset();
   detach_filter(listener_.get());  // others may hold the same socket
   listener_.reset();
 }
 
 bool Acceptor::shed_one() noexcept {
-  spare_.reset();
+  spare_->give_up();
   const Fd doomed(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  const bool shed = static_cast<bool>(doomed);
-  if (shed) on_shed_();
-  return shed;
+  if (!doomed) return false;
+  on_shed_();
+  return true;
 }
 
 void Acceptor::on_events(std::uint32_t) noexcept {
+  if (!listener_) return;
+  spare_->reopen();
   for (int i = 0; i < kAcceptsPerTurn && listener_; ++i) {
     sockaddr_storage address{};
     socklen_t length = sizeof address;
     Fd fd(::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length,
                     SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (fd && Spare::any_wanted()) {
+      fd.reset();
+      on_shed_();
+      spare_->reopen();
+      continue;
+    }
     if (fd) {
       const auto peer = Endpoint::from_sockaddr(reinterpret_cast<const sockaddr*>(&address));
       if (peer) handler_(std::move(fd), *peer);
       continue;
     }
-    if (errno == EAGAIN || errno == EWOULDBLOCK) return;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+      if (spare_->reopen()) return;
+      break;
+    }
     if (errno == EMFILE || errno == ENFILE) {
       const bool shed = shed_one();
-      spare_ = spare_descriptor();
+      spare_->reopen();
       if (!shed) break;
     }
     // Anything else concerns the one connection that failed (accept(2), ECONNABORTED and its like).

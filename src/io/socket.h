@@ -2,8 +2,10 @@
 
 #include <sys/socket.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -185,7 +187,9 @@ Task<Result<std::unique_ptr<SocketStream>>> connect(Loop& loop, Broker& broker, 
 /// Accepts connections on a listening socket and hands each one out.
 ///
 /// At the limit of file descriptors it sheds: a spare descriptor is given up to accept and close
-/// the waiting connection at once, so that clients are told and the queue does not grow stale.
+/// the waiting connection at once, so that clients are told and the queue does not grow stale. What
+/// one acceptor gives up, another could take for a client of its own: as long as any acceptor of
+/// the process is without its spare, all of them close what they accept.
 class Acceptor final : private Watch {
  public:
   using Handler = std::function<void(Fd, const Endpoint& peer)>;
@@ -209,12 +213,29 @@ class Acceptor final : private Watch {
     static void fire(Timer& timer) noexcept { static_cast<Retry&>(timer).acceptor_.on_events(0); }
     Acceptor& acceptor_;
   };
+  /// A descriptor to give up and to open again. That others know of its want before it is given up
+  /// is what keeps them from taking its place.
+  class Spare {
+   public:
+    Spare() noexcept;
+    ~Spare();
+    Spare(const Spare&) = delete;
+    Spare& operator=(const Spare&) = delete;
+
+    void give_up() noexcept;
+    bool reopen() noexcept;  ///< true once it is open: false while there is no descriptor for it
+    [[nodiscard]] static bool any_wanted() noexcept { return wanted_.load() != 0; }
+
+   private:
+    static std::atomic<int> wanted_;
+    Fd held_;
+  };
   void on_events(std::uint32_t events) noexcept override;
   bool shed_one() noexcept;
 
   Loop& loop_;
   Fd listener_;
-  Fd spare_;
+  std::optional<Spare> spare_;  ///< until it is closed
   Handler handler_;
   std::function<void()> on_shed_;
   Retry retry_;

@@ -1,8 +1,17 @@
 #include "io/stream.h"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <stdexcept>
+#include <thread>
 
 #include "io/buffer_pool.h"
 #include "io/signal.h"
@@ -317,6 +326,75 @@ TEST(Acceptor, HearsNothingMoreOfASocketThatOthersHold) {
   acceptor.reset();
   connect_and_turn();
   EXPECT_EQ(accepted, 1) << "it waits for whoever holds the socket";
+}
+
+/// A thread that accepts, with clients that have sockets and are not connected yet.
+struct Accepting {
+  Loop loop;
+  sockaddr_in address{};
+  std::vector<Fd> clients;
+  std::vector<Fd> accepted;
+  std::size_t shed = 0;
+  std::atomic<std::size_t> seen = 0;
+  std::unique_ptr<Acceptor> acceptor;
+
+  Accepting(const SystemClock& clock, Broker& broker, std::size_t count) : loop(clock) {
+    OsResult<Fd> listener =
+        broker.listen_tcp(Endpoint{.address = IpAddress::v4(0x7f000001), .port = 0}, {});
+    if (!listener) throw std::runtime_error("no listener");
+    socklen_t length = sizeof address;
+    ::getsockname(listener->get(), reinterpret_cast<sockaddr*>(&address), &length);
+    acceptor = std::make_unique<Acceptor>(
+        loop, std::move(*listener),
+        [this](Fd fd, const Endpoint&) {
+          accepted.push_back(std::move(fd));
+          ++seen;
+        },
+        [this] { ++shed, ++seen; });
+    for (std::size_t i = 0; i < count; ++i)
+      clients.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  }
+  [[nodiscard]] bool connect_all() const {
+    return std::ranges::all_of(clients, [this](const Fd& client) {
+      return ::connect(client.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
+             0;
+    });
+  }
+};
+
+// Acceptors of two threads take descriptors from one another, those given up to shed among them.
+TEST(Acceptor, LeavesNobodyWaitingWhenSeveralAreOutOfDescriptors) {
+  constexpr std::size_t kClients = 60;
+  constexpr rlim_t kLeft = 6;
+  const SystemClock clock;
+  const auto broker = make_local_broker();
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  for (int round = 0; round < 20; ++round) {
+    Accepting one(clock, *broker, kClients / 2);
+    Accepting other(clock, *broker, kClients / 2);
+    rlimit low = before;
+    low.rlim_cur = static_cast<rlim_t>(Fd(::dup(one.clients[0].get())).get()) + kLeft;
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+    EXPECT_TRUE(one.connect_all());
+    EXPECT_TRUE(other.connect_all());
+    std::atomic<bool> over = false;
+    const auto accept_until_over = [&over](Accepting& side) {
+      while (!over) side.loop.turn(milliseconds{1});
+    };
+    std::thread first(accept_until_over, std::ref(one));
+    std::thread second(accept_until_over, std::ref(other));
+    const auto deadline = std::chrono::steady_clock::now() + seconds{20};
+    while (one.seen + other.seen < kClients && std::chrono::steady_clock::now() < deadline)
+      std::this_thread::sleep_for(milliseconds{1});
+    over = true;
+    first.join();
+    second.join();
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    ASSERT_EQ(one.seen + other.seen, kClients) << "the others wait, in round " << round;
+    EXPECT_LE(one.accepted.size() + other.accepted.size(), kLeft);
+    EXPECT_GE(one.shed + other.shed, kClients - kLeft);
+  }
 }
 
 // A read that fills its buffer to the last byte cannot tell whether more is there.

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <string_view>
 
@@ -39,6 +40,7 @@ std::optional<std::uint64_t> ProcessStats::open_fds() const noexcept {
     return static_cast<std::uint64_t>(status.st_size);
   // closedir closes its descriptor, so it gets a copy; both share one position.
   io::Fd copy(::dup(descriptors_.get()));
+  if (!copy && errno == EMFILE) return fds_max();
   if (!copy || ::lseek(copy.get(), 0, SEEK_SET) != 0) return std::nullopt;
   DIR* const directory = ::fdopendir(copy.get());
   if (directory == nullptr) return std::nullopt;
