@@ -39,6 +39,7 @@ ClientConnection::ClientConnection(Worker& worker, std::size_t door, io::Fd fd,
       facts_{.peer = peer, .client = peer.address, .tls = nullptr, .made_up_tls = false},
       counted_(counted),
       door_(static_cast<std::uint32_t>(door)),
+      proxied_(worker.plan().listener(door).proxy_protocol),
       only_watches_(worker.only_watches(door)),
       waited_for_(!only_watches_ || !worker.draining()) {
   const Listener& at = worker.plan().listener(door);
@@ -85,7 +86,7 @@ void ClientConnection::close_if_idle() noexcept {
   // A request that waits for its turn is served first, unless its listener has gone.
   if (!idle_ || stream_->has_event_waiting()) {
     announce_end();
-  } else if (stream_->hand_over()) {
+  } else if (close_quietly()) {
     delete this;
   } else {
     idle_ = false;
@@ -95,9 +96,11 @@ void ClientConnection::close_if_idle() noexcept {
 }
 
 void ClientConnection::compare_with_plan() noexcept {
-  if (tls_ == nullptr || facts_.outdated || !worker_.plan().has_door(door_)) return;
-  const auto& now = worker_.plan().listener(door_).tls;
-  facts_.outdated = now != nullptr && !tls_->was_asked_as_by(*now);
+  if (facts_.outdated || !worker_.plan().has_door(door_)) return;
+  const Listener& now = worker_.plan().listener(door_);
+  const bool other_terms =
+      now.tls != nullptr && (tls_ == nullptr || !tls_->was_asked_as_by(*now.tls));
+  facts_.outdated = other_terms || (now.proxy_protocol && !proxied_);
 }
 
 void ClientConnection::abort() noexcept {
@@ -167,8 +170,15 @@ void ClientConnection::on_idle_event() noexcept {
   } else if (worker_.loop().now() < idle_until_ || stream_->has_event_waiting()) {
     watch_idle();  // the timer was that of an earlier wait, or a request is here
   } else {
+    static_cast<void>(close_quietly());
     delete this;
   }
+}
+
+/// Of an idle connection: closing it is then enough. A TLS client is told that this is its end (RFC
+/// 8446 §6.1). False: the client has not taken all of the last answer.
+bool ClientConnection::close_quietly() noexcept {
+  return tls_ == nullptr ? stream_->hand_over() : tls_->finish_by_closing();
 }
 
 /// The answer goes out as far as the socket takes it: no more is done for such a client.
@@ -302,30 +312,37 @@ io::Task<bool> ClientConnection::serve_requests() {
   }
   std::unique_ptr<http::H1Server> server = worker_.take_h1_server();
   server->attach(*stream_);
-  bool again = true;
+  Next next = Next::kRequest;
   // A reload may take the door away between two requests of a pipeline.
-  for (std::uint64_t in_a_row = 1; again && worker_.plan().has_door(door_); ++in_a_row) {
-    again = co_await serve_one(*server, *transaction);
+  for (std::uint64_t in_a_row = 1; next == Next::kRequest && worker_.plan().has_door(door_);
+       ++in_a_row) {
+    next = co_await serve_one(*server, *transaction);
     if (!server->buffered()) break;
     // A pipeline gives way to the other connections now and then.
     if (in_a_row % 16 == 0) co_await worker_.loop().yield();
   }
   worker_.give_back(std::move(server));
   worker_.give_back(std::move(transaction));
-  co_return again;
+  // Whoever has been answered holds no place of others.
+  if (next == Next::kLinger) co_await linger();
+  co_return next == Next::kRequest;
 }
 
-io::Task<bool> ClientConnection::serve_one(http::H1Server& server, Transaction& t) {
+io::Task<ClientConnection::Next> ClientConnection::serve_one(http::H1Server& server,
+                                                             Transaction& t) {
   t.plan = PlanPin(worker_.plan());
   const Timeouts& timeouts = t.plan->plan().timeouts;
   Result<bool> head = co_await server.next_head(worker_.loop().now() + timeouts.head);
-  if (head && !*head) co_return false;
-  if (!head && is_silent(head.error().code)) co_return false;
+  if (head && !*head) co_return Next::kEnd;
+  if (!head && is_silent(head.error().code)) {
+    if (head.error().code == code::kTimedOut) static_cast<void>(close_quietly());
+    co_return Next::kEnd;
+  }
   // HTTP/2 with prior knowledge (RFC 9113 §3.3). Cleartext is served on loopback, or by a waiver.
   if (!head && tls_ == nullptr && !server.served() &&
       server.received().starts_with(kHttp2PrefaceLine)) {
     preface_ = server.received();
-    co_return false;
+    co_return Next::kEnd;
   }
   RequestWay way(worker_, facts_, door_, server, t);
   way_ = &way;
@@ -339,15 +356,16 @@ io::Task<bool> ClientConnection::serve_one(http::H1Server& server, Transaction& 
   way.finish();
   stream_->on_idle_event(nullptr, nullptr);
   way_ = nullptr;
-  if (aborted_) co_return false;
-  if (head && server.finish()) co_return true;
+  if (aborted_) co_return Next::kEnd;
+  if (head && server.finish()) co_return Next::kRequest;
   if (server.response_broken()) {
     // Cut short: nothing may make it look complete, a TLS close_notify least of all.
     stream_->reset_on_close();
-  } else if (!head || !server.is_last() || stream_->readable() || !stream_->finish_by_closing()) {
-    co_await linger();
+    co_return Next::kEnd;
   }
-  co_return false;
+  const bool told =
+      head && server.is_last() && !stream_->readable() && stream_->finish_by_closing();
+  co_return told ? Next::kEnd : Next::kLinger;
 }
 
 io::Task<void> ClientConnection::linger() {

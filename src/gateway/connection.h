@@ -28,7 +28,8 @@ class ClientConnection {
   /// Ends the wait for a next request, and the connection with it; requests in progress are
   /// finished.
   void close_if_idle() noexcept;
-  /// After a reload: notes when clients are asked for other certificates now, or for none.
+  /// After a reload: notes when clients are asked for TLS, the PROXY protocol or other certificates
+  /// now.
   void compare_with_plan() noexcept;
   [[nodiscard]] bool outdated() const noexcept { return facts_.outdated; }
   /// Ends whatever it waits for. An idle connection is gone afterwards.
@@ -50,7 +51,9 @@ class ClientConnection {
   [[nodiscard]] io::Task<bool> open();
   [[nodiscard]] io::Task<Result<void>> read_proxy_header(Instant deadline);
   [[nodiscard]] io::Task<bool> serve_requests();
-  [[nodiscard]] io::Task<bool> serve_one(http::H1Server& server, Transaction& t);
+  enum class Next : std::uint8_t { kRequest, kEnd, kLinger };
+  [[nodiscard]] io::Task<Next> serve_one(http::H1Server& server, Transaction& t);
+  [[nodiscard]] bool close_quietly() noexcept;
   [[nodiscard]] io::Task<void> serve_http2(std::string begun);
   [[nodiscard]] io::Task<void> linger();
   [[nodiscard]] io::Task<void> end();
@@ -68,6 +71,7 @@ class ClientConnection {
   IpAddress counted_;  ///< key under which it is counted; 0.0.0.0: not counted
   Instant idle_until_{};
   std::uint32_t door_;       ///< Worker::doors_
+  const bool proxied_;       ///< a header of the PROXY protocol came first
   const bool only_watches_;  ///< as Worker::only_watches
   const bool waited_for_;    ///< a drain waits for its end
   bool idle_ = false;        ///< no coroutine is at work

@@ -94,6 +94,12 @@ constexpr FieldId kCors[] = {FieldId::kAccessControlAllowOrigin,
                              FieldId::kAccessControlExposeHeaders,
                              FieldId::kAccessControlMaxAge};
 
+// Those that the door adds, Date among them. They are added last.
+constexpr std::size_t kDoorFields = 7;
+static_assert(http::Fields::kReceivedMax + kSetHeadersMax + policy::ResponseFields::kCapacity +
+                  kDoorFields <=
+              http::Fields::kCapacity);
+
 constexpr std::string_view kCsp = "default-src 'none'; frame-ancestors 'none'";
 
 bool is_html(const http::Fields& fields) noexcept {

@@ -47,7 +47,10 @@ io::Task<bool> RequestWay::hold_body() {
   Result<BodyPart> part = client_.buffered_body();
   if (part && !part->last && part->data.empty() && client_.request().expect_continue) {
     const Result<void> told = co_await client_.send_continue();
-    if (!told) co_return false;
+    if (!told) {
+      note_gone();
+      co_return false;
+    }
   }
   while (part) {
     const bool goes_on = hold_part(part->data, judge, judging, refusal);

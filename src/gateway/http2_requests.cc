@@ -16,10 +16,7 @@ http::H2Server::Options options_of(const Plan& plan) {
   return options;
 }
 
-void abort_way(void* way) noexcept {
-  static_cast<RequestWay*>(way)->client_gone();
-  static_cast<RequestWay*>(way)->abort();
-}
+void leave_way(void* way) noexcept { static_cast<RequestWay*>(way)->client_gone(); }
 
 }  // namespace
 
@@ -41,7 +38,7 @@ io::Task<void> Http2Requests::serve_on(http::H2ServerStream& stream,
                                        std::unique_ptr<Transaction> transaction) {
   transaction->plan = PlanPin(worker_.plan());
   RequestWay way(worker_, facts_, door_, stream, *transaction);
-  stream.on_gone(&abort_way, &way);
+  stream.on_gone(&leave_way, &way);
   if (stream.broken().code == 0) {
     co_await way.serve();
   } else {

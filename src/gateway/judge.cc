@@ -151,16 +151,17 @@ bool check_certificate(const ConnectionFacts& facts, const Listener& at, const R
 bool check_client_certificate(const ConnectionFacts& facts, const Listener& at,
                               const Reading& reading, const Clock& clock,
                               Refusal& refusal) noexcept {
-  if (facts.tls == nullptr) return true;
-  const tls::ClientCertificate* const shown = facts.tls->client_certificate();
   // 421: whoever comes with the same request on a new connection is asked for what holds now.
-  if (facts.outdated ||
-      (at.tls != nullptr && !facts.tls->was_asked_as_by(*at.tls, reading.host.name))) {
+  if (facts.outdated || (facts.tls != nullptr && at.tls != nullptr &&
+                         !facts.tls->was_asked_as_by(*at.tls, reading.host.name))) {
     refusal = refused(421, code::kMisdirected,
-                      "clients are asked for other certificates than when this one connected",
+                      "clients are asked for more, or for other certificates, than when this one "
+                      "connected",
                       "connection", &at.at);
     return false;
   }
+  if (facts.tls == nullptr) return true;
+  const tls::ClientCertificate* const shown = facts.tls->client_certificate();
   if (shown == nullptr || clock.wall_now() < shown->good_until) return true;
   refusal = refused(421, code::kCertificateExpired, "the client's certificate has expired",
                     "connection", &at.at);

@@ -42,6 +42,8 @@ struct Respond {
   std::string body;
 };
 
+inline constexpr std::size_t kSetHeadersMax = 16;  ///< `headers.set` of a route
+
 /// A field that the gateway adds to responses.
 struct HeaderSetting {
   std::string name;
@@ -110,7 +112,7 @@ struct Route {
   Mark timeout_at;
   std::string strip_prefix;  ///< taken off the path at a segment boundary; empty: none
   std::string add_prefix;
-  std::vector<HeaderSetting> set_headers;
+  std::vector<HeaderSetting> set_headers;                       ///< at most kSetHeadersMax
   std::vector<std::string> remove_headers;                      ///< lower case
   std::vector<std::unique_ptr<const policy::Policy>> policies;  ///< in the order of their steps
   const policy::Policy* content = nullptr;     ///< of these, the one that judges bodies; or null

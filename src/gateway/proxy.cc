@@ -30,6 +30,9 @@ bool is_untouched(const Error& error) noexcept {
 
 /// Why the head of a request did not go out.
 Error unsent(const Error& error) noexcept {
+  // With what the gateway adds: the client's certificate, its claims. No upstream saw any of it.
+  if (error.code == code::kHeadTooLarge)
+    return {.code = code::kHeadTooLarge, .blame = Blame::kClient, .what = error.what};
   Error failure = upstream_failure(error);
   failure.retryable = true;
   if (failure.code == code::kTimedOut) {
@@ -52,11 +55,6 @@ bool is_cut_off(const Error& error) noexcept {
 constexpr Error kCallExpired{.code = code::kUpstreamTimeout,
                              .blame = Blame::kUpstream,
                              .what = "the deadline of the call has passed"};
-
-// No upstream is to blame for it.
-constexpr Error kCutAtEnd{.code = code::kDraining,
-                          .blame = Blame::kInternal,
-                          .what = "the gateway ended before the response did"};
 
 /// An answer that says where it failed: 502, 503 or 504.
 Refusal upstream_refusal(const Error& error, const Route& route) {
@@ -118,7 +116,10 @@ io::Task<bool> RequestWay::prepare_body(Result<BodyPart>& first) {
   }
   if (client_.request().expect_continue && !first->last && first->data.empty()) {
     const Result<void> told = co_await client_.send_continue();
-    if (!told) co_return false;
+    if (!told) {
+      note_gone();
+      co_return false;
+    }
   }
   // Waited for before an upstream is asked: a slow client holds no connection of it, and what is
   // whole may be sent once more.
@@ -186,9 +187,9 @@ io::Task<void> RequestWay::proxy() {
 /// What a request comes to that no upstream answered. Nothing is sent to a client that has left, or
 /// behind a head.
 io::Task<void> RequestWay::refuse_failed(const Error& error) {
-  if (gone_) note_gone();
-  if (gone_ || client_.head_sent()) return io::Task<void>::ready();
-  if (error.blame == Blame::kClient) return refuse_body(error);
+  if (gone_) return end_unserved();
+  if (client_.head_sent()) return io::Task<void>::ready();
+  if (worker_.over() || error.blame == Blame::kClient) return refuse_body(error);
   return refuse(upstream_refusal(error, *t_.route));
 }
 
@@ -261,7 +262,7 @@ http::ClientExchange& RequestWay::attach(upstream::Lease& lease, const Upstream&
     upstream_ = h2_.get();
   } else {
     if (t_.h1_client == nullptr) t_.h1_client = std::make_unique_for_overwrite<http::H1Client>();
-    t_.h1_client->attach(lease.stream());
+    t_.h1_client->attach(lease.stream(), upstream.idle_timeout);
     upstream_ = t_.h1_client.get();
   }
   return *upstream_;
@@ -364,7 +365,7 @@ io::Task<Result<void>> RequestWay::exchange_streaming(io::Task<Result<void>> ope
     failure = unanswered(head.error());
   }
   if (pump_ != nullptr) co_await stop_pump(is_untouched(failure) && sent_ != nullptr);
-  if (failure.code != 0 && pumped_.code != 0 && pumped_.code != code::kCancelled) failure = pumped_;
+  if (failure.code != 0 && body_failed()) failure = pumped_;
   co_return conclude(failure);
 }
 
@@ -448,9 +449,18 @@ io::Task<void> RequestWay::relay_response(http::ResponseHead& head) {
   const bool begun = relayed.has_value();
   if (begun && first->last) co_return;
   if (begun) relayed = co_await relay_body();
+  if (!begun && relayed.error().code == code::kHeadTooLarge) {
+    co_await release_upstream();
+    co_await refuse(upstream_refusal({.code = code::kUpstreamBadResponse,
+                                      .blame = Blame::kUpstream,
+                                      .what = relayed.error().what},
+                                     route));
+    co_return;
+  }
   // A client that has gone is no failure; one that was cut off for what it did not take is told of.
-  if (relayed || (!begun && !is_cut_off(relayed.error()))) co_return;
+  if (relayed || (!begun && !is_cut_off(relayed.error()) && !worker_.over())) co_return;
   co_await release_upstream();
+  if (body_failed()) relayed = std::unexpected(pumped_);
   if (worker_.over()) relayed = std::unexpected(kCutAtEnd);
   worker_.counters().refusals.count(relayed.error().code);
   t_.outcome.refusal = telemetry::RefusalRecord{
@@ -465,6 +475,7 @@ io::Task<Result<void>> RequestWay::relay_body() {
   constexpr std::uint64_t kBytesPerTurn = 512 * 1024;
   std::uint64_t turn = 0;
   for (;;) {
+    if (body_failed()) co_return std::unexpected(pumped_);
     Result<BodyPart> part = co_await upstream_->read_body(t_.grpc.wait(worker_.loop().now(), idle));
     const Instant now = worker_.loop().now();
     if (!part) {

@@ -12,6 +12,10 @@ namespace {
 // Of a body that is not whole so much is kept until the upstream answers: a message or two.
 constexpr std::size_t kSentBytesMax = 16UL * 1024;
 
+constexpr Error kTakesNothing{.code = code::kUpstreamTimeout,
+                              .blame = Blame::kUpstream,
+                              .what = "the upstream took nothing of the body for too long"};
+
 }  // namespace
 
 /// `first` goes out on a stream of HTTP/2, and more is to follow. All of it is kept: the upstream
@@ -61,7 +65,11 @@ io::Task<void> RequestWay::pump_request() {
     const Result<void> sent = co_await upstream_->send_body(onward);
     if (worker_.loop().now() == given) client_owes_ = owes;
     if (!sent) {
-      // The upstream does not want more; what it answers is told by the reader.
+      // One that does not want more has answered, or will: the reader is told. One that takes
+      // nothing for so long will not.
+      const std::uint16_t why = sent.error().code;
+      const bool stuck = why == code::kTimedOut || why == code::kUpstreamTimeout;
+      if (stuck && !upstream_->response_started()) pumped_ = kTakesNothing;
       break;
     }
     if (part->last) co_return;

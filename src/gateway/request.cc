@@ -125,7 +125,10 @@ io::Task<void> RequestWay::heed(policy::Decision decision, policy::Context conte
       }
       case policy::Decision::Kind::kDelay: {
         const Result<void> turn = co_await turn_.wait(context.now + decision.delay);
-        if (!turn && turn.error().code != code::kTimedOut) co_return;
+        if (!turn && turn.error().code != code::kTimedOut) {
+          co_await end_unserved();
+          co_return;
+        }
         break;
       }
     }
@@ -251,11 +254,20 @@ io::Task<void> RequestWay::refuse(Refusal refusal) {
 /// The answer to a body that cannot be read, or is more than the route takes: what is left of it is
 /// not waited for.
 io::Task<void> RequestWay::refuse_body(const Error& error) {
+  if (gone_ || worker_.over()) return end_unserved();
   Refusal refusal = framing_refusal(error);
   refusal.step = "validation";
   if (error.code == code::kBodyTooLarge) refusal.line = body_line(*t_.route);
   client_.close_after();
   return refuse(refusal);
+}
+
+/// The client has left, or the gateway ends: no request is to blame.
+io::Task<void> RequestWay::end_unserved() {
+  if (!gone_)
+    return refuse({.status = 503, .error = kCutAtEnd, .step = "forward", .line = nullptr});
+  note_gone();
+  return io::Task<void>::ready();
 }
 
 /// Port 80: to https.

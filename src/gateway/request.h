@@ -17,6 +17,11 @@ class ContentJudge;
 
 namespace merlon::gateway {
 
+/// Why a request ends with its worker: no upstream is to blame for it.
+inline constexpr Error kCutAtEnd{.code = code::kDraining,
+                                 .blame = Blame::kInternal,
+                                 .what = "the gateway ended before the response did"};
+
 /// Bodies that are held may take this share of the memory that requests in progress may.
 inline constexpr std::uint64_t kHeldShare = 4;
 
@@ -46,7 +51,7 @@ class RequestWay : private Tunnel::Owner {
   /// The same, since nobody wants the answer any more. A tunnel sees its own ends.
   void client_gone() noexcept {
     gone_ = true;
-    if (tunnel_ == nullptr) abort();
+    if (tunnel_ == nullptr || worker_.over()) abort();
   }
 
  private:
@@ -71,6 +76,7 @@ class RequestWay : private Tunnel::Owner {
   void count_upstream_waivers(const upstream::Lease& lease) noexcept;
   [[nodiscard]] io::Task<void> refuse(Refusal refusal);
   [[nodiscard]] io::Task<void> refuse_body(const Error& error);
+  [[nodiscard]] io::Task<void> end_unserved();
   [[nodiscard]] io::Task<void> redirect(std::uint16_t port);
   [[nodiscard]] io::Task<void> send_own(std::span<const http::Field> trailers = {});
   void own_answer(unsigned status, std::string_view content_type);
@@ -149,6 +155,11 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<void> relay_tunnel(http::ResponseHead& head);
   [[nodiscard]] io::Task<void> carry_tunnel(bool extended);
   bool carry_over(WorkerPlan& plan) override;
+
+  /// The rest of the request's body did not come, and that ends the exchange.
+  [[nodiscard]] bool body_failed() const noexcept {
+    return pumped_.code != 0 && pumped_.code != code::kCancelled;
+  }
 
   /// What was taken of a body that was not whole when the upstream was asked.
   struct Sent {

@@ -25,9 +25,6 @@ using std::chrono::minutes;
 
 constexpr std::size_t kHostsMax = 256;
 constexpr std::size_t kMethodsMax = 64;
-// With the 100 fields an upstream may send and the 8 of the door, they fit into Fields (128): the
-// security headers are added last and must find room.
-constexpr std::size_t kHeadersMax = 16;
 constexpr std::size_t kRespondBytesMax = 64UL * 1024;  // longer answers are an upstream's work
 
 std::string problem_of_path(std::string_view text) {
@@ -119,11 +116,11 @@ const Object<HeadersConfig>& headers_schema() {
                  config::map_of(field_name(),
                                 config::located(judged("the value of a field", "no-store",
                                                        problem_of_field_value)),
-                                1, kHeadersMax),
+                                1, kSetHeadersMax),
                  "Fields that every response of the route carries, in place of the upstream's; a "
                  "405 is of none.")
           .field("remove", &HeadersConfig::remove,
-                 config::list_of(config::located(field_name()), 1, kHeadersMax),
+                 config::list_of(config::located(field_name()), 1, kSetHeadersMax),
                  "Fields of the upstream that clients do not get.");
   return schema;
 }

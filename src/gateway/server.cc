@@ -407,13 +407,17 @@ void Server::on_signal() {
         static_cast<void>(reload());
         break;
       case SIGUSR1:
-        events_->reopen();
-        if (log_ != nullptr) log_->reopen();
+        reopen_logs();
         break;
       default:
         stopping_ = true;
     }
   }
+}
+
+void Server::reopen_logs() {
+  events_->reopen();
+  if (log_ != nullptr) log_->reopen();
 }
 
 /// Whom limits refuse, a line of JSON each, the most refused first; then what there was no room
@@ -475,12 +479,14 @@ void Server::drain() {
     return std::ranges::all_of(workers_, [](const auto& worker) { return worker->idle(); });
   };
   while (!all_idle() && clock_.now() < deadline) {
+    monitor_->tick(clock_.now(), plan_->limits);
     pollfd watched{.fd = signals_.get(), .events = POLLIN, .revents = 0};
     signalfd_siginfo info{};
+    if (::poll(&watched, 1, 20) <= 0 || ::read(signals_.get(), &info, sizeof info) != sizeof info)
+      continue;
+    if (info.ssi_signo == SIGUSR1) reopen_logs();
     // A second request to stop does not wait any longer.
-    if (::poll(&watched, 1, 20) > 0 && ::read(signals_.get(), &info, sizeof info) == sizeof info &&
-        (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT))
-      break;
+    if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) break;
   }
   const bool clean = all_idle();
   for (const auto& worker : workers_) worker->stop();

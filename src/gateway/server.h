@@ -73,6 +73,7 @@ class Server {
   void tell_bad_files(telemetry::Name event, const std::vector<Diagnostic>& files);
   void tell_waivers();
   void on_signal();
+  void reopen_logs();
   void on_admin_socket();
   [[nodiscard]] std::string limited_report();
   void drain();

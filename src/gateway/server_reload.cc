@@ -79,6 +79,7 @@ void Server::tell_refused(const Diagnostics& found, std::string_view problem) {
 void Server::watch_files(const LoadResult& loaded) {
   watch_ = std::make_unique<tls::FileWatch>(watched_files(loaded.config), loaded.files, broker_);
   bad_files_.clear();
+  metrics_->set_bad_files(loaded.bad_files.size());
 }
 
 /// Only the files that the configuration names: what is being edited in its text, or what an
@@ -93,6 +94,8 @@ void Server::take_changed_files() {
     // What a date did lasts until the file changes.
     all_taken &= file.rule == "cert-expired";
   }
+  // Without a plan what is wrong is of several files, or of none.
+  metrics_->set_bad_files(std::max<std::size_t>(loaded.bad_files.size(), loaded.plan == nullptr));
   const bool same = watch_->is_again() && bad == bad_files_;
   bad_files_ = std::move(bad);
   if (!same) apply_changed_files(std::move(loaded));

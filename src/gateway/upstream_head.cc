@@ -16,6 +16,12 @@ using http::FieldId;
 
 namespace {
 
+// Those that the gateway adds: Max-Forwards, X-Forwarded-*, Forwarded, Via, Client-Cert,
+// X-Request-Id, traceparent, grpc-timeout, Sec-WebSocket-Key.
+constexpr std::size_t kOwnFieldsMax = 11;
+static_assert(http::Fields::kReceivedMax + kIdentityFieldsMax + kOwnFieldsMax <=
+              http::Fields::kCapacity);
+
 // The pseudonym in Via (RFC 9110 §7.6.3): no product, no host name.
 std::string_view via_of(std::string_view protocol) noexcept {
   if (protocol == "HTTP/2.0") return "2.0 gateway";

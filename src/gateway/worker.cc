@@ -35,7 +35,8 @@ std::unique_ptr<io::CallBatch> open_batch(std::size_t index, Shared& shared) {
   return batch;
 }
 
-/// What a request of HTTP/1.1 holds, and one of HTTP/2 holds less: memory bounds their number.
+/// What a request of HTTP/1.1 holds, and one of HTTP/2 holds less, with what is kept of its body to
+/// be sent again: memory bounds their number.
 std::uint64_t requests_by_memory(const Limits& limits) noexcept {
   return limits.memory_bytes /
          (sizeof(Transaction) + sizeof(http::H1Client) + sizeof(http::H1Server));
@@ -71,8 +72,12 @@ void Worker::shut() noexcept {
   for (Door& door : doors_) door.acceptor.reset();
   for (;;) {
     for_each_connection([](ClientConnection& c) { c.abort(); });
-    for (const auto& plan : plans_) {
-      for (const auto& cluster : plan->clusters) cluster->close_idle();
+    for (Tunnel* t = tunnels_; t != nullptr;) std::exchange(t, t->next_)->abort();
+    for (const auto& [identity, known] : clusters_) {
+      if (const auto cluster = known.lock()) cluster->close_idle();
+    }
+    for (const auto& orphan : orphans_) {
+      if (const auto connection = orphan.lock()) connection->client().abort();
     }
     for (const auto& limits : shared_limits_) limits->close();
     if (tasks_.empty() && std::ranges::all_of(shared_limits_, &state::SharedLimits::is_closed))
@@ -103,7 +108,7 @@ void Worker::take_plan(std::shared_ptr<const RunningPlan> running, std::vector<i
     const auto& health = running->health[upstream->index];
     if (cluster == nullptr) {
       cluster = std::make_shared<upstream::Cluster>(loop_, shared_.broker, tasks_, &shared_.events,
-                                                    shared, health);
+                                                    shared, health, &orphans_);
       known = cluster;
     } else {
       cluster->update(shared, health);

@@ -203,7 +203,8 @@ class Worker {
   telemetry::IdGenerator ids_;
   state::LimitedClients limited_;
   identity::ThreadState identities_;
-  std::vector<std::unique_ptr<WorkerPlan>> plans_;                              ///< the newest last
+  upstream::Orphans orphans_;                       ///< of clusters that no plan has any more
+  std::vector<std::unique_ptr<WorkerPlan>> plans_;  ///< the newest last
   std::unordered_map<std::string, std::weak_ptr<upstream::Cluster>> clusters_;  ///< by identity
   std::vector<std::shared_ptr<state::SharedLimits>> shared_limits_;  ///< in use, or being closed
   std::vector<Door> doors_;

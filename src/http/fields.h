@@ -25,7 +25,10 @@ struct Field {
 /// those of a head with more take a block of memory, until clear().
 class Fields {
  public:
-  static constexpr std::size_t kCapacity = 128;
+  /// Of these a peer may send so many: in what is left the gateway's own must find room, since a
+  /// line that authorizes or protects must never be left out. Who adds lines asserts that they do.
+  static constexpr std::size_t kReceivedMax = 100;
+  static constexpr std::size_t kCapacity = 160;
 
   /// Walks the lines that are not dropped.
   class Iterator {

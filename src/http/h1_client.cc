@@ -7,8 +7,9 @@
 
 namespace merlon::http {
 
-void H1Client::attach(io::Stream& stream) noexcept {
+void H1Client::attach(io::Stream& stream, milliseconds idle) noexcept {
   stream_ = &stream;
+  idle_ = idle;
   head_end_ = at_ = end_ = 0;
   interim_ = 0;
   tunnelled_ = chunked_out_ = request_done_ = head_done_ = body_done_ = false;
@@ -41,7 +42,9 @@ io::Task<Result<void>> H1Client::send_head(const RequestHead& head, std::string_
   return send(out.text(), first, deadline);
 }
 
-io::Task<Result<void>> H1Client::send_body(BodyPart part) { return send({}, part, {}); }
+io::Task<Result<void>> H1Client::send_body(BodyPart part) {
+  return send({}, part, stream_->loop().now() + idle_);
+}
 
 /// Most writes end at once, without a coroutine.
 io::Task<Result<void>> H1Client::send(std::string_view head, BodyPart part,
@@ -65,7 +68,9 @@ io::Task<Result<void>> H1Client::note_when_sent(io::Task<Result<void>> written, 
 Error H1Client::read_error(Error error) const noexcept {
   error.blame = Blame::kUpstream;
   if (error.code == code::kTimedOut) error.code = code::kUpstreamTimeout;
-  if (error.code == code::kReset || error.code == code::kIo) error.code = code::kUpstreamReset;
+  const bool lost =
+      error.code == code::kReset || error.code == code::kIo || error.code == code::kUnreachable;
+  if (lost) error.code = code::kUpstreamReset;
   return error;
 }
 
@@ -93,10 +98,12 @@ io::Task<Result<ResponseHead*>> H1Client::read_head(Instant deadline) {
     }
     const Result<std::size_t> n =
         co_await stream_->read({buffer_.data() + end_, buffer_.size() - end_}, deadline);
-    if (!n) co_return std::unexpected(read_error(n.error()));
-    if (*n == 0)
+    // Before anything came it is all the same whether TLS was told of the end.
+    const bool left = n ? *n == 0 : n.error().code == code::kTlsTruncated && end_ == 0;
+    if (left)
       co_return fail(code::kUpstreamReset, Blame::kUpstream,
                      "the upstream closed without a response");
+    if (!n) co_return std::unexpected(read_error(n.error()));
     end_ += *n;
   }
 }

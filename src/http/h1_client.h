@@ -16,7 +16,8 @@ class H1Client final : public ClientExchange {
  public:
   H1Client() = default;
   /// Begins an exchange on `stream`, which outlives it.
-  void attach(io::Stream& stream) noexcept;
+  /// `idle`: how long the upstream may take for one part of a body.
+  void attach(io::Stream& stream, milliseconds idle = seconds{60}) noexcept;
 
   [[nodiscard]] io::Task<Result<void>> send_head(const RequestHead& head, std::string_view host,
                                                  BodyPart first, Instant deadline) override;
@@ -44,6 +45,7 @@ class H1Client final : public ClientExchange {
   [[nodiscard]] Error read_error(Error error) const noexcept;
 
   io::Stream* stream_ = nullptr;
+  milliseconds idle_{};
   ResponseContext context_;
   ResponseParser parser_;
   LengthDecoder length_;

@@ -53,7 +53,8 @@ Result<std::uint64_t> parse_content_length(std::string_view value) noexcept {
 
 HeadParser::HeadParser(const HeadLimits& limits, Blame blame) noexcept
     : limits_(limits), blame_(blame) {
-  limits_.fields_max = std::min(limits_.fields_max, static_cast<std::uint32_t>(Fields::kCapacity));
+  limits_.fields_max =
+      std::min(limits_.fields_max, static_cast<std::uint32_t>(Fields::kReceivedMax));
 }
 
 void HeadParser::restart() noexcept {

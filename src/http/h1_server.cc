@@ -153,6 +153,7 @@ io::Task<Result<void>> H1Server::send_continue() {
 void H1Server::write_framing(HeadWriter& out, const ResponseHead& head) noexcept {
   const RequestHead& request = parser_.head();
   const bool no_content = head.status == 204 || head.status == 304 || head.status < 200;
+  chunked_out_ = false;
   bodiless_ = request.method == Method::kHead || no_content;
   const bool known = head.framing == Framing::kLength || (bodiless_ && head.has_content_length);
   if (known && head.status != 204) {

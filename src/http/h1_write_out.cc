@@ -9,8 +9,9 @@
 namespace merlon::http {
 namespace {
 
-// A response head may carry 32 KiB of the upstream's and what the gateway adds.
-constexpr std::size_t kScratchBytes = 48 * 1024;
+// A response head may carry 32 KiB of the upstream's, 16 lines of 4 KiB that a route sets, and what
+// policies add; a request's 16 KiB of the client's, its certificate and its claims.
+constexpr std::size_t kScratchBytes = 128 * 1024;
 
 // Up to here a body is copied behind its head, to be sent as one run of bytes.
 constexpr std::size_t kJoinBytesMax = 8 * 1024;

@@ -24,6 +24,9 @@ class H2Budget {
   static constexpr std::int32_t kResetsPerStall = 4;
   static constexpr std::int32_t kControlsPerStream = 10;
   static constexpr std::int32_t kControlsPerDataSent = 4;
+  /// Go's client and server read 4 KiB, then open the stream's window and the connection's.
+  static constexpr std::int32_t kControlsPerStep = 2;
+  static constexpr std::size_t kStepBytes = 4 * 1024;
   static constexpr std::int32_t kControlsPerDataReceived = 2;
   static constexpr std::int32_t kControlsPerSecond = 10;
   /// Connections of HTTP/1.1 upstreams, which cannot be told that a request was given up: half as
@@ -47,7 +50,14 @@ class H2Budget {
   }
   /// A stream that the peer gave up after it was served for a while.
   void stream_served() noexcept { earn(controls_, kControlsPerStream, kControls); }
-  void data_sent() noexcept { earn(controls_, kControlsPerDataSent, kControls); }
+  /// `useful`: not a crumb that the peer's own window cut.
+  void data_sent(std::size_t bytes, bool useful) noexcept {
+    step_bytes_ += bytes;
+    const auto steps = static_cast<std::int32_t>(step_bytes_ / kStepBytes);
+    step_bytes_ %= kStepBytes;
+    earn(controls_, std::max(useful ? kControlsPerDataSent : 0, steps * kControlsPerStep),
+         kControls);
+  }
   void data_received() noexcept { earn(controls_, kControlsPerDataReceived, kControls); }
   /// Time earns a little: keep-alive pings of a connection that lives for days.
   void passed(Instant now) noexcept {
@@ -66,6 +76,7 @@ class H2Budget {
   std::int32_t resets_ = kResets;
   std::int32_t controls_ = kControls;
   std::int32_t upstreams_ = kUpstreams;
+  std::size_t step_bytes_ = 0;  ///< sent, of a step that is not whole
   Instant since_{};
 };
 

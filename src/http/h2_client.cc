@@ -83,6 +83,11 @@ void H2Client::on_deadline() noexcept {
 void H2Client::on_received() {
   received_at_ = loop().now();
   update_outlook();
+  if (!goaway()) return;
+  // nghttp2 tells of those that it has sent; some may wait here for the upstream to read.
+  for (H2ClientStream* stream : streams_) {
+    if (stream->left_behind()) stream->look_again();
+  }
 }
 
 void H2Client::on_end() noexcept {

@@ -53,6 +53,7 @@ class H2ClientStream final : public ClientExchange, public H2Stream {
   void on_output() noexcept override { output_.notify_all(); }
 
   void end() noexcept;
+  void look_again() noexcept;  ///< whoever waits here
   [[nodiscard]] Result<BodyPart> take_part() noexcept;
   [[nodiscard]] io::Task<Result<void>> until_taken(Instant deadline);
   [[nodiscard]] bool refused() const noexcept;

@@ -33,6 +33,10 @@ void H2ClientStream::detach() noexcept {
 void H2ClientStream::end() noexcept {
   connection_->session().withdraw(*this);
   gone_ = true;
+  look_again();
+}
+
+void H2ClientStream::look_again() noexcept {
   input_.notify_all();
   output_.notify_all();
 }
@@ -141,6 +145,10 @@ io::Task<Result<void>> H2ClientStream::send_body(BodyPart part) {
 /// Waits until the part is in the connection's block: until the upstream's windows let it.
 io::Task<Result<void>> H2ClientStream::until_taken(Instant deadline) {
   while (!gone_ && connection_->session().sending(*this)) {
+    if (left_behind()) {
+      connection_->session().withdraw(*this);
+      co_return gone();
+    }
     if (send_cancelled_) {
       connection_->session().withdraw(*this);
       co_return fail(code::kCancelled, Blame::kInternal, "cancelled");
@@ -159,7 +167,7 @@ io::Task<Result<ResponseHead*>> H2ClientStream::read_head(Instant deadline) {
   for (;;) {
     if (broken_.code != 0) co_return std::unexpected(broken_);
     if (head_in_) co_return &response_->head;
-    if (gone_ || closed()) co_return gone();
+    if (gone_ || closed() || left_behind()) co_return gone();
     if (read_cancelled_) co_return fail(code::kCancelled, Blame::kInternal, "cancelled");
     const Result<void> waited = co_await input_.wait(deadline);
     if (!waited) co_return timed_out();

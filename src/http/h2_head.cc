@@ -131,7 +131,7 @@ void H2HeadReader::add_regular(std::string_view name, std::string_view value) no
       fail_once(code::kBadTrailer, "field that must not come in a trailer", true);
     return;
   }
-  if (fields_->size() >= limits_.fields_max || fields_->size() == Fields::kCapacity)
+  if (fields_->size() >= limits_.fields_max || fields_->size() == Fields::kReceivedMax)
     return fail_once(code::kTooManyFields, "too many fields", false);
   const bool again = fields_->contains(id);
   const std::string_view kept_name = known ? lower : keep(name);

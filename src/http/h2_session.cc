@@ -223,7 +223,7 @@ int H2Session::on_send_data(std::int32_t id, const unsigned char* header, std::s
   stream.out_.remove_prefix(bytes);
   // Not what the client's own window cuts into crumbs: it would earn more than it costs to open the
   // window again (CVE-2019-9511). An upstream may have small windows.
-  if (bytes >= kUsefulDataBytes || stream.out_.empty() || !settings_.server) budget_.data_sent();
+  budget_.data_sent(bytes, bytes >= kUsefulDataBytes || stream.out_.empty() || !settings_.server);
   if (stream.out_.empty()) stream.on_output();
   return 0;
 }

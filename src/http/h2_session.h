@@ -185,6 +185,7 @@ class H2Session {
   int on_send_data(std::int32_t id, const unsigned char* header, std::size_t padding,
                    std::size_t bytes) noexcept;
   int spend_control() noexcept;
+  int spend_late() noexcept;
   void end_input(H2Stream& stream) noexcept;
   void break_stream(H2Stream& stream, const Error& error) noexcept;
   void use_number(std::int32_t id) noexcept;
@@ -235,6 +236,8 @@ class H2Session {
   std::optional<GoAway> peer_goaway_;
   /// Data that may be on their way for streams that we have reset: what their windows had left.
   std::uint64_t discard_bytes_max_ = 0;
+  /// And frames, which cost nothing: a peer answers as it would have until it sees our reset.
+  std::uint32_t late_frames_ = 0;
   std::bitset<kRemembered> used_;
   std::bitset<kRemembered> reset_by_us_;
   std::int32_t last_id_ = 0;  ///< highest that the peer has opened

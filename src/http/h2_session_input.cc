@@ -12,6 +12,9 @@ namespace {
 constexpr std::uint32_t kContinuationsMax = 8;
 // Beyond these a block is no mistake but a bomb: the connection ends. Below, it is decoded to its
 // end and answered with 431, so that an honest client learns of it.
+// What a stream may still bring after our reset: a head, trailers, and the end or a reset.
+constexpr std::uint32_t kLateFramesPerReset = 4;
+constexpr std::uint32_t kLateFramesMax = 1U << 20U;
 constexpr std::uint32_t kBlockFieldsMax = 256;
 constexpr std::uint32_t kBlockBytesMax = 64 * 1024;
 
@@ -100,7 +103,7 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
                    "a header block in too many frames");
     case NGHTTP2_RST_STREAM:
       // Of an open stream it is judged by on_reset.
-      return is_open(id) ? 0 : spend_control();
+      return is_open(id) ? 0 : spend_late();
     case NGHTTP2_PUSH_PROMISE:
       // Our SETTINGS, which forbid it, went out before any request that it could answer.
       if (!settings_.server)
@@ -136,8 +139,15 @@ int H2Session::check_closed_stream(std::int32_t id, std::size_t data_bytes) noex
     return abort(H2Code::kProtocolError, code::kH2Protocol, "a stream that was passed over");
   // The peer may not have seen our reset yet: this is discarded.
   if (remembered && reset_by_us_.test(number % kRemembered))
-    return discard(data_bytes) ? 0 : spend_control();
+    return discard(data_bytes) ? 0 : spend_late();
   return abort(H2Code::kStreamClosed, code::kH2StreamClosed, "a frame for a closed stream");
+}
+
+/// For a stream that we may have reset.
+int H2Session::spend_late() noexcept {
+  if (late_frames_ == 0) return spend_control();
+  --late_frames_;
+  return 0;
 }
 
 /// A peer goes on sending until it has seen our reset, at most what the stream's window let it.
@@ -149,7 +159,7 @@ bool H2Session::discard(std::size_t data_bytes) noexcept {
 
 int H2Session::check_forgotten_stream(std::int32_t id, std::size_t data_bytes) noexcept {
   if (is_open(id) || discard(data_bytes)) return 0;
-  if (data_bytes == 0) return spend_control();
+  if (data_bytes == 0) return spend_late();
   return abort(H2Code::kStreamClosed, code::kH2StreamClosed, "data for closed streams");
 }
 
@@ -323,6 +333,7 @@ int H2Session::on_reset(std::int32_t id) noexcept {
 /// own. The connection is ended before the next bytes are read.
 void H2Session::on_sent_reset(std::int32_t id, std::uint32_t code) noexcept {
   reset_by_us_.set(static_cast<std::size_t>(id) / 2 % kRemembered);
+  late_frames_ = std::min(late_frames_ + kLateFramesPerReset, kLateFramesMax);
   if (nghttp2_session_get_stream_remote_close(session_.look(), id) == 0) {
     // The connection's window is opened by what is discarded, and so behind the reset.
     const auto left = nghttp2_session_get_stream_local_window_size(session_.look(), id);

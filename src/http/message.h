@@ -91,9 +91,9 @@ struct ResponseHead {
 /// Bounds on one head. The defaults are safe on the open Internet.
 struct HeadLimits {
   std::uint32_t head_bytes_max =
-      16 * 1024;                   ///< start line and fields with all line ends; over: 431
-  std::uint32_t fields_max = 100;  ///< field lines, at most Fields::kCapacity; over: 431
-  std::uint32_t target_bytes_max = 8 * 1024;  ///< request target; over: 414
+      16 * 1024;  ///< start line and fields with all line ends; over: 431
+  std::uint32_t fields_max = Fields::kReceivedMax;  ///< field lines; over: 431
+  std::uint32_t target_bytes_max = 8 * 1024;        ///< request target; over: 414
 };
 
 /// Drops what belongs to this connection only (RFC 9110 §7.6.1), so that the rest may be forwarded.

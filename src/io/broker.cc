@@ -139,8 +139,10 @@ class LocalBroker final : public Broker {
   }
 
   OsResult<Fd> open_append(const std::string& path) override {
-    Fd fd(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640));
-    if (!fd) return last_error();
+    // A FIFO that nobody reads is an error, not a wait without end.
+    constexpr int kFlags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    Fd fd(::open(path.c_str(), kFlags, 0640));
+    if (!fd || ::fcntl(fd.get(), F_SETFL, O_APPEND) != 0) return last_error();
     return fd;
   }
 };

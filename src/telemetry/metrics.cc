@@ -101,6 +101,10 @@ void Metrics::count_reload_failure() {
   const std::lock_guard lock(mutex_);
   ++reload_failures_;
 }
+void Metrics::set_bad_files(std::size_t count) {
+  const std::lock_guard lock(mutex_);
+  bad_files_ = count;
+}
 void Metrics::set_certificates(std::vector<CertificateExpiry> certificates) {
   const std::lock_guard lock(mutex_);
   certificates_ = std::move(certificates);
@@ -398,6 +402,10 @@ void Metrics::collect_config(Families& out) const {
          "Upstreams, certificates and identities that bad files closed at the start.",
          MetricType::Gauge)
       .add(closed_parts_);
+  Family(out, "merlon_config_bad_files",
+         "Files that the configuration names and that cannot be used as they are on disk.",
+         MetricType::Gauge)
+      .add(bad_files_);
   if (!config_hash_.empty()) {
     Family(out, "merlon_config_info", "1; the label is the hash of the configuration in force.",
            MetricType::Gauge)

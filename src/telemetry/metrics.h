@@ -80,6 +80,8 @@ class Metrics final : public prometheus::Collectable {
   void set_config(std::string_view hash, WallTime loaded_at, std::size_t closed_parts = 0);
   /// After one was refused.
   void count_reload_failure();
+  /// How many files that the configuration names cannot be used as they are on disk.
+  void set_bad_files(std::size_t count);
   void set_certificates(std::vector<CertificateExpiry> certificates);
   void set_waivers(std::vector<WaiverExpiry> waivers);
   /// Asked at each scrape, on the scraping thread.
@@ -136,6 +138,7 @@ class Metrics final : public prometheus::Collectable {
   std::uint64_t reloads_ = 0;
   std::uint64_t reload_failures_ = 0;
   std::size_t closed_parts_ = 0;
+  std::size_t bad_files_ = 0;
   std::vector<CertificateExpiry> certificates_;
   std::vector<WaiverExpiry> waiver_ends_;
   std::function<std::vector<EndpointHealth>()> endpoints_;

@@ -83,6 +83,7 @@ TEST_F(MetricsTest, ShowsTheStateOfTheProcess) {
   metrics_.worker(0).upstreams.at(metrics_.upstream_slot("orders")).retries.add(4);
   metrics_.set_config("abc123", WallTime{seconds{1'700'000'001}});
   metrics_.count_reload_failure();
+  metrics_.set_bad_files(2);
   metrics_.set_certificates({{.name = "api", .not_after = WallTime{seconds{1'700'000'060}}}});
   metrics_.set_waivers({{.rule = "cert-expired",
                          .on = "listeners.api",
@@ -100,6 +101,7 @@ TEST_F(MetricsTest, ShowsTheStateOfTheProcess) {
   EXPECT_TRUE(says("merlon_upstream_retries_total{upstream=\"orders\"} 4"));
   EXPECT_TRUE(says("merlon_config_info{hash=\"abc123\"} 1"));
   EXPECT_TRUE(says("merlon_config_reload_failures_total 1"));
+  EXPECT_TRUE(says("merlon_config_bad_files 2"));
   EXPECT_TRUE(says("merlon_certificate_expiry_seconds{certificate=\"api\"} 60"));
   EXPECT_TRUE(
       says("merlon_waiver_expiry_seconds{rule=\"cert-expired\",on=\"listeners.api\","

@@ -1,6 +1,7 @@
 #include "upstream/pool.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "tls/tls_stream.h"
@@ -102,8 +103,13 @@ void Lease::close() noexcept {
 
 Cluster::Cluster(io::Loop& loop, io::Broker& broker, io::TaskSet& tasks,
                  telemetry::EventLog* events, std::shared_ptr<const Upstream> upstream,
-                 std::shared_ptr<const UpstreamHealth> health)
-    : loop_(loop), broker_(broker), tasks_(tasks), events_(events), place_(loop) {
+                 std::shared_ptr<const UpstreamHealth> health, Orphans* orphans)
+    : loop_(loop),
+      broker_(broker),
+      tasks_(tasks),
+      events_(events),
+      orphans_(orphans),
+      place_(loop) {
   update(std::move(upstream), std::move(health));
 }
 
@@ -134,12 +140,16 @@ void Cluster::update(std::shared_ptr<const Upstream> upstream,
 }
 
 Cluster::~Cluster() {
+  if (orphans_ != nullptr) std::erase_if(*orphans_, [](const auto& one) { return one.expired(); });
   for (EndpointState& endpoint : endpoints_) {
+    std::ranges::move(endpoint.greeting, std::back_inserter(endpoint.shared));
     for (const auto& connection : endpoint.shared) {
       connection->cluster_ = nullptr;
       connection->client().retire();
+      if (orphans_ != nullptr) orphans_->push_back(connection);
     }
     endpoint.shared.clear();
+    endpoint.greeting.clear();
   }
   close_idle();
 }
@@ -401,7 +411,9 @@ void Cluster::close_idle() noexcept {
   for (EndpointState& endpoint : endpoints_) {
     while (!endpoint.idle.empty()) drop(unpark(endpoint, endpoint.idle.size() - 1));
     for (const auto& connection : endpoint.shared) connection->client().abort();
+    for (const auto& connection : endpoint.greeting) connection->client().abort();
   }
+  for (io::ConnectCancel* const connect : connects_) (*connect)();
   place_.cancel();
 }
 

@@ -136,10 +136,11 @@ class Lease {
 class Cluster : public std::enable_shared_from_this<Cluster> {
  public:
   /// Owned by shared pointers. `tasks` runs HTTP/2 connections. It outlives the cluster, and is
-  /// drained before `loop` goes. `events` may be null.
+  /// drained before `loop` goes. `events` may be null; `orphans`, too, or it gets the connections
+  /// that are not over when the cluster goes.
   Cluster(io::Loop& loop, io::Broker& broker, io::TaskSet& tasks, telemetry::EventLog* events,
           std::shared_ptr<const Upstream> upstream,
-          std::shared_ptr<const UpstreamHealth> health = nullptr);
+          std::shared_ptr<const UpstreamHealth> health = nullptr, Orphans* orphans = nullptr);
   Cluster(const Cluster&) = delete;
   Cluster& operator=(const Cluster&) = delete;
   ~Cluster();
@@ -168,7 +169,8 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   }
   [[nodiscard]] std::size_t open_connections() const noexcept { return open_; }
   [[nodiscard]] std::size_t idle_connections() const noexcept;
-  /// Closes idle connections and all shared ones, and ends waits: the worker stops.
+  /// Closes idle connections and all shared ones, those that are being made among them, and ends
+  /// waits: the worker stops.
   void close_idle() noexcept;
   /// Of an exchange on `endpoint` that failed before a response: it is passed over for a while.
   void note_failure(const Endpoint& endpoint, const Error& why) noexcept;
@@ -182,6 +184,7 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
     std::string text;  ///< of the address, for logs
     std::vector<std::unique_ptr<Connection>> idle;
     std::vector<std::shared_ptr<SharedConnection>> shared;
+    std::vector<std::shared_ptr<SharedConnection>> greeting;  ///< not yet one of those
     std::size_t shared_last = 0;         ///< in `shared`: what the last request went to …
     Instant shared_at{};                 ///< … and in which turn
     std::uint32_t connecting = 0;        ///< shared connections that are being made …
@@ -247,8 +250,10 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   telemetry::EventLog* events_;
   std::shared_ptr<const Upstream> upstream_;
   std::shared_ptr<const UpstreamHealth> health_;  ///< null: nobody checks the endpoints
+  Orphans* orphans_;
   std::vector<EndpointState> endpoints_;
-  std::vector<std::size_t> turns_;  ///< endpoint of each unit of weight
+  std::vector<io::ConnectCancel*> connects_;  ///< of shared connections that are being made
+  std::vector<std::size_t> turns_;            ///< endpoint of each unit of weight
   std::size_t next_turn_ = 0;
   std::size_t open_ = 0;     ///< connections that exist or are being made
   std::size_t pending_ = 0;  ///< requests waiting for a place

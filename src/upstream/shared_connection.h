@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "http/h2_client.h"
 #include "io/signal.h"
@@ -50,5 +51,8 @@ class SharedConnection final : private http::H2Client::Owner {
   bool over_ = false;
   bool told_ = false;  ///< of a GOAWAY with an error
 };
+
+/// Connections that outlive their cluster, for whoever ends their worker.
+using Orphans = std::vector<std::weak_ptr<SharedConnection>>;
 
 }  // namespace merlon::upstream

@@ -75,9 +75,9 @@ void Cluster::forget(SharedConnection& connection, const Error& why) noexcept {
         {telemetry::str("upstream", upstream_->name), telemetry::str("endpoint", endpoint.text),
          telemetry::rule(why), telemetry::str("reason", why.what)});
   }
-  const auto here =
-      std::ranges::find(endpoint.shared, &connection, [](const auto& one) { return one.get(); });
-  if (here != endpoint.shared.end()) endpoint.shared.erase(here);
+  const auto is_it = [&](const auto& one) { return one.get() == &connection; };
+  std::erase_if(endpoint.shared, is_it);
+  std::erase_if(endpoint.greeting, is_it);
   --open_;
   place_.notify_all();
 }
@@ -90,9 +90,11 @@ io::Task<Result<void>> Cluster::greet(std::size_t index, std::unique_ptr<io::Soc
     co_return fail(code::kUpstreamNotH2, Blame::kUpstream, "the upstream did not agree to h2");
   }
   auto made = std::make_shared<SharedConnection>(*this, index, std::move(stream));
+  endpoints_[index].greeting.push_back(made);
   tasks_.spawn(SharedConnection::live(made));
   const Result<void> greeted = co_await made->greeting(deadline);
   if (greeted) {
+    std::erase(endpoints_[index].greeting, made);
     endpoints_[index].shared.push_back(std::move(made));
   } else {
     made->client().abort();  // its coroutine tells `forget`
@@ -120,7 +122,10 @@ void Cluster::begin_shared(std::size_t index) {
 io::Task<void> Cluster::connect_shared(std::size_t index) {
   co_await loop_.yield();  // by then whoever began it waits
   const Instant until = loop_.now() + upstream_->connect_timeout;
-  Result<std::unique_ptr<io::SocketStream>> stream = co_await connect_to(index, until);
+  io::ConnectCancel cancel;
+  connects_.push_back(&cancel);
+  Result<std::unique_ptr<io::SocketStream>> stream = co_await connect_to(index, until, &cancel);
+  std::erase(connects_, &cancel);
   Result<void> done;
   if (stream) {
     done = co_await greet(index, std::move(*stream), until);

@@ -130,6 +130,7 @@ def test_a_pair_that_lost_the_host_of_a_route_is_not_taken(merlon, upstream, sit
     for mixed_up, file in ((b.cert, a.cert), (b.key, a.key)):
         shutil.copy2(mixed_up, file)
     assert gateway.told("file_not_taken", rule="cert-san-mismatch")
+    assert gateway.metric("merlon_config_bad_files") == 1
     assert a.serial_served(gateway) == old
     # At a start nothing could stay in its place: the name is closed, and that is said.
     gateway = started()
@@ -143,6 +144,7 @@ def test_a_pair_that_lost_the_host_of_a_route_is_not_taken(merlon, upstream, sit
     a.renew()
     assert a.is_served_as_on_disk(gateway), "mended, it opens its name"
     assert eventually(lambda: closed() == [])
+    assert gateway.metric("merlon_config_bad_files") == 0
 
 
 def test_a_pair_that_is_gone_is_told_of_and_stays_in_use(merlon, upstream, sites):

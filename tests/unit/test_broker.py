@@ -21,9 +21,8 @@ OPENING = re.compile(
 
 ALLOWED = {
     "src/io/socket.cc": (
-        {"open", "accept4"},
-        "takes connections from a listener that the broker made; holds one spare descriptor, "
-        "/dev/null, so that a full table of descriptors can still refuse a peer",
+        {"accept4"},
+        "takes connections from a listener that the broker made",
     ),
     "src/config/read_file.cc": (
         {"open", "openat2", "SYS_openat2"},
