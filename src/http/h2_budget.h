@@ -24,9 +24,11 @@ class H2Budget {
   static constexpr std::int32_t kResetsPerStall = 4;
   static constexpr std::int32_t kControlsPerStream = 10;
   static constexpr std::int32_t kControlsPerDataSent = 4;
-  /// Go's client and server read 4 KiB, then open the stream's window and the connection's.
-  static constexpr std::int32_t kControlsPerStep = 2;
+  /// Go's client and server open the stream's window and the connection's each time they have read
+  /// 4 KiB: at once, where a reader comes late to what both windows let in.
   static constexpr std::size_t kStepBytes = 4 * 1024;
+  static constexpr std::int32_t kUpdatesPerStep = 2;
+  static constexpr std::int32_t kUpdates = 1 << 20;
   static constexpr std::int32_t kControlsPerDataReceived = 2;
   static constexpr std::int32_t kControlsPerSecond = 10;
   /// Connections of HTTP/1.1 upstreams, which cannot be told that a request was given up: half as
@@ -41,6 +43,11 @@ class H2Budget {
   /// Each spends one; false when there is none left: the connection ends with ENHANCE_YOUR_CALM.
   [[nodiscard]] bool spend_reset() noexcept { return --resets_ >= 0; }
   [[nodiscard]] bool spend_control() noexcept { return --controls_ >= 0; }
+  [[nodiscard]] bool spend_update() noexcept {
+    if (updates_ == 0) return spend_control();
+    --updates_;
+    return true;
+  }
   [[nodiscard]] bool spend_upstream() noexcept { return --upstreams_ >= 0; }
   [[nodiscard]] bool spend_stall() noexcept { return (resets_ -= kResetsPerStall) >= 0; }
 
@@ -52,11 +59,11 @@ class H2Budget {
   void stream_served() noexcept { earn(controls_, kControlsPerStream, kControls); }
   /// `useful`: not a crumb that the peer's own window cut.
   void data_sent(std::size_t bytes, bool useful) noexcept {
+    if (useful) earn(controls_, kControlsPerDataSent, kControls);
     step_bytes_ += bytes;
     const auto steps = static_cast<std::int32_t>(step_bytes_ / kStepBytes);
     step_bytes_ %= kStepBytes;
-    earn(controls_, std::max(useful ? kControlsPerDataSent : 0, steps * kControlsPerStep),
-         kControls);
+    earn(updates_, steps * kUpdatesPerStep, kUpdates);
   }
   void data_received() noexcept { earn(controls_, kControlsPerDataReceived, kControls); }
   /// Time earns a little: keep-alive pings of a connection that lives for days.
@@ -75,6 +82,7 @@ class H2Budget {
   }
   std::int32_t resets_ = kResets;
   std::int32_t controls_ = kControls;
+  std::int32_t updates_ = 0;  ///< of windows, that data has earned
   std::int32_t upstreams_ = kUpstreams;
   std::size_t step_bytes_ = 0;  ///< sent, of a step that is not whole
   Instant since_{};

@@ -185,6 +185,7 @@ class H2Session {
   int on_send_data(std::int32_t id, const unsigned char* header, std::size_t padding,
                    std::size_t bytes) noexcept;
   int spend_control() noexcept;
+  int judge_spent(bool had) noexcept;
   int spend_late() noexcept;
   void end_input(H2Stream& stream) noexcept;
   void break_stream(H2Stream& stream, const Error& error) noexcept;

@@ -82,8 +82,10 @@ Result<void> H2Session::receive(std::string_view bytes, Instant now) noexcept {
   return std::unexpected(failure_);
 }
 
-int H2Session::spend_control() noexcept {
-  if (budget_.spend_control()) return 0;
+int H2Session::spend_control() noexcept { return judge_spent(budget_.spend_control()); }
+
+int H2Session::judge_spent(bool had) noexcept {
+  if (had) return 0;
   return abort(H2Code::kEnhanceYourCalm, code::kH2ControlFlood, "too many frames without work");
 }
 
@@ -117,8 +119,9 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
     case NGHTTP2_SETTINGS:
     case NGHTTP2_PING:
     case NGHTTP2_GOAWAY:
-    case NGHTTP2_WINDOW_UPDATE:
       return spend_control();
+    case NGHTTP2_WINDOW_UPDATE:
+      return judge_spent(budget_.spend_update());
     default:  // data, and what receive() has counted
       return 0;
   }
