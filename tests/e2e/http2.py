@@ -1,5 +1,6 @@
 """An HTTP/2 client that sends what a test wants, right or wrong: frames over a socket, without a state machine."""
 
+import contextlib
 import socket
 import struct
 
@@ -95,6 +96,18 @@ class Http2Client(Connection):
             data += frame(DATA, END_STREAM if end else 0, stream, body)
         self.send(data)
         return stream
+
+    def fill(self, number):
+        """Sends a body, as the windows let it, until they stay shut: its reader takes no more."""
+        sent, piece = 0, b"x" * 16_384
+        with contextlib.suppress(TimeoutError):
+            while True:
+                self.sock.settimeout(0.5)
+                self.until(lambda: min(self.room, 65_535 + self.granted) - sent >= len(piece))
+                self.sock.settimeout(TIMEOUT_S)
+                self.send(frame(DATA, 0, number, piece))
+                sent += len(piece)
+        self.sock.settimeout(TIMEOUT_S)
 
     def take_id(self):
         stream, self.next_id = self.next_id, self.next_id + 2

@@ -29,6 +29,10 @@ def goaway(last, code=NO_ERROR, debug=b""):
     return frame(GOAWAY, 0, 0, struct.pack(">II", last, code) + debug)
 
 
+# A greeting with all the windows that there are: only what the kernel holds stops who sends.
+WIDE_OPEN = settings([(INITIAL_WINDOW_SIZE, 2**31 - 1)]) + window_update(0, 2**31 - 1 - 65_535)
+
+
 class Call:
     """What came for one stream."""
 

@@ -116,3 +116,38 @@ def test_every_response_has_the_baseline_fields_and_a_line_in_the_log(merlon, up
             assert got["content-type"] == "application/problem+json", kind
             assert line["client"] == "127.0.0.1", kind
             assert ("tls" in line) == secure, kind
+
+
+PROTECTIVE = {"x-content-type-options", "x-frame-options", "content-security-policy", "referrer-policy",
+              "strict-transport-security", "x-request-id", "date"}  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", ["h1", "h2"])
+def test_the_baseline_fields_find_room_behind_all_that_others_may_add(merlon, upstream, pki, protocol):
+    """They are added last: what an upstream sends once left no room for them."""
+    upstream.answer = lambda *_: reply(200, b"x", [(f"X-Up-{n}", "u") for n in range(99)])  # and Content-Length
+    route = {**API, "headers": {"set": {f"X-Set-{n}": "s" for n in range(16)}},
+             "cors": {"origins": ["https://app.example.com"], "credentials": True, "expose": ["X-Up-1"]},
+             "rate_limit": [{"rate": f"{90 - n}/min", "burst": 5 + n} for n in range(8)]}  # fmt: skip
+    cert, key = pki.issue("api.example.com")
+    listener = {"name": "public", "tls": {"certificates": [{"cert": cert, "key": key}]}}
+    gateway = merlon(configuration(upstream, routes=[route], listeners=[listener]))
+    over, origin = {"tls": pki.client(), "name": "api.example.com"}, "https://app.example.com"
+    if protocol == "h2":
+        with Http2Client(gateway.ports["public"], **over) as client:
+            fields = client.ask("GET", "/api", [("origin", origin)]).fields
+    else:
+        fields = dict(gateway.ask(request("GET", "/api", fields=[("Origin", origin)]), **over).fields)
+    got = {name.lower() for name in fields}
+    assert got >= PROTECTIVE
+    assert got >= {f"x-up-{n}" for n in range(99)} | {f"x-set-{n}" for n in range(16)}
+    assert got >= {"access-control-allow-origin", "ratelimit", "ratelimit-policy"}
+
+
+def test_a_head_is_sent_whole_however_much_the_route_and_the_upstream_say(merlon, upstream):
+    upstream.answer = lambda *_: reply(200, b"whole", [(f"X-Up-{n}", "u" * 1000) for n in range(31)])
+    route = {**API, "headers": {"set": {f"X-Set-{n}": "s" * 4096 for n in range(16)}}}
+    got = merlon(configuration(upstream, routes=[route])).ask(request("GET", "/api"))
+    assert (got.status, got.body) == (200, b"whole")
+    assert {got.get(f"X-Up-{n}") for n in range(31)} == {"u" * 1000}
+    assert {got.get(f"X-Set-{n}") for n in range(16)} == {"s" * 4096}

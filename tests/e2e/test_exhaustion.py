@@ -144,6 +144,20 @@ def test_too_many_requests_at_once_are_shed_and_come_back(merlon, upstream):
     assert eventually(lambda: gateway.ask(request()).status == 200)
 
 
+def test_who_is_refused_and_stays_holds_no_place(merlon, upstream):
+    """For a second a connection waits for its client to close; eight such clients once kept everybody out."""
+    gateway = merlon(configuration(upstream, limits={"workers": 1, "requests_in_flight": 8}))
+    clients = [gateway.client() for _ in range(8)]
+    try:
+        for client in clients:
+            client.send(request("GET", "/../x"))
+        assert [client.response().status for client in clients] == [400] * 8
+        assert gateway.ask(request()).status == 200
+    finally:
+        for client in clients:
+            client.sock.close()
+
+
 def fill(gateway, count):
     """So many connections that are served; those of the start may still be counted for a moment."""
     clients = []

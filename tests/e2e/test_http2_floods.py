@@ -7,12 +7,12 @@ import pytest
 from gateway import configuration
 from grpc_parts import stub
 from http2 import (
-    CANCEL, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PRIORITY, Http2Client, frame, rst, settings,
-    window_update,
+    CANCEL, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, PING, PREFACE, PRIORITY, Http2Client, frame, rst,
+    settings, window_update,
 )  # fmt: skip
-from http2_upstream import Http2Upstream
+from http2_upstream import INITIAL_WINDOW_SIZE, Http2Upstream, over_http2
 from test_grpc import config
-from wire import eventually
+from wire import eventually, reply, request
 
 GROWTH_KIB = 32 << 10  # of the gateway during a flood, with what the address sanitizer keeps
 
@@ -111,3 +111,70 @@ def test_a96_a_thousand_cancelled_calls_are_no_flood(merlon, answered):
                 200, b"\0\0\0\0\2ok", [("content-type", "application/grpc")], [("grpc-status", "0")])  # fmt: skip
             assert stub(channel, "Unary")(b"hi", timeout=20) == b"ok"
         assert not [e for e in gateway.events if e["event"] == "http2_connection_ended"]
+
+
+def test_late_answers_to_cancelled_requests_are_no_flood(merlon):
+    """An upstream answers until it sees the reset. What else is on its connection goes on."""
+    with Http2Upstream() as upstream:
+        upstream.on_head = lambda call: None
+        port = merlon(over_http2(upstream)).ports["public"]
+        with Http2Client(port) as patient:
+            number = patient.open()
+            first = upstream.wait_for(1)[0]
+            first.head()
+            for begun in range(1, 1_501, 50):
+                with Http2Client(port) as leaving:
+                    for _ in range(50):
+                        leaving.open()
+                    left = upstream.wait_for(begun + 50)[begun:]
+                assert eventually(lambda: all(call.reset == CANCEL for call in left))
+                for call in left:
+                    call.reply()
+            first.send(DATA, END_STREAM, b"whole")
+            assert patient.wait(number).body == b"whole"
+        assert len(upstream.connections) == 1
+
+
+LARGE, STEP = 16 << 20, 4 << 10
+
+
+def wide(room):
+    return settings([(INITIAL_WINDOW_SIZE, room)]) + window_update(0, room)
+
+
+def take_in_steps(connection, number, stream, at_once):
+    """Reads a body as Go does: each 4 KiB open the connection's window and the stream's. How much came."""
+    taken = opened = 0
+    step = window_update(0, STEP) + window_update(number, STEP)
+    while not stream.ended and connection.read_frame() is not False:
+        taken, stream.body = taken + len(stream.body), b""
+        if taken - opened >= at_once:
+            steps = (taken - opened) // STEP
+            connection.send(step * steps)
+            opened += steps * STEP
+    return taken
+
+
+def read_with(room):
+    """As it comes, or by somebody who looks again once all that Go's windows let in is there."""
+    return pytest.mark.parametrize("room, at_once", [(room, STEP), (room, room)], ids=["bit_by_bit", "at_once"])
+
+
+@read_with(room=4 << 20)
+def test_a_download_that_is_read_in_small_steps_is_no_flood(proxied, upstream, room, at_once):
+    upstream.answer = lambda *_: reply(200, bytes(LARGE))
+    with Http2Client(proxied.ports["public"], preface=PREFACE + wide(room), windows=False) as client:
+        number = client.open()
+        assert take_in_steps(client, number, client.stream(number), at_once) == LARGE
+
+
+@read_with(room=1 << 20)
+def test_an_upload_that_is_read_in_small_steps_is_no_flood(merlon, room, at_once):
+    with Http2Upstream(greeting=wide(room)) as upstream:
+        upstream.windows = False
+        upstream.on_head = lambda call: call.reply(
+            body=b"%d" % take_in_steps(call.connection, call.stream, call, at_once)
+        )
+        config = over_http2(upstream)
+        config["routes"][0]["body"] = {"max": "16MiB"}
+        assert merlon(config).ask(request("POST", body=bytes(LARGE))).body == b"%d" % LARGE

@@ -1,8 +1,11 @@
 """What an upstream of HTTP/2 says that it did nothing with goes out once more, also while its body is on the way."""
 
+import threading
+
 import pytest
+from gateway import STATUS
 from http2 import DATA, END_STREAM, REFUSED_STREAM, Http2Client, frame, rst, window_update
-from http2_upstream import INITIAL_WINDOW_SIZE, Http2Upstream, goaway, over_http2
+from http2_upstream import INITIAL_WINDOW_SIZE, WIDE_OPEN, Http2Upstream, goaway, over_http2
 from wire import eventually
 
 KEPT = 16 * 1024  # bytes of a body that is not whole
@@ -166,3 +169,24 @@ def test_a_client_that_leaves_between_two_attempts(client, upstream):
     client.send(rst(number))
     assert eventually(lambda: second.reset is not None)
     assert client.ask().status == 200
+
+
+def test_what_still_waits_for_an_upstream_to_read_goes_out_again(merlon):
+    """Requests that were not even written when GOAWAY left them behind."""
+    reads_on = threading.Event()
+    with Http2Upstream(greeting=WIDE_OPEN) as upstream:
+        upstream.on_head = lambda call: reads_on.wait(60)
+        config = over_http2(upstream, listeners=[{"name": "public"}, dict(STATUS)])
+        config["routes"][0]["body"] = {"max": "64MiB"}
+        gateway = merlon(config)
+        with Http2Client(gateway.ports["public"]) as client:
+            client.fill(client.open("POST", end=False))
+            upstream.on_head = None
+            waiting = [client.open(), client.open("POST", body=b"once"), client.open("POST", end=False)]
+            assert eventually(lambda: gateway.metric("merlon_requests_in_flight") - 1 == 4)
+            upstream.connections[0].send(goaway(1))
+            client.send(frame(DATA, END_STREAM, waiting[2], b"late"))
+            assert [client.wait(number).status for number in waiting] == [200] * 3
+        assert sorted(call.body for call in upstream.calls[1:]) == [b"", b"late", b"once"]
+        assert len(upstream.connections) == 2
+        reads_on.set()

@@ -50,6 +50,22 @@ def test_a_client_that_leaves_ends_its_request(merlon, upstreams, pki, secure):
     assert line["refusal"]["rule"] == "closed"
 
 
+@pytest.mark.parametrize("body", [{}, {"json_depth": 3}], ids=["small", "held"])
+def test_a_client_that_leaves_inside_its_body_is_told_of_as_that(merlon, upstream, body):
+    config = configuration(upstream, listeners=[{"name": "public"}, dict(STATUS)])
+    config["routes"][0]["body"] = {"max": "1KiB", **body}
+    gateway = merlon(config)
+    fields = [("Content-Length", "100"), ("Content-Type", "application/json")]
+    with gateway.client() as client:
+        client.send(request("POST", "/left", fields=fields) + b"[")
+        assert eventually(lambda: gateway.metric("merlon_requests_in_flight") == 2)  # and the one that asks
+        reset(client)
+    [line] = eventually(lambda: [line for line in gateway.access_log if line["path"] == "/left"])
+    assert (line["status"], line["refusal"]["rule"]) == (0, "closed")
+    assert gateway.metric("merlon_requests_total", **{"class": "4xx"}) == 0
+    assert upstream.received == b""
+
+
 def test_a_client_that_leaves_waits_no_longer(merlon, upstream):
     """Its place among those who wait for a connection is free for somebody else."""
     hold = threading.Event()

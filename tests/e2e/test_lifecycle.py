@@ -9,8 +9,8 @@ import time
 
 import pytest
 from gateway import STATUS, answers, configuration
-from http2 import Http2Client
-from http2_upstream import Http2Upstream, over_http2
+from http2 import Http2Client, rst
+from http2_upstream import WIDE_OPEN, Http2Upstream, over_http2
 from wire import eventually, reply, request
 
 
@@ -198,6 +198,35 @@ def test_a_request_that_waits_for_a_place_until_the_end_is_not_its_upstreams_fau
     assert refused["/waits"] == "draining"
 
 
+WAITING = {
+    "a small body": ({}, request("POST", "/a", fields=[("Content-Length", "100")]) + b"a" * 50),
+    "a held body": (
+        {"body": {"json_depth": 3}},
+        request("POST", "/a", fields=[("Content-Length", "100"), ("Content-Type", "application/json")]) + b"[",
+    ),
+    "its turn": ({"rate_limit": {"rate": "3/min", "burst": 2, "delay": True}}, request("POST", "/a", body=b"a")),
+}
+
+
+@pytest.mark.parametrize("what", WAITING)
+def test_a_request_that_waits_for_more_until_the_end_is_not_its_clients_fault(merlon, upstream, what):
+    """It was once told 400, or nothing."""
+    keys, data = WAITING[what]
+    config = configuration(upstream, listeners=[{"name": "public"}, dict(STATUS)], timeouts={"drain": "500ms"})
+    config["routes"][0].update(keys)
+    gateway = merlon(config)
+    if what == "its turn":
+        assert gateway.ask(data).status == 200  # the next one has to wait
+    with gateway.client() as client:
+        client.send(data)
+        assert eventually(lambda: gateway.metric("merlon_requests_in_flight") == 2)  # and the one that asks
+        gateway.process.send_signal(signal.SIGTERM)
+        assert client.response().status == 503
+    assert gateway.wait() == 0
+    [line] = [line for line in gateway.access_log if "refusal" in line]
+    assert (line["path"], line["status"], line["refusal"]["rule"]) == ("/a", 503, "draining")
+
+
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_call_that_the_drain_cuts_off_is_not_its_upstreams_fault(merlon, begun):
     with Http2Upstream() as upstream:
@@ -211,6 +240,76 @@ def test_a_call_that_the_drain_cuts_off_is_not_its_upstreams_fault(merlon, begun
             gateway.process.send_signal(signal.SIGTERM)
             assert gateway.wait(20) == 0
         assert gateway.access_log[0]["refusal"]["rule"] == "draining"
+
+
+@pytest.fixture(params=["handshake", "greeting"])
+def unanswered(request, pki):
+    """A listener that never says a word, and the upstream over HTTP/2 that it is for a configuration."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        upstream = {"endpoints": ["127.0.0.1:%d" % listener.getsockname()[1]], "protocol": "h2"}
+        if request.param == "handshake":
+            upstream["tls"] = {"ca": str(pki.ca), "server_name": "api.internal"}
+        yield listener, upstream
+
+
+def wanted_by_nobody(gateway, listener):
+    """A connection that is being made, once the client that it was for has left."""
+    with Http2Client(gateway.ports["public"]) as client:
+        client.open()
+        made, _ = listener.accept()
+    assert eventually(lambda: gateway.access_log)
+    return made
+
+
+def test_a_connection_that_is_made_for_nobody_does_not_hold_up_the_end(merlon, unanswered):
+    listener, upstream = unanswered
+    config = configuration(None, upstreams={"api": {**upstream, "timeouts": {"connect": "30s"}}})
+    gateway = merlon({**config, "timeouts": {"drain": "1s"}})
+    with wanted_by_nobody(gateway, listener):
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.wait(10) == 0
+
+
+def elsewhere(config, upstream):
+    """The same, with another upstream in the place of the one that there was."""
+    changed = copy.deepcopy(config)
+    changed["upstreams"] = {"other": {"endpoints": [upstream.address]}}
+    changed["routes"][0]["upstream"] = "other"
+    return changed
+
+
+def test_a_reload_takes_away_an_upstream_that_is_being_connected_to(merlon, upstream, unanswered):
+    """The attempt failed after its upstream was gone, and told it so: freed memory."""
+    listener, silent = unanswered
+    config = configuration(None, upstreams={"api": {**silent, "timeouts": {"connect": "1s"}}})
+    gateway = merlon(config)
+    with wanted_by_nobody(gateway, listener) as made:
+        gateway.reload(elsewhere(config, upstream))
+        assert gateway.told("reloaded")
+        while made.recv(4096):  # until `timeouts.connect`
+            pass
+    assert gateway.ask(request()).status == 200
+
+
+def test_an_upload_that_nobody_takes_or_sends_does_not_hold_up_the_end(merlon, upstream):
+    """Its upstream stopped reading, a reload took that away, and its client gave up."""
+    reads_on = threading.Event()
+    with Http2Upstream(greeting=WIDE_OPEN) as stuck:
+        stuck.on_head = lambda call: reads_on.wait(60)
+        config = over_http2(stuck, timeouts={"drain": "1s"})
+        config["routes"][0]["body"] = {"max": "64MiB"}
+        gateway = merlon(config)
+        with Http2Client(gateway.ports["public"]) as client:
+            number = client.open("POST", end=False)
+            client.fill(number)
+            gateway.reload(elsewhere(config, upstream))
+            assert gateway.told("reloaded")
+            client.send(rst(number))
+            assert eventually(lambda: gateway.access_log)
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.wait(10) == 0
+        reads_on.set()
 
 
 def test_a_configuration_with_errors_never_starts(merlon_bin, tmp_path):

@@ -50,12 +50,12 @@ class Authority:
         openssl("ca", "-config", self.config, "-revoke", pair[0])
         self.write_list()
 
-    def issue(self, stem, alternative, usage="clientAuth", days=10):
+    def issue(self, stem, alternative, usage="clientAuth", days=10, more=""):
         cert, key = self.folder / f"{stem}.pem", self.folder / f"{stem}.key"
         request_file, extensions = self.folder / f"{stem}.csr", self.folder / f"{stem}.ext"
         extensions.write_text(
             f"subjectAltName={alternative}\nbasicConstraints=CA:FALSE\n"
-            f"keyUsage=critical,digitalSignature\nextendedKeyUsage={usage}\n"
+            f"keyUsage=critical,digitalSignature\nextendedKeyUsage={usage}\n{more}\n"
         )
         openssl(
             "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
@@ -128,6 +128,17 @@ def test_a_certificate_with_a_listed_name_is_let_in(secured, pki, clients, upstr
     told = upstream.requests[0]
     assert told.get("Client-Cert") == f":{base64.b64encode(der).decode()}:"
     assert told.get("X-Merlon-Identity-Sub") in (SPIFFE, "ops@example.org", "svc.example.org")
+
+
+def test_a_large_certificate_is_no_fault_of_the_endpoint_that_is_told_of_it(secured, pki, clients, upstream):
+    """A head without room for it once had the endpoint passed over, for everybody."""
+    gateway = secured()
+    pair = clients.issue("large", f"URI:{SPIFFE}", more="nsComment=" + "x" * 39_000)
+    der = ssl.PEM_cert_to_DER_cert(open(pair[0]).read())
+    for _ in range(3):
+        assert ask(gateway, pki, "/orders", pair).status == 200
+    assert upstream.requests[0].get("Client-Cert") == f":{base64.b64encode(der).decode()}:"
+    assert not any(event["event"] == "upstream_endpoint_failed" for event in gateway.events)
 
 
 def test_a_client_that_shows_no_certificate_is_told_of_as_that(secured, pki):

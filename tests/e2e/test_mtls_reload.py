@@ -1,13 +1,14 @@
 """Connections that are open while what is asked of clients changes: none keeps what it could not get anew."""
 
 import shutil
+import threading
 
 import pytest
 from clock import Clock
 from gateway import configuration
 from http2 import Http2Client
 from test_mtls import NAME, SPIFFE, Authority, is_refused, route
-from wire import Client, ConnectionEnded, eventually, request
+from wire import Client, ConnectionEnded, eventually, reply, request
 
 DAY = 86_400
 
@@ -118,6 +119,66 @@ def test_a_reload_that_asks_the_same_ends_no_connection(start, pki, pair, protoc
         gateway.reload({**gateway.config, "timeouts": {"idle": "30s"}})
         assert gateway.told("reloaded"), gateway.errors
         assert status(client, "/orders") == 200
+
+
+@pytest.fixture
+def asking_more(merlon, upstream, pki):
+    """A cleartext gateway, and what it is to be: one that asks for TLS, or for a PROXY header."""
+
+    def begin(change):
+        gateway = merlon(configuration(upstream, routes=[route("public", "none"), route("slow", "none")]))
+        cert, key = pki.issue(NAME)
+        asked = {"tls": {"certificates": [{"cert": cert, "key": key}]}, "proxy_protocol": True}[change]
+        listener = {**gateway.config["listeners"][0], change: asked}
+        return gateway, {**gateway.config, "listeners": [listener], "trusted_proxies": ["127.0.0.0/8"]}
+
+    return begin
+
+
+@pytest.mark.parametrize("protocol", ["h1", "h2"])
+@pytest.mark.parametrize("change", ["tls", "proxy_protocol"])
+def test_no_connection_in_the_clear_outlives_a_reload_that_asks_for_more(asking_more, protocol, change):
+    gateway, config = asking_more(change)
+    connect = Http2Client if protocol == "h2" else Client
+    with connect(gateway.ports["public"]) as client:
+        assert status(client) == 200
+        gateway.reload(config)
+        assert gateway.told("reloaded"), gateway.errors
+        assert eventually(lambda: status(client) in (421, None))
+        assert eventually(lambda: status(client) is None), "and it ends"
+
+
+@pytest.mark.parametrize("change", ["tls", "proxy_protocol"])
+def test_what_waits_behind_a_request_in_the_clear_is_not_served_either(asking_more, upstream, change):
+    go_on = threading.Event()
+
+    def answer(*_):
+        go_on.wait(20)
+        return reply(200, b"as it was asked")
+
+    upstream.answer = answer
+    gateway, config = asking_more(change)
+    with gateway.client() as client:
+        client.send(request("GET", "/slow") + request("GET", "/public"))
+        upstream.wait_for(1)
+        gateway.reload(config)
+        assert gateway.told("reloaded"), gateway.errors
+        go_on.set()
+        got = client.response()
+        assert (got.body, got.get("Connection")) == (b"as it was asked", "close")
+        assert client.is_closed_by_peer()
+    assert upstream.heads() == ["GET /slow HTTP/1.1"]
+
+
+def test_a_connection_that_came_with_its_proxy_header_is_kept(merlon, upstream):
+    listener = {"name": "public", "proxy_protocol": True}
+    gateway = merlon(configuration(upstream, listeners=[listener], trusted_proxies=["127.0.0.0/8"]))
+    with gateway.client() as client:
+        client.send(b"PROXY TCP4 192.0.2.1 127.0.0.1 1000 80\r\n")
+        assert client.ask(request()).status == 200
+        gateway.reload({**gateway.config, "timeouts": {"idle": "30s"}})
+        assert gateway.told("reloaded"), gateway.errors
+        assert client.ask(request()).status == 200
 
 
 @pytest.mark.parametrize("protocol", ["h1", "h2"])

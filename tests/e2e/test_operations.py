@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import re
@@ -11,11 +12,12 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 
 import pytest
-from gateway import STATUS, configuration, reserve
+from gateway import STATUS, answers, configuration, reserve
 from wire import TIMEOUT_S, ConnectionEnded, eventually, json_lines, reply, request
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z")
@@ -50,6 +52,80 @@ def test_sigusr1_reopens_both_logs(merlon, upstream, tmp_path):
     assert eventually(lambda: "reloaded" in events_of(process))
     assert [line["path"] for line in lines_of(access.with_suffix(".1"))] == ["/before"]
     assert "reloaded" not in events_of(process.with_suffix(".1"))
+
+
+def test_sigusr1_reopens_both_logs_while_a_drain_lasts(merlon, upstream, tmp_path):
+    """Drains last for minutes, and log files are rotated when the clock says so."""
+    go_on = threading.Event()
+
+    def answer(*_):
+        go_on.wait(20)
+        return reply(200)
+
+    upstream.answer = answer
+    access, process = tmp_path / "access.log", tmp_path / "process.log"
+    gateway = merlon(configuration(upstream, log={"access": str(access), "process": str(process)}))
+    with gateway.client() as client:
+        client.send(request("GET", "/slow"))
+        upstream.wait_for(1)
+        gateway.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: not answers(gateway.ports["public"])), "the drain has begun"
+        for file in (access, process):
+            file.rename(file.with_suffix(".1"))
+        gateway.process.send_signal(signal.SIGUSR1)
+        assert eventually(lambda: access.exists() and process.exists())
+        go_on.set()
+        assert client.response().status == 200
+    assert gateway.wait() == 0
+    assert [line["path"] for line in lines_of(access)] == ["/slow"]
+    assert "stopped" in events_of(process)
+
+
+@pytest.mark.parametrize("log", ["access", "process"])
+def test_a_log_that_nobody_reads_is_refused_at_the_start(merlon_bin, upstream, tmp_path, log):
+    """To open a FIFO without a reader is a wait without an end."""
+    fifo, file = tmp_path / "fifo", tmp_path / "merlon.yaml"
+    os.mkfifo(fifo)
+    config = configuration(upstream, log={log: str(fifo)})
+    with reserve() as reserved:
+        config["listeners"][0]["address"] = "127.0.0.1:%d" % reserved.getsockname()[1]
+        file.write_text(json.dumps(config))
+        file.chmod(0o640)
+        ran = subprocess.run([merlon_bin, "run", "-c", file], capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert ran.returncode > 0
+    assert str(fifo) in ran.stderr and os.strerror(errno.ENXIO) in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "log,said", [("access", b'"path":"/"'), ("process", b'"reloaded"')], ids=["access", "process"]
+)
+def test_a_log_whose_reader_comes_and_goes_stops_nothing(merlon, upstream, tmp_path, log, said):
+    """The gateway is told to reopen its logs, as after a rotation, while nobody reads the FIFO."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    def reading():
+        return open(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)
+
+    with reading():
+        gateway = merlon(configuration(upstream, log={log: str(fifo)}))
+    gateway.process.send_signal(signal.SIGUSR1)
+    assert gateway.ask(request()).status == 200
+    with reading() as reader:
+        gateway.process.send_signal(signal.SIGUSR1)
+
+        def heard():
+            gateway.ask(request())
+            gateway.process.send_signal(signal.SIGHUP)
+            return said in (reader.read() or b"")
+
+        assert eventually(heard)
+    gateway.process.send_signal(signal.SIGUSR1)
+    only_post = {**gateway.config["routes"][0], "methods": ["POST"]}
+    gateway.reload({**gateway.config, "routes": [only_post]})
+    assert eventually(lambda: gateway.ask(request()).status == 405)
+    gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.wait() == 0
 
 
 @pytest.fixture

@@ -1,6 +1,11 @@
-"""Uploads that are slow: clients have the time of the route for them, and upstreams are not blamed."""
+"""Uploads that are slow: clients have the time of the route for them, and upstreams are not blamed for theirs.
+
+An upstream that is slow to take them has its own idle time.
+"""
 
 import select
+import socket
+import threading
 import time
 
 from gateway import STATUS, configuration
@@ -70,3 +75,41 @@ def test_a_small_body_takes_nothing_of_the_upstreams_time(merlon, upstream):
         time.sleep(0.9)
         client.send(b"a" * 500)
         assert client.response().status == 200
+
+
+def test_an_upstream_that_stops_reading_is_given_up_after_its_idle_time(merlon, upstream):
+    """Long before the time of the route or that of a response."""
+    upstream.on_head = upstream.hang
+    config = configuration(upstream)
+    config["upstreams"]["api"]["timeouts"] = {"idle": "1s", "response": "1min"}
+    config["routes"][0].update(timeout="1min", body={"max": "16MiB"})
+    gateway = merlon(config)
+    with gateway.client() as client:
+        sending = threading.Thread(target=client.send, args=(request("POST", body=b"a" * (12 << 20)),))
+        sending.start()
+        assert client.response().status == 504
+        client.finish()
+        client.to_end()
+        sending.join()
+    assert eventually(lambda: gateway.access_log)[0]["refusal"]["rule"] == "upstream-timeout"
+
+
+def test_an_upstream_that_reads_again_in_time_gets_all(merlon, upstream):
+    """Its idle time is that of one pause, not of all."""
+
+    def on_head(_message, connection):
+        left = (12 << 20) - len(connection.buffer)
+        with connection.sock.makefile("rb") as body:
+            for most in (3 << 20, 3 << 20, left):
+                time.sleep(1)
+                left -= len(body.read(min(most, left)))
+        return reply(200, b"all") if left == 0 else None
+
+    upstream.on_head = on_head
+    upstream.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+    config = configuration(upstream)
+    config["upstreams"]["api"]["timeouts"] = {"idle": "2500ms"}
+    config["routes"][0]["body"] = {"max": "16MiB"}
+    with merlon(config).client() as client:
+        client.send(request("POST", body=b"a" * (12 << 20)))
+        assert client.response().body == b"all"

@@ -1,5 +1,6 @@
 """TLS towards clients: names, versions, suites, and which name may ask for which host."""
 
+import signal
 import socket
 import ssl
 import struct
@@ -180,6 +181,26 @@ def test_a_request_that_comes_with_the_handshake_is_answered_in_one_segment(secu
         assert tls.read(65536) == b"", "what close_notify reads as"
         assert data_segments_in(sock) - before == 1
         assert tls.session.has_ticket
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["after-a-request", "without-one"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("why", ["idle", "drain"])
+def test_a_connection_that_is_ended_is_told_so(merlon, upstream, pki, why, version, asked):
+    """Without a close_notify its end could be the work of somebody between (RFC 8446 §6.1)."""
+    cert, key = pki.issue("api.example.com")
+    listener = {"name": "public", "tls": {"certificates": [{"cert": cert, "key": key}]}}
+    timeouts = {"idle": "1s"} if why == "idle" else {}
+    gateway = merlon(configuration(upstream, listeners=[listener], timeouts=timeouts))
+    context = pki.client(maximum_version=version)
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+    with gateway.client(tls=context, name="api.example.com") as client:
+        client.sock.suppress_ragged_eofs = False
+        if asked:
+            assert client.ask(request()).status == 200
+        if why == "drain":
+            gateway.process.send_signal(signal.SIGTERM)
+        assert client.sock.recv(1) == b"", "what close_notify reads as; its lack raises"
 
 
 def data_segments_in(sock):

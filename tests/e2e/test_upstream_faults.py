@@ -396,19 +396,28 @@ def test_an_answer_while_the_body_streams_goes_out_at_once(serving, upstream):
         assert client.response().body == b"done already"
 
 
-def test_a_post_on_a_connection_that_died_is_never_sent_twice(merlon, upstream):
+@pytest.fixture(params=["cleartext", "tls"])
+def leading(request, merlon, upstream, pki):
+    """A gateway that asks `upstream` over TLS or not. `closing` leaves out the close_notify, as a process that dies."""
+    config = configuration(upstream)
+    if request.param == "tls":
+        upstream.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        upstream.tls.load_cert_chain(*pki.issue("api.internal"))
+        config["upstreams"]["api"]["tls"] = {"ca": str(pki.ca), "server_name": "api.internal"}
+    return merlon(config)
+
+
+def test_a_post_on_a_connection_that_died_is_never_sent_twice(leading, upstream):
     """The upstream may have acted on it: only what may be repeated is."""
-    gateway = merlon(configuration(upstream))
-    with gateway.client() as client:
+    with leading.client() as client:
         assert client.ask(request()).status == 200
         upstream.script = [closing(b"")]
         assert client.ask(request("POST", "/pay", body=b"1")).status == 502
     assert upstream.heads().count("POST /pay HTTP/1.1") == 1
 
 
-def test_a_get_on_a_connection_that_died_is_sent_once_more(merlon, upstream):
-    gateway = merlon(configuration(upstream))
-    with gateway.client() as client:
+def test_a_get_on_a_connection_that_died_is_sent_once_more(leading, upstream):
+    with leading.client() as client:
         assert client.ask(request()).status == 200
         upstream.script = [closing(b"")]
         assert client.ask(request("GET", "/again")).status == 200

@@ -5,7 +5,7 @@ import select
 import time
 
 import pytest
-from gateway import configuration
+from gateway import STATUS, configuration
 from wire import eventually
 
 SCHEMA = {
@@ -108,6 +108,23 @@ def test_size_at_the_head_and_in_chunks(merlon, upstream, judged):
     assert gateway.ask(post(over)).status == 413
     assert gateway.ask(post(over, chunked=10)).status == 413
     assert len(upstream.requests) == heard
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["reading", "not-reading"])
+def test_a_body_that_outgrows_its_bound_while_it_is_answered_is_told_of_as_that(merlon, upstream, reads):
+    part = b"x" * (8 << 20)  # more than the sockets between take
+    upstream.on_head = lambda *_: b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(part) + 1) + part
+    gateway = merlon(configuration(upstream, routes=[route(max="64B")], listeners=[{"name": "public"}, dict(STATUS)]))
+    with gateway.client() as client:
+        client.send(post(b"in time", chunked=7).removesuffix(b"0\r\n\r\n"))
+        assert client.head().status == 200
+        if reads:
+            client.exactly(len(part))
+        client.send(b"40\r\n" + b"z" * 64 + b"\r\n")
+        client.to_end()
+    [line] = eventually(lambda: gateway.access_log)
+    assert (line["status"], line["refusal"]["rule"]) == (200, "body-too-large")
+    assert gateway.metric("merlon_refusals_total", rule="body-too-large") == 1
 
 
 def test_a_large_body_is_held_and_forwarded_whole(merlon, upstream):

@@ -262,3 +262,22 @@ def test_a_drain_ends_them_at_its_deadline(tunnelled):
         assert client.wait(tunnel.number).ended
     assert gateway.wait() == 0
     assert gateway.told("stopped", drained=True)
+
+
+def test_last_words_reach_the_upstream_though_the_client_is_gone(tunnelled):
+    gateway, upstream = tunnelled()
+    heard = []
+
+    def listen(message, connection):
+        connection.sock.sendall(switching(message))
+        heard.append([read_frame(connection.exactly), read_frame(connection.exactly)])
+
+    upstream.answer = listen
+    words = [(BINARY, b"the last"), (CLOSE, b"\x03\xe8")]
+    for _ in range(20):
+        with Http2Client(gateway.ports["public"]) as client:
+            tunnel = Tunnel(client)
+            said = b"".join(frame(payload, opcode) for opcode, payload in words)
+            client.send(h2_frame(DATA, END_STREAM, tunnel.number, said))
+    assert eventually(lambda: len(heard) == 20), len(heard)
+    assert heard == [words] * 20
