@@ -140,6 +140,8 @@ const nghttp2_option* h2_options() noexcept {
     nghttp2_option_set_max_outbound_ack(made, 2'000);
     nghttp2_option_set_max_settings(made, 32);
     nghttp2_option_set_max_deflate_dynamic_table_size(made, 4096);
+    // As much as fits a head of HTTP/1.1 (h1_write_out.cc), and what HPACK may add to it.
+    nghttp2_option_set_max_send_header_block_length(made, 192UL * 1024);
     return made;
   }();
   return options;

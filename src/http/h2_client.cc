@@ -16,8 +16,7 @@ H2Client::H2Client(io::Stream& stream, Owner& owner, const Options& options)
     : H2Connection(stream, options.settings),
       owner_(owner),
       options_(options),
-      since_(stream.loop().now()),
-      idle_since_(since_) {}
+      idle_since_(stream.loop().now()) {}
 
 H2Client::~H2Client() = default;
 
@@ -63,7 +62,7 @@ Instant H2Client::deadline() const noexcept {
   const Instant now = loop().now();
   Instant next = (streams_.empty() ? idle_since_ : now) + options_.idle_timeout;
   if (session_.head_since()) next = std::min(next, *session_.head_since() + options_.head_timeout);
-  if (!session_.settings_acked()) next = std::min(next, since_ + options_.head_timeout);
+  if (owes_ack()) next = std::min(next, greeted_at_ + options_.head_timeout);
   return next;
 }
 
@@ -72,7 +71,7 @@ void H2Client::on_deadline() noexcept {
   const auto passed = [&](Instant since, milliseconds limit) { return now - since >= limit; };
   if (session_.head_since() && passed(*session_.head_since(), options_.head_timeout)) {
     session_.terminate(H2Code::kEnhanceYourCalm, code::kUpstreamTimeout);
-  } else if (!session_.settings_acked() && passed(since_, options_.head_timeout)) {
+  } else if (owes_ack() && passed(greeted_at_, options_.head_timeout)) {
     session_.terminate(H2Code::kSettingsTimeout, code::kH2SettingsTimeout);
   } else if (streams_.empty() && passed(idle_since_, options_.idle_timeout)) {
     retire();
@@ -82,6 +81,7 @@ void H2Client::on_deadline() noexcept {
 
 void H2Client::on_received() {
   received_at_ = loop().now();
+  if (greeted() && !outlook_.greeted) greeted_at_ = received_at_;
   update_outlook();
   if (!goaway()) return;
   // nghttp2 tells of those that it has sent; some may wait here for the upstream to read.

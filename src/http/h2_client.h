@@ -146,6 +146,8 @@ class H2Client final : private H2Connection {
   void add(H2ClientStream& stream);
   void remove(H2ClientStream& stream) noexcept;
   [[nodiscard]] bool is_open() const noexcept;
+  /// The upstream has greeted, and not acknowledged our SETTINGS.
+  [[nodiscard]] bool owes_ack() const noexcept { return greeted() && !session_.settings_acked(); }
   void update_outlook() noexcept;
   void note_asked() noexcept;
   void note_timeout() noexcept;
@@ -161,7 +163,7 @@ class H2Client final : private H2Connection {
     friend bool operator==(const Outlook&, const Outlook&) = default;
   };
   Outlook outlook_;
-  Instant since_;
+  Instant greeted_at_{};
   Instant idle_since_;
   Instant received_at_{};
   Instant asked_at_{};  ///< the first request since then

@@ -62,7 +62,7 @@ class LocalBroker final : public Broker {
     const socklen_t length = endpoint.to_sockaddr(address);
     Fd fd(::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!fd) return last_error();
-    set_flag(fd.get(), IPPROTO_TCP, TCP_NODELAY);
+    set_for_connections(fd.get());
     if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0 &&
         errno != EINPROGRESS)
       return last_error();
@@ -149,12 +149,13 @@ class LocalBroker final : public Broker {
 
 }  // namespace
 
-void set_for_connections(int listener) noexcept {
-  // What the kernel holds for a client that does not read, beyond what is on its way to it: without
-  // a bound that is tcp_wmem's 4 MiB a connection.
+void set_for_connections(int socket) noexcept {
+  // What the kernel holds for a peer that does not read, beyond what is on its way to it: without a
+  // bound that is tcp_wmem's 4 MiB a connection, and room again only once a third of it has gone,
+  // which looks like a peer that takes nothing.
   constexpr int kUnsentBytesMax = 128 * 1024;
-  set_flag(listener, IPPROTO_TCP, TCP_NODELAY);
-  static_cast<void>(::setsockopt(listener, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentBytesMax,
+  set_flag(socket, IPPROTO_TCP, TCP_NODELAY);
+  static_cast<void>(::setsockopt(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentBytesMax,
                                  sizeof kUnsentBytesMax));
 }
 

@@ -60,10 +60,10 @@ class Broker {
   virtual OsResult<Fd> open_append(const std::string& path) = 0;
 };
 
-/// What the connections that a listening socket accepts inherit from it, so that none needs a call
-/// of its own. Before `listen`, or at once for a socket that was handed over: connections that the
-/// kernel accepted earlier go without.
-void set_for_connections(int listener) noexcept;
+/// For a connection to be made, or a listening socket: the connections that it accepts inherit it,
+/// so that none needs a call of its own. Before `connect` or `listen`, or at once for a socket that
+/// was handed over: connections that the kernel accepted earlier go without.
+void set_for_connections(int socket) noexcept;
 
 /// Opens `name` below /proc/self for reading, a directory too. Not of the broker: what a process
 /// learns about itself nobody else can open for it.

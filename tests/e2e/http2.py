@@ -77,7 +77,7 @@ class Http2Client(Connection):
         self.room = 65_535  # that the connection's window has given so far
         self.next_id = 1
         self.buffer = b""
-        self.block = b""
+        self.block, self.block_ends = b"", False  # of a head that is not whole
         self.acks = 0  # of our settings
         self.send(preface or PREFACE + settings(entries))
 
@@ -154,9 +154,14 @@ class Http2Client(Connection):
         self.frames += 1
         kind, flags = header[3], header[4]
         number = int.from_bytes(header[5:], "big")
-        if kind == HEADERS:
-            self.stream(number).heads.append(self.decoder.decode(payload))
-            self.stream(number).ended |= bool(flags & END_STREAM)
+        if kind in (HEADERS, CONTINUATION):
+            self.block += payload
+            if kind == HEADERS:
+                self.block_ends = bool(flags & END_STREAM)
+            if flags & END_HEADERS:
+                self.stream(number).heads.append(self.decoder.decode(self.block))
+                self.stream(number).ended |= self.block_ends
+                self.block = b""
         elif kind == DATA:
             stream = self.stream(number)
             stream.body += payload

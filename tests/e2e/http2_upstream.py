@@ -122,6 +122,7 @@ class Connection:
 
     def run(self):
         try:
+            time.sleep(self.server.silent_s)
             if self.server.greeting is not None:
                 self.send(self.server.greeting)
             assert self.exactly(len(PREFACE)) == PREFACE
@@ -184,6 +185,7 @@ class Http2Upstream:
     def __init__(self, tls=None, entries=(), greeting=None):
         self.tls = tls
         self.greeting = settings(entries) if greeting is None else greeting
+        self.silent_s = 0  # at first
         self.windows = True  # open them as data come
         self.answer, self.on_head, self.script = Call.reply, None, []
         self.connections, self.calls = [], []

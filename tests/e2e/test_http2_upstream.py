@@ -220,6 +220,14 @@ def test_no_streams_for_now_is_a_greeting(merlon):
         assert not any("upstream" in event["event"] for event in gateway.events)
 
 
+def test_a_greeting_may_take_as_long_as_a_connection(merlon):
+    with Http2Upstream() as upstream:
+        upstream.silent_s = 2
+        gateway = merlon(over_http2(upstream, {"timeouts": {"connect": "20s", "response": "1s"}}))
+        assert gateway.ask(request()).status == 200
+        assert len(upstream.connections) == 1
+
+
 def test_a_goaway_with_an_error_is_told_of(gateway, upstream):
     def send_away(call):
         call.reply()

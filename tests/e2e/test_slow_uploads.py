@@ -113,3 +113,24 @@ def test_an_upstream_that_reads_again_in_time_gets_all(merlon, upstream):
     with merlon(config).client() as client:
         client.send(request("POST", body=b"a" * (12 << 20)))
         assert client.response().body == b"all"
+
+
+def test_an_upstream_that_reads_slowly_but_steadily_gets_all(merlon, upstream):
+    """What the kernel would hold for it, in megabytes, must not hide that it reads."""
+
+    def on_head(_message, connection):
+        left = (5 << 20) - len(connection.buffer)
+        with connection.sock.makefile("rb") as body:
+            while read := len(body.read(min(64 << 10, left))):
+                left -= read
+                time.sleep(0.1)
+        return reply(200, b"all") if left == 0 else None
+
+    upstream.on_head = on_head
+    upstream.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+    config = configuration(upstream)
+    config["upstreams"]["api"]["timeouts"] = {"idle": "1500ms"}
+    config["routes"][0]["body"] = {"max": "16MiB"}
+    with merlon(config).client() as client:
+        client.send(request("POST", body=b"a" * (5 << 20)))
+        assert client.response().body == b"all"
