@@ -368,9 +368,13 @@ void detach_filter(int fd) noexcept {
 
 std::atomic<int> Acceptor::Spare::wanted_ = 0;
 
-Acceptor::Spare::Spare() noexcept {
-  wanted_.fetch_add(1);
-  reopen();
+Fd Acceptor::Spare::make() noexcept {
+  return Fd(::eventfd(0, EFD_CLOEXEC));  // needs no path, wherever the process may look
+}
+
+// Others accept already: they shed for its want only where it is one.
+Acceptor::Spare::Spare() noexcept : held_(make()) {
+  if (!held_) wanted_.fetch_add(1);
 }
 
 Acceptor::Spare::~Spare() {
@@ -385,7 +389,7 @@ void Acceptor::Spare::give_up() noexcept {
 
 bool Acceptor::Spare::reopen() noexcept {
   if (held_) return true;
-  held_ = Fd(::eventfd(0, EFD_CLOEXEC));  // needs no path, wherever the process may look
+  held_ = make();
   if (held_) wanted_.fetch_sub(1);
   return static_cast<bool>(held_);
 }

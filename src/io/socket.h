@@ -227,6 +227,7 @@ class Acceptor final : private Watch {
     [[nodiscard]] static bool any_wanted() noexcept { return wanted_.load() != 0; }
 
    private:
+    [[nodiscard]] static Fd make() noexcept;
     static std::atomic<int> wanted_;
     Fd held_;
   };

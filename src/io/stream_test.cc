@@ -397,6 +397,32 @@ TEST(Acceptor, LeavesNobodyWaitingWhenSeveralAreOutOfDescriptors) {
   }
 }
 
+// A worker opens its listeners while others accept already.
+TEST(Acceptor, TakesNoClientFromOthersWhenItBegins) {
+  constexpr std::size_t kClients = 200;
+  const SystemClock clock;
+  const auto broker = make_local_broker();
+  Accepting side(clock, *broker, kClients);
+  std::atomic<bool> over = false;
+  std::thread accepting([&] {
+    while (!over) side.loop.turn(milliseconds{1});
+  });
+  Loop loop(clock);
+  std::thread connecting([&] { EXPECT_TRUE(side.connect_all()); });
+  const auto deadline = std::chrono::steady_clock::now() + seconds{20};
+  while (side.seen < kClients && std::chrono::steady_clock::now() < deadline) {
+    OsResult<Fd> listener =
+        broker->listen_tcp(Endpoint{.address = IpAddress::v4(0x7f000001), .port = 0}, {});
+    ASSERT_TRUE(listener.has_value());
+    const Acceptor another(loop, std::move(*listener), [](Fd, const Endpoint&) {}, [] {});
+  }
+  connecting.join();
+  over = true;
+  accepting.join();
+  EXPECT_EQ(side.accepted.size(), kClients);
+  EXPECT_EQ(side.shed, 0U);
+}
+
 // A read that fills its buffer to the last byte cannot tell whether more is there.
 TEST(Socket, HasNoNewsWhenAllWasRead) {
   const SystemClock clock;
