@@ -94,8 +94,8 @@ constexpr FieldId kCors[] = {FieldId::kAccessControlAllowOrigin,
                              FieldId::kAccessControlExposeHeaders,
                              FieldId::kAccessControlMaxAge};
 
-// Those that the door adds, Date among them. They are added last.
-constexpr std::size_t kDoorFields = 7;
+// Those that the door adds last, Date among them, and a Location that was rewritten before.
+constexpr std::size_t kDoorFields = 8;
 static_assert(http::Fields::kReceivedMax + kSetHeadersMax + policy::ResponseFields::kCapacity +
                   kDoorFields <=
               http::Fields::kCapacity);

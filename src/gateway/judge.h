@@ -27,8 +27,8 @@ using policy::Refusal;
                                      const Reading& reading, Refusal& refusal) noexcept;
 
 /// Step 2 again, of the client's side: its certificate is still good, and what it was asked for
-/// when it connected is what this host asks for now. What a handshake proves, it proves for its
-/// time.
+/// when it connected, if only cleartext, is what this host asks for now. What a handshake proves,
+/// it proves for its time.
 [[nodiscard]] bool check_client_certificate(const ConnectionFacts& facts, const Listener& at,
                                             const Reading& reading, const Clock& clock,
                                             Refusal& refusal) noexcept;

@@ -94,7 +94,7 @@ void Server::take_changed_files() {
     // What a date did lasts until the file changes.
     all_taken &= file.rule == "cert-expired";
   }
-  // Without a plan what is wrong is of several files, or of none.
+  // Without a plan nobody knows of how many files something is wrong: of one at least.
   metrics_->set_bad_files(std::max<std::size_t>(loaded.bad_files.size(), loaded.plan == nullptr));
   const bool same = watch_->is_again() && bad == bad_files_;
   bad_files_ = std::move(bad);

@@ -94,43 +94,42 @@ def test_an_upstream_that_stops_reading_is_given_up_after_its_idle_time(merlon, 
     assert eventually(lambda: gateway.access_log)[0]["refusal"]["rule"] == "upstream-timeout"
 
 
-def test_an_upstream_that_reads_again_in_time_gets_all(merlon, upstream):
-    """Its idle time is that of one pause, not of all."""
+def gets_all(merlon, upstream, size, idle, read):
+    """Whether an upload arrives whole, of which an upstream takes parts with `read(body, left)`, which says how much."""
 
     def on_head(_message, connection):
-        left = (12 << 20) - len(connection.buffer)
+        left = size - len(connection.buffer)
         with connection.sock.makefile("rb") as body:
-            for most in (3 << 20, 3 << 20, left):
-                time.sleep(1)
-                left -= len(body.read(min(most, left)))
+            while left and (got := read(body, left)):
+                left -= got
         return reply(200, b"all") if left == 0 else None
 
     upstream.on_head = on_head
     upstream.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
     config = configuration(upstream)
-    config["upstreams"]["api"]["timeouts"] = {"idle": "2500ms"}
+    config["upstreams"]["api"]["timeouts"] = {"idle": idle}
     config["routes"][0]["body"] = {"max": "16MiB"}
     with merlon(config).client() as client:
-        client.send(request("POST", body=b"a" * (12 << 20)))
-        assert client.response().body == b"all"
+        client.send(request("POST", body=b"a" * size))
+        return client.response().body == b"all"
+
+
+def test_an_upstream_that_reads_again_in_time_gets_all(merlon, upstream):
+    """Its idle time is that of one pause, not of all."""
+    parts = iter([3 << 20, 3 << 20, 12 << 20])
+
+    def read(body, left):
+        time.sleep(1)
+        return len(body.read(min(next(parts), left)))
+
+    assert gets_all(merlon, upstream, 12 << 20, "2500ms", read)
 
 
 def test_an_upstream_that_reads_slowly_but_steadily_gets_all(merlon, upstream):
     """What the kernel would hold for it, in megabytes, must not hide that it reads."""
 
-    def on_head(_message, connection):
-        left = (5 << 20) - len(connection.buffer)
-        with connection.sock.makefile("rb") as body:
-            while read := len(body.read(min(64 << 10, left))):
-                left -= read
-                time.sleep(0.1)
-        return reply(200, b"all") if left == 0 else None
+    def read(body, left):
+        time.sleep(0.1)
+        return len(body.read(min(64 << 10, left)))
 
-    upstream.on_head = on_head
-    upstream.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
-    config = configuration(upstream)
-    config["upstreams"]["api"]["timeouts"] = {"idle": "1500ms"}
-    config["routes"][0]["body"] = {"max": "16MiB"}
-    with merlon(config).client() as client:
-        client.send(request("POST", body=b"a" * (5 << 20)))
-        assert client.response().body == b"all"
+    assert gets_all(merlon, upstream, 5 << 20, "1500ms", read)
