@@ -37,6 +37,11 @@ using Result = std::expected<T, Error>;
       Error{.code = code, .blame = blame, .offset_bytes = offset_bytes, .what = what});
 }
 
+/// A failure of TLS (100 to 199 in error_codes.def).
+[[nodiscard]] constexpr bool is_tls_error(std::uint16_t code) noexcept {
+  return code >= 100 && code < 200;
+}
+
 /// The stable rule name of a code, such as "bad-content-length"; "unknown" for a number not listed.
 [[nodiscard]] std::string_view rule_name(std::uint16_t code) noexcept;
 

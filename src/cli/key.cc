@@ -63,10 +63,18 @@ int make_key(const Options& options) {
     fmt::print(stderr, "merlon: the system has no randomness to make a key of\n");
     return 1;
   }
-  print(fmt::format(
-      "# The key, for {}. It is shown this once and kept nowhere:\n# {}\n"
-      "# The entry for the file that `api_keys` names, under `keys:`:\n{}",
-      config::detail::yaml_scalar(options.owner), key->key.reveal(), entry_of(*key, options)));
+  const std::string entry = entry_of(*key, options);
+  Diagnostics found;
+  static_cast<void>(identity::ApiKeys::read("the entry", "keys:\n" + entry, found));
+  for (const Diagnostic& one : found.all()) {
+    if (one.severity != Severity::kError) continue;
+    fmt::print(stderr, "merlon: the entry would be refused: {}\n", one.message);
+  }
+  if (!found.ok()) return 2;
+  print(
+      fmt::format("# The key, for {}. It is shown this once and kept nowhere:\n# {}\n"
+                  "# The entry for the file that `api_keys` names, under `keys:`:\n{}",
+                  config::detail::yaml_scalar(options.owner), key->key.reveal(), entry));
   return 0;
 }
 

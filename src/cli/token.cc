@@ -155,7 +155,7 @@ Result<std::shared_ptr<const identity::Identity>> judge_by(const identity::Provi
   const identity::TokenTime now = identity::token_time(clock.wall_now());
   std::shared_ptr<identity::Errand> errand;
   if (provider.kind() == identity::Provider::Kind::kOpaqueTokens) {
-    auto known = provider.recall_token(token, thread, now, errand);
+    auto known = provider.recall_token(token, thread, now, clock.now(), errand);
     if (errand == nullptr) return known;
     do_errand(agent, errand);
     return provider.take_answer(*errand, thread, now);

@@ -270,7 +270,8 @@ std::string yaml_scalar(std::string_view text) {
   static constexpr auto kPlain =
       ascii::CharSet("_-./:@+").add_range('a', 'z').add_range('A', 'Z').add_range('0', '9');
   const bool plain = !text.empty() && kPlain.contains_all(text) && ascii::is_alnum(text.front()) &&
-                     text.back() != ':' && text.find(": ") == std::string_view::npos;
+                     text.back() != ':' && text.find(": ") == std::string_view::npos &&
+                     !ascii::iequals(text, "null");
   return plain ? std::string(text) : json_quoted(text);
 }
 

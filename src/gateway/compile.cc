@@ -1,6 +1,7 @@
 #include "gateway/compile.h"
 
 #include <fmt/format.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <initializer_list>
@@ -66,6 +67,7 @@ std::string closed_names(std::string_view listener, const tls::FailedPair& pair)
 
 // One thread checks them all: at the shortest interval that is some ten thousand checks a second.
 constexpr std::size_t kCheckedEndpointsMax = 1024;
+constexpr std::size_t kSocketPathMax = sizeof(sockaddr_un::sun_path) - 1;
 constexpr std::size_t kSuggestionsMax = 100;  // each compares with every upstream
 
 std::string_view nearest_upstream(const RawNames& names, std::string_view word) {
@@ -103,6 +105,7 @@ class Compiler {
     for (const auto& [name, provider] : providers_) {
       if (provider == nullptr) continue;
       plan_->providers.push_back(provider);
+      if (!provider->header().empty()) plan_->credential_fields.insert(provider->header());
       if (provider->is_closed()) plan_->closed.push_back(fmt::format("identity.{}", name));
     }
     // Its files are not watched.
@@ -128,13 +131,22 @@ class Compiler {
                      .memory_bytes = *limits.memory_bytes};
     plan_->timeouts = config_.timeouts;
     if (config_.admin.address.has_value()) plan_->admin_address = **config_.admin.address;
-    if (config_.admin.socket.has_value()) plan_->admin_socket = config_.admin.socket->path;
+    if (config_.admin.socket.has_value()) take_admin_socket(*config_.admin.socket);
     plan_->access_log = log_target(*config_.log.access);
     plan_->process_log = log_target(config_.log.process);
     plan_->log_level = level_name(config_.log.level);
     plan_->process_waivers = {
         .handshake_time = waiver_index(context_, "slow-client-timeouts", "timeouts.handshake"),
         .access_log = waiver_index(context_, "access-log-off", "log.access")};
+  }
+
+  void take_admin_socket(const config::Located<config::FilePath>& socket) {
+    plan_->admin_socket = socket->path;
+    if (socket->path.size() <= kSocketPathMax) return;
+    reader().error(socket.at,
+                   fmt::format("the path of a socket has {} bytes at most, and this one has {}",
+                               kSocketPathMax, socket->path.size()),
+                   "give it a shorter one, such as `/run/merlon/admin.sock`");
   }
 
   void compile_listeners() {
@@ -260,7 +272,7 @@ class Compiler {
       CompiledRoute compiled = compile_route(from, shared ? &*shared : nullptr, context_);
       compiled.route->index = plan_->routes.size();
       compile_auth(from, providers_, *compiled.route, context_);
-      judge_tunnels(from);
+      judge_places(from);
       if (compiled.route->websocket_idle.has_value()) {
         compiled.route->digest = digest_of(from.name);
         plan_->has_tunnels = true;
@@ -279,12 +291,17 @@ class Compiler {
     plan_->router = builder.build();
   }
 
-  /// A limit that limits nothing.
-  void judge_tunnels(const RouteConfig& from) {
+  /// Limits of what is open at a time that limit nothing.
+  void judge_places(const RouteConfig& from) {
+    for (const auto& places : policy::setting<policy::Concurrencies>(from))
+      judge_places(places.limit);
     const auto& websocket = policy::setting<policy::WebSocket>(from);
-    if (!websocket.has_value() || websocket->tunnels_per_client.is_default()) return;
-    if (*websocket->tunnels_per_client <= plan_->limits.requests_in_flight) return;
-    reader().error(websocket->tunnels_per_client.at,
+    if (websocket.has_value()) judge_places(websocket->tunnels_per_client);
+  }
+
+  void judge_places(const config::Located<std::uint32_t>& limit) {
+    if (limit.is_default() || *limit <= plan_->limits.requests_in_flight) return;
+    reader().error(limit.at,
                    fmt::format("this limit limits nothing: `limits.requests_in_flight` lets {} "
                                "requests and tunnels be open in all",
                                plan_->limits.requests_in_flight));

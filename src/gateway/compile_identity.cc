@@ -242,7 +242,6 @@ void compile_auth(const RouteConfig& config, const Providers& providers, Route& 
                          "this route is for API keys, which never go on to the upstream");
   }
   route.provider = provider.name();
-  route.credential_field = provider.header();
   route.policies.push_back(std::make_unique<policy::Authenticate>(found->second, named->at));
   if (!auth.scopes.empty() || !auth.claims.empty()) {
     route.policies.push_back(std::make_unique<policy::Authorize>(auth, provider));

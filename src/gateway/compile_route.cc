@@ -9,6 +9,7 @@
 #include "base/ascii.h"
 #include "config/shown.h"
 #include "gateway/compile_parts.h"
+#include "gateway/door.h"
 #include "http/field_id.h"
 #include "http/grpc.h"
 
@@ -151,10 +152,11 @@ bool one_of(std::span<const FieldId> set, FieldId id) {
 std::string_view reason_to_keep(std::string_view name) {
   FieldId id = http::field_id(name);
   if (id == FieldId::kOther) id = http::aliased_field(name);
+  if (one_of(kLeakFields, id) || is_leak(name))
+    return "tells what software runs and is always removed";
   if (id == FieldId::kOther) return {};
   if (http::has_trait(id, FieldTrait::kHopByHop)) return "belongs to the connection";
   if (one_of(kBaselineFields, id)) return "is part of the baseline, which stays";
-  if (one_of(kLeakFields, id)) return "tells what software runs and is always removed";
   if (one_of(kCorsFields, id)) return "opens a route to other origins, which `cors` is for";
   if (one_of(kOwnFields, id)) return "is the gateway's own to say, or that of the body's author";
   return {};
@@ -227,10 +229,12 @@ void copy_settings(const RouteConfig& config, Route& route) {
 
 void compile_route_policies(const RouteConfig& config, const policy::SharedSetup* shared,
                             Route& route, CompileContext& context) {
-  policy::CompileInput input{.reader = context.reader,
-                             .broker = context.broker,
-                             .methods = route.methods,
-                             .shared = shared};
+  policy::CompileInput input{
+      .reader = context.reader,
+      .broker = context.broker,
+      .methods = route.methods,
+      .shared = shared,
+      .shared_is_wrong = shared == nullptr && context.root.find("shared_state") != nullptr};
   policy::compile_policies(config, input, route.policies);
   if (config.auth.none) policy::check_public_route(config, context.reader);
   for (const auto& policy : route.policies) {

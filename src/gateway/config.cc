@@ -108,8 +108,9 @@ const Object<LogConfig>& log_schema() {
 const Object<AdminConfig>& admin_schema() {
   static const auto schema =
       Object<AdminConfig>("admin", "How the gateway is watched and steered.")
-          .field("socket", &AdminConfig::socket, config::file(),
-                 "A socket in the file system, for its owner only: reload, drain, reports.")
+          .field(
+              "socket", &AdminConfig::socket, config::file(),
+              "A socket in the file system, for its owner only: `merlon reload`, `merlon limits`.")
           .field("address", &AdminConfig::address, config::endpoint(),
                  "A loopback address that only reads: health, metrics.");
   return schema;

@@ -54,7 +54,7 @@ struct LogConfig {
 };
 
 struct AdminConfig {
-  std::optional<config::FilePath> socket;
+  std::optional<Located<config::FilePath>> socket;
   std::optional<Located<Endpoint>> address;
 };
 

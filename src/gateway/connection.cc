@@ -24,10 +24,11 @@ constexpr std::uint8_t kStreamsTogether = 8;
 
 constexpr std::string_view kHttp2PrefaceLine = "PRI * HTTP/2.0\r\n";
 
-/// Failures of reading a head that nobody waits to hear of.
+/// Failures of reading a head that nobody waits to hear of. Of TLS they are: whoever speaks it
+/// wrongly understands no answer.
 bool is_silent(std::uint16_t code) noexcept {
   return code == code::kTimedOut || code == code::kCancelled || code == code::kReset ||
-         code == code::kClosed || code == code::kIo || code == code::kTlsTruncated ||
+         code == code::kClosed || code == code::kIo || is_tls_error(code) ||
          code == code::kBrokenPipe;
 }
 
@@ -109,9 +110,9 @@ void ClientConnection::abort() noexcept {
     return;
   }
   aborted_ = true;
+  if (http2_ != nullptr) return http2_->end();
   stream_->cancel();
   if (way_ != nullptr) way_->abort();
-  if (http2_ != nullptr) http2_->abort();
 }
 
 io::Task<void> ClientConnection::open_and_run() {
@@ -274,6 +275,7 @@ io::Task<Result<void>> ClientConnection::read_proxy_header(Instant deadline) {
       continue;
     }
     if (header->source) facts_.client = header->source->address;
+    facts_.unnamed = !header->source;
     if (tls_ != nullptr)
       tls_->unread({data.data() + header->size_bytes, size - header->size_bytes});
     co_return Result<void>{};
@@ -300,6 +302,16 @@ void ClientConnection::log_handshake_failure(const Error& error) {
       {str("rule", rule_name(error.code)), str("reason", failure.reason),
        str("peer", facts_.peer.to_string()), str("server_name", name), str("versions", versions),
        str("suites", suites), num("alert", failure.alert)});
+}
+
+/// Of an open connection. One that ends without close_notify is common, and harms nobody between
+/// requests.
+void ClientConnection::tell_tls_failure(const Error& error) {
+  if (error.code == code::kTlsTruncated) return;
+  worker_.counters().refusals.count(error.code);
+  worker_.shared().events.warning("tls_connection_ended",
+                                  {str("rule", rule_name(error.code)), str("reason", error.what),
+                                   str("peer", facts_.peer.to_string())});
 }
 
 /// Serves requests while their bytes are at hand. False: the connection is done.
@@ -336,6 +348,7 @@ io::Task<ClientConnection::Next> ClientConnection::serve_one(http::H1Server& ser
   if (head && !*head) co_return Next::kEnd;
   if (!head && is_silent(head.error().code)) {
     if (head.error().code == code::kTimedOut) static_cast<void>(close_quietly());
+    if (is_tls_error(head.error().code)) tell_tls_failure(head.error());
     co_return Next::kEnd;
   }
   // HTTP/2 with prior knowledge (RFC 9113 §3.3). Cleartext is served on loopback, or by a waiver.

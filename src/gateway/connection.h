@@ -58,6 +58,7 @@ class ClientConnection {
   [[nodiscard]] io::Task<void> linger();
   [[nodiscard]] io::Task<void> end();
   void log_handshake_failure(const Error& error);
+  void tell_tls_failure(const Error& error);
 
   Worker& worker_;
   std::unique_ptr<io::SocketStream> stream_;

@@ -108,6 +108,8 @@ bool is_html(const http::Fields& fields) noexcept {
   return ascii::iequals(media, "text/html") || ascii::iequals(media, "application/xhtml+xml");
 }
 
+}  // namespace
+
 bool is_leak(std::string_view name) noexcept {
   std::array<char, kLeakNameBytesMax> buffer;
   const std::string_view head = name.substr(0, buffer.size());
@@ -118,6 +120,8 @@ bool is_leak(std::string_view name) noexcept {
            return lower.starts_with(family);
          });
 }
+
+namespace {
 
 /// Fields that Merlon knows cost a look at a bit each, the few that it does not one search each.
 void drop_leaks(http::Fields& fields) noexcept {
@@ -142,6 +146,7 @@ bool dress(http::ResponseHead& head, const DoorFacts& facts) noexcept {
   if (facts.route != nullptr) {
     for (const std::string& name : facts.route->remove_headers) fields.drop(std::string_view(name));
     for (const HeaderSetting& setting : facts.route->set_headers) {
+      if (facts.refusal && ascii::iequals(setting.name, "Cache-Control")) continue;
       fields.drop(std::string_view(setting.name));
       fields.add(setting.name, setting.value);
     }

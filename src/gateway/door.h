@@ -11,9 +11,14 @@
 /// The one door out (step 13): every response, whoever made it, leaves through `dress`.
 namespace merlon::gateway {
 
+/// Whether a field of this name tells of products, versions or inner structure: none of an upstream
+/// goes out. Of names that have no FieldId.
+[[nodiscard]] bool is_leak(std::string_view name) noexcept;
+
 /// What the door needs to know of the request.
 struct DoorFacts {
   const Route* route = nullptr;  ///< null: refused before a route was found
+  bool refusal = false;          ///< the gateway's own: nobody may keep it for others
   bool secure = false;           ///< over TLS: Strict-Transport-Security goes out (RFC 6797 §7.2)
   std::string_view request_id;
   std::string_view date;  ///< IMF-fixdate, for responses without one (RFC 9110 §6.6.1)

@@ -46,7 +46,10 @@ io::Task<void> RequestWay::end_call(Error failure) {
   if (failure.code == code::kCancelled) failure.code = code::kUpstreamReset;
   const BodyPart end{.data = {}, .last = true, .trailers = t_.grpc.fail(http::status_for(failure))};
   // A client whose time is over, and that keeps its windows shut, is not waited for again.
-  if (t_.grpc.expired(worker_.loop().now())) client_.expect_messages(kLastWord, Instant::max());
+  if (t_.grpc.expired(worker_.loop().now())) {
+    client_.give_up_unsent();
+    client_.expect_messages(kLastWord, Instant::max());
+  }
   // Whoever is gone by now is not told.
   [[maybe_unused]] const Result<void> told = co_await client_.send_body(end);
 }

@@ -16,7 +16,11 @@ http::H2Server::Options options_of(const Plan& plan) {
   return options;
 }
 
+// What requests are answered when their time is over goes out within this, or not at all.
+constexpr milliseconds kLastAnswers{100};
+
 void leave_way(void* way) noexcept { static_cast<RequestWay*>(way)->client_gone(); }
+void abort_way(void* way) noexcept { static_cast<RequestWay*>(way)->abort(); }
 
 }  // namespace
 
@@ -26,6 +30,16 @@ Http2Requests::Http2Requests(Worker& worker, io::Stream& stream, const Connectio
       facts_(facts),
       door_(door),
       server_(stream, *this, options_of(worker.plan().plan())) {}
+
+void Http2Requests::end() noexcept {
+  const Instant now = worker_.loop().now();
+  if (end_at_ == Instant::max()) {
+    end_at_ = now + kLastAnswers;
+    server_.end_with_streams(&abort_way);
+  } else if (now >= end_at_) {
+    server_.abort();
+  }
+}
 
 io::Task<void> Http2Requests::serve(http::H2ServerStream& stream) {
   if (!worker_.plan().has_door(door_)) return shed(stream, code::kDraining);

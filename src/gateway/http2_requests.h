@@ -19,7 +19,9 @@ class Http2Requests final : private http::H2Server::Handler {
   /// Serves until the connection is over; see H2Server::run.
   [[nodiscard]] io::Task<Error> run(std::string_view begun) { return server_.run(begun); }
   void drain() noexcept { server_.drain(); }
-  void abort() noexcept { server_.abort(); }
+  /// The worker's time is over. Called until the connection ends: requests that wait are answered
+  /// so, and what does not end with these answers is cut off.
+  void end() noexcept;
 
  private:
   io::Task<void> serve(http::H2ServerStream& stream) override;
@@ -31,6 +33,7 @@ class Http2Requests final : private http::H2Server::Handler {
   const ConnectionFacts& facts_;
   const std::uint32_t door_;  ///< Worker::doors_
   http::H2Server server_;
+  Instant end_at_ = Instant::max();  ///< of a connection that is told to end
 };
 
 }  // namespace merlon::gateway

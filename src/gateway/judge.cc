@@ -129,8 +129,9 @@ Result<void> read_request(const http::RequestHead& head, const ConnectionFacts& 
     const Result<void> query = http::check_query(head.target.query);
     if (!query) return query;
   }
-  const Result<http::ClientInfo> client =
-      http::resolve_client(facts.client, plan.trusted_proxies, head.fields);
+  const std::span<const Cidr> trusted =
+      facts.unnamed ? std::span<const Cidr>() : plan.trusted_proxies;
+  const Result<http::ClientInfo> client = http::resolve_client(facts.client, trusted, head.fields);
   if (!client) return std::unexpected(client.error());
   out.client = *client;
   return {};

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -120,8 +121,7 @@ struct Route {
   std::string digest;             ///< of all that is written under the route, where it has tunnels
   bool opens_to_origins = false;  ///< has `cors`: preflights pass step 4
   std::vector<IdentityField> identity_fields;
-  std::string credential_field;  ///< that API keys come in; not forwarded. Empty: none
-  std::string provider;          ///< under `identity`, for the log; empty: a public route
+  std::string provider;  ///< under `identity`, for the log; empty: a public route
   http::PathOddities waived_oddities;
   RouteWaivers waivers;
   bool has_waivers = false;            ///< `waivers` names any
@@ -209,6 +209,8 @@ struct Plan {
   bool has_tunnels = false;  ///< some route is open to WebSocket
   /// All that is under `identity`, for the agent that asks others for them.
   std::vector<std::shared_ptr<const identity::Provider>> providers;
+  /// What API keys come in, whichever route asks for them: no upstream gets any of these fields.
+  std::set<std::string> credential_fields;
   std::optional<Endpoint> admin_address;
   std::string admin_socket;  ///< path; empty: none
   std::string access_log;    ///< path or "-"; empty: none

@@ -446,9 +446,14 @@ io::Task<void> RequestWay::relay_response(http::ResponseHead& head) {
   if (t_.grpc.active) note_grpc_response(head.fields, *first);
   if (first->last) co_await release_upstream();
   Result<void> relayed = co_await client_.send_head(head, *first);
-  const bool begun = relayed.has_value();
-  if (begun && first->last) co_return;
-  if (begun) relayed = co_await relay_body();
+  if (relayed && first->last) co_return;
+  // The head goes out at once; what came with it may wait for the client's windows until the call's
+  // time is over.
+  const bool expired =
+      !relayed && t_.grpc.expired(worker_.loop().now()) && relayed.error().code == code::kTimedOut;
+  const bool begun = relayed.has_value() || expired;
+  if (relayed) relayed = co_await relay_body();
+  if (expired) relayed = std::unexpected(kCallExpired);
   if (!begun && relayed.error().code == code::kHeadTooLarge) {
     co_await release_upstream();
     co_await refuse(upstream_refusal({.code = code::kUpstreamBadResponse,

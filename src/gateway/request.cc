@@ -119,7 +119,10 @@ io::Task<void> RequestWay::heed(policy::Decision decision, policy::Context conte
       }
       case policy::Decision::Kind::kAsk: {
         const bool asked = co_await run_errand(context.errand);
-        if (!asked) co_return;
+        if (!asked) {
+          co_await end_unserved();
+          co_return;
+        }
         --next;
         break;
       }
@@ -229,6 +232,7 @@ void RequestWay::own_answer(unsigned status, std::string_view content_type) {
 /// Makes `reply` and `body` an answer that says no more than `status`, in the words of HTTP or
 /// gRPC.
 void RequestWay::make_refusal(unsigned status, std::string_view pointer) {
+  refusing_ = true;
   if (!t_.grpc.active) return make_problem(t_.reply, t_.body, status, t_.id.view(), pointer);
   t_.body.clear();
   t_.grpc.refuse(t_.reply, status);
@@ -299,6 +303,7 @@ io::Task<void> RequestWay::send_own(std::span<const http::Field> trailers) {
 
 void RequestWay::dress_response(http::ResponseHead& head) noexcept {
   const bool kept = dress(head, {.route = t_.route,
+                                 .refusal = refusing_,
                                  .secure = connection_.secure(),
                                  .request_id = t_.id.view(),
                                  .date = worker_.date(),

@@ -183,6 +183,7 @@ class RequestWay : private Tunnel::Owner {
   io::Signal turn_;                           ///< a request that a limit delays waits here
   const std::uint32_t door_;                  ///< Worker::doors_
   bool head_read_ = false;                    ///< and well formed
+  bool refusing_ = false;                     ///< the answer is a refusal of our own
   bool gone_ = false;                         ///< the client is
   bool client_owes_ = true;                   ///< the pump waits, or waited last, for the client
   bool stop_pump_ = false;  ///< the response is done: the rest of the request's body is of no use

@@ -118,7 +118,7 @@ const Object<HeadersConfig>& headers_schema() {
                                                        problem_of_field_value)),
                                 1, kSetHeadersMax),
                  "Fields that every response of the route carries, in place of the upstream's; a "
-                 "405 is of none.")
+                 "405 is of none, and refusals stay `Cache-Control: no-store`.")
           .field("remove", &HeadersConfig::remove,
                  config::list_of(config::located(field_name()), 1, kSetHeadersMax),
                  "Fields of the upstream that clients do not get.");

@@ -383,12 +383,8 @@ std::size_t Server::await(Handover& handover) {
 int Server::run() {
   Instant look_at = clock_.now() + kWatchInterval;
   while (!stopping_) {
-    pollfd watched[2] = {{.fd = signals_.get(), .events = POLLIN, .revents = 0},
-                         {.fd = admin_socket_.get(), .events = POLLIN, .revents = 0}};
-    static_cast<void>(
-        ::poll(watched, admin_socket_ ? 2 : 1, static_cast<int>(Monitor::kInterval.count())));
-    if ((watched[0].revents & POLLIN) != 0) on_signal();
-    if ((watched[1].revents & POLLIN) != 0) on_admin_socket();
+    watch(Monitor::kInterval);
+    on_signal();
     monitor_->tick(clock_.now(), plan_->limits);
     if (clock_.now() >= tell_waivers_at_) tell_waivers();
     if (stopping_ || clock_.now() < look_at) continue;
@@ -397,6 +393,14 @@ int Server::run() {
   }
   drain();
   return 0;
+}
+
+/// Waits for a signal, or serves a command, for so long.
+void Server::watch(milliseconds time) {
+  pollfd watched[2] = {{.fd = signals_.get(), .events = POLLIN, .revents = 0},
+                       {.fd = admin_socket_.get(), .events = POLLIN, .revents = 0}};
+  static_cast<void>(::poll(watched, admin_socket_ ? 2 : 1, static_cast<int>(time.count())));
+  if ((watched[1].revents & POLLIN) != 0) on_admin_socket();
 }
 
 void Server::on_signal() {
@@ -480,11 +484,11 @@ void Server::drain() {
   };
   while (!all_idle() && clock_.now() < deadline) {
     monitor_->tick(clock_.now(), plan_->limits);
-    pollfd watched{.fd = signals_.get(), .events = POLLIN, .revents = 0};
+    watch(milliseconds{20});
     signalfd_siginfo info{};
-    if (::poll(&watched, 1, 20) <= 0 || ::read(signals_.get(), &info, sizeof info) != sizeof info)
-      continue;
+    if (::read(signals_.get(), &info, sizeof info) != sizeof info) continue;
     if (info.ssi_signo == SIGUSR1) reopen_logs();
+    if (info.ssi_signo == SIGHUP) static_cast<void>(reload());
     // A second request to stop does not wait any longer.
     if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) break;
   }

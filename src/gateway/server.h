@@ -75,6 +75,7 @@ class Server {
   void on_signal();
   void reopen_logs();
   void on_admin_socket();
+  void watch(milliseconds time);
   [[nodiscard]] std::string limited_report();
   void drain();
   [[nodiscard]] StatusPage status_page(std::string_view path);

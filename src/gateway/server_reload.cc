@@ -19,6 +19,11 @@ constexpr std::chrono::hours kTellWaivers{24};
 }  // namespace
 
 std::string Server::reload() {
+  if (stopping_) {
+    constexpr std::string_view kProblem = "the gateway is stopping, and takes no configuration";
+    tell_refused({}, kProblem);
+    return fmt::format("refused\n{}\n", kProblem);
+  }
   notifier_.reloading(clock_.now());
   // A configuration that did not change stays in force whatever the date says (design, promise 8).
   LoadResult loaded = source_.load(broker_, clock_.wall_now(), kStrict);

@@ -51,7 +51,8 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
     fields.drop(FieldId::kAuthorization);
     fields.drop(FieldId::kDpop);
   }
-  if (!route.credential_field.empty()) fields.drop(std::string_view(route.credential_field));
+  for (const std::string& name : t_.plan->plan().credential_fields)
+    fields.drop(std::string_view(name));
   if (t_.identity != nullptr && !route.identity_fields.empty())
     add_identity_fields(route, *t_.identity, t_.identity_text, fields);
   const auto parent = telemetry::parse_traceparent(fields.value(FieldId::kTraceparent));

@@ -205,6 +205,7 @@ void Worker::open_door(std::size_t door, io::Fd socket) {
       });
 }
 
+/// Connections to Redis that only they used end with them.
 void Worker::drop_unused_plans() noexcept {
   for (std::size_t i = 0; i + 1 < plans_.size();) {
     if (plans_[i]->users == 0) {
@@ -212,6 +213,9 @@ void Worker::drop_unused_plans() noexcept {
     } else {
       ++i;
     }
+  }
+  for (const auto& limits : shared_limits_) {
+    if (limits.use_count() == 1) limits->close();
   }
 }
 

@@ -68,6 +68,8 @@ class ServerExchange {
   /// place of a least pace, and sending lasts until `deadline` at most: kTimedOut. read_body may be
   /// called again after kBodyTooSlow.
   virtual void expect_messages(milliseconds /*idle*/, Instant /*deadline*/) noexcept {}
+  /// What the client has left no room for is not sent any more; the end of the response is.
+  virtual void give_up_unsent() noexcept {}
 
   /// The client gave the request up, and with it a connection of the upstream had to go.
   virtual void upstream_lost() noexcept {}

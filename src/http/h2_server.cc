@@ -148,6 +148,18 @@ void H2Server::drain() noexcept {
   look_again();
 }
 
+void H2Server::end_with_streams(H2ServerStream::GoneHandler tell) noexcept {
+  draining_ = true;
+  drain_at_.reset();
+  session_.shut_down();
+  for (const auto& stream : streams_) {
+    stream->cancel_body();
+    if (stream->gone_handler_ != nullptr) tell(stream->gone_context_);
+  }
+  pump();
+  look_again();
+}
+
 void H2Server::on_end() noexcept {
   // Streams whose head is not whole are served by nobody.
   for (std::size_t i = 0; i < streams_.size();) {

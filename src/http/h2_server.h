@@ -40,6 +40,7 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
     message_idle_ = idle;
     messages_end_ = deadline;
   }
+  void give_up_unsent() noexcept override;
   void upstream_lost() noexcept override;
   [[nodiscard]] std::uint64_t bytes_received() const noexcept override { return received_; }
   [[nodiscard]] std::uint64_t bytes_sent() const noexcept override { return sent_; }
@@ -143,6 +144,9 @@ class H2Server final : private H2Connection {
   [[nodiscard]] io::Task<Error> run(std::string_view begun);
   /// Takes no new streams after a moment's notice (RFC 9113 §6.8), and ends when all are done.
   void drain() noexcept;
+  /// The time of a drain is over: takes no new streams, waits for no more of a body, and ends with
+  /// the streams that it has. `tell` is called with the context of each that has an on_gone.
+  void end_with_streams(H2ServerStream::GoneHandler tell) noexcept;
   using H2Connection::abort;
   using H2Connection::look_again;
   using H2Connection::loop;

@@ -44,6 +44,8 @@ void H2ServerStream::end() noexcept {
   output_.notify_all();
 }
 
+void H2ServerStream::give_up_unsent() noexcept { connection_.session().withdraw(*this); }
+
 void H2ServerStream::upstream_lost() noexcept {
   if (!closed()) return;  // the whole connection went
   connection_.session().charge_lost_upstream();
@@ -121,12 +123,14 @@ io::Task<Result<BodyPart>> H2ServerStream::gather_body(BodyPart first, Instant d
   gathering_bytes_ = head_.content_length;
   connection_.count_gathered(gathering_bytes_);
   gathered_.assign(first.data);
+  body_cancelled_ = false;
   for (;;) {
     const Result<BodyPart> part = take_part();
     if (!part) co_return std::unexpected(part.error());
     gathered_.append(part->data);
     if (part->last) co_return BodyPart{.data = gathered_, .last = true};
     if (gone_) co_return gone();
+    if (body_cancelled_) co_return fail(code::kCancelled, Blame::kInternal, "cancelled");
     give_back_part();
     const Result<void> waited = co_await wait_for_body(deadline);
     if (!waited) co_return std::unexpected(waited.error());

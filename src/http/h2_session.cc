@@ -196,13 +196,22 @@ std::ptrdiff_t H2Session::on_read_part(std::int32_t id, std::size_t most,
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (!stream.out_trailers_.empty()) {
       *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-      Block block(false, varying_);
-      for (const Field& field : stream.out_trailers_) block.add(field);
-      if (nghttp2_submit_trailer(session_, stream.id_, block.data(), block.size()) != 0)
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+      if (!submit_trailers(stream)) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
   }
   return static_cast<std::ptrdiff_t>(n);
+}
+
+bool H2Session::submit_trailers(const H2Stream& stream) {
+  Block block(false, varying_);
+  for (const Field& field : stream.out_trailers_) block.add(field);
+  return nghttp2_submit_trailer(session_, stream.id_, block.data(), block.size()) == 0;
+}
+
+/// The peer's windows take no data of the stream now.
+bool H2Session::output_shut(const H2Stream& stream) const noexcept {
+  return nghttp2_session_get_stream_remote_window_size(session_.look(), stream.id_) <= 0 ||
+         nghttp2_session_get_remote_window_size(session_.look()) <= 0;
 }
 
 int H2Session::on_send_data(std::int32_t id, const unsigned char* header, std::size_t padding,
@@ -319,6 +328,10 @@ void H2Session::send(H2Stream& stream, std::string_view data, bool last,
   stream.out_ = data;
   stream.out_last_ = last;
   stream.out_trailers_ = trailers;
+  // The end of a response needs no window, but nghttp2 waits for one before it asks for more. A
+  // head of trailers, which may be empty, goes out at once. In a request not everybody takes one.
+  if (last && data.empty() && settings_.server && output_shut(stream) && submit_trailers(stream))
+    return;
   // Fails only when the stream waits for nothing, such as one whose head is still queued.
   static_cast<void>(nghttp2_session_resume_data(session_, stream.id_));
 }

@@ -182,6 +182,8 @@ class H2Session {
   void on_sent_goaway(std::uint32_t code) noexcept;
   void on_stream_close(std::int32_t id, std::uint32_t code) noexcept;
   std::ptrdiff_t on_read_part(std::int32_t id, std::size_t most, std::uint32_t* flags) noexcept;
+  [[nodiscard]] bool submit_trailers(const H2Stream& stream);
+  [[nodiscard]] bool output_shut(const H2Stream& stream) const noexcept;
   int on_send_data(std::int32_t id, const unsigned char* header, std::size_t padding,
                    std::size_t bytes) noexcept;
   int spend_control() noexcept;

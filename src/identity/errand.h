@@ -32,7 +32,7 @@ struct Errand {
   /// kKeysUnavailable, kTokenKeyUnknown, kTokenKeyPending, kIntrospectionFailed,
   /// kIntrospectionRefused, kAuthenticationBudget, and what speaks against the token.
   Result<std::shared_ptr<const Identity>> answer = nullptr;
-  TokenTime good_until = 0;  ///< an introspection's answer may be used for so long
+  Instant good_until{};  ///< an introspection's answer may be used for so long
 
   /// How long a request waits for it.
   [[nodiscard]] static constexpr milliseconds patience(Kind kind) noexcept {
@@ -43,7 +43,7 @@ struct Errand {
 /// What the agent found out.
 struct ErrandAnswer {
   Result<std::shared_ptr<const Identity>> identity = nullptr;
-  TokenTime good_until = 0;
+  Instant good_until{};  ///< unset: the answer is for this errand only
 };
 
 }  // namespace merlon::identity

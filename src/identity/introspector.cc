@@ -55,8 +55,7 @@ void Introspector::stop() noexcept {
 const ErrandAnswer* Introspector::recall(const Key& key) {
   const auto found = by_key_.find(key);
   if (found == by_key_.end()) return nullptr;
-  const TokenTime now = token_time(ground_.loop.clock().wall_now());
-  if (found->second->answer.good_until > now) return &found->second->answer;
+  if (found->second->answer.good_until > ground_.loop.now()) return &found->second->answer;
   kept_.erase(found->second);
   by_key_.erase(found);
   return nullptr;
@@ -122,7 +121,7 @@ io::Task<void> Introspector::work() {
     flights_.erase(key);
     const auto pending = pending_of_.find(flight->client);
     if (--pending->second == 0) pending_of_.erase(pending);
-    if (answer.good_until != 0) keep(key, answer);
+    if (answer.good_until != Instant{}) keep(key, answer);
     for (const Done& done : flight->waiting) done(answer);
   }
   --working_;
@@ -130,7 +129,7 @@ io::Task<void> Introspector::work() {
 
 io::Task<ErrandAnswer> Introspector::ask_server(const Flight& flight) {
   // The answer counts from before it was asked for: what was revoked meanwhile is not missed.
-  const TokenTime asked_at = token_time(ground_.loop.clock().wall_now());
+  const Instant asked_at = ground_.loop.now();
   upstream::FetchRequest request =
       introspection_request(*flight.provider->introspection(), flight.token);
   const Result<upstream::FetchResponse> response =
@@ -142,15 +141,16 @@ io::Task<ErrandAnswer> Introspector::ask_server(const Flight& flight) {
 }
 
 ErrandAnswer Introspector::judge(const Flight& flight, const upstream::FetchResponse& response,
-                                 TokenTime asked_at) {
-  auto identity = read_introspection(response.body, flight.provider->rules(), asked_at, document_);
+                                 Instant asked_at) {
+  const TokenTime now = token_time(ground_.loop.clock().wall_now());
+  auto identity = read_introspection(response.body, flight.provider->rules(), now, document_);
   if (!identity && identity.error().code == code::kIntrospectionFailed) {
     note_failure(identity.error().what);
     return failure(identity.error().what);
   }
   (identity ? figures_->active : figures_->refused).fetch_add(1, std::memory_order_relaxed);
   return {.identity = std::move(identity),
-          .good_until = asked_at + flight.provider->introspection()->cache.count()};
+          .good_until = asked_at + flight.provider->introspection()->cache};
 }
 
 ErrandAnswer Introspector::judge_status(unsigned status) {

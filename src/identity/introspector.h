@@ -68,7 +68,7 @@ class Introspector {
   [[nodiscard]] io::Task<void> work();
   [[nodiscard]] io::Task<ErrandAnswer> ask_server(const Flight& flight);
   [[nodiscard]] ErrandAnswer judge(const Flight& flight, const upstream::FetchResponse& response,
-                                   TokenTime asked_at);
+                                   Instant asked_at);
   [[nodiscard]] ErrandAnswer judge_status(unsigned status);
   void note_failure(std::string_view reason);
   ErrandAnswer failed(std::string_view reason);

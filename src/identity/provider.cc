@@ -345,7 +345,7 @@ bool Provider::may_have_key(std::string_view token, ThreadState& thread, Instant
 }
 
 Result<std::shared_ptr<const Identity>> Provider::recall_token(
-    std::string_view token, ThreadState& thread, TokenTime now,
+    std::string_view token, ThreadState& thread, TokenTime now, Instant at,
     std::shared_ptr<Errand>& errand) const {
   if (introspection_ == nullptr) {
     return fail(code::kIntrospectionFailed, Blame::kInternal, "nobody can be asked about tokens");
@@ -359,7 +359,7 @@ Result<std::shared_ptr<const Identity>> Provider::recall_token(
     return fail(code::kIntrospectionFailed, Blame::kInternal, "the token cannot be hashed");
   }
   const TokenCache::Entry* known = thread.tokens.find(digest, policy_id_);
-  if (known != nullptr && now < known->good_until) {
+  if (known != nullptr && at < known->good_until) {
     std::shared_ptr<const Identity> identity = known->identity;
     const Result<void> still = judge_again(*identity, now);
     if (!still) return std::unexpected(still.error());

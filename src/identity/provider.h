@@ -81,8 +81,10 @@ class Provider : public std::enable_shared_from_this<Provider> {
   /// True for a token whose key nobody looked for yet, since the issuer was asked a moment ago.
   [[nodiscard]] bool may_have_key(std::string_view token, ThreadState& thread, Instant now) const;
   /// Who sent this opaque token, when it was asked about of late; null with an errand otherwise.
+  /// `now` and `at` are the same time: by the one a token ends, by the other, which nobody sets, an
+  /// answer grows old.
   [[nodiscard]] Result<std::shared_ptr<const Identity>> recall_token(
-      std::string_view token, ThreadState& thread, TokenTime now,
+      std::string_view token, ThreadState& thread, TokenTime now, Instant at,
       std::shared_ptr<Errand>& errand) const;
   /// Takes in what was found out about an opaque token.
   [[nodiscard]] Result<std::shared_ptr<const Identity>> take_answer(const Errand& errand,

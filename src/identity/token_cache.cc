@@ -80,7 +80,7 @@ TokenCache::Entry& TokenCache::slot_for(const Sha256& token, std::uint64_t polic
 
 void TokenCache::insert(const Sha256& token, std::uint64_t policy_id, std::uint64_t key_id,
                         std::shared_ptr<const Identity> identity, TokenTime now,
-                        TokenTime good_until) {
+                        Instant good_until) {
   if (entries_.empty()) static_cast<void>(grow());
   Entry* slot = &slot_for(token, policy_id, now);
   while (slot->identity != nullptr && grow()) slot = &slot_for(token, policy_id, now);

@@ -29,7 +29,7 @@ class TokenCache {
     std::shared_ptr<const Identity> identity;
     std::uint64_t used = 0;
     /// Of an introspected token: the answer is not used from then on.
-    TokenTime good_until = INT64_MAX;
+    Instant good_until = Instant::max();
   };
 
   /// nullptr when it is not there. Valid until the next `insert`.
@@ -37,7 +37,7 @@ class TokenCache {
   /// `now` tells which entries have expired.
   void insert(const Sha256& token, std::uint64_t policy_id, std::uint64_t key_id,
               std::shared_ptr<const Identity> identity, TokenTime now,
-              TokenTime good_until = INT64_MAX);
+              Instant good_until = Instant::max());
   void erase(const Sha256& token, std::uint64_t policy_id) noexcept;
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }

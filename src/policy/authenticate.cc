@@ -190,7 +190,7 @@ Authenticate::Who Authenticate::find_bearer(Context& context, std::string_view t
   const std::shared_ptr<Errand> before = context.errand;
   if (provider_->kind() == identity::Provider::Kind::kOpaqueTokens) {
     if (before != nullptr) return provider_->take_answer(*before, *context.identities, now);
-    Who who = provider_->recall_token(token, *context.identities, now, context.errand);
+    Who who = provider_->recall_token(token, *context.identities, now, context.now, context.errand);
     if (context.errand == nullptr) return who;
     context.errand->client = context.reading.client.address.client_key();
     if (context.may_ask) return who;

@@ -32,7 +32,8 @@ struct CompileInput {
   config::Reader& reader;
   io::Broker& broker;
   std::span<const std::string> methods;  ///< of the route, as listed; HEAD comes with GET
-  const SharedSetup* shared = nullptr;   ///< null: there is no `shared_state`
+  const SharedSetup* shared = nullptr;   ///< null: there is no `shared_state`, or a wrong one
+  bool shared_is_wrong = false;          ///< and told of where it stands
 };
 
 /// The judges of one route, in the order in which they are asked.

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <exception>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <stdexcept>
 #include <utility>
 
 #include "policy/schema_checks.h"
+#include "policy/schema_number.h"
 #include "policy/schema_source.h"
 
 // The library's header is checked by its authors' flags, not ours.
@@ -64,11 +66,86 @@ class OwnCheck : public FrozenValue {
 
 class StepCheck final : public OwnCheck {
  public:
+  /// `names`: that are looked for where the value is an object.
+  explicit StepCheck(std::uint64_t names) : names_(names) {}
   [[nodiscard]] FrozenValue* clone() const override { return new StepCheck(*this); }
-  [[nodiscard]] bool holds(const Adapter& /*value*/) const override {
-    take_steps(1);
+  [[nodiscard]] bool holds(const Adapter& value) const override {
+    take_steps(1 + (value.isObject() ? names_ : 0));
     return true;
   }
+
+ private:
+  std::uint64_t names_;
+};
+
+SchemaNumber number_of(const Adapter& value) {
+  return value.isInteger() ? SchemaNumber(value.getInteger()) : SchemaNumber(value.getDouble());
+}
+
+SchemaNumber number_of(const json& value) {
+  return value.is_number_integer() ? SchemaNumber(value.get<std::int64_t>())
+                                   : SchemaNumber(value.get<double>());
+}
+
+/// Each value that is compared is a step.
+// NOLINTNEXTLINE(misc-no-recursion): as deep as the schema's own value.
+bool is_same(const json& wanted, const Adapter& value) {
+  take_steps(1);
+  if (wanted.is_number()) return value.isNumber() && number_of(wanted) == number_of(value);
+  if (wanted.is_string())
+    return value.isString() && value.getString() == wanted.get_ref<const std::string&>();
+  if (wanted.is_array()) {
+    if (!value.isArray() || value.getArraySize() != wanted.size()) return false;
+    auto item = wanted.begin();
+    return value.applyToArray([&](const Adapter& one) { return is_same(*item++, one); });
+  }
+  if (wanted.is_object()) {
+    if (!value.isObject() || value.getObjectSize() != wanted.size()) return false;
+    return value.applyToObject([&](const std::string& name, const Adapter& one) {
+      const auto member = wanted.find(name);
+      return member != wanted.end() && is_same(*member, one);
+    });
+  }
+  if (wanted.is_boolean()) return value.isBool() && value.getBool() == wanted.get<bool>();
+  return value.isNull();
+}
+
+/// One of a list of values, of which texts are found without comparing with each.
+class ValuesCheck final : public OwnCheck {
+ public:
+  explicit ValuesCheck(const json& values) {
+    for (const json& value : values) {
+      if (value.is_string()) {
+        texts_.insert(value.get<std::string>());
+      } else {
+        others_.push_back(value);
+      }
+    }
+  }
+  [[nodiscard]] FrozenValue* clone() const override { return new ValuesCheck(*this); }
+  [[nodiscard]] bool holds(const Adapter& value) const override {
+    if (value.isString()) return texts_.contains(value.getString());
+    return std::ranges::any_of(others_, [&](const json& one) { return is_same(one, value); });
+  }
+
+ private:
+  std::set<std::string> texts_;
+  std::vector<json> others_;
+};
+
+/// What is no number is none of its affair.
+class NumberCheck final : public OwnCheck {
+ public:
+  using Judge = bool (*)(const SchemaNumber& value, const SchemaNumber& limit);
+  NumberCheck(Judge judge, const SchemaNumber& limit) : judge_(judge), limit_(limit) {}
+  [[nodiscard]] FrozenValue* clone() const override { return new NumberCheck(*this); }
+  [[nodiscard]] bool holds(const Adapter& value) const override {
+    return !value.isNumber() || judge_(number_of(value), limit_);
+  }
+
+ private:
+  Judge judge_;
+  SchemaNumber limit_;
 };
 
 class PatternCheck final : public OwnCheck {
@@ -131,22 +208,34 @@ void add_own_checks(valijson::SchemaParser& parser) {
   const auto add = [&parser](const char* key, auto make) {
     parser.addConstraintBuilder(key, new CheckBuilder<decltype(make)>(make));
   };
-  add(kOwnStep, [](const Adapter&) { return StepCheck(); });
+  const auto add_number = [&add](const char* key, NumberCheck::Judge judge) {
+    add(key, [judge](const Adapter& limit) {
+      return NumberCheck(judge, number_of(json::parse(limit.asString())));
+    });
+  };
+  using Number = const SchemaNumber&;
+  add_number(kOwnMultipleOf, [](Number value, Number unit) { return value.is_multiple_of(unit); });
+  add_number(kOwnMaximum, [](Number value, Number limit) { return value <= limit; });
+  add_number(kOwnExclusiveMaximum, [](Number value, Number limit) { return value < limit; });
+  add_number(kOwnMinimum, [](Number value, Number limit) { return value >= limit; });
+  add_number(kOwnExclusiveMinimum, [](Number value, Number limit) { return value > limit; });
+  add(kOwnStep, [](const Adapter& names) {
+    return StepCheck(static_cast<std::uint64_t>(names.asInteger()));
+  });
+  add(kOwnValues,
+      [](const Adapter& values) { return ValuesCheck(json::parse(values.asString())); });
   add(kOwnFormat, [](const Adapter& value) { return FormatCheck(value.asString()); });
   add(kOwnPattern,
       [](const Adapter& value) { return PatternCheck(TextPattern::compile(value.asString())); });
 }
 
-/// Members of all objects; false when a number is beyond 64 bits, which the library would wrap.
+/// Members of all objects.
 // NOLINTNEXTLINE(misc-no-recursion): as deep as the checker lets texts nest.
-bool count_members(const json& value, std::size_t& members) {
-  if (value.is_number_unsigned()) return value.get<std::uint64_t>() <= INT64_MAX;
-  if (!value.is_structured()) return true;
-  if (value.is_object()) members += value.size();
-  for (const json& item : value) {
-    if (!count_members(item, members)) return false;
-  }
-  return true;
+std::size_t count_members(const json& value) {
+  if (!value.is_structured()) return 0;
+  std::size_t members = value.is_object() ? value.size() : 0;
+  for (const json& item : value) members += count_members(item);
+  return members;
 }
 
 /// From the library's path, "<root>", "[items]", "[3]", to RFC 6901.
@@ -186,6 +275,7 @@ std::expected<std::shared_ptr<const JsonSchema>, std::string> JsonSchema::read(
   if (text.size() > kTextBytesMax) return std::unexpected("it is larger than 1MiB");
   json document = json::parse(text, nullptr, false);
   if (document.is_discarded()) return std::unexpected("it is no JSON");
+  if (!integers_fit(text)) return std::unexpected("a number in it is beyond 64 bits");
   std::string problem = prepare_schema(document);
   if (!problem.empty()) return std::unexpected(std::move(problem));
   try {
@@ -203,12 +293,9 @@ Result<void> JsonSchema::judge(std::string_view text, std::size_t names,
                                std::string* pointer) const noexcept {
   try {
     const json document = json::parse(text, nullptr, false);
-    if (document.is_discarded())
+    if (document.is_discarded() || !integers_fit(text))
       return std::unexpected(mismatch(code::kJsonMalformed, "a number is beyond 64 bits"));
-    std::size_t members = 0;
-    if (!count_members(document, members))
-      return std::unexpected(mismatch(code::kJsonMalformed, "a number is beyond 64 bits"));
-    if (members != names)
+    if (count_members(document) != names)
       return std::unexpected(mismatch(code::kJsonDuplicateName, "an object has a name twice"));
     const JsonAdapter adapter(document);
     steps_left = steps_for(text.size());

@@ -40,6 +40,18 @@ TEST(JsonSchema, JudgesByDraft7) {
       {R"({"enum":["a",{"b":1}]})", R"({"b":1})", R"({"b":2})", ""},
       {R"({"const":null})", "null", "0", ""},
       {R"({"exclusiveMaximum":10,"multipleOf":2})", "8", "10", ""},
+      {R"({"multipleOf":1})", "3.0", "1.5", ""},
+      {R"({"multipleOf":5})", "-10", "5.75", ""},
+      {R"({"multipleOf":0.01})", "19.99", "19.995", ""},
+      {R"({"multipleOf":0.1})", "33.3", "33.33", ""},
+      {R"({"multipleOf":1})", "1e300", "1000000000.5", ""},
+      {R"({"maximum":9007199254740992})", "9007199254740992", "9007199254740993", ""},
+      {R"({"exclusiveMinimum":-1.5})", "-1", "-1.5", ""},
+      {R"({"minimum":9007199254740993})", "9007199254740994.0", "9007199254740992", ""},
+      {R"({"enum":[9007199254740993,null,[1,{"a":"b"}]]})", R"([1,{"a":"b"}])", "9007199254740992",
+       ""},
+      {R"({"enum":["a","b"],"const":"b"})", R"("b")", R"("a")", ""},
+      {R"({"const":1})", "1.0", "1.5", ""},
       {R"({"pattern":"^[a-z]+$"})", R"("abc")", R"("abc\n")", ""},
       {R"({"pattern":"^\\d{2}$"})", R"("12")", R"("١٢")", ""},
       {R"({"pattern":"x"})", "5", R"("y")", ""},
@@ -47,6 +59,8 @@ TEST(JsonSchema, JudgesByDraft7) {
        ""},
       {R"({"format":"uuid"})", R"("123e4567-e89b-12d3-a456-426614174000")", R"("123e4567")", ""},
       {R"({"format":"ipv4"})", R"("192.0.2.1")", R"("192.0.2.256")", ""},
+      {R"({"format":"ipv4"})", R"("192.0.2.1")", R"("::ffff:192.0.2.1")", ""},
+      {R"({"format":"ipv6"})", R"("::ffff:192.0.2.1")", R"("192.0.2.1")", ""},
       {R"({"format":"email"})", R"("a.b@example.com")", R"("a b@example.com")", ""},
       {R"({"contains":{"const":1},"minItems":2})", "[0,1]", "[0,2]", ""},
       {R"({"propertyNames":{"maxLength":2}})", R"({"ab":1})", R"({"abc":1})", ""},
@@ -141,6 +155,13 @@ TEST(JsonSchema, NumbersBeyond64BitsDoNotWrapAround) {
   EXPECT_EQ(judge(*schema, "18446744073709551615", pointer), code::kJsonMalformed);
   EXPECT_EQ(judge(*schema, "1e400", pointer), code::kJsonMalformed);
   EXPECT_EQ(judge(*schema, "9223372036854775807", pointer), code::kSchemaMismatch);
+  const auto any = compiled("true");
+  for (const char* beyond : {"9223372036854775808", "-9223372036854775809", "18446744073709551616",
+                             R"({"a":[1,"9\"",123456789012345678901234567890]})"})
+    EXPECT_EQ(judge(*any, beyond, pointer), code::kJsonMalformed) << beyond;
+  for (const char* fits : {"-9223372036854775808", "9223372036854775808.0", "1e300", R"(["\",-0])"})
+    EXPECT_EQ(judge(*any, fits, pointer), 0) << fits;
+  EXPECT_EQ(judge(*compiled(R"({"multipleOf":1})"), "-9223372036854775808", pointer), 0);
 }
 
 /// A84: what takes exponential time elsewhere ends after so many steps.
@@ -152,6 +173,51 @@ TEST(JsonSchema, WorkIsBounded) {
       R"({"anyOf":[{"type":"array","items":{"$ref":"#"}},{"type":"array","items":{"$ref":"#"}}]})");
   const std::string deep = std::string(32, '[') + "1" + std::string(32, ']');
   EXPECT_EQ(judge(*branching, deep, pointer), code::kSchemaMismatch);
+}
+
+/// What many values are compared with, or looked for in each of them, is work, too.
+TEST(JsonSchema, LongListsAreCounted) {
+  std::string numbers = "0";
+  std::string words = R"("w")";
+  std::string names;
+  for (int i = 1; i < 250; ++i) {
+    numbers += ',' + std::to_string(i);
+    words += ",\"w" + std::to_string(i) + '"';
+    names += (i == 1 ? "\"p" : ",\"p") + std::to_string(i) + "\":{}";
+  }
+  const auto repeated = [](std::string_view item, std::size_t count) {
+    std::string text = "[";
+    for (std::size_t i = 0; i < count; ++i) text.append(item).append(",");
+    text.back() = ']';
+    return text;
+  };
+  std::string pointer;
+  const auto of_numbers = compiled(R"({"items":{"enum":[)" + numbers + "]}}");
+  EXPECT_EQ(judge(*of_numbers, repeated("249", 200'000), pointer), code::kSchemaMismatch);
+  EXPECT_EQ(judge(*of_numbers, repeated("1", 10'000), pointer), 0);
+  const auto of_words = compiled(R"({"items":{"enum":[)" + words + "]}}");
+  EXPECT_EQ(judge(*of_words, repeated("\"w249\"", 100'000), pointer), 0);
+  const auto of_names = compiled(R"({"items":{"properties":{)" + names + "}}}");
+  EXPECT_EQ(judge(*of_names, repeated("{}", 100'000), pointer), code::kSchemaMismatch);
+  EXPECT_EQ(judge(*of_names, repeated(R"({"p1":"some text","p2":"some more text"})", 500), pointer),
+            0);
+}
+
+/// The stack of a worker holds the deepest text that a schema may be asked about.
+TEST(JsonSchema, ChainsAreBounded) {
+  const auto chain_of = [](int length) {
+    std::string schema =
+        R"({"items":{"$ref":"#"},"allOf":[{"$ref":"#/definitions/d0"}],"definitions":{)";
+    for (int i = 0; i < length; ++i)
+      schema += "\"d" + std::to_string(i) + R"(":{"allOf":[{"$ref":"#/definitions/d)" +
+                std::to_string(i + 1) + "\"}]},";
+    return schema + "\"d" + std::to_string(length) + "\":{}}}";
+  };
+  EXPECT_FALSE(JsonSchema::read(chain_of(20)).has_value());
+  const auto longest = compiled(chain_of(14));
+  ASSERT_NE(longest, nullptr);
+  std::string pointer;
+  EXPECT_EQ(judge(*longest, std::string(128, '[') + std::string(128, ']'), pointer), 0);
 }
 
 /// A84: under `not`, `if` and `oneOf`, a text that is too much work is no text that does not match.

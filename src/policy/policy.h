@@ -99,8 +99,10 @@ class Observations {
     std::size_t waiver = 0;  ///< its index in the configuration
   };
 
+  /// The first refusal of a policy: there it would have ended the request.
   void add(const Refusal& refusal, std::size_t waiver) noexcept {
-    if (count_ < kCapacity) entries_[count_++] = {.refusal = refusal, .waiver = waiver};
+    const bool known = std::ranges::find(all(), waiver, &Entry::waiver) != all().end();
+    if (!known && count_ < kCapacity) entries_[count_++] = {.refusal = refusal, .waiver = waiver};
   }
   [[nodiscard]] std::span<const Entry> all() const noexcept { return {entries_.data(), count_}; }
   /// A waiver of another kind was needed. Once for a request, however often it was.

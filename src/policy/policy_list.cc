@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
+#include <string>
 
 namespace merlon::policy {
 namespace {
@@ -19,18 +20,19 @@ static_assert(in_order(Policies{}), "the list shows the order in which policies 
 }  // namespace
 
 void check_public_route(const Settings& settings, config::Reader& reader) {
-  const auto refuse = [&](const auto& limits) {
+  const auto refuse = [&](const auto& limits, const std::string& help) {
     for (const auto& limit : limits) {
       if (*limit.per != LimitPer::kIdentity) continue;
-      reader.error(limit.per.at,
+      reader.error(limit.per.is_default() ? limit.at : limit.per.at,
                    "this limit limits nothing: the route has `auth: none`, so nobody "
                    "has an identity",
-                   "count `per: client`, or ask for authentication");
+                   help);
     }
   };
-  refuse(setting<RateLimits>(settings));
-  refuse(setting<Quotas>(settings));
-  refuse(setting<Concurrencies>(settings));
+  const std::string help = "count `per: client`, or ask for authentication";
+  refuse(setting<RateLimits>(settings), help);
+  refuse(setting<Concurrencies>(settings), help);
+  refuse(setting<Quotas>(settings), "ask for authentication");
 }
 
 void compile_policies(const Settings& settings, CompileInput& input, Judges& out) {

@@ -61,16 +61,24 @@ const Object<QuotaConfig>& schema() {
   return schema;
 }
 
-/// A longer window of which a shorter one lets no more through limits nothing, and the other way
-/// round.
+/// The most that `quota` lets through in a window as long as that of `longer`, or longer.
+std::uint64_t most_in_window_of(const Rate& longer, const Rate& quota) noexcept {
+  constexpr std::uint64_t kDaysOfMonth = 31;
+  if (longer.per <= quota.per) return quota.events;
+  if (quota.per != hours{1}) return quota.events * kDaysOfMonth;
+  return quota.events * 24 * (longer.per == hours{24} ? 1 : kDaysOfMonth);
+}
+
+/// A quota limits nothing where another one lets no more through in the same time.
 void check_quotas(const std::vector<QuotaConfig>& quotas, Reader& reader) {
   for (std::size_t i = 0; i < quotas.size(); ++i) {
+    const Rate& one = *quotas[i].limit;
     for (std::size_t j = 0; j < quotas.size(); ++j) {
       if (i == j) continue;
-      const bool same_window = quotas[i].limit->per == quotas[j].limit->per;
-      const bool longer_is_smaller = quotas[j].limit->per > quotas[i].limit->per &&
-                                     quotas[j].limit->events <= quotas[i].limit->events;
-      if (!longer_is_smaller && !(same_window && j < i)) continue;
+      const Rate& other = *quotas[j].limit;
+      const bool same_window = one.per == other.per;
+      const bool outdone = !same_window && most_in_window_of(one, other) <= one.events;
+      if (!outdone && !(same_window && j < i)) continue;
       reader.error(quotas[i].at, "this quota limits nothing: another one lets no more through",
                    fmt::format("the other is at {}", quotas[j].at.to_string()));
       break;
@@ -88,8 +96,9 @@ void Quotas::compile(const Member& config, CompileInput& input, Judges& out) {
   if (config.empty()) return;
   check_quotas(config, input.reader);
   if (input.shared == nullptr) {
-    input.reader.error(config.front().at, "there is no `shared_state` to count quotas in",
-                       "say where Redis is");
+    if (!input.shared_is_wrong)
+      input.reader.error(config.front().at, "there is no `shared_state` to count quotas in",
+                         "say where Redis is");
     return;
   }
   for (const QuotaConfig& quota : config) {

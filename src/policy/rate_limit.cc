@@ -187,8 +187,9 @@ void compile_shared(const std::vector<RateLimitConfig>& limits, CompileInput& in
   for (const RateLimitConfig& limit : limits) {
     if (!*limit.shared) continue;
     if (input.shared == nullptr) {
-      input.reader.error(limit.shared.at, "there is no `shared_state` to count it in",
-                         "say where Redis is");
+      if (!input.shared_is_wrong)
+        input.reader.error(limit.shared.at, "there is no `shared_state` to count it in",
+                           "say where Redis is");
       continue;
     }
     const int nth = ++of_kind[*limit.per];

@@ -72,9 +72,9 @@ bool is_date_time(std::string_view text) noexcept {
          is_time(text.substr(11));
 }
 
+/// By its notation: `::ffff:192.0.2.1` is one of IPv6, whatever address it means.
 bool is_address(std::string_view text, bool v6) noexcept {
-  const auto address = IpAddress::parse(text);
-  return address.has_value() && address->is_v6() == v6;
+  return text.contains(':') == v6 && IpAddress::parse(text).has_value();
 }
 
 bool is_uuid(std::string_view text) noexcept {

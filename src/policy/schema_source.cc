@@ -18,6 +18,9 @@ using nlohmann::json;
 
 constexpr unsigned kDepthMax = 64;
 constexpr std::size_t kSubschemasMax = 10'000;
+// Subschemas that judge one and the same value inside of each other. Each level of a text may go
+// through all of them again, on the same stack.
+constexpr unsigned kChainMax = 32;
 
 /// What the value of a keyword must be.
 enum class Form : std::uint8_t {
@@ -84,6 +87,13 @@ const std::map<std::string_view, Form>& keywords() {
   return all;
 }
 
+constexpr std::pair<const char*, const char*> kOwnTexts[] = {{"pattern", kOwnPattern},
+                                                             {"format", kOwnFormat}};
+constexpr std::pair<const char*, const char*> kOwnValued[] = {
+    {"enum", kOwnValues},     {"multipleOf", kOwnMultipleOf},
+    {"maximum", kOwnMaximum}, {"exclusiveMaximum", kOwnExclusiveMaximum},
+    {"minimum", kOwnMinimum}, {"exclusiveMinimum", kOwnExclusiveMinimum},
+};
 constexpr std::array kTypes = {"null", "boolean", "object", "array", "number", "integer", "string"};
 /// Keywords whose subschemas judge the very value that their own schema judges.
 constexpr std::array kInPlace = {"allOf", "anyOf", "oneOf", "not",
@@ -215,16 +225,26 @@ class Preparer {
     }
     if ((schema.contains("then") || schema.contains("else")) && !schema.contains("if"))
       return say(at, "`then` and `else` do nothing without `if`");
-    rename(schema, "pattern", kOwnPattern);
-    rename(schema, "format", kOwnFormat);
+    for (const auto& [name, own] : kOwnTexts) rename(schema, name, own);
+    if (schema.contains("const")) {
+      // Beside an `enum` both have to hold.
+      schema["allOf"].push_back({{kOwnValues, json::array({schema["const"]}).dump()}});
+      schema.erase("const");
+    }
+    for (const auto& [name, own] : kOwnValued) {
+      if (schema.contains(name)) schema[name] = schema[name].dump();
+      rename(schema, name, own);
+    }
     if (problem_.empty()) count_step(schema);
   }
 
   /// `allOf` is judged before all else, so that what fails is counted, too. Behind its own items,
   /// whose places references may name; they count themselves.
   static void count_step(json& schema) {
-    if (!schema.contains("allOf")) schema["allOf"] = json::array();
-    schema["allOf"].push_back({{kOwnStep, true}});
+    std::size_t names = 0;
+    for (const char* const name : {"properties", "required", "dependencies"})
+      names += schema.contains(name) ? schema[name].size() : 0;
+    schema["allOf"].push_back({{kOwnStep, names}});
   }
 
   static void rename(json& schema, const char* from, const char* to) {
@@ -280,22 +300,25 @@ class Preparer {
     for (const auto& [at, target] : references_) {
       if (!edges_.contains(target)) return say(at, fmt::format("no schema is at `{}`", target));
     }
-    std::map<std::string_view, bool> done;  // false: on the way
-    for (const auto& [place, targets] : edges_) visit(place, done, 0);
+    std::map<std::string_view, unsigned> chains;
+    for (const auto& [place, targets] : edges_) static_cast<void>(chain_from(place, chains));
   }
 
-  // NOLINTNEXTLINE(misc-no-recursion): bounded by the number of subschemas, see below.
-  void visit(std::string_view place, std::map<std::string_view, bool>& done, unsigned depth) {
-    if (!problem_.empty()) return;
-    if (depth > 1000) return say(std::string(place), "its references are too long a chain");
-    const auto [seen, is_new] = done.try_emplace(place, false);
+  /// How many subschemas the longest chain from `place` has; 0 while that is being found out.
+  // NOLINTNEXTLINE(misc-no-recursion): as deep as there are subschemas, kSubschemasMax.
+  unsigned chain_from(std::string_view place, std::map<std::string_view, unsigned>& chains) {
+    if (!problem_.empty()) return 0;
+    const auto [seen, is_new] = chains.try_emplace(place, 0);
     if (!is_new) {
-      if (!seen->second) say(std::string(place), "its references lead back to it for ever");
-      return;
+      if (seen->second == 0) say(std::string(place), "its references lead back to it for ever");
+      return seen->second;
     }
+    unsigned longest = 0;
     for (const std::string& next : edges_.find(std::string(place))->second)
-      visit(next, done, depth + 1);
-    done[place] = true;
+      longest = std::max(longest, chain_from(next, chains));
+    if (longest >= kChainMax)
+      say(std::string(place), "it judges one value through too long a chain");
+    return chains[place] = longest + 1;
   }
 
   json& root_;

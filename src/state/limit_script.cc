@@ -13,15 +13,16 @@ local now = (tonumber(t[1]) - 1704067200) * 1000000 + tonumber(t[2])
 local interval, burst, want = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local node, generation, back = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local span = interval * burst
-local arrival, out, others = 0, 0, ''
+local arrival, out, others = now, 0, ''
 local mine, seen, life = 0, 0, 0
+local over = {}
 local changed = back > 0
 local value = redis.call('GET', KEYS[1])
 if value then
   local bar = string.find(value, '|', 1, true)
-  arrival = tonumber(bar and string.sub(value, 1, bar - 1) or value) or 0
+  arrival = tonumber(bar and string.sub(value, 1, bar - 1) or value) or now
   if bar then
-    for id, gen, n, ends in string.gmatch(value, '|(%x+),(%d+),(%d+),(%d+)') do
+    for id, gen, n, ends in string.gmatch(value, '|(%x+),(%d+),(%d+),(%-?%d+)') do
       ends = tonumber(ends)
       -- Written when the clock was ahead of now: it has been set back.
       if ends > now + 2000000 then ends, changed = now + 2000000, true end
@@ -32,10 +33,20 @@ if value then
           out = out + tonumber(n)
           others = others .. '|' .. id .. ',' .. gen .. ',' .. n .. ',' .. string.format('%d', ends)
         end
+      else
+        over[#over + 1] = {ends, tonumber(n)}
       end
     end
   end
 end
+-- While leases were on record nothing was refilled beyond them: of those that ended, to their end.
+table.sort(over, function(a, b) return a[1] > b[1] end)
+local held = out + mine
+for _, lease in ipairs(over) do
+  held = held + lease[2]
+  arrival = math.max(arrival, lease[1] + held * interval)
+end
+arrival = math.max(arrival, now + (out + mine) * interval)
 if generation > seen then
   changed = changed or mine > 0
   seen, mine = generation, 0
@@ -55,10 +66,9 @@ if granted > 0 then
 end
 if changed then
   local keep = arrival - now
-  if others ~= '' then keep = math.max(keep, 2000000) end
+  if out + mine > 0 then keep = math.max(keep, 2000000 + (out + mine) * interval) end
   value = string.format('%.4f', arrival) .. others
   if mine > 0 then
-    keep = math.max(keep, life - now)
     value = value .. '|' .. node .. ',' .. string.format('%d,%d,%d', seen, mine, life)
   end
   redis.call('SET', KEYS[1], value, 'PX', math.ceil(keep / 1000) + 1)

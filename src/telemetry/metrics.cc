@@ -27,8 +27,6 @@ static_assert(std::ranges::all_of(kCodes,
                                   }),
               "CodeCounters must have room for every error code");
 
-constexpr bool is_tls(std::uint16_t code) noexcept { return code >= 100 && code < 200; }
-
 constexpr std::string_view kClasses[StatusCounters::kClasses] = {"none", "1xx", "2xx",
                                                                  "3xx",  "4xx", "5xx"};
 
@@ -192,7 +190,7 @@ void Metrics::collect_connections(Families& out) const {
     const auto n =
         sum(workers_, [code](const WorkerCounters& w) { return w.handshake_failures.get(code); });
     // A handshake may also end by time or by the network; those appear once they happened.
-    if (is_tls(code) || n != 0) failures.add(n, {{"reason", rule}});
+    if (is_tls_error(code) || n != 0) failures.add(n, {{"reason", rule}});
   }
 }
 

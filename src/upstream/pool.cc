@@ -15,9 +15,6 @@ constexpr unsigned kPassedOverDoublings = 6;  // 32 s at most
 // How many endpoints one request tries: more would multiply the load of a struggling upstream.
 constexpr unsigned kAttemptsMax = 3;
 
-/// TLS error codes (error_codes.def) are 100 to 199.
-bool is_tls_error(std::uint16_t code) noexcept { return code >= 100 && code < 200; }
-
 std::unexpected<Error> upstream_error(std::uint16_t code, const char* what) {
   return std::unexpected(
       Error{.code = code, .blame = Blame::kUpstream, .retryable = true, .what = what});

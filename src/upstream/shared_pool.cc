@@ -172,6 +172,7 @@ io::Task<Result<Lease>> Cluster::open_shared(Search& search) {
     if (wants_another(endpoints_[index])) {
       begun = true;
       begin_shared(index);
+      place_.notify_one();  // another may want the room that has woken this one
     } else {
       lease = share_any();
       if (lease) co_return lease;

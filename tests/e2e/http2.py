@@ -45,7 +45,7 @@ class Stream:
     @property
     def fields(self):
         """Of the final response."""
-        return next((dict(h) for h in self.heads if h[0][0] == ":status" and h[0][1][0] != "1"), {})
+        return next((dict(h) for h in self.heads if h and h[0][0] == ":status" and h[0][1][0] != "1"), {})
 
     @property
     def status(self):
@@ -53,7 +53,7 @@ class Stream:
 
     @property
     def trailers(self):
-        return next((dict(h) for h in self.heads if h[0][0] != ":status"), {})
+        return next((dict(h) for h in self.heads if not h or h[0][0] != ":status"), {})
 
 
 class Http2Client(Connection):

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 from gateway import configuration
-from wire import ConnectionEnded, reply, request
+from wire import ConnectionEnded, eventually, reply, request
 
 OWN = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "Via", "X-Request-Id", "Host")
 
@@ -146,6 +146,21 @@ def test_a45_a_proxy_header_from_a_trusted_peer_is_believed(merlon, upstream, he
             client.send(header[at : at + 1])
         assert client.ask(request()).status == 200
     assert upstream.requests[0].get("X-Forwarded-For").split(",")[0] == "1.2.3.4"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"PROXY UNKNOWN\r\n", V2 + b"\x20\x00\0\0"],
+    ids=["unknown", "local"],
+)
+def test_a45_behind_a_proxy_header_without_a_name_no_field_gives_one(merlon, upstream, header):
+    """Such a connection is the proxy's own, or of somebody it cannot name: a field could name anybody."""
+    gateway = merlon(proxy_listener(upstream, "127.0.0.0/8"))
+    with gateway.client() as client:
+        client.send(header)
+        assert client.ask(request(fields=[("X-Forwarded-For", "6.6.6.6")])).status == 200
+    assert b"6.6.6.6" not in upstream.received
+    assert eventually(lambda: gateway.access_log)[0]["client"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize(

@@ -120,13 +120,30 @@ def test_the_deadline_ends_a_response_that_is_always_at_hand(raw, upstream, read
 
     upstream.answer = flood
     got = raw.wait(raw.call(more=[("grpc-timeout", "300m")]))
-    if reads:
-        assert outcome(got) == ("4", "Gateway Timeout")
-    else:
-        assert got.reset == CANCEL  # trailers come behind data, which it does not take
+    assert outcome(got) == ("4", "Gateway Timeout")
     assert eventually(lambda: upstream.calls[0].reset == CANCEL)
     line = eventually(lambda: raw.gateway.access_log)[0]
     assert line["grpc_status"] == 4
+
+
+INITIAL_WINDOW_SIZE = 4
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_deadline_ends_a_response_whose_client_makes_no_room_for_it(merlon, upstream, whole):
+    """It was once reset, and the log told the status of an answer that never arrived."""
+
+    def begin(call):
+        call.head([(":status", "200"), ("content-type", "application/grpc")])
+        call.send(DATA, 0, message(b"begun"))
+
+    upstream.answer = answered if whole else begin
+    gateway = merlon(config(upstream))
+    with RawCalls(gateway.ports["public"], entries=[(INITIAL_WINDOW_SIZE, 0)]) as calls:
+        got = calls.wait(calls.call(more=[("grpc-timeout", "300m")]))
+        assert outcome(got) == ("4", "Gateway Timeout") and got.body == b""
+    line = eventually(lambda: gateway.access_log)[0]
+    assert (line["grpc_status"], line["refusal"]["rule"]) == (4, "upstream-timeout")
 
 
 @pytest.mark.parametrize("value", ["", "1", "S", "123456789S", "1s", "-1S", "1.5S", "1 S"])

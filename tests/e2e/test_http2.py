@@ -1,5 +1,7 @@
 """HTTP/2 towards clients: the same gateway, the same rules, many streams on a connection."""
 
+import threading
+
 import pytest
 from gateway import configuration
 from http2 import (
@@ -242,6 +244,25 @@ def test_a92_windows_that_stay_shut_end_the_streams(proxied, upstream):
         stalled.until(lambda: all(stalled.stream(n).done for n in numbers))
         assert {stalled.stream(n).reset for n in numbers} == {CANCEL}
     assert eventually(lambda: str(proxied.access_log).count("h2-window-stalled") >= 20), proxied.access_log[-1]
+
+
+def test_the_end_of_a_response_needs_no_window(proxied, upstream):
+    """It once waited for windows that a client which has all it asked for need not open."""
+    taken = threading.Event()
+
+    def in_parts(*_):
+        size = 65_535
+        yield b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (size, b"x" * size)
+        taken.wait(20)
+        yield b"0\r\n\r\n"
+
+    upstream.answer = in_parts
+    with Http2Client(proxied.ports["public"], windows=False) as client:
+        number = client.open()
+        client.until(lambda: len(client.stream(number).body) == 65_535)
+        taken.set()
+        got = client.wait(number)
+        assert got.ended and got.trailers == {}
 
 
 def test_a91_windows_that_open_byte_by_byte_end_the_connection(proxied, upstream):

@@ -280,7 +280,8 @@ def machines(merlon, merlon_bin, upstream, tmp_path):
                 "auth": auth, "upstream": "api", "forward": {"identity": ["sub", "client_id", "scope"]}}  # fmt: skip
 
     routes = [route("any", {"api_key": "machines"}),
-              route("write", {"api_key": "machines", "scopes": ["orders.write"]})]  # fmt: skip
+              route("write", {"api_key": "machines", "scopes": ["orders.write"]}),
+              {**route("open", "none"), "forward": {}}]  # fmt: skip
     identity = {"machines": {"api_keys": {"file": str(file)}}}
     gateway = merlon(configuration(upstream, routes=routes, identity=identity))
     gateway.secret, gateway.file = secret, file
@@ -294,10 +295,24 @@ def test_an_api_key_says_who_asks_and_stays_here(machines, upstream):
     assert told.get("X-Merlon-Identity-Sub") == "billing"
     assert told.get("X-Merlon-Identity-Client-Id") == machines.secret[3:15]
     assert told.get("X-Merlon-Identity-Scope") == "orders.read"
+    assert machines.ask(request("GET", "/open", fields=field)).status == 200
     assert machines.secret.encode() not in upstream.received
     assert machines.ask(request("GET", "/write", fields=field)).status == 403
     assert machines.secret not in machines.file.read_text()
     assert machines.secret[16:] not in json.dumps(machines.access_log) + machines.errors
+
+
+@pytest.mark.parametrize(("owner", "good"), [("null", True), ("a\tb", False), ("o" * 129, False)])
+def test_a_key_that_is_made_is_one_that_the_file_takes(machines, merlon_bin, owner, good):
+    made = subprocess.run([merlon_bin, "key", "new", "--owner", owner], capture_output=True, text=True)
+    if not good:
+        assert (made.returncode, made.stdout) == (2, "")
+        assert "the entry would be refused" in made.stderr
+        return
+    file = Path(machines.config["identity"]["machines"]["api_keys"]["file"])
+    file.write_text(file.read_text() + made.stdout[made.stdout.index("  - id:") :])
+    asked = request("GET", "/any", fields=[("X-Api-Key", re.search(r"mk_\S+", made.stdout).group())])
+    assert eventually(lambda: machines.ask(asked).status == 200)
 
 
 def test_an_api_key_is_good_from_its_networks_only(machines, merlon_bin):

@@ -1,10 +1,12 @@
 """Opaque tokens: an authorisation server is asked, once for many, and not for ever believed."""
 
+import signal
 import subprocess
 import threading
 import time
 
 import pytest
+from clock import Clock
 from gateway import STATUS, configuration
 from issuer import Issuer
 from wire import eventually, request
@@ -27,7 +29,7 @@ def start(merlon, upstream, server, pki, tmp_path):
     secret.write_text(server.client[1] + "\n")
     secret.chmod(0o600)
 
-    def begin(cache="60s", **entry):
+    def begin(cache="60s", timeouts=None, within=(), **entry):
         asks = {"url": f"{server.url}/introspect", "client_id": server.client[0],
                 "client_secret_file": str(secret), "cache": cache}  # fmt: skip
         opaque = {"introspection": asks, "tls": {"ca": str(pki.ca)}, **entry}
@@ -42,8 +44,9 @@ def start(merlon, upstream, server, pki, tmp_path):
             route("public", "none"),
         ]
         return merlon(
-            configuration(upstream, routes=routes, identity={"opaque": opaque},
-                          listeners=[{"name": "public"}, dict(STATUS)])  # fmt: skip
+            configuration(upstream, routes=routes, identity={"opaque": opaque}, timeouts=timeouts or {},
+                          listeners=[{"name": "public"}, dict(STATUS)]),  # fmt: skip
+            within=within,
         )
 
     return begin
@@ -111,6 +114,16 @@ def test_a59_a_revoked_token_is_refused_within_the_stated_time(start, server):
     assert time.monotonic() - revoked_at < 2 + 1.5
 
 
+def test_a59_no_step_of_the_clock_lengthens_an_answer(start, server, tmp_path):
+    """Answers once grew no older while the wall clock had to catch up."""
+    clock = Clock(tmp_path)
+    gateway = start(cache="1s", within=clock.within)
+    assert ask(gateway, "good").status == 200
+    server.tokens = {}
+    clock.jump(-3600)
+    assert eventually(lambda: ask(gateway, "good").status == 401)
+
+
 def test_a59_a_server_that_is_down_closes_the_routes(start, server):
     gateway = start(cache="1s")
     assert ask(gateway, "good").status == 200
@@ -150,6 +163,20 @@ def test_a_slow_server_holds_up_nobody_else(start, server):
     assert time.monotonic() - began < 20, "it was given up"
     held.join()
     server.delay_s = 0.0
+
+
+def test_a_request_that_waits_for_the_server_until_the_end_is_told_so(start, server):
+    """It once got no answer and left no line."""
+    server.delay_s = 30.0
+    gateway = start(timeouts={"drain": "500ms"})
+    with gateway.client() as client:
+        client.send(request("GET", "/guarded", fields=[("Authorization", "Bearer good")]))
+        assert eventually(lambda: server.asked)
+        gateway.process.send_signal(signal.SIGTERM)
+        assert client.response().status == 503
+    server.delay_s = 0.0
+    assert gateway.wait() == 0
+    assert gateway.access_log[0]["refusal"]["rule"] == "draining"
 
 
 def test_wrong_credentials_of_the_gateway_are_an_event_and_503(start, server):

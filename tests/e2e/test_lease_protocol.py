@@ -157,14 +157,14 @@ class Node:
 
 
 def arrivals(rng, span_us, mean_us):
-    """Times in bursts and pauses."""
+    """Times in bursts and pauses. Some pauses are about as long as leases, which refill meanwhile."""
     now = 0
     while now < span_us:
-        crowd = rng.choice((1, 1, 5, 40))
+        crowd = rng.choice((1, 1, 2, 5, 40, 200))
         for _ in range(crowd):
             yield now
             now += rng.randrange(0, 3_000)
-        now += int(rng.expovariate(1 / (mean_us * crowd)))
+        now += rng.choice((int(rng.expovariate(1 / (mean_us * crowd))), rng.randrange(0, 2_500_000)))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -188,13 +188,42 @@ def test_never_more_than_the_limit(store, seed):
     assert passed > 0
 
 
+def test_what_is_on_lease_refills_nothing_beyond_the_burst(store):
+    """Two requests, a pause in which the lease lies unused, then a crowd."""
+    burst, lease = 400, lease_of(400, 1)
+    for pause_us in (900_000, 1_900_000):
+        store.forget()
+        first = store.run(store.rate, INTERVAL_US, burst, 1, "a", 0, 0)[0]
+        assert first + store.run(store.rate, INTERVAL_US, burst, lease, "a", 1, 0)[0] == 1 + lease
+        store.now_us += pause_us
+        # By now the node has used what it had, a moment ago.
+        granted = store.run(store.rate, INTERVAL_US, burst, burst, "a", 2, 0)[0]
+        assert lease - 1 + granted <= burst
+        store.now_us += 20_000_000
+    # After its end nothing is known of when it was used.
+    store.forget()
+    store.run(store.rate, INTERVAL_US, burst, lease, "a", 1, 0)
+    store.now_us += 2_200_000
+    granted = store.run(store.rate, INTERVAL_US, burst, burst, "b", 2, 0)[0]
+    assert lease - 1 + granted <= burst + 200_000 // INTERVAL_US
+
+
+def test_a_clock_of_the_last_century_counts_as_any_other(store):
+    store.now_us = -900_000_000_000_000
+    for _ in range(3):
+        assert store.run(store.rate, INTERVAL_US, 40, 5, "a", 0, 0)[0] == 1
+        assert store.run(store.rate, INTERVAL_US, 40, 5, "a", store.now_us % 2**32, 0)[0] == 5
+        assert "|a," in store.ask("GET", "k")
+        store.now_us += 60_000_000
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_never_stricter_than_the_bound(store, seed):
     rng = random.Random(seed)
     nodes = rng.choice((1, 2, 3, 4))
     burst = nodes * rng.choice((4, 12, 48))
     cluster = [Node(store, burst, nodes, rng, lossy=False) for _ in range(nodes)]
-    smaller = Bucket(burst - (nodes - 1) * bound_of(burst, nodes), store.now_us)
+    smaller = Bucket(burst - nodes * bound_of(burst, nodes), store.now_us)
     begun, passed, least = store.now_us, 0, 0
     for at in arrivals(rng, 20_000_000, rng.choice((10_000, 60_000))):
         store.now_us = begun + at

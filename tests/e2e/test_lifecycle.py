@@ -9,7 +9,8 @@ import time
 
 import pytest
 from gateway import STATUS, answers, configuration
-from http2 import Http2Client, rst
+from grpc_parts import RawCalls, message, outcome
+from http2 import DATA, NO_ERROR, PING, Http2Client, frame, rst
 from http2_upstream import WIDE_OPEN, Http2Upstream, over_http2
 from wire import eventually, reply, request
 
@@ -240,6 +241,63 @@ def test_a_call_that_the_drain_cuts_off_is_not_its_upstreams_fault(merlon, begun
             gateway.process.send_signal(signal.SIGTERM)
             assert gateway.wait(20) == 0
         assert gateway.access_log[0]["refusal"]["rule"] == "draining"
+
+
+def test_streams_that_wait_until_the_end_are_told_so(merlon, upstream):
+    """They once met a close, where HTTP/1.1 was answered."""
+    upstream.answer = upstream.hang
+    config = configuration(upstream, timeouts={"drain": "500ms"})
+    [served] = config["routes"]
+    config["routes"].append({**served, "name": "held", "match": {"host": "*", "path": "/held"}, "body": {"json_depth": 3}})
+    gateway = merlon(config)
+    json = [("content-type", "application/json")]
+    with Http2Client(gateway.ports["public"]) as client:
+        streams = [
+            client.open(),
+            client.open("POST", "/small", [("content-length", "100")], body=b"a", end=False),
+            client.open("POST", "/held", json, body=b"[", end=False),
+        ]
+        upstream.wait_for(1)
+        client.send(frame(PING, payload=bytes(8)))
+        client.until(lambda: client.pongs)
+        gateway.process.send_signal(signal.SIGTERM)
+        assert [client.wait(stream).status for stream in streams] == [503] * 3
+        assert client.to_end() == NO_ERROR
+    assert gateway.wait() == 0
+    told = {(line["path"], line["status"], line["refusal"]["rule"]) for line in gateway.access_log}
+    assert told == {(path, 503, "draining") for path in ("/", "/small", "/held")}
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_calls_that_the_drain_cuts_off_are_told_so(merlon, begun):
+    def begin(call):
+        call.head([(":status", "200"), ("content-type", "application/grpc")])
+        call.send(DATA, 0, message(b"begun"))
+
+    with Http2Upstream() as upstream:
+        upstream.answer = begin if begun else (lambda call: None)
+        gateway = merlon(over_http2(upstream, timeouts={"drain": "500ms"}))
+        with RawCalls(gateway.ports["public"]) as calls:
+            call = calls.call()
+            upstream.wait_for(1)
+            if begun:
+                calls.until(lambda: calls.stream(call).body)
+            gateway.process.send_signal(signal.SIGTERM)
+            assert outcome(calls.wait(call))[0] == "14"
+        assert gateway.wait() == 0
+
+
+def test_a_client_that_takes_nothing_does_not_hold_up_the_end(merlon, upstream):
+    upstream.answer = lambda message, _: reply(200, b"x" * 100_000)
+    gateway = merlon(configuration(upstream, timeouts={"drain": "500ms"}))
+    with Http2Client(gateway.ports["public"], windows=False) as client:
+        client.open()
+        client.until(lambda: len(client.stream(1).body) == 65_535)
+        gateway.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert gateway.wait() == 0
+    assert time.monotonic() - began < 5, "its pace would be waited for up to a minute and a half"
+    assert gateway.access_log[0]["refusal"]["rule"] == "draining"
 
 
 @pytest.fixture(params=["handshake", "greeting"])

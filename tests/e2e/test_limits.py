@@ -212,6 +212,7 @@ def test_requests_at_a_time(merlon, upstream):
         ({"rate_limit": {"rate": "10/s", "per": "identity"}}, "nobody has an identity"),
         ({"concurrency": {"limit": 9, "per": "identity"}}, "nobody has an identity"),
         ({"concurrency": {"limit": 0}}, "limit"),
+        ({"quota": {"limit": "10/day"}}, "error: this limit limits nothing: the route has `auth: none`"),
     ],
 )
 def test_limits_that_limit_nothing_are_refused(merlon_bin, tmp_path, policies, says):

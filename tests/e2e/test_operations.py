@@ -329,6 +329,25 @@ def test_reload_asks_the_running_gateway(merlon, merlon_bin, upstream, tmp_path)
     assert reload().returncode == 2
 
 
+def test_who_drains_takes_no_configuration_and_says_so(merlon, merlon_bin, upstream, tmp_path):
+    """The command once waited for the end of the drain, and then had no answer."""
+    upstream.answer = upstream.hang
+    gateway = merlon(configuration(upstream, admin={"socket": str(tmp_path / "admin.sock")}))
+    with gateway.client() as client:
+        client.send(request())
+        upstream.wait_for(1)
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.told("draining")
+        refused = command(merlon_bin, "reload", "-c", gateway.file)
+        gateway.process.send_signal(signal.SIGHUP)
+        reason = "the gateway is stopping, and takes no configuration"
+        assert (refused.returncode, reason in refused.stderr) == (1, True)
+        assert eventually(lambda: [e.get("reason") for e in gateway.events].count(reason) == 2)
+        assert gateway.is_running()
+        gateway.process.send_signal(signal.SIGTERM)  # does not wait any longer
+        assert gateway.wait() == 0
+
+
 def test_a_refused_reload_tells_each_error_by_itself(merlon, upstream, pki):
     """Warnings of certificates that end soon once filled the event before the error was named."""
     pairs = [pki.issue(f"{name}.example.com", days=20) for name in "abc"]

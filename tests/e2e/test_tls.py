@@ -1,5 +1,6 @@
 """TLS towards clients: names, versions, suites, and which name may ask for which host."""
 
+import contextlib
 import signal
 import socket
 import ssl
@@ -201,6 +202,24 @@ def test_a_connection_that_is_ended_is_told_so(merlon, upstream, pki, why, versi
         if why == "drain":
             gateway.process.send_signal(signal.SIGTERM)
         assert client.sock.recv(1) == b"", "what close_notify reads as; its lack raises"
+
+
+def test_a_record_that_cannot_be_read_is_told_of_and_is_no_request(secured, upstream, pki):
+    """It once stood in the access log, as a request that got 400."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = pki.client().wrap_bio(incoming, outgoing, server_hostname="api.example.com")
+    with secured.client() as client:
+        for _ in range(2):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                session.do_handshake()
+                break
+            client.send(outgoing.read())
+            incoming.write(client.sock.recv(65536))
+        assert session.version() == "TLSv1.3"
+        client.send(outgoing.read() + b"\x17\x03\x03\x00\x20" + bytes(32))
+        client.to_end()
+    assert secured.told("tls_connection_ended", rule="tls-protocol-error")
+    assert secured.access_log == []
 
 
 def data_segments_in(sock):
