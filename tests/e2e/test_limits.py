@@ -78,6 +78,15 @@ def test_the_count_is_exact_over_all_workers(merlon, upstream):
     assert len(upstream.requests) == 50
 
 
+def test_a_refusal_is_for_nobody_else_to_keep(merlon, upstream):
+    """Of one client; a shared cache would hand it to all."""
+    public = "public, max-age=3600"
+    policies = {"rate_limit": {"rate": "1/h", "burst": 1}, "headers": {"set": {"cache-control": public}}}
+    gateway = merlon(limited(upstream, **policies))
+    got = [gateway.ask(get()) for _ in range(2)]
+    assert [(answer.status, answer.get("Cache-Control")) for answer in got] == [(200, public), (429, "no-store")]
+
+
 def test_a73_variants_of_a_path_share_one_budget(merlon, upstream):
     gateway = merlon(limited(upstream, path="/login/**", rate_limit={"rate": "1/h", "burst": 2}))
     variants = ["/login", "/login/", "/login?x", "/%6cogin", "/login/?y=1", "/l%6Fgin"]
