@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "audit/baseline.h"
 
@@ -156,6 +157,73 @@ TEST_F(Folder, NeverPassesWhatItCouldNotRead) {
     EXPECT_EQ(exit_code(result, Level::kCritical), 3) << input.why;
     EXPECT_FALSE(result.gaps.empty()) << input.why;
   }
+}
+
+/// The rest of a test as a user whom modes stop: root opens every folder.
+class AsNobody {
+ public:
+  AsNobody() { EXPECT_EQ(::seteuid(65534), 0); }
+  AsNobody(const AsNobody&) = delete;
+  AsNobody& operator=(const AsNobody&) = delete;
+  ~AsNobody() { EXPECT_EQ(::seteuid(was_), 0); }
+
+ private:
+  const uid_t was_ = ::geteuid();
+};
+
+TEST_F(Folder, NeverPassesAFolderThatItCouldNotOpen) {
+  write("included/nginx.conf", "events {}\nhttp { include conf.d/*.conf; }\n");
+  write("included/conf.d/a.conf", "server { listen 80; autoindex on; }\n");
+  write("beside/a.conf", kServer);
+  write("beside/more/b.conf", "server { listen 80; autoindex on; }\n");
+  for (const char* closed : {"included/conf.d", "beside/more"}) {
+    fs::permissions(root_ / closed, fs::perms::none);
+  }
+  fs::permissions(root_, fs::perms(0755));
+  {
+    std::optional<AsNobody> nobody;
+    if (::geteuid() == 0) nobody.emplace();
+    const AuditResult included = audit({(root_ / "included/nginx.conf").string()});
+    EXPECT_EQ(exit_code(included, Level::kHigh), 3);
+    EXPECT_TRUE(has(included, "CFG-01") || has(included, "CFG-02"));
+    const AuditResult beside = audit({(root_ / "beside").string()});
+    EXPECT_EQ(exit_code(beside, Level::kHigh), 3);
+    EXPECT_TRUE(has(beside, "CFG-01"));
+  }
+  for (const char* closed : {"included/conf.d", "beside/more"}) {
+    fs::permissions(root_ / closed, fs::perms::owner_all);
+  }
+}
+
+TEST_F(Folder, NeverPassesAFileForNginxThatItDidNotRecognise) {
+  struct Case {
+    const char* path;
+    const char* text;
+    int code;
+  };
+  const Case cases[] = {
+      {"conf.d/vendor.conf", "vendor_a on;\nvendor_b off;\nvendor_c { x y; }\nserver { }\n", 3},
+      {"conf.d/broken.conf", "stuff {\n", 3},
+      {"sites-enabled/template", "{{ server }}\n", 3},
+      {"supervisord.conf", "[program:app]\ncommand=/bin/app ; runs it\n", 0},
+      {"redis.conf", "bind 127.0.0.1\nport 6379\n", 0},
+      {"notes.txt", "to do;\n", 0},
+      {"includes/app.inc", "<?php\nfunction a() {\n}\n", 0},
+  };
+  for (const Case& one : cases) {
+    write("tree/a.conf", "server { listen 127.0.0.1:80; server_name a.test; return 404; }\n");
+    const std::string path = write(std::string("tree/") + one.path, one.text);
+    EXPECT_EQ(exit_code(audit({(root_ / "tree").string()}), Level::kHigh), one.code) << one.path;
+    fs::remove(path);
+  }
+}
+
+TEST_F(Folder, NamesFoldersThatLieTooDeep) {
+  write("a.conf", "server { listen 127.0.0.1:80; server_name a.test; return 404; }\n");
+  std::string deep;
+  for (int i = 0; i < 18; ++i) deep += "d/";
+  write(deep + "b.conf", "server { listen 80; autoindex on; }\n");
+  EXPECT_EQ(exit_code(audit({root_.string()}), Level::kHigh), 3);
 }
 
 TEST_F(Folder, FindsKeysThatOthersMayRead) {
