@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
 #include <optional>
 
 #include "audit/baseline.h"
@@ -425,6 +426,31 @@ TEST_F(Folder, BaselineHoldsWhatIsKnown) {
   EXPECT_EQ(exit_code(audit({conf}, options), Level::kLow), 0);
   options.baseline_path = (root_ / "none").string();
   EXPECT_EQ(exit_code(audit({conf}, options), Level::kLow), 3);
+}
+
+TEST_F(Folder, BaselineHoldsNoMoreThanWhatWasThere) {
+  // The same words again, on another line or in another folder, are findings of their own.
+  constexpr const char* kGeo = "geo $%s { default 0;\n  proxy 0.0.0.0/0;\n}\n";
+  const auto with_geos = [&](std::initializer_list<const char*> names) {
+    std::string text = "events {}\nhttp {\n";
+    for (const char* name : names) {
+      text += kGeo;
+      text.replace(text.find("%s"), 2, name);
+    }
+    return text + "server { listen 127.0.0.1:80; return 444; }\n}\n";
+  };
+  write("a/nginx.conf", with_geos({"one"}));
+  Options options;
+  options.baseline_path = write("baseline", render_baseline(audit({(root_ / "a").string()})));
+  EXPECT_EQ(exit_code(audit({(root_ / "a").string()}, options), Level::kHigh), 0);
+  write("a/nginx.conf", with_geos({"one", "two"}));
+  EXPECT_EQ(exit_code(audit({(root_ / "a").string()}, options), Level::kHigh), 1);
+
+  write("b/one/site.conf", with_geos({"one"}));
+  options.baseline_path = write("baseline", render_baseline(audit({(root_ / "b").string()})));
+  EXPECT_EQ(exit_code(audit({(root_ / "b").string()}, options), Level::kHigh), 0);
+  write("b/two/site.conf", with_geos({"one"}));
+  EXPECT_EQ(exit_code(audit({(root_ / "b").string()}, options), Level::kHigh), 1);
 }
 
 TEST(Diff, ChangesOnlyTheLinesInQuestion) {
