@@ -402,7 +402,10 @@ TEST(Waivers, CoverTheirLineUntilTheyExpire) {
       {"# merlon: waive server-version-disclosed until 2026-06-01 last day", true},
       {"# merlon: waive INF-01 until 2026-05-31 one day late", false},
       {"# merlon: waive INF-01 until 2026-02-30 no such day", false},
+      {"# merlon: waive INF-01 until 2026-12-31 reason shown on purpose", true},
+      {"# don't mend: merlon: waive INF-01 until 2026-12-31 shown on purpose", true},
       {"# merlon: waive INF-01 until 2026-12-31", false},
+      {"# merlon: waive INF-01 until 2026-12-31 reason", false},
       {"# merlon: waive INF-01 because I say so", false},
       {"# merlon: waive INF-06 until 2026-12-31 another rule", false},
       {"# merlon: waive NOPE-1 until 2026-12-31 no such rule", false},
@@ -413,6 +416,14 @@ TEST(Waivers, CoverTheirLineUntilTheyExpire) {
     EXPECT_EQ(result.waivers[0].used, one.covers) << one.comment;
     EXPECT_EQ(exit_code(result, Level::kLow), one.covers ? 0 : 1) << one.comment;
   }
+}
+
+TEST(Waivers, InTextsAreNone) {
+  const AuditResult result = audit_text(
+      "t.conf",
+      with_tokens("log_format a 'x # merlon: waive INF-01 until 2100-12-31 only a text';"));
+  EXPECT_TRUE(result.waivers.empty());
+  EXPECT_EQ(exit_code(result, Level::kLow), 1);
 }
 
 TEST_F(Folder, BaselineHoldsWhatIsKnown) {
