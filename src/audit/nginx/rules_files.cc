@@ -95,7 +95,7 @@ const Scope* file_scope(const Inspection& in, const Server& server, const std::s
 const Scope* open_file_scope(const Inspection& in, const Server& server, const std::string& path) {
   const Scope* scope = file_scope(in, server, path);
   if (scope == nullptr || scope->has("rewrite") || scope->has("internal")) return nullptr;
-  if (has_authentication(in.model, *scope) || has_network_acl(*scope)) return nullptr;
+  if (has_authentication(in, *scope) || has_network_acl(*scope)) return nullptr;
   return refused_by_if(in, *scope, {.variables = {{"uri", path}}}) ? nullptr : scope;
 }
 

@@ -358,7 +358,7 @@ void check_cached_authenticated(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* cache = scope->effective("proxy_cache");
     if (cache == nullptr || cache->arg(0) == "off" || !scope->has("proxy_pass")) continue;
-    if (!has_authentication(in.model, *scope) || stores_nothing(*scope)) continue;
+    if (!has_authentication(in, *scope) || stores_nothing(*scope)) continue;
     if (depends_on_user(in, *scope, "proxy_cache_key") ||
         depends_on_user(in, *scope, "proxy_cache_bypass") ||
         depends_on_user(in, *scope, "proxy_no_cache")) {

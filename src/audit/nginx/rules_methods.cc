@@ -85,7 +85,7 @@ void check_dav(Inspection& in) {
     const Directive* methods = scope->effective("dav_methods");
     if (methods == nullptr || methods->arg(0) == "off") continue;
     if (handler_of(*scope).kind != Handler::Kind::kStatic) continue;
-    const bool guarded = has_authentication(in.model, *scope) || has_network_acl(*scope);
+    const bool guarded = has_authentication(in, *scope) || has_network_acl(*scope);
     const Server* server = in.model.server_of(*scope);
     if (guarded || (server != nullptr && server->is_local())) continue;
     if (scope->context == kServer && !scope->children.empty() && methods->parent != scope->block) {
@@ -103,8 +103,9 @@ void check_dav(Inspection& in) {
 
 bool restricts(const Scope& limit) {
   if (has_network_acl(limit)) return true;
-  for (const Name name : {Name("auth_basic"), Name("auth_request"), Name("auth_jwt"),
-                          Name("auth_digest"), Name("auth_ldap"), Name("auth_pam")}) {
+  if (limit.has("auth_basic") && asked_password(limit) != nullptr) return true;
+  for (const Name name : {Name("auth_request"), Name("auth_jwt"), Name("auth_digest"),
+                          Name("auth_ldap"), Name("auth_pam")}) {
     const Directive* at = limit.own(name);
     if (at != nullptr && at->arg(0) != "off") return true;
   }
