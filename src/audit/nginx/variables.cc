@@ -286,9 +286,7 @@ Origin Variables::name_origin(std::string_view name, const Context& context) con
     }
     return out;
   }
-  if (const std::vector<SetAt>* sets = sets_of(name, context.scope)) {
-    return sets_origin(name, *sets, context);
-  }
+  if (sets_of(name, context.scope) != nullptr) return sets_origin(name, context);
   Origin captured = capture_origin(name, deeper);
   if (!captured.source.empty() || captured.taint != kUnseen) return captured;
   if (unseen_.contains(name)) {
@@ -306,19 +304,23 @@ const std::vector<Variables::SetAt>* Variables::sets_of(std::string_view name,
   return found == sets_.end() ? nullptr : &found->second;
 }
 
-/// The sets on the way down to this scope, with their ifs; others of the server only when there are
-/// none: an internal redirect could have passed through them.
-Origin Variables::sets_origin(std::string_view name, const std::vector<SetAt>& sets,
-                              const Context& context) const {
+std::vector<Variables::SetAt> Variables::sets_before(std::string_view name,
+                                                     const Scope& scope) const {
+  const std::vector<SetAt>* all = sets_of(name, scope);
   std::vector<SetAt> near;
-  for (const SetAt& one : sets) {
+  if (all == nullptr) return near;
+  for (const SetAt& one : *all) {
     const bool in_if = (one.scope->context & (kIfInServer | kIfInLocation)) != 0;
     const Scope* base = in_if ? one.scope->parent : one.scope;
-    if (base != nullptr && context.scope.is_below(*base)) near.push_back(one);
+    if (base != nullptr && scope.is_below(*base)) near.push_back(one);
   }
+  return near.empty() ? *all : near;
+}
+
+Origin Variables::sets_origin(std::string_view name, const Context& context) const {
   Origin out;
   bool first = true;
-  for (const SetAt& one : near.empty() ? sets : near) {
+  for (const SetAt& one : sets_before(name, context.scope)) {
     // "set $a $a/x": the other definitions say what $a is.
     if (one.set == &context.user) continue;
     Origin origin = text_origin(one.set->arg(1), Context{*one.scope, *one.set, context.depth + 1});
