@@ -90,6 +90,7 @@ class Variables {
     const Directive& user;
     std::uint32_t depth = 0;
   };
+  void index_captures(const Directive& map);
   [[nodiscard]] Origin sets_origin(std::string_view name, const Context& context) const;
   [[nodiscard]] Origin text_origin(std::string_view text, const Context& context) const;
   [[nodiscard]] Origin name_origin(std::string_view name, const Context& context) const;
@@ -98,6 +99,9 @@ class Variables {
   /// What `name` is when the `if` that opens `scope` captures it; nullopt when none does.
   [[nodiscard]] std::optional<Origin> captured_by_if(std::string_view name, const Scope& scope,
                                                      std::uint32_t depth) const;
+  /// What `name` is when keys of maps capture it; nullopt when none does.
+  [[nodiscard]] std::optional<Origin> captured_by_map(std::string_view name,
+                                                      const Context& context) const;
   bool depends(std::string_view text, const std::function<bool(std::string_view)>& hit,
                const Scope& scope, std::uint32_t depth) const;
 
@@ -112,6 +116,7 @@ class Variables {
   std::map<std::string_view, const Directive*> maps_;
   /// set and auth_request_set by variable and server: one server's values never reach another.
   std::map<std::pair<std::string_view, const Server*>, std::vector<SetAt>> sets_;
+  std::multimap<std::string_view, const Directive*> captures_;  ///< entries of maps, by group
   std::map<std::string_view, const Directive*> unseen_;         ///< js_set, perl_set, lua …
   std::map<std::string_view, bool> used_;
 };
