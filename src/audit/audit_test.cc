@@ -471,6 +471,23 @@ TEST(Diff, ChangesOnlyTheLinesInQuestion) {
             "-  server_tokens on;\n+  server_tokens off;\n }\n");
 }
 
+TEST(Fixes, OfAHeaderAreLeftOutWhereLocationsReplaceTheirServersHeaders) {
+  struct Case {
+    const char* location;
+    bool fixed;
+  };
+  for (const Case& one : {Case{"location / { root /srv/www; }", true},
+                          Case{"location / { add_header X-A b; root /srv/www; }", false}}) {
+    const AuditResult result = audit_text(
+        "nginx.conf", fmt::format("events {{}}\nhttp {{\n  server {{\n    listen 443 ssl;\n"
+                                  "    server_name a.example.com;\n    {}\n  }}\n}}\n",
+                                  one.location));
+    const auto found = std::ranges::find(result.findings, "HDR-07", &Finding::rule);
+    ASSERT_NE(found, result.findings.end());
+    EXPECT_EQ(!found->fix.empty(), one.fixed) << one.location;
+  }
+}
+
 TEST(Grades, AreCappedByTheGravestFindingAndByGaps) {
   AuditResult result;
   EXPECT_EQ(grade(result).letter, '?');
