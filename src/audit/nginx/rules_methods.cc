@@ -21,11 +21,10 @@ const Scope* limit_except_of(const Scope& scope) {
 bool tests_method(const Inspection& in, const Scope& scope) {
   for (const Scope* level = &scope; level != nullptr; level = level->parent) {
     if (level != &scope && level->context == kLocation) continue;  // its ifs are not inherited
-    for (const Scope* child : level->children) {
-      if ((child->context & (kIfInServer | kIfInLocation)) == 0) continue;
+    for (const Directive* step : level->rewrites) {
+      if (!step->is("if")) continue;
       const bool method = in.variables.depends_on(
-          if_variable(*child->block), [](std::string_view v) { return v == "request_method"; },
-          scope);
+          if_variable(*step), [](std::string_view v) { return v == "request_method"; }, scope);
       if (method) return true;
     }
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
 #include "audit/nginx/header_view.h"
@@ -54,11 +55,14 @@ bool ignores_redirects(const Scope& scope) {
 }
 
 void check_accel(Inspection& in) {
+  std::map<const Server*, bool> holds_files;
   for (const Hop& hop : hops(in)) {
     if (hop.distance != Distance::kPublic || !hop.resolved || !hop.pass->is("proxy_pass")) continue;
     const Server* server = in.model.server_of(*hop.scope);
-    if (server == nullptr || !has_internal_files(*server) || ignores_redirects(*hop.scope))
-      continue;
+    if (server == nullptr || ignores_redirects(*hop.scope)) continue;
+    const auto [known, added] = holds_files.try_emplace(server);
+    if (added) known->second = has_internal_files(*server);
+    if (!known->second) continue;
     Finding& finding = in.report(
         "SSR-04", Level::kLow, *hop.pass,
         fmt::format("{} may have internal locations served to its clients by "
