@@ -17,6 +17,7 @@
 #include "audit/rule_run.h"
 #include "audit/template_text.h"
 #include "audit/waive.h"
+#include "base/ascii.h"
 
 namespace merlon::audit {
 namespace {
@@ -44,6 +45,34 @@ bool is_nginx_file_name(const fs::path& path) {
   const std::string extension = path.extension().string();
   return extension == ".conf" || extension == ".inc" || extension == ".nginx" ||
          is_fragment_folder(path.parent_path().filename().string());
+}
+
+/// True when an unrecognised text may be nginx's all the same: a line ends the way its statements
+/// and blocks do. INI files, lists of settings without semicolons and the like have none.
+bool ends_like_nginx(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    line = ascii::trim_ows(line);
+    if (!line.starts_with('#') && (line.ends_with(';') || line.ends_with('{'))) return true;
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return false;
+}
+
+/// A name that hardly anything but a configuration has: of other files in a folder, such as the
+/// .inc of an application, nothing follows when they are not understood.
+bool names_configuration(const fs::path& path) {
+  const std::string extension = path.extension().string();
+  return extension == ".conf" || extension == ".nginx" ||
+         path.parent_path().filename().string().starts_with("sites-");
+}
+
+/// A file of a folder that was written for nginx, by its name and its text.
+bool is_meant_for_nginx(const Source& source) {
+  return names_configuration(source.path) &&
+         (ends_like_nginx(source.text) || !template_hint(source.text).empty());
 }
 
 class Auditor {
@@ -138,7 +167,7 @@ class Auditor {
     out_.findings.push_back(std::move(finding));
   }
 
-  /// `asked`: the user named this very file, so that not understanding it is a gap.
+  /// `asked`: the user meant this very file, so that not understanding it is a gap.
   /// What a reader throws is a gap like any other: never the end of the audit.
   void one(const std::shared_ptr<const Source>& source, const std::vector<std::string>& bases,
            bool on_disk, bool asked) {
@@ -193,13 +222,16 @@ class Auditor {
   void folder(const std::string& given) {
     files_.allow(given);
     std::vector<std::string> all;
+    const std::size_t gaps = out_.gaps.size();
     list(given, 0, all);
     std::ranges::sort(all);
     if (all.size() >= options_.files_max) {
       refused(given, fmt::format("the folder holds more than {} files: the rest is not read",
                                  options_.files_max));
     }
-    if (all.empty()) refused(given, "the folder holds no file that could be read");
+    if (all.empty() && out_.gaps.size() == gaps) {
+      refused(given, "the folder holds no file that could be read");
+    }
     // Whole configurations first: what they include is read as a part of them.
     for (const std::string& path : all) {
       if (fs::path(path).filename() == "nginx.conf") file(path);
@@ -222,12 +254,12 @@ class Auditor {
       bases.push_back(given);
       const FileReader::Read got = files_.read(path, path);
       if (got.source == nullptr) {
-        if (fs::path(path).extension() == ".conf") refused(path, got.refusal);
+        if (names_configuration(path)) refused(path, got.refusal);
         continue;
       }
       // Lists of parameters and types that nothing includes say nothing of their own.
       if (has_main && got.source->text.find('{') == std::string::npos) continue;
-      one(got.source, bases, true, false);
+      one(got.source, bases, true, !has_main && is_meant_for_nginx(*got.source));
     }
     if (!has_main && out_.kinds.size() == before && out_.findings.empty() && !all.empty()) {
       refused(given, "no file in the folder is a configuration that is recognised");
@@ -243,9 +275,14 @@ class Auditor {
   }
 
   void list(const std::string& folder, int depth, std::vector<std::string>& out) {
-    if (depth > kFolderDepthMax || out.size() >= options_.files_max) return;
+    if (out.size() >= options_.files_max) return;
+    if (depth > kFolderDepthMax) {
+      return refused(folder,
+                     fmt::format("it lies more than {} folders deep: not read", kFolderDepthMax));
+    }
     std::error_code error;
-    for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    fs::directory_iterator it(folder, error);
+    for (const fs::directory_iterator end; !error && it != end; it.increment(error)) {
       if (out.size() >= options_.files_max) return;
       const std::string leaf = it->path().filename().string();
       if (leaf.starts_with('.')) continue;
@@ -257,6 +294,7 @@ class Auditor {
         out.push_back(it->path().string());
       }
     }
+    if (error) refused(folder, fmt::format("the folder cannot be read: {}", error.message()));
   }
 
   const Options& options_;

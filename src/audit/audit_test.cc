@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <initializer_list>
+#include <optional>
 
 #include "audit/baseline.h"
 
@@ -156,6 +158,73 @@ TEST_F(Folder, NeverPassesWhatItCouldNotRead) {
     EXPECT_EQ(exit_code(result, Level::kCritical), 3) << input.why;
     EXPECT_FALSE(result.gaps.empty()) << input.why;
   }
+}
+
+/// The rest of a test as a user whom modes stop: root opens every folder.
+class AsNobody {
+ public:
+  AsNobody() { EXPECT_EQ(::seteuid(65534), 0); }
+  AsNobody(const AsNobody&) = delete;
+  AsNobody& operator=(const AsNobody&) = delete;
+  ~AsNobody() { EXPECT_EQ(::seteuid(was_), 0); }
+
+ private:
+  const uid_t was_ = ::geteuid();
+};
+
+TEST_F(Folder, NeverPassesAFolderThatItCouldNotOpen) {
+  write("included/nginx.conf", "events {}\nhttp { include conf.d/*.conf; }\n");
+  write("included/conf.d/a.conf", "server { listen 80; autoindex on; }\n");
+  write("beside/a.conf", kServer);
+  write("beside/more/b.conf", "server { listen 80; autoindex on; }\n");
+  for (const char* closed : {"included/conf.d", "beside/more"}) {
+    fs::permissions(root_ / closed, fs::perms::none);
+  }
+  fs::permissions(root_, fs::perms(0755));
+  {
+    std::optional<AsNobody> nobody;
+    if (::geteuid() == 0) nobody.emplace();
+    const AuditResult included = audit({(root_ / "included/nginx.conf").string()});
+    EXPECT_EQ(exit_code(included, Level::kHigh), 3);
+    EXPECT_TRUE(has(included, "CFG-01") || has(included, "CFG-02"));
+    const AuditResult beside = audit({(root_ / "beside").string()});
+    EXPECT_EQ(exit_code(beside, Level::kHigh), 3);
+    EXPECT_TRUE(has(beside, "CFG-01"));
+  }
+  for (const char* closed : {"included/conf.d", "beside/more"}) {
+    fs::permissions(root_ / closed, fs::perms::owner_all);
+  }
+}
+
+TEST_F(Folder, NeverPassesAFileForNginxThatItDidNotRecognise) {
+  struct Case {
+    const char* path;
+    const char* text;
+    int code;
+  };
+  const Case cases[] = {
+      {"conf.d/vendor.conf", "vendor_a on;\nvendor_b off;\nvendor_c { x y; }\nserver { }\n", 3},
+      {"conf.d/broken.conf", "stuff {\n", 3},
+      {"sites-enabled/template", "{{ server }}\n", 3},
+      {"supervisord.conf", "[program:app]\ncommand=/bin/app ; runs it\n", 0},
+      {"redis.conf", "bind 127.0.0.1\nport 6379\n", 0},
+      {"notes.txt", "to do;\n", 0},
+      {"includes/app.inc", "<?php\nfunction a() {\n}\n", 0},
+  };
+  for (const Case& one : cases) {
+    write("tree/a.conf", "server { listen 127.0.0.1:80; server_name a.test; return 404; }\n");
+    const std::string path = write(std::string("tree/") + one.path, one.text);
+    EXPECT_EQ(exit_code(audit({(root_ / "tree").string()}), Level::kHigh), one.code) << one.path;
+    fs::remove(path);
+  }
+}
+
+TEST_F(Folder, NamesFoldersThatLieTooDeep) {
+  write("a.conf", "server { listen 127.0.0.1:80; server_name a.test; return 404; }\n");
+  std::string deep;
+  for (int i = 0; i < 18; ++i) deep += "d/";
+  write(deep + "b.conf", "server { listen 80; autoindex on; }\n");
+  EXPECT_EQ(exit_code(audit({root_.string()}), Level::kHigh), 3);
 }
 
 TEST_F(Folder, FindsKeysThatOthersMayRead) {
@@ -333,7 +402,10 @@ TEST(Waivers, CoverTheirLineUntilTheyExpire) {
       {"# merlon: waive server-version-disclosed until 2026-06-01 last day", true},
       {"# merlon: waive INF-01 until 2026-05-31 one day late", false},
       {"# merlon: waive INF-01 until 2026-02-30 no such day", false},
+      {"# merlon: waive INF-01 until 2026-12-31 reason shown on purpose", true},
+      {"# don't mend: merlon: waive INF-01 until 2026-12-31 shown on purpose", true},
       {"# merlon: waive INF-01 until 2026-12-31", false},
+      {"# merlon: waive INF-01 until 2026-12-31 reason", false},
       {"# merlon: waive INF-01 because I say so", false},
       {"# merlon: waive INF-06 until 2026-12-31 another rule", false},
       {"# merlon: waive NOPE-1 until 2026-12-31 no such rule", false},
@@ -344,6 +416,14 @@ TEST(Waivers, CoverTheirLineUntilTheyExpire) {
     EXPECT_EQ(result.waivers[0].used, one.covers) << one.comment;
     EXPECT_EQ(exit_code(result, Level::kLow), one.covers ? 0 : 1) << one.comment;
   }
+}
+
+TEST(Waivers, InTextsAreNone) {
+  const AuditResult result = audit_text(
+      "t.conf",
+      with_tokens("log_format a 'x # merlon: waive INF-01 until 2100-12-31 only a text';"));
+  EXPECT_TRUE(result.waivers.empty());
+  EXPECT_EQ(exit_code(result, Level::kLow), 1);
 }
 
 TEST_F(Folder, BaselineHoldsWhatIsKnown) {
@@ -359,11 +439,53 @@ TEST_F(Folder, BaselineHoldsWhatIsKnown) {
   EXPECT_EQ(exit_code(audit({conf}, options), Level::kLow), 3);
 }
 
+TEST_F(Folder, BaselineHoldsNoMoreThanWhatWasThere) {
+  // The same words again, on another line or in another folder, are findings of their own.
+  constexpr const char* kGeo = "geo $%s { default 0;\n  proxy 0.0.0.0/0;\n}\n";
+  const auto with_geos = [&](std::initializer_list<const char*> names) {
+    std::string text = "events {}\nhttp {\n";
+    for (const char* name : names) {
+      text += kGeo;
+      text.replace(text.find("%s"), 2, name);
+    }
+    return text + "server { listen 127.0.0.1:80; return 444; }\n}\n";
+  };
+  write("a/nginx.conf", with_geos({"one"}));
+  Options options;
+  options.baseline_path = write("baseline", render_baseline(audit({(root_ / "a").string()})));
+  EXPECT_EQ(exit_code(audit({(root_ / "a").string()}, options), Level::kHigh), 0);
+  write("a/nginx.conf", with_geos({"one", "two"}));
+  EXPECT_EQ(exit_code(audit({(root_ / "a").string()}, options), Level::kHigh), 1);
+
+  write("b/one/site.conf", with_geos({"one"}));
+  options.baseline_path = write("baseline", render_baseline(audit({(root_ / "b").string()})));
+  EXPECT_EQ(exit_code(audit({(root_ / "b").string()}, options), Level::kHigh), 0);
+  write("b/two/site.conf", with_geos({"one"}));
+  EXPECT_EQ(exit_code(audit({(root_ / "b").string()}, options), Level::kHigh), 1);
+}
+
 TEST(Diff, ChangesOnlyTheLinesInQuestion) {
   const AuditResult result = audit_text("t.conf", with_tokens("# x"));
   EXPECT_EQ(unified_diff(result),
             "--- t.conf\n+++ t.conf\n@@ -1,5 +1,5 @@\n events {}\n http {\n   # x\n"
             "-  server_tokens on;\n+  server_tokens off;\n }\n");
+}
+
+TEST(Fixes, OfAHeaderAreLeftOutWhereLocationsReplaceTheirServersHeaders) {
+  struct Case {
+    const char* location;
+    bool fixed;
+  };
+  for (const Case& one : {Case{"location / { root /srv/www; }", true},
+                          Case{"location / { add_header X-A b; root /srv/www; }", false}}) {
+    const AuditResult result = audit_text(
+        "nginx.conf", fmt::format("events {{}}\nhttp {{\n  server {{\n    listen 443 ssl;\n"
+                                  "    server_name a.example.com;\n    {}\n  }}\n}}\n",
+                                  one.location));
+    const auto found = std::ranges::find(result.findings, "HDR-07", &Finding::rule);
+    ASSERT_NE(found, result.findings.end());
+    EXPECT_EQ(!found->fix.empty(), one.fixed) << one.location;
+  }
 }
 
 TEST(Grades, AreCappedByTheGravestFindingAndByGaps) {

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -180,6 +181,63 @@ TEST_F(BadInput, OfTooManyFilesIsNamed) {
   }
   const AuditResult result = audit({root_.string()}, options);
   EXPECT_EQ(exit_code(result, Level::kCritical), 3);
+}
+
+/// A server with `count` locations, each made by `text` from its number.
+std::string server_of_locations(int count, std::string (*text)(int)) {
+  std::string out = "events {}\nhttp {\nserver { listen 80;\n";
+  for (int i = 0; i < count; ++i) out += text(i);
+  return out + "}\n}\n";
+}
+
+/// Seconds of processor time that the audit of `text` takes.
+double seconds_for(const std::string& text) {
+  const std::clock_t start = std::clock();
+  EXPECT_FALSE(audit_text("nginx.conf", text).findings.empty());
+  return static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+}
+
+/// Of these the work grew with the square of the locations, to minutes.
+TEST_F(BadInput, ManyLocationsAreJudgedInTime) {
+  constexpr double kSecondsMax = 20;  // a sanitizer's build on a busy machine; 1 in others
+  EXPECT_LT(seconds_for(server_of_locations(
+                500,
+                [](int i) {
+                  return fmt::format(
+                      "location /a{0} {{ set $cors \"\"; if ($http_origin ~* "
+                      "\"^https://(www\\.)?site{0}\\.com$\") {{ set $cors $http_origin; }}\n"
+                      "add_header Access-Control-Allow-Origin $cors; }}\n",
+                      i);
+                })),
+            kSecondsMax);
+  EXPECT_LT(seconds_for(
+                server_of_locations(5000,
+                                    [](int i) {
+                                      return fmt::format(
+                                          "location /x{0} {{ proxy_pass http://b{0}.example.com;\n"
+                                          "proxy_set_header X-User $remote_user; }}\n",
+                                          i);
+                                    })),
+            kSecondsMax);
+  EXPECT_LT(seconds_for(
+                server_of_locations(1000,
+                                    [](int i) {
+                                      return fmt::format(
+                                          "location /a{} {{ auth_basic x; auth_basic_user_file y;\n"
+                                          "rewrite ^ /a{} last; deny all; }}\n",
+                                          i, i + 3);
+                                    })),
+            kSecondsMax);
+}
+
+TEST_F(BadInput, OfTooManyHeadersForOneUpstreamIsSaid) {
+  const std::string text = server_of_locations(500, [](int i) {
+    return fmt::format(
+        "location /x{0} {{ proxy_pass http://b; proxy_set_header X-User{0} $remote_user; }}\n", i);
+  });
+  EXPECT_EQ(
+      std::ranges::count(audit_text("nginx.conf", text).not_checked, "XFF-04", &NotChecked::rule),
+      1);
 }
 
 /// Each filter is judged with all behind it: without a bound the work grows with the cube.

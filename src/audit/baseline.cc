@@ -28,16 +28,19 @@ void apply_baseline(AuditResult& result, const Options& options) {
     if (!line.starts_with('#')) known.insert(line.substr(0, line.find_first_of(" \t\r")));
     at = end + 1;
   }
-  Fingerprints prints;
-  for (Finding& finding : result.findings) finding.baseline = known.contains(prints.of(finding));
+  const std::vector<std::string> prints = fingerprints(result);
+  for (std::size_t i = 0; i < prints.size(); ++i) {
+    result.findings[i].baseline = known.contains(prints[i]);
+  }
 }
 
 std::string render_baseline(const AuditResult& result) {
   std::string out = "# Findings that are known. One fingerprint a line; the rest is for people.\n";
-  Fingerprints prints;
-  for (const Finding& finding : result.findings) {
+  const std::vector<std::string> prints = fingerprints(result);
+  for (std::size_t i = 0; i < prints.size(); ++i) {
+    const Finding& finding = result.findings[i];
     if (!finding.waived.empty()) continue;
-    out += fmt::format("{} {} {}\n", prints.of(finding), finding.rule, finding.at.file_line());
+    out += fmt::format("{} {} {}\n", prints[i], finding.rule, finding.at.file_line());
   }
   return out;
 }

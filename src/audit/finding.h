@@ -181,10 +181,6 @@ struct LevelCounts {
 };
 [[nodiscard]] LevelCounts count_levels(const AuditResult& result) noexcept;
 
-/// A stable fingerprint for baselines and SARIF: rule, file name relative to its input, and the
-/// text of the line, so that moving a block does not make its findings new. 16 hex digits.
-[[nodiscard]] std::string fingerprint(const Finding& finding);
-
 /// Sorts findings as AuditResult promises and merges those with the same rule and place.
 void normalize(AuditResult& result);
 

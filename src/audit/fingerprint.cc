@@ -2,8 +2,18 @@
 
 #include <fmt/format.h>
 
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string_view>
+#include <tuple>
+
+#include "audit/line_index.h"
+
 namespace merlon::audit {
 namespace {
+
+namespace fs = std::filesystem;
 
 std::uint64_t hash_of(std::string_view text, std::uint64_t hash) noexcept {
   for (const char c : text) {
@@ -20,27 +30,76 @@ std::string_view trimmed(std::string_view line) noexcept {
   return line;
 }
 
-std::uint64_t hash_of_place(const Finding& finding, LineIndex& lines) {
-  std::uint64_t hash = hash_of(finding.rule, 1469598103934665603ULL);
-  const std::string_view path =
-      finding.at.source == nullptr ? std::string_view{} : std::string_view(finding.at.source->path);
-  const std::size_t slash = path.rfind('/');
-  hash = hash_of(slash == std::string_view::npos ? path : path.substr(slash + 1), hash);
-  if (!finding.at.known()) return hash;
-  return hash_of(trimmed(lines.line(*finding.at.source, finding.at.line)), hash);
+/// `path` as seen from `folder`; "" when it lies elsewhere.
+std::string inside(const fs::path& path, const fs::path& folder) {
+  std::string out = path.lexically_relative(folder).string();
+  return out == "." || out.starts_with("..") ? std::string{} : out;
 }
+
+/// Hashes findings of one result. A line that several of a rule stand on, such as the only one of a
+/// JSON file, is found and hashed once.
+class Hasher {
+ public:
+  explicit Hasher(const std::vector<std::string>& inputs) {
+    for (const std::string& input : inputs) {
+      folders_.push_back(fs::path(input + "/").lexically_normal().parent_path());
+    }
+    // An input may be a file: it, and what it includes, stand in the folder around it.
+    for (std::size_t i = 0; i < inputs.size(); ++i) folders_.push_back(folders_[i].parent_path());
+  }
+
+  std::uint64_t of(const Finding& finding) {
+    const auto [found, added] =
+        places_.try_emplace({finding.rule, finding.at.source.get(), finding.at.line});
+    if (added) found->second = of_place(finding);
+    return finding.affected.empty() ? found->second
+                                    : hash_of(finding.affected.front(), found->second);
+  }
+
+ private:
+  using Place = std::tuple<std::string_view, const Source*, std::uint32_t>;  ///< rule, file, line
+
+  std::uint64_t of_place(const Finding& finding) {
+    std::uint64_t hash = hash_of(finding.rule, 1469598103934665603ULL);
+    const Source* source = finding.at.source.get();
+    hash = hash_of(source == nullptr ? std::string_view{} : name_of(*source), hash);
+    if (!finding.at.known()) return hash;
+    return hash_of(trimmed(lines_.line(*source, finding.at.line)), hash);
+  }
+
+  /// The same wherever the tree lies: files of one name in different folders stay apart.
+  std::string_view name_of(const Source& source) {
+    const auto [found, added] = names_.try_emplace(&source, source.path);
+    if (!added) return found->second;
+    const fs::path path = fs::path(source.path).lexically_normal();
+    for (const fs::path& folder : folders_) {
+      const std::string name = inside(path, folder);
+      if (name.empty()) continue;
+      found->second = name;
+      break;
+    }
+    return found->second;
+  }
+
+  std::vector<fs::path> folders_;
+  LineIndex lines_;
+  std::map<const Source*, std::string> names_;
+  std::map<Place, std::uint64_t> places_;
+};
 
 }  // namespace
 
-std::string Fingerprints::of(const Finding& finding) {
-  const auto [found, added] =
-      hashes_.try_emplace({finding.rule, finding.at.source.get(), finding.at.line});
-  if (added) found->second = hash_of_place(finding, lines_);
-  std::uint64_t hash = found->second;
-  if (!finding.affected.empty()) hash = hash_of(finding.affected.front(), hash);
-  return fmt::format("{:016x}", hash);
+std::vector<std::string> fingerprints(const AuditResult& result) {
+  Hasher hasher(result.inputs);
+  std::map<std::uint64_t, std::size_t> seen;
+  std::vector<std::string> out;
+  out.reserve(result.findings.size());
+  for (const Finding& finding : result.findings) {
+    const std::uint64_t hash = hasher.of(finding);
+    const std::size_t nth = ++seen[hash];
+    out.push_back(nth == 1 ? fmt::format("{:016x}", hash) : fmt::format("{:016x}:{}", hash, nth));
+  }
+  return out;
 }
-
-std::string fingerprint(const Finding& finding) { return Fingerprints().of(finding); }
 
 }  // namespace merlon::audit

@@ -1,27 +1,16 @@
 #pragma once
 
-#include <cstdint>
-#include <map>
 #include <string>
-#include <string_view>
-#include <tuple>
+#include <vector>
 
 #include "audit/finding.h"
-#include "audit/line_index.h"
 
 namespace merlon::audit {
 
-/// fingerprint(finding) for many findings: a line that several of a rule stand on, such as the only
-/// one of a JSON file, is found and hashed once. The findings must outlive it.
-class Fingerprints {
- public:
-  [[nodiscard]] std::string of(const Finding& finding);
-
- private:
-  using Place = std::tuple<std::string_view, const Source*, std::uint32_t>;  ///< rule, file, line
-
-  LineIndex lines_;
-  std::map<Place, std::uint64_t> hashes_;
-};
+/// A stable fingerprint of every finding, in their order, for baselines and SARIF: rule, path of
+/// the file within what was given, and the text of the line, so that moving a block does not make
+/// its findings new. 16 hex digits; the second and further ones that are the same end in ":2", ":3"
+/// …, so that each is its own.
+[[nodiscard]] std::vector<std::string> fingerprints(const AuditResult& result);
 
 }  // namespace merlon::audit

@@ -51,8 +51,10 @@ Waiver parse_waiver(Mark at, std::string_view text, std::int64_t now) {
   const config::Rule* rule = config::find_rule_by_id(out.rule);
   if (rule == nullptr) rule = config::find_rule(out.rule);
   if (until == "until") out.expires = next_word(text);
-  const std::string_view reason = ascii::trim_ows(text);
-  out.reason = reason.ends_with('\r') ? reason.substr(0, reason.size() - 1) : reason;
+  if (text.ends_with('\r')) text.remove_suffix(1);
+  std::string_view reason = text;
+  if (next_word(reason) != "reason") reason = text;
+  out.reason = ascii::trim_ows(reason);
   const std::int64_t end = end_of_day(out.expires);
   if (rule == nullptr) {
     out.problem = fmt::format("there is no rule \"{}\"", out.rule);
@@ -67,6 +69,25 @@ Waiver parse_waiver(Mark at, std::string_view text, std::int64_t now) {
   return out;
 }
 
+/// Where the comment of a line starts: at a "#" that begins a word outside of quotes; npos when it
+/// has none.
+std::size_t comment_in(std::string_view line) {
+  char quote = 0;
+  bool word_begins = true;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (quote != 0) {
+      if (c == '\\') ++i;
+      if (c == quote) quote = 0;
+      continue;
+    }
+    if (word_begins && c == '#') return i;
+    if (word_begins && (c == '"' || c == '\'')) quote = c;
+    word_begins = std::string_view(" \t;{}[](),:").find(c) != std::string_view::npos;
+  }
+  return std::string_view::npos;
+}
+
 void read_waivers(const std::shared_ptr<const Source>& source, std::int64_t now,
                   std::vector<Waiver>& out) {
   const std::string_view text = source->text;
@@ -78,7 +99,7 @@ void read_waivers(const std::shared_ptr<const Source>& source, std::int64_t now,
     line += static_cast<std::uint32_t>(
         std::ranges::count(text.substr(counted_to, at - counted_to), '\n'));
     counted_to = at;
-    const std::size_t hash = text.substr(start, at - start).find('#');
+    const std::size_t hash = comment_in(text.substr(start, at - start));
     if (hash == std::string_view::npos) continue;
     const std::size_t end = std::min(text.find('\n', at), text.size());
     Mark mark{source, line, static_cast<std::uint32_t>(hash + 1), 1};

@@ -137,8 +137,10 @@ bool redirects_cleartext(const Inspection& inspection, const Scope& scope, const
   const Server* server = inspection.model.server_of(scope);
   if (server == nullptr) return false;
   const Carrier carrier{&inspection.variables, listen};
-  return answer_of(carrier, *server, inspection.model.location_of(scope)) >= 300 ||
-         turns_all_away(carrier, *server);
+  if (answer_of(carrier, *server, inspection.model.location_of(scope)) >= 300) return true;
+  const auto [known, added] = inspection.turned_away.try_emplace(&listen);
+  if (added) known->second = turns_all_away(carrier, *server);
+  return known->second;
 }
 
 bool refused_by_if(const Inspection& inspection, const Scope& scope, const Request& known) {

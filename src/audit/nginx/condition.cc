@@ -2,6 +2,8 @@
 
 #include <vector>
 
+#include "audit/nginx/pattern.h"
+
 namespace merlon::audit::nginx {
 
 std::optional<Condition> condition_of(const Directive& block) {
@@ -33,6 +35,25 @@ std::optional<Condition> condition_of(const Directive& block) {
     return std::nullopt;
   }
   return out;
+}
+
+bool holds_for(const Condition& condition, std::string_view text) {
+  const auto matches = [&] {
+    return Pattern(condition.value, condition.ignore_case).search(text).value_or(false);
+  };
+  switch (condition.test) {
+    case Condition::Test::kTrue:
+      return !text.empty() && text != "0";
+    case Condition::Test::kEqual:
+      return text == condition.value;
+    case Condition::Test::kNotEqual:
+      return text != condition.value;
+    case Condition::Test::kMatch:
+      return matches();
+    case Condition::Test::kNotMatch:
+      return !matches();
+  }
+  return false;
 }
 
 }  // namespace merlon::audit::nginx

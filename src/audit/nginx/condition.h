@@ -21,4 +21,8 @@ struct Condition {
 /// other blocks, and for tests of files.
 [[nodiscard]] std::optional<Condition> condition_of(const Directive& block);
 
+/// True when it holds for a variable with this text. What it compares with is taken as it is
+/// written; a pattern that is not understood matches nothing.
+[[nodiscard]] bool holds_for(const Condition& condition, std::string_view text);
+
 }  // namespace merlon::audit::nginx

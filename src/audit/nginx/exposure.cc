@@ -29,18 +29,19 @@ std::string hosts(const Server& server) {
   return out.empty() ? "(any)" : out;
 }
 
-std::string authentication(const Scope& scope) {
+std::string authentication(const Inspection& in, const Scope& scope) {
   std::string out;
   const auto add = [&](std::string_view text) {
     if (!out.empty()) out += ", ";
     out += text;
   };
-  for (const Name name : {Name("auth_basic"), Name("auth_request"), Name("auth_jwt")}) {
+  if (const Directive* basic = asked_password(scope))
+    add(fmt::format("auth_basic {}", basic->arg(0)));
+  for (const Name name : {Name("auth_request"), Name("auth_jwt")}) {
     const Directive* at = scope.effective(name);
     if (at != nullptr && at->arg(0) != "off") add(fmt::format("{} {}", name.text, at->arg(0)));
   }
-  const Directive* verify = scope.effective("ssl_verify_client");
-  if (verify != nullptr && verify->arg(0) == "on") add("mTLS");
+  if (asks_for_certificate(in, scope)) add("mTLS");
   if (has_network_acl(scope)) add("network");
   if (out.empty()) return scope.may_inherit_unseen() ? "?" : "-";
   return out;
@@ -95,7 +96,7 @@ void map_exposure(Inspection& inspection) {
     row.listener = listeners(server);
     row.host = hosts(server);
     row.route = std::move(route);
-    row.auth = authentication(scope);
+    row.auth = authentication(inspection, scope);
     row.limit = limit(scope);
     row.tls = tls(server);
     upstream(scope, row);

@@ -191,8 +191,14 @@ Included DiskIncludes::find(std::string_view pattern, const Source& /*from*/) {
       continue;
     }
     glob_t matches{};
+    const auto stop = [](const char*, int error) { return error == ENOENT ? 0 : 1; };
     // nginx sorts too: it calls glob(3) without GLOB_NOSORT.
-    if (::glob(path.c_str(), 0, nullptr, &matches) == 0) {
+    const int result = ::glob(path.c_str(), 0, stop, &matches);
+    if (result == GLOB_ABORTED) {
+      out.refusals.push_back(fmt::format(
+          "a folder of include \"{}\" cannot be opened: what is in it is not read", pattern));
+    }
+    if (result == 0) {
       for (std::size_t i = 0; i < matches.gl_pathc; ++i) {
         FileReader::Read got = read(matches.gl_pathv[i]);
         if (got.source != nullptr) out.files.push_back(got.source);

@@ -17,37 +17,57 @@ constexpr std::uint32_t kScopes = kMain | kEvents | kHttp | kServer | kLocation 
                                   kIfInServer | kIfInLocation | kLimitExcept | kStream |
                                   kStreamServer | kStreamUpstream | kMail | kMailServer;
 
+/// A range of ports is as many listens: of all ranges together, so many are taken.
+constexpr std::uint32_t kRangePortsMax = 10'000;
+
 bool parse_port(std::string_view text, std::uint32_t& port) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
   return error == std::errc{} && end == text.data() + text.size() && port > 0 && port < 65536;
 }
 
-/// "80", "*:80", "127.0.0.1", "127.0.0.1:8000", "[::]:80", "unix:/run/x.sock", "name:80".
-void parse_address(std::string_view text, Listen& out) {
+/// A port, or a range of them, such as "8000-8010".
+struct Ports {
+  std::uint32_t first = 80;
+  std::uint32_t last = 80;
+};
+
+bool parse_ports(std::string_view text, Ports& out) {
+  const std::size_t dash = std::min(text.find('-'), text.size());
+  Ports got;
+  if (!parse_port(text.substr(0, dash), got.first)) return false;
+  got.last = got.first;
+  if (dash < text.size() && !parse_port(text.substr(dash + 1), got.last)) return false;
+  if (got.last < got.first) return false;
+  out = got;
+  return true;
+}
+
+/// "80", "*:80", "127.0.0.1", "127.0.0.1:8000-8010", "[::]:80", "unix:/run/x.sock", "name:80".
+Ports parse_address(std::string_view text, std::string& address) {
+  Ports out;
   if (text.starts_with("unix:")) {
-    out.address = text;
-    out.port = 0;
-    return;
+    address = text;
+    return {.first = 0, .last = 0};
   }
-  if (parse_port(text, out.port)) {
-    out.address = "*";
-    return;
+  if (parse_ports(text, out)) {
+    address = "*";
+    return out;
   }
-  out.port = 80;
   const std::size_t bracket = text.rfind(']');
   const std::size_t colon = text.rfind(':');
   const bool has_port =
       colon != std::string_view::npos && (bracket == std::string_view::npos || colon > bracket);
-  if (has_port) parse_port(text.substr(colon + 1), out.port);
+  if (has_port) parse_ports(text.substr(colon + 1), out);
   std::string_view host = has_port ? text.substr(0, colon) : text;
   if (host.empty() || host == "0.0.0.0") host = "*";
-  out.address = host;
+  address = host;
+  return out;
 }
 
+/// The options of a `listen`; its address is not among them.
 Listen parse_listen(const Directive& directive) {
   Listen out;
   out.at = &directive;
-  parse_address(directive.arg(0), out);
   for (std::size_t i = 1; i < directive.args.size(); ++i) {
     const std::string_view option = directive.arg(i);
     out.ssl |= option == "ssl";
@@ -132,9 +152,7 @@ class Builder {
     Server& made = model_.servers.emplace_back();
     made.scope = &scope;
     scope.server = &made;
-    for (const Directive* directive : scope.own_all("listen")) {
-      made.listens.push_back(parse_listen(*directive));
-    }
+    for (const Directive* directive : scope.own_all("listen")) listen(*directive, made.listens);
     // A server whose ports stand in a folder that was not given is none that listens on *:80.
     const bool listens_unseen = scope.block == &model_.tree.root || scope.incomplete ||
                                 (scope.block != nullptr && scope.block->lacks_folder);
@@ -147,6 +165,15 @@ class Builder {
       for (const Word& word : directive->args) made.names.push_back(word.text);
     }
     locations(scope, made, nullptr);
+  }
+
+  void listen(const Directive& directive, std::vector<Listen>& out) {
+    Listen one = parse_listen(directive);
+    const Ports ports = parse_address(directive.arg(0), one.address);
+    for (one.port = ports.first; one.port <= ports.last; ++one.port) {
+      if (one.port > ports.first && ++range_ports_ > kRangePortsMax) return;
+      out.push_back(one);
+    }
   }
 
   void locations(Scope& scope, Server& server, Location* parent) {
@@ -171,6 +198,7 @@ class Builder {
 
   void sockets() {
     std::map<std::string, Socket*> by_name;
+    share_options();
     for (Server& server : model_.servers) {
       for (const Listen& listen : server.listens) {
         Socket*& socket = by_name[listen.socket()];
@@ -187,7 +215,31 @@ class Builder {
   }
 
  private:
+  /// What one server says of a socket holds for all that share it.
+  void share_options() {
+    std::map<std::string, Listen> shared;
+    for (const Server& server : model_.servers) {
+      for (const Listen& listen : server.listens) {
+        if (listen.quic) continue;  // the same port of another transport
+        Listen& one = shared[listen.socket()];
+        one.ssl |= listen.ssl;
+        one.http2 |= listen.http2;
+        one.proxy_protocol |= listen.proxy_protocol;
+      }
+    }
+    for (Server& server : model_.servers) {
+      for (Listen& listen : server.listens) {
+        if (listen.quic) continue;
+        const Listen& one = shared[listen.socket()];
+        listen.ssl = one.ssl;
+        listen.http2 = one.http2;
+        listen.proxy_protocol = one.proxy_protocol;
+      }
+    }
+  }
+
   Model& model_;
+  std::uint32_t range_ports_ = 0;
 };
 
 const Location* longest_prefix(const std::vector<Location*>& among, std::string_view path) {

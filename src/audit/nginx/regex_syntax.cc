@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <utility>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -25,6 +26,29 @@ std::string refused_regex(std::string_view pattern) {
   pcre2_code_free(code);  // takes nullptr
   const auto said = std::ranges::find(kSaid, error, [](const auto& one) { return one.first; });
   return code != nullptr || said == kSaid.end() ? std::string{} : std::string(said->second);
+}
+
+std::optional<std::string> captured(std::string_view pattern, bool ignore_case,
+                                    std::string_view text, std::size_t number) {
+  constexpr std::uint32_t kStepsMax = 100'000;
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  const std::unique_ptr<pcre2_code, decltype(&pcre2_code_free)> code(
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                    ignore_case ? PCRE2_CASELESS : 0, &error, &offset, nullptr),
+      pcre2_code_free);
+  if (code == nullptr) return std::nullopt;
+  const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> found(
+      pcre2_match_data_create_from_pattern(code.get(), nullptr), pcre2_match_data_free);
+  const std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> bound(
+      pcre2_match_context_create(nullptr), pcre2_match_context_free);
+  pcre2_set_match_limit(bound.get(), kStepsMax);
+  const int groups = pcre2_match(code.get(), reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                                 0, 0, found.get(), bound.get());
+  if (groups <= 0 || number >= static_cast<std::size_t>(groups)) return std::nullopt;
+  const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(found.get());
+  if (ends[2 * number] == PCRE2_UNSET) return std::nullopt;
+  return std::string(text.substr(ends[2 * number], ends[2 * number + 1] - ends[2 * number]));
 }
 
 }  // namespace merlon::audit::nginx

@@ -7,6 +7,8 @@
 #include <array>
 #include <charconv>
 
+#include "audit/nginx/address_list.h"
+
 namespace merlon::audit::nginx {
 namespace {
 
@@ -117,7 +119,8 @@ std::vector<std::string_view> rule_ids() { return ids_of(std::span<const Family>
 
 std::vector<const Scope*> request_scopes(const Model& model) {
   std::vector<const Scope*> out;
-  constexpr std::uint32_t kAnswering = kServer | kLocation | kIfInLocation | kIfInServer;
+  constexpr std::uint32_t kAnswering =
+      kServer | kLocation | kIfInLocation | kIfInServer | kLimitExcept;
   for (const Scope& scope : model.scopes) {
     if ((scope.context & kAnswering) != 0) out.push_back(&scope);
   }
@@ -136,38 +139,41 @@ unsigned return_status(const Scope& scope) {
   return at == nullptr ? 0 : status_of(*at);
 }
 
-bool has_authentication(const Model& model, const Scope& scope) {
-  for (const Name name :
-       {Name("auth_basic"), Name("auth_request"), Name("auth_jwt"), Name("auth_digest"),
-        Name("auth_ldap"), Name("auth_pam"), Name("auth_oidc")}) {
+const Directive* asked_password(const Scope& scope) {
+  const Directive* basic = scope.effective("auth_basic");
+  if (basic == nullptr || basic->arg(0) == "off") return nullptr;
+  const bool has_file =
+      scope.effective("auth_basic_user_file") != nullptr || scope.may_inherit_unseen();
+  return has_file ? basic : nullptr;
+}
+
+bool asks_for_certificate(const Inspection& inspection, const Scope& scope) {
+  const Directive* verify = scope.effective("ssl_verify_client");
+  if (verify == nullptr || verify->arg(0) != "on") return false;
+  const Server* server = inspection.model.server_of(scope);
+  return server == nullptr || std::ranges::none_of(server->listens, [&](const Listen& listen) {
+           return !listen.ssl && !listen.quic && !listen.is_local() &&
+                  !redirects_cleartext(inspection, scope, listen);
+         });
+}
+
+bool has_authentication(const Inspection& inspection, const Scope& scope) {
+  if (asked_password(scope) != nullptr) return true;
+  for (const Name name : {Name("auth_request"), Name("auth_jwt"), Name("auth_digest"),
+                          Name("auth_ldap"), Name("auth_pam"), Name("auth_oidc")}) {
     const Directive* at = scope.effective(name);
     if (at != nullptr && at->arg(0) != "off") return true;
   }
-  const Directive* verify = scope.effective("ssl_verify_client");
-  if (verify != nullptr && verify->arg(0) == "on") return true;
   for (const Name name :
        {Name("access_by_lua_block"), Name("access_by_lua_file"), Name("access_by_lua")}) {
     if (scope.effective(name) != nullptr) return true;
   }
-  (void)model;
-  return false;
+  return asks_for_certificate(inspection, scope);
 }
 
 bool has_network_acl(const Scope& scope) {
-  const Scope* allow = scope.level_of("allow");
-  const Scope* deny = scope.level_of("deny");
-  const Scope* level = allow == nullptr         ? deny
-                       : deny == nullptr        ? allow
-                       : allow->is_below(*deny) ? allow
-                                                : deny;
-  if (level == nullptr) return false;
-  // In order: what stands behind a rule for everyone is never looked at.
-  for (const Directive* rule : level->settings) {
-    const bool everyone = rule->arg(0) == "all" || rule->arg(0) == "0.0.0.0/0";
-    if (rule->is("allow") && everyone) return false;
-    if (rule->is("deny") && everyone) return true;
-  }
-  return false;
+  const Scope* list = list_in_force(scope);
+  return list != nullptr && end_of_list(*list, scope).closed != nullptr;
 }
 
 bool is_denied_to_all(const Scope& scope) {
@@ -183,7 +189,7 @@ bool is_denied_to_all(const Scope& scope) {
 
 bool guards(const Inspection& inspection, const Scope& scope) {
   return is_denied_to_all(scope) || has_network_acl(scope) ||
-         has_authentication(inspection.model, scope) || refused_by_if(inspection, scope);
+         has_authentication(inspection, scope) || refused_by_if(inspection, scope);
 }
 
 bool scripts_decide(const Server& server) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +29,8 @@ struct Inspection {
   AuditResult& out;
   std::int64_t now = 0;  ///< seconds since 1970 UTC
   bool on_disk = false;  ///< the configuration was read from this host's files, not from a dump
+  /// Sockets of which was asked whether their server turns all away: that looks at every location.
+  mutable std::map<const Listen*, bool> turned_away = {};
 
   /// Adds a finding at `at`; the includes that brought the file in become its trail.
   Finding& report(std::string_view rule, Level level, const Directive& at, std::string message);
@@ -70,7 +73,7 @@ void run_rules(Inspection& inspection);
 
 // Helpers that several families share.
 
-/// Every scope of http in which a request can end: servers, locations, ifs in locations.
+/// Every scope of http in which a request can end: servers, locations, their ifs, and limit_except.
 [[nodiscard]] std::vector<const Scope*> request_scopes(const Model& model);
 /// True when clients get nothing from the server but redirects, refusals, ACME challenges and texts
 /// that stand in the configuration itself, over TLS and in clear.
@@ -88,9 +91,15 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] unsigned status_of(const Directive& directive);
 /// `return` with this status; 0 when the scope has no unconditional one.
 [[nodiscard]] unsigned return_status(const Scope& scope);
-/// True when access to the scope is restricted: deny all in force, auth_basic, auth_request,
-/// auth_jwt, or a verified client certificate.
-[[nodiscard]] bool has_authentication(const Model& model, const Scope& scope);
+/// The auth_basic by which the scope asks for a password; nullptr when none does. Without a file of
+/// passwords nginx asks nobody.
+[[nodiscard]] const Directive* asked_password(const Scope& scope);
+/// True when no client gets past the question for a certificate: nginx asks in TLS only.
+[[nodiscard]] bool asks_for_certificate(const Inspection& inspection, const Scope& scope);
+/// True when the scope asks who the client is: by auth_basic, auth_request, auth_jwt, Lua, or a
+/// client certificate.
+[[nodiscard]] bool has_authentication(const Inspection& inspection, const Scope& scope);
+/// True when a list of addresses keeps out whoever is not on it.
 [[nodiscard]] bool has_network_acl(const Scope& scope);
 /// True when something in force asks who the client is, or where it comes from.
 [[nodiscard]] bool guards(const Inspection& inspection, const Scope& scope);

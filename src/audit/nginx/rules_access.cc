@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
+#include "audit/nginx/address_list.h"
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
 #include "audit/password.h"
@@ -11,10 +13,6 @@
 
 namespace merlon::audit::nginx {
 namespace {
-
-bool is_everyone(std::string_view address) {
-  return address == "all" || address == "0.0.0.0/0" || address == "::/0";
-}
 
 bool is_one_of(std::string_view name, std::initializer_list<std::string_view> names) {
   return std::ranges::find(names, name) != names.end();
@@ -53,24 +51,36 @@ std::string own_access_control(const Scope& scope) {
   for (const Directive* deny : scope.own_all("deny")) {
     return fmt::format("deny {}", deny->arg(0));
   }
-  for (const Name name : {Name("auth_basic"), Name("auth_request"), Name("auth_jwt")}) {
+  if (scope.has("auth_basic") && asked_password(scope) != nullptr) return "auth_basic";
+  for (const Name name : {Name("auth_request"), Name("auth_jwt")}) {
     const Directive* at = scope.own(name);
     if (at != nullptr && at->arg(0) != "off") return std::string(name.text);
   }
   return {};
 }
 
+/// What an `if` answers by itself to some: texts, not preflights or redirects, which are rarely for
+/// those only who get past the access control.
+bool answers_with_text(const Scope& scope) {
+  const Directive* at = scope.own("return");
+  return return_status(scope) / 100 == 2 && at->args.size() > 1 && !at->arg(1).empty();
+}
+
 void check_return(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     const unsigned status = return_status(*scope);
     if (status == 0 || (status >= 400 && status < 600)) continue;
-    const std::string control = own_access_control(*scope);
+    const bool in_if = (scope->context & (kIfInServer | kIfInLocation)) != 0;
+    if (in_if && !answers_with_text(*scope)) continue;
+    const std::string control = own_access_control(in_if ? *scope->parent : *scope);
     if (control.empty()) continue;
     const bool redirect = status >= 300;
+    const Level level = redirect ? Level::kLow : in_if ? Level::kMedium : Level::kHigh;
     Finding& finding =
-        in.report("LOC-02", redirect ? Level::kLow : Level::kHigh, *scope->own("return"),
-                  fmt::format("return answers before {} is looked at: everyone gets the {}",
-                              control, redirect ? "redirect" : "answer"));
+        in.report("LOC-02", level, *scope->own("return"),
+                  fmt::format("return answers before {} is looked at: {} the {}", control,
+                              in_if ? "whoever meets the if gets" : "everyone gets",
+                              redirect ? "redirect" : "answer"));
     finding.evidence =
         fmt::format("{} answers {} to a denied client", in.model.route_of(*scope), status);
     finding.affected.push_back(in.model.route_of(*scope));
@@ -119,11 +129,11 @@ bool covers(std::string_view outer, std::string_view inner) {
 /// an exception to a deny after it, in a list of those that are kept out. Any other allow does
 /// nothing.
 bool closes_list(const Scope& scope) {
+  if (end_of_list(scope, scope).closed != nullptr) return true;
   std::vector<std::string_view> allowed;
   for (const Directive* rule : scope.settings) {
     if (rule->is("allow")) allowed.push_back(rule->arg(0));
     if (!rule->is("deny")) continue;
-    if (is_everyone(rule->arg(0))) return true;
     std::erase_if(allowed, [&](std::string_view address) { return covers(rule->arg(0), address); });
   }
   return allowed.empty();
@@ -140,7 +150,7 @@ void check_replaced_list(Inspection& in) {
     if (has_network_acl(scope) || is_denied_to_all(scope)) continue;
     const Directive* satisfy = scope.effective("satisfy");
     const bool any = satisfy != nullptr && satisfy->arg(0) == "any";
-    if (any && has_authentication(in.model, scope)) continue;
+    if (any && has_authentication(in, scope)) continue;
     Finding& finding =
         in.report("LOC-03", Level::kHigh, *deny,
                   "this list replaces the one around it, which ends with \"deny all\": addresses "
@@ -161,13 +171,12 @@ void check_allow_without_deny(Inspection& in) {
     if (allows.empty() || scope.incomplete || closes_list(scope)) continue;
     // In limit_except, MTH-04 says it of the block.
     if ((scope.context & (kHttp | kServer | kLocation)) == 0) continue;
-    if (std::ranges::any_of(allows, [](const Directive* d) { return is_everyone(d->arg(0)); })) {
-      continue;
-    }
+    const ListEnd end = end_of_list(scope, scope);
+    if (end.open != nullptr || end.half != nullptr) continue;
     if (scope.block == &in.model.tree.root) continue;  // a list that others include
     const Directive* satisfy = scope.effective("satisfy");
     const bool any = satisfy != nullptr && satisfy->arg(0) == "any";
-    if (any && has_authentication(in.model, scope)) continue;
+    if (any && has_authentication(in, scope)) continue;
     if (is_denied_to_all(scope)) continue;
     Finding& finding =
         in.report("LOC-03", Level::kHigh, *allows.front(),
@@ -188,24 +197,37 @@ void check_allow_without_deny(Inspection& in) {
   }
 }
 
+/// A list that ends for everyone of one family of addresses, on a server that takes another too.
+void check_half_closed_list(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    const Scope* list = list_in_force(*scope);
+    const Directive* deny = list == nullptr ? nullptr : end_of_list(*list, *scope).half;
+    if (deny == nullptr || is_denied_to_all(*scope)) continue;
+    const Directive* satisfy = scope->effective("satisfy");
+    const bool any = satisfy != nullptr && satisfy->arg(0) == "any";
+    if (any && has_authentication(in, *scope)) continue;
+    const bool ipv4 = whole_families(deny->arg(0)) == kIpv4;
+    Finding& finding = in.report(
+        "LOC-03", Level::kHigh, *deny,
+        fmt::format("{} is about {} only, and the server takes {} too: expected \"deny all\"",
+                    deny->arg(0), ipv4 ? "IPv4" : "IPv6", ipv4 ? "IPv6" : "IPv4"));
+    finding.evidence = fmt::format("a client with an {} address reaches {}", ipv4 ? "IPv6" : "IPv4",
+                                   in.model.route_of(*scope));
+    finding.affected.push_back(in.model.route_of(*scope));
+    finding.fix = replace_statement(*deny, "deny all;");
+  }
+}
+
 void check_satisfy(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* satisfy = scope->effective("satisfy");
     if (satisfy == nullptr || satisfy->arg(0) != "any") continue;
-    if (!has_authentication(in.model, *scope)) continue;
+    if (!has_authentication(in, *scope)) continue;
     const Scope* allow = scope->level_of("allow");
     if (allow == nullptr) continue;
     const Scope* deny = scope->level_of("deny");
     if (deny != nullptr && deny != allow && deny->is_below(*allow)) continue;
-    // Rules are tried in order: an earlier "deny all" makes the allow unreachable.
-    const Directive* open = nullptr;
-    for (const Directive* rule : allow->settings) {
-      if (rule->is("deny") && is_everyone(rule->arg(0))) break;
-      if (rule->is("allow") && is_everyone(rule->arg(0))) {
-        open = rule;
-        break;
-      }
-    }
+    const Directive* open = end_of_list(*allow, *scope).open;
     if (open == nullptr) continue;
     Finding& finding = in.report(
         "LOC-04", Level::kCritical, *satisfy,
@@ -226,7 +248,7 @@ void check_auth_off(Inspection& in) {
       const Directive* outer = scope->parent->effective(name);
       if (outer == nullptr || outer->arg(0) == "off") continue;
       if (is_denied_to_all(*scope) || has_network_acl(*scope)) continue;
-      if (has_authentication(in.model, *scope)) continue;
+      if (has_authentication(in, *scope)) continue;
       const unsigned status = return_status(*scope);
       const Location* location = in.model.location_of(*scope);
       const bool harmless = status >= 300 || scope->has("internal") ||
@@ -248,20 +270,26 @@ void check_auth_off(Inspection& in) {
   }
 }
 
+/// True when other hosts may speak to the server in clear all the way.
+bool is_reached_in_clear(const Model& model, const Server& server) {
+  return !server.listens.empty() && !server.is_local() && server.scope->block != &model.tree.root &&
+         !terminates_elsewhere(model, server);
+}
+
 void check_basic_in_clear(Inspection& in) {
+  std::map<const Server*, bool> in_clear;
   for (const Scope* scope : request_scopes(in.model)) {
-    const Directive* basic = scope->effective("auth_basic");
-    if (basic == nullptr || basic->arg(0) == "off") continue;
+    const Directive* basic = asked_password(*scope);
     const Server* server = in.model.server_of(*scope);
-    if (server == nullptr || server->listens.empty() || server->is_local()) continue;
-    if (server->scope->block == &in.model.tree.root) continue;
+    if (basic == nullptr || server == nullptr) continue;
+    const auto [clear, added] = in_clear.try_emplace(server);
+    if (added) clear->second = is_reached_in_clear(in.model, *server);
+    if (!clear->second) continue;
     const bool exposed = std::ranges::any_of(server->listens, [&](const Listen& l) {
       return !l.ssl && !l.quic && !l.is_local() && !l.proxy_protocol &&
              !redirects_cleartext(in, *scope, l);
     });
     if (!exposed) continue;
-    const bool behind = terminates_elsewhere(in.model, *server);
-    if (behind) continue;
     Finding& finding = in.report("LOC-06", Level::kHigh, *basic,
                                  "passwords travel in clear: auth_basic on a server without TLS");
     finding.confidence = Confidence::kLikely;
@@ -381,7 +409,7 @@ void check_auth_off_beside(Inspection& in) {
     if (return_status(scope) != 0 || location.internal || is_open_on_purpose(location.path))
       continue;
     if (is_denied_to_all(scope) || has_network_acl(scope)) continue;
-    if (has_authentication(in.model, scope)) continue;
+    if (has_authentication(in, scope)) continue;
     for (const Name name : {Name("auth_basic"), Name("auth_request")}) {
       const Directive* off = scope.own(name);
       if (off == nullptr || off->arg(0) != "off" || scope.parent->effective(name) != nullptr)
@@ -397,15 +425,39 @@ void check_auth_off_beside(Inspection& in) {
   }
 }
 
+/// True when content of a server comes from its own scope, and not from locations only.
+bool answers_itself(const Server& server) {
+  return std::ranges::none_of(server.locations,
+                              [](const Location* location) { return location->path == "/"; });
+}
+
+/// auth_basic without a file of passwords: nginx starts, and asks nobody.
+void check_missing_passwords(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    if ((scope->context & (kServer | kLocation)) == 0) continue;
+    const Directive* basic = scope->effective("auth_basic");
+    if (basic == nullptr || basic->arg(0) == "off" || asked_password(*scope) != nullptr) continue;
+    if (scope->server != nullptr && !answers_itself(*scope->server)) continue;
+    if (return_status(*scope) != 0 || is_denied_to_all(*scope) || scope->has("internal")) continue;
+    const bool guarded = has_network_acl(*scope) || has_authentication(in, *scope);
+    in.report("LOC-05", guarded ? Level::kMedium : Level::kHigh, *basic,
+              "nobody is asked for a password: nginx leaves auth_basic out where "
+              "auth_basic_user_file names no file")
+        .affected.push_back(in.model.route_of(*scope));
+  }
+}
+
 constexpr RuleEntry kRules[] = {
     {"LOC-01", check_if},
     {"LOC-02", check_return},
     {"LOC-02", check_rewrite},
     {"LOC-03", check_allow_without_deny},
     {"LOC-03", check_replaced_list},
+    {"LOC-03", check_half_closed_list},
     {"LOC-04", check_satisfy},
     {"LOC-05", check_auth_off},
     {"LOC-05", check_auth_off_beside},
+    {"LOC-05", check_missing_passwords},
     {"LOC-06", check_basic_in_clear},
     {"LOC-06", check_password_files},
     {"LOC-07", check_lost_request_headers},

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "audit/nginx/header_view.h"
+#include "audit/nginx/origin_gates.h"
 #include "audit/nginx/origin_witness.h"
 #include "audit/nginx/rules.h"
 #include "base/ascii.h"
@@ -14,235 +15,27 @@ namespace {
 
 constexpr std::string_view kAllowOrigin = "Access-Control-Allow-Origin";
 
-/// One way in which an Origin gets into the answer: the words it is compared with, and where.
-struct Gate {
-  const Directive* at = nullptr;  ///< the map entry or the if
-  std::string_view pattern;       ///< a regular expression, or the exact origin
-  bool regex = false;
-  bool ignore_case = false;
-};
-
-/// All that lets an Origin through; `open` when nothing at all stands in its way.
-struct Gates {
-  std::vector<Gate> list;
-  const Directive* open = nullptr;
-  bool unknown = false;  ///< something that is not understood decides
-};
-
 bool is_true(const Directive* header) {
   return header != nullptr &&
          ascii::iequals(header_value(*header, "Access-Control-Allow-Credentials"), "true");
 }
 
-void gates_of_map(const Inspection& in, const Directive& map, Gates& out, int depth) {
-  if (!map.is("map") || depth > 4) {
-    out.unknown = true;
-    return;
+/// One gate can stand before many routes, and looking for a witness takes long.
+class Witnesses {
+ public:
+  const Witness& of(const OriginGate& gate) {
+    const auto [found, added] = known_.try_emplace({gate.pattern, gate.ignore_case});
+    if (added) found->second = find_witness(gate.pattern, gate.ignore_case);
+    return found->second;
   }
-  const bool by_origin = in.variables.depends_on(
-      map.arg(0), [](std::string_view v) { return v == "http_origin"; }, *in.model.root);
-  for (const Directive* entry : map.body) {
-    const std::string_view key = entry->name.text;
-    const std::string_view value = entry->arg(0);
-    if (key == "include" || key == "hostnames" || key == "volatile") {
-      out.unknown = out.unknown || key == "include";
-      continue;
-    }
-    const std::vector<VariableUse> uses = variables_in(value);
-    const bool reflects = std::ranges::any_of(uses, [&](const VariableUse& use) {
-      return use.name == "http_origin" || in.variables.map_of(use.name) != nullptr;
-    });
-    const bool captured = std::ranges::any_of(
-        uses, [](const VariableUse& use) { return ascii::is_digit(use.name[0]); });
-    if (value.empty() || !by_origin) continue;
-    if (key == "default" && !entry->name.quoted) {
-      if (value == "*" || reflects) out.open = entry;
-      continue;
-    }
-    if (key.starts_with('~')) {
-      const bool ignore_case = key.starts_with("~*");
-      if (!reflects && !captured && value == "0") continue;
-      out.list.push_back({entry, key.substr(ignore_case ? 2 : 1), true, ignore_case});
-    } else {
-      out.list.push_back({entry, key, false, false});
-    }
-  }
-}
 
-/// Reads `if ($variable op pattern)` into a gate; false when it compares something else.
-bool gate_of_if(const Directive& block, Gate& gate, std::string_view& variable, bool& negative) {
-  variable = if_variable(block);
-  if (variable.empty()) return false;
-  variable.remove_prefix(1);
-  std::vector<std::string_view> words;
-  words.reserve(block.args.size());
-  for (const Word& word : block.args) words.push_back(word.text);
-  std::string_view last = words.back();
-  if (last == ")") {
-    words.pop_back();
-    last = words.back();
-  } else if (last.ends_with(')') && !block.args.back().quoted) {
-    last.remove_suffix(1);
-  }
-  gate.at = &block;
-  gate.pattern = last;
-  for (const std::string_view word : words) {
-    negative = negative || word == "!=";
-    if (word == "~" || word == "!~") gate.regex = true;
-    if (word == "~*" || word == "!~*") gate.regex = gate.ignore_case = true;
-    negative = negative || word.starts_with('!');
-  }
-  return true;
-}
+ private:
+  std::map<std::pair<std::string_view, bool>, Witness> known_;
+};
 
-void gates_of_variable(const Inspection& in, std::string_view name, const Scope& scope, Gates& out,
-                       int depth);
-
-/// True when the condition behind `gate` holds for a variable with this value.
-bool holds_for(const Gate& gate, bool negative, std::string_view value) {
-  const bool compares = gate.at->args.size() > 1 && gate.at->arg(1) != ")";
-  if (!compares) return !value.empty() && value != "0";
-  const bool same = gate.regex
-                        ? Pattern(gate.pattern, gate.ignore_case).search(value).value_or(false)
-                        : value == gate.pattern;
-  return same != negative;
-}
-
-/// True when a map gives an origin that it does not list a value that is refused.
-bool refuses_others(const Inspection& in, const Directive& map, const Gate& gate, bool negative) {
-  const bool by_origin = in.variables.depends_on(
-      map.arg(0), [](std::string_view v) { return v == "http_origin"; }, *in.model.root);
-  if (!map.is("map") || !by_origin) return false;
-  std::string_view fallback;
-  for (const Directive* entry : map.body) {
-    if (entry->name.text == "default" && !entry->name.quoted) fallback = entry->arg(0);
-  }
-  return fallback.find('$') == std::string_view::npos && holds_for(gate, negative, fallback);
-}
-
-/// The same of a variable that `set` gives a value that is refused, and ifs on the Origin another:
-/// they become gates.
-bool refuses_others(const Inspection& in, std::string_view variable, const Scope& level,
-                    const Gate& gate, bool negative, Gates& out) {
-  const auto* sets = in.variables.sets_of(variable, level);
-  if (sets == nullptr) return false;
-  std::vector<Gate> gates;
-  bool has_default = false;
-  for (const auto& [set, scope] : *sets) {
-    const bool inside = (scope->context & (kIfInServer | kIfInLocation)) != 0;
-    has_default = has_default || !inside;
-    if (set->arg(1).find('$') == std::string_view::npos && holds_for(gate, negative, set->arg(1))) {
-      continue;
-    }
-    Gate own;
-    std::string_view tested;
-    bool other = false;
-    if (!inside || !gate_of_if(*scope->block, own, tested, other)) return false;
-    if (tested != "http_origin" || other) return false;
-    gates.push_back(own);
-  }
-  if (!has_default && !holds_for(gate, negative, "")) return false;
-  out.list.insert(out.list.end(), gates.begin(), gates.end());
-  return true;
-}
-
-/// if ($http_origin !~ pattern) { return 403; }, or the same of a map of origins: whoever gets past
-/// it matches the pattern.
-bool turned_away(const Inspection& in, const Scope& level, Gates& out, int depth) {
-  bool found = false;
-  for (const Scope* child : level.children) {
-    if ((child->context & (kIfInServer | kIfInLocation)) == 0 || !child->has("return")) continue;
-    Gate gate;
-    std::string_view variable;
-    bool negative = false;
-    if (!gate_of_if(*child->block, gate, variable, negative)) continue;
-    if (return_status(*child) < 400) continue;
-    const Directive* map = in.variables.map_of(variable);
-    if (map != nullptr && refuses_others(in, *map, gate, negative)) {
-      gates_of_map(in, *map, out, depth + 1);
-      found = true;
-    }
-    if (map == nullptr && variable != "http_origin") {
-      found = refuses_others(in, variable, level, gate, negative, out) || found;
-    }
-    if (variable != "http_origin" || !negative) continue;
-    out.list.push_back(gate);
-    found = true;
-  }
-  return found;
-}
-
-/// The ifs around `scope`, or around the definitions of what they test.
-bool gates_around(const Inspection& in, const Scope& scope, Gates& out, int depth) {
-  bool found = false;
-  for (const Scope* level = &scope; level != nullptr; level = level->parent) {
-    found = turned_away(in, *level, out, depth) || found;
-    if ((level->context & (kIfInServer | kIfInLocation)) == 0) continue;
-    Gate gate;
-    std::string_view variable;
-    bool negative = false;
-    if (!gate_of_if(*level->block, gate, variable, negative)) continue;
-    if (variable == "http_origin") {
-      found = true;
-      if (negative) {
-        out.unknown = true;
-      } else if (gate.regex || !gate.pattern.starts_with("$")) {
-        out.list.push_back(gate);
-      }
-      continue;
-    }
-    const bool about_origin = in.variables.depends_on(
-        level->block->arg(0), [](std::string_view v) { return v == "http_origin"; }, scope);
-    if (about_origin && in.variables.map_of(variable) != nullptr) {
-      found = true;
-      gates_of_map(in, *in.variables.map_of(variable), out, depth + 1);
-      continue;
-    }
-    // if ($cors = "true"): what sets $cors inside an if on the origin is the gate.
-    const std::size_t before = out.list.size();
-    gates_of_variable(in, variable, scope, out, depth + 1);
-    found = found || out.list.size() > before;
-  }
-  return found;
-}
-
-/// What lets an Origin into the value that `set` gives to `name`: the ifs around it, or else the
-/// maps in the value.
-void gates_of_set(const Inspection& in, std::string_view name, const Directive& set,
-                  const Scope& scope, Gates& out, int depth) {
-  if (set.arg(1).empty() || gates_around(in, scope, out, depth)) return;
-  for (const VariableUse& use : variables_in(set.arg(1))) {
-    if (use.name == name) continue;
-    if (use.name == "http_origin") out.open = &set;
-    if (in.variables.map_of(use.name) != nullptr) {
-      gates_of_variable(in, use.name, scope, out, depth);
-    }
-  }
-}
-
-void gates_of_variable(const Inspection& in, std::string_view name, const Scope& scope, Gates& out,
-                       int depth) {
-  if (depth > 4) {
-    out.unknown = true;
-    return;
-  }
-  if (const Directive* map = in.variables.map_of(name)) {
-    gates_of_map(in, *map, out, depth);
-    return;
-  }
-  const Server* server = in.model.server_of(scope);
-  for (const Scope& other : in.model.scopes) {
-    if (server != nullptr && in.model.server_of(other) != server) continue;
-    for (const Directive* set : other.own_all("set")) {
-      const std::string_view variable = set->arg(0);  // with its "$"
-      if (variable.substr(std::min<std::size_t>(1, variable.size())) != name) continue;
-      gates_of_set(in, name, *set, other, out, depth + 1);
-    }
-  }
-}
-
-void report_gates(Inspection& in, const Directive& header, const Scope& scope, const Gates& gates) {
-  for (const Gate& gate : gates.list) {
+void report_gates(Inspection& in, const Directive& header, const Scope& scope,
+                  const OriginGates& gates, Witnesses& witnesses) {
+  for (const OriginGate& gate : gates.list) {
     const std::string route = in.model.route_of(scope);
     const bool takes_null =
         gate.regex ? Pattern(gate.pattern, gate.ignore_case).search("null").value_or(false)
@@ -256,7 +49,7 @@ void report_gates(Inspection& in, const Directive& header, const Scope& scope, c
       if (!gate.regex) continue;
     }
     if (!gate.regex) continue;
-    const Witness witness = find_witness(gate.pattern, gate.ignore_case);
+    const Witness& witness = witnesses.of(gate);
     if (witness.origin.empty()) continue;
     Finding& finding = in.report(
         "COR-04", witness.only_scheme ? Level::kLow : Level::kHigh, *gate.at,
@@ -268,21 +61,6 @@ void report_gates(Inspection& in, const Directive& header, const Scope& scope, c
     finding.trail.push_back({header.mark(), "allowed here"});
     finding.affected.push_back(route);
   }
-}
-
-/// All that lets an Origin into `value`, which `header` sends.
-Gates gates_of_value(const Inspection& in, const Directive& header, std::string_view value,
-                     const Scope& scope) {
-  Gates gates;
-  const bool around = gates_around(in, scope, gates, 0);
-  for (const VariableUse& use : variables_in(value)) {
-    if (use.name != "http_origin") {
-      gates_of_variable(in, use.name, scope, gates, 0);
-    } else if (!around) {
-      gates.open = &header;
-    }
-  }
-  return gates;
 }
 
 /// Reports that `open` lets every Origin into what `header` sends.
@@ -300,7 +78,7 @@ Finding& report_any_origin(Inspection& in, const Directive& header, const Direct
 
 /// Judges one Access-Control-Allow-Origin by its value: any origin, "null", or what variables hold.
 void judge_allowed_origin(Inspection& in, const Scope& scope, const Directive& header,
-                          std::string_view value) {
+                          std::string_view value, Witnesses& witnesses) {
   const bool credentials = is_true(sent_header(scope, "Access-Control-Allow-Credentials"));
   const std::string route = in.model.route_of(scope);
   if (value == "*") {
@@ -318,17 +96,18 @@ void judge_allowed_origin(Inspection& in, const Scope& scope, const Directive& h
     return;
   }
   if (value.find('$') == std::string_view::npos) return;
-  const Gates gates = gates_of_value(in, header, value, scope);
+  const OriginGates gates = gates_of_origin(in, header, value, scope);
   if (gates.open != nullptr && !gates.unknown) {
     report_any_origin(in, header, *gates.open, credentials).affected.push_back(route);
   }
-  report_gates(in, header, scope, gates);
+  report_gates(in, header, scope, gates, witnesses);
 }
 
 void check_origins(Inspection& in) {
+  Witnesses witnesses;
   for (const Scope& scope : in.model.scopes) {
     for (const auto& [header, name, value] : own_fields(scope, kAllowOrigin)) {
-      judge_allowed_origin(in, scope, *header, value);
+      judge_allowed_origin(in, scope, *header, value, witnesses);
     }
   }
 }

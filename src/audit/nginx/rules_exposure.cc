@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 
+#include "audit/nginx/address_list.h"
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
 #include "base/ascii.h"
@@ -143,13 +144,13 @@ void check_debug_log(Inspection& in) {
 }
 
 bool is_guarded(const Inspection& in, const Scope& scope) {
-  if (has_authentication(in.model, scope) || has_network_acl(scope)) return true;
+  if (has_authentication(in, scope) || has_network_acl(scope)) return true;
   if (is_denied_to_all(scope) || scope.has("internal")) return true;
   if (refused_by_if(in, scope)) return true;
   // An allow without its deny is a finding of its own, with this very cause.
   const std::vector<const Directive*> allows = scope.effective_all("allow");
   return !allows.empty() && std::ranges::none_of(allows, [](const Directive* allow) {
-    return allow->arg(0) == "all" || allow->arg(0) == "0.0.0.0/0";
+    return whole_families(allow->arg(0)) != 0;
   });
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <set>
 #include <string>
 #include <utility>
@@ -95,7 +96,7 @@ const Scope* file_scope(const Inspection& in, const Server& server, const std::s
 const Scope* open_file_scope(const Inspection& in, const Server& server, const std::string& path) {
   const Scope* scope = file_scope(in, server, path);
   if (scope == nullptr || scope->has("rewrite") || scope->has("internal")) return nullptr;
-  if (has_authentication(in.model, *scope) || has_network_acl(*scope)) return nullptr;
+  if (has_authentication(in, *scope) || has_network_acl(*scope)) return nullptr;
   return refused_by_if(in, *scope, {.variables = {{"uri", path}}}) ? nullptr : scope;
 }
 
@@ -159,18 +160,24 @@ void check_hidden_files(Inspection& in) {
   }
 }
 
-bool is_system_folder(std::string_view path) {
-  while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
+/// `written` without "..", "." and double slashes, as the kernel reads it but for links.
+std::string normal_folder(std::string_view written) {
+  std::string path = std::filesystem::path(written).lexically_normal().string();
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path;
+}
+
+bool is_system_folder(std::string_view written) {
+  const std::string path = normal_folder(written);
   constexpr std::array<std::string_view, 16> kSystem = {
       "/",          "/etc", "/home",          "/root",   "/var",       "/usr",
       "/proc",      "/sys", "/dev",           "/boot",   "/etc/nginx", "/etc/ssl",
       "/usr/local", "/opt", "/usr/local/etc", "/var/lib"};
-  if (std::ranges::find(kSystem, path) != kSystem.end()) return true;
+  if (std::ranges::find(kSystem, std::string_view(path)) != kSystem.end()) return true;
   if (path.starts_with("/root/") || path.starts_with("/proc/")) return true;
   // Some packages put their pages and error texts in a folder of /etc.
   return path.starts_with("/etc/") && !is_output_folder(path) &&
-         path.find("error") == std::string_view::npos &&
-         path.find("page") == std::string_view::npos;
+         path.find("error") == std::string::npos && path.find("page") == std::string::npos;
 }
 
 bool serves_files_from(const Model& model, const Directive& root) {

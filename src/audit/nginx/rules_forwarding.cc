@@ -1,8 +1,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
@@ -235,59 +239,67 @@ std::map<std::string, const Directive*> identity_headers(const Inspection& in, c
   return out;
 }
 
-/// A header that carries a verified identity to an upstream, and who says so.
-struct IdentityHeader {
-  std::string name;  ///< in lower case
-  const Directive* at = nullptr;
-  Target upstream;
-};
-
-std::vector<IdentityHeader> identity_headers(const Inspection& in, const Server& server) {
-  std::vector<IdentityHeader> out;
+/// The locations of a server that clients reach, by the host and port they hand requests to.
+std::map<std::pair<std::string, std::string>, std::vector<const Location*>> by_upstream(
+    const Server& server) {
+  std::map<std::pair<std::string, std::string>, std::vector<const Location*>> out;
   for (const Location* location : server.all_locations) {
     const Directive* pass = location->scope->own("proxy_pass");
     if (pass == nullptr || location->scope->has("internal")) continue;
     const Target to = parse_target(pass->arg(0));
-    for (const auto& [name, header] : identity_headers(in, *location->scope)) {
-      const bool known = std::ranges::any_of(out, [&](const IdentityHeader& one) {
-        return one.name == name && one.upstream.host == to.host && one.upstream.port == to.port;
-      });
-      if (!known) out.push_back({name, header, to});
-    }
+    out[{to.host, to.port}].push_back(location);
   }
   return out;
 }
 
 /// True when a client's own header of this name reaches the upstream from `location`.
-bool lets_through(const Location& location, const IdentityHeader& header) {
+bool lets_through(const Location& location, std::string_view name) {
   const Scope& scope = *location.scope;
-  const Directive* pass = scope.own("proxy_pass");
-  if (pass == nullptr || scope.has("internal") || scope.incomplete) return false;
-  if (return_status(scope) != 0 || is_denied_to_all(scope)) return false;
-  const Target to = parse_target(pass->arg(0));
-  if (to.host != header.upstream.host || to.port != header.upstream.port) return false;
-  return std::ranges::none_of(scope.effective_all("proxy_set_header"), [&](const Directive* d) {
-    return ascii::iequals(d->arg(0), header.name);
-  });
+  if (scope.incomplete || return_status(scope) != 0 || is_denied_to_all(scope)) return false;
+  return std::ranges::none_of(scope.effective_all("proxy_set_header"),
+                              [&](const Directive* d) { return ascii::iequals(d->arg(0), name); });
+}
+
+void report_believed_header(Inspection& in, const Directive& header,
+                            const std::vector<const Location*>& open) {
+  const std::string_view name = header.arg(0);
+  Finding& finding = in.report(
+      "XFF-04", Level::kHigh, *open.front()->scope->own("proxy_pass"),
+      fmt::format("the upstream trusts {}, and here the client's own reaches it: expected "
+                  "proxy_set_header {} \"\"",
+                  name, name));
+  finding.trail.push_back({header.mark(), "elsewhere it carries the verified identity"});
+  finding.evidence = fmt::format("{}: admin, sent by a client, is believed", name);
+  for (const Location* location : open) finding.affected.push_back(location->label());
+}
+
+/// Every header that carries an identity is looked for in every location of its upstream: so many
+/// times in all.
+constexpr std::size_t kHeaderLooksMax = 200'000;
+
+void judge_identity_headers(Inspection& in, const std::vector<const Location*>& locations,
+                            std::size_t& looks) {
+  std::map<std::string, const Directive*> headers;
+  for (const Location* location : locations) {
+    headers.merge(identity_headers(in, *location->scope));
+  }
+  for (const auto& [name, header] : headers) {
+    looks += locations.size();
+    if (looks > kHeaderLooksMax) {
+      return in.not_checked("XFF-04", "too many locations share upstreams to compare them all");
+    }
+    std::vector<const Location*> open;
+    std::ranges::copy_if(locations, std::back_inserter(open),
+                         [&](const Location* location) { return lets_through(*location, name); });
+    if (!open.empty()) report_believed_header(in, *header, open);
+  }
 }
 
 void check_identity_headers(Inspection& in) {
+  std::size_t looks = 0;
   for (const Server& server : in.model.servers) {
-    for (const IdentityHeader& header : identity_headers(in, server)) {
-      std::vector<const Location*> open;
-      for (const Location* location : server.all_locations) {
-        if (lets_through(*location, header)) open.push_back(location);
-      }
-      if (open.empty()) continue;
-      const std::string_view name = header.at->arg(0);
-      Finding& finding = in.report(
-          "XFF-04", Level::kHigh, *open.front()->scope->own("proxy_pass"),
-          fmt::format("the upstream trusts {}, and here the client's own reaches it: expected "
-                      "proxy_set_header {} \"\"",
-                      name, name));
-      finding.trail.push_back({header.at->mark(), "elsewhere it carries the verified identity"});
-      finding.evidence = fmt::format("{}: admin, sent by a client, is believed", name);
-      for (const Location* location : open) finding.affected.push_back(location->label());
+    for (const auto& [upstream, locations] : by_upstream(server)) {
+      judge_identity_headers(in, locations, looks);
     }
   }
 }

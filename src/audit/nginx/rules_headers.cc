@@ -281,7 +281,9 @@ void check_hsts_missing(Inspection& in) {
     if (sent_header(*server.scope, kHeader) != nullptr) continue;
     const bool in_locations =
         std::ranges::any_of(server.all_locations, [&](const Location* location) {
-          return sent_header(*location->scope, kHeader) != nullptr;
+          // One file, such as robots.txt, is not what browsers come for.
+          const bool one_file = location->match == Location::Match::kExact && location->path != "/";
+          return !one_file && sent_header(*location->scope, kHeader) != nullptr;
         });
     // Lost by inheritance is HDR-01.
     const Scope* outer = server.scope->parent;
@@ -296,7 +298,11 @@ void check_hsts_missing(Inspection& in) {
         "this HTTPS server sends no Strict-Transport-Security: expected max-age=31536000 or more");
     finding.confidence = scripted ? Confidence::kPossible : Confidence::kLikely;
     finding.affected.push_back(server.label());
-    if (server.scope->level_of("add_header") == nullptr || server.scope->has("add_header")) {
+    const bool reaches_all = std::ranges::none_of(
+        server.all_locations,
+        [](const Location* location) { return location->scope->has("add_header"); });
+    const Scope* level = server.scope->level_of("add_header");
+    if (reaches_all && (level == nullptr || level == server.scope)) {
       finding.fix = insert_first(
           server.at(), "add_header Strict-Transport-Security \"max-age=31536000\" always;");
     }
@@ -308,7 +314,14 @@ void check_hsts_weak(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     for (const auto& [header, name, value] : own_fields(scope, "Strict-Transport-Security")) {
       std::uint64_t seconds = 0;
-      if (!hsts_max_age(value, seconds)) continue;
+      if (!hsts_max_age(value, seconds)) {
+        if (value.find('$') != std::string_view::npos) continue;
+        in.report("HDR-08", Level::kMedium, *header,
+                  value.empty() ? "an empty header is not sent: expected max-age=31536000"
+                                : "without max-age browsers ignore it: expected max-age=31536000")
+            .affected.push_back(in.model.route_of(scope));
+        continue;
+      }
       if (seconds < kHalfYear) {
         in.report(
               "HDR-08", Level::kLow, *header,
@@ -358,7 +371,7 @@ void check_cached_authenticated(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* cache = scope->effective("proxy_cache");
     if (cache == nullptr || cache->arg(0) == "off" || !scope->has("proxy_pass")) continue;
-    if (!has_authentication(in.model, *scope) || stores_nothing(*scope)) continue;
+    if (!has_authentication(in, *scope) || stores_nothing(*scope)) continue;
     if (depends_on_user(in, *scope, "proxy_cache_key") ||
         depends_on_user(in, *scope, "proxy_cache_bypass") ||
         depends_on_user(in, *scope, "proxy_no_cache")) {

@@ -21,11 +21,10 @@ const Scope* limit_except_of(const Scope& scope) {
 bool tests_method(const Inspection& in, const Scope& scope) {
   for (const Scope* level = &scope; level != nullptr; level = level->parent) {
     if (level != &scope && level->context == kLocation) continue;  // its ifs are not inherited
-    for (const Scope* child : level->children) {
-      if ((child->context & (kIfInServer | kIfInLocation)) == 0) continue;
+    for (const Directive* step : level->rewrites) {
+      if (!step->is("if")) continue;
       const bool method = in.variables.depends_on(
-          if_variable(*child->block), [](std::string_view v) { return v == "request_method"; },
-          scope);
+          if_variable(*step), [](std::string_view v) { return v == "request_method"; }, scope);
       if (method) return true;
     }
   }
@@ -85,7 +84,7 @@ void check_dav(Inspection& in) {
     const Directive* methods = scope->effective("dav_methods");
     if (methods == nullptr || methods->arg(0) == "off") continue;
     if (handler_of(*scope).kind != Handler::Kind::kStatic) continue;
-    const bool guarded = has_authentication(in.model, *scope) || has_network_acl(*scope);
+    const bool guarded = has_authentication(in, *scope) || has_network_acl(*scope);
     const Server* server = in.model.server_of(*scope);
     if (guarded || (server != nullptr && server->is_local())) continue;
     if (scope->context == kServer && !scope->children.empty() && methods->parent != scope->block) {
@@ -103,8 +102,9 @@ void check_dav(Inspection& in) {
 
 bool restricts(const Scope& limit) {
   if (has_network_acl(limit)) return true;
-  for (const Name name : {Name("auth_basic"), Name("auth_request"), Name("auth_jwt"),
-                          Name("auth_digest"), Name("auth_ldap"), Name("auth_pam")}) {
+  if (limit.has("auth_basic") && asked_password(limit) != nullptr) return true;
+  for (const Name name : {Name("auth_request"), Name("auth_jwt"), Name("auth_digest"),
+                          Name("auth_ldap"), Name("auth_pam")}) {
     const Directive* at = limit.own(name);
     if (at != nullptr && at->arg(0) != "off") return true;
   }

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "audit/nginx/header_view.h"
+#include "audit/nginx/regex_syntax.h"
 #include "audit/nginx/rules.h"
 #include "base/ascii.h"
 
@@ -96,24 +97,40 @@ void check_merge_slashes(Inspection& in) {
   }
 }
 
-/// What stands before group `number` in a pattern that starts with "^" and is plain up to there;
-/// "" where it is not.
-std::string literal_before_group(std::string_view regex, std::size_t number) {
-  if (!regex.starts_with('^')) return {};
-  std::string out;
-  std::size_t groups = 0;
-  for (std::size_t i = 1; i < regex.size(); ++i) {
-    const char c = regex[i];
-    if (c == '(' && ++groups == number) return out;
-    if (c == '\\' && i + 1 < regex.size() && !ascii::is_alnum(regex[i + 1])) {
-      out += regex[++i];
-    } else if (ascii::is_alnum(c) || c == '/' || c == '-' || c == '_') {
-      out += c;
-    } else {
-      return {};
+/// Where capturing group `number` opens in a regular expression; npos when it has none.
+std::size_t start_of_group(std::string_view regex, std::size_t number) {
+  bool in_class = false;
+  for (std::size_t i = 0; i < regex.size(); ++i) {
+    if (regex[i] == '\\') {
+      ++i;
+    } else if (in_class) {
+      in_class = regex[i] != ']';
+    } else if (regex[i] == '[') {
+      in_class = true;
+    } else if (regex[i] == '(') {
+      const std::string_view rest = regex.substr(i + 1);
+      const bool named = (rest.starts_with("?<") || rest.starts_with("?P<")) &&
+                         !rest.starts_with("?<=") && !rest.starts_with("?<!");
+      const bool captures = !rest.starts_with('?') || rest.starts_with("?'") || named;
+      if (captures && --number == 0) return i;
     }
   }
-  return {};
+  return std::string_view::npos;
+}
+
+/// A path of which group `number` of the location captures "../secret", and which nginx has no
+/// reason to resolve; "" when none was found.
+std::string path_out_of(const Location& location, std::size_t number) {
+  const std::size_t open = start_of_group(location.path, number);
+  if (open == std::string_view::npos) return {};
+  std::string path = Pattern(location.path.substr(0, open), false).sample();
+  if (!path.starts_with('/')) path.insert(0, "/");
+  while (path.ends_with('/')) path.pop_back();
+  if (path.empty()) return {};
+  path += "../secret";
+  const bool ignore_case = location.match == Location::Match::kRegexNoCase;
+  const auto taken = captured(location.path, ignore_case, path, number);
+  return taken && taken->starts_with("../") ? path : std::string{};
 }
 
 /// A capture that is put behind a folder must start with a slash, or behind one: "/dl(.*)" takes
@@ -123,13 +140,14 @@ void check_captured_alias(Inspection& in) {
     const Directive* alias = location.scope->own("alias");
     if (alias == nullptr || !location.is_regex() || location.scope->has("internal")) continue;
     const std::vector<VariableUse> uses = variables_in(alias->arg(0));
-    if (uses.size() != 1 || !ascii::is_digit(uses[0].name[0])) continue;
+    if (uses.size() != 1) continue;
+    const std::string_view name = uses[0].name;
+    const std::size_t group = ascii::is_digit(name[0]) ? static_cast<std::size_t>(name[0] - '0')
+                                                       : location.pattern->group_named(name);
     const std::string_view folder = alias->arg(0).substr(0, uses[0].at);
-    const auto group = static_cast<std::size_t>(uses[0].name[0] - '0');
-    const std::string before = literal_before_group(location.path, group);
-    if (!folder.ends_with('/') || before.empty() || before.ends_with('/')) continue;
-    const std::string attack = before + "../secret";
-    if (!location.pattern->search(attack).value_or(false)) continue;
+    if (group == 0 || !folder.ends_with('/')) continue;
+    const std::string attack = path_out_of(location, group);
+    if (attack.empty()) continue;
     Finding& finding = in.report(
         "PTH-01", Level::kCritical, location.at(),
         fmt::format("what {} captures may start with \"../\": files outside of {} are served; "

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
 #include "audit/nginx/header_view.h"
@@ -28,7 +29,7 @@ void check_metadata(Inspection& in) {
     const Server* server = in.model.server_of(*hop.scope);
     if (!there || hop.scope->has("internal") || is_denied_to_all(*hop.scope)) continue;
     if (server != nullptr && server->is_local()) continue;
-    const bool guarded = has_authentication(in.model, *hop.scope) || has_network_acl(*hop.scope);
+    const bool guarded = has_authentication(in, *hop.scope) || has_network_acl(*hop.scope);
     in.report("SSR-02", guarded ? Level::kMedium : Level::kCritical, *hop.pass,
               "requests go to the metadata service of the cloud, which hands out the machine's "
               "credentials")
@@ -54,11 +55,14 @@ bool ignores_redirects(const Scope& scope) {
 }
 
 void check_accel(Inspection& in) {
+  std::map<const Server*, bool> holds_files;
   for (const Hop& hop : hops(in)) {
     if (hop.distance != Distance::kPublic || !hop.resolved || !hop.pass->is("proxy_pass")) continue;
     const Server* server = in.model.server_of(*hop.scope);
-    if (server == nullptr || !has_internal_files(*server) || ignores_redirects(*hop.scope))
-      continue;
+    if (server == nullptr || ignores_redirects(*hop.scope)) continue;
+    const auto [known, added] = holds_files.try_emplace(server);
+    if (added) known->second = has_internal_files(*server);
+    if (!known->second) continue;
     Finding& finding = in.report(
         "SSR-04", Level::kLow, *hop.pass,
         fmt::format("{} may have internal locations served to its clients by "
@@ -98,8 +102,8 @@ void check_open_prefixes(Inspection& in) {
                         location.match == Location::Match::kPrefixFirst;
     if (!prefix || location.path.size() < 2 || location.path.ends_with('/')) continue;
     const Scope& scope = *location.scope;
-    if (scope.parent == nullptr || has_authentication(in.model, scope)) continue;
-    if (!has_authentication(in.model, *scope.parent)) continue;
+    if (scope.parent == nullptr || has_authentication(in, scope)) continue;
+    if (!has_authentication(in, *scope.parent)) continue;
     if (is_denied_to_all(scope) || has_network_acl(scope) || location.internal) continue;
     Finding& finding =
         in.report("PTH-06", Level::kLow, location.at(),
@@ -124,7 +128,7 @@ void check_authentication(Inspection& in) {
       if (pass == nullptr || location->internal || location->match == Location::Match::kNamed) {
         continue;
       }
-      if (has_authentication(in.model, scope) || has_network_acl(scope)) continue;
+      if (has_authentication(in, scope) || has_network_acl(scope)) continue;
       if (is_open_on_purpose(location->path) || scope.incomplete) continue;
       if (first == nullptr) first = pass;
       open.push_back(location->label());

@@ -32,6 +32,7 @@ void check_twice_in_server(
     if (listen.at == nullptr || listen.at->arg(0).find('$') != std::string_view::npos) continue;
     const std::pair key(listen.at->arg(0), listen.quic);
     const auto [same, first_here] = listens.try_emplace(key, listen.at);
+    if (same->second == listen.at && !first_here) continue;  // a further port of its range
     if (!first_here) {
       report_twice(in, *listen.at, *same->second,
                    fmt::format("the server listens on {} twice", listen.at->arg(0)));

@@ -54,7 +54,7 @@ void check_compression(Inspection& in) {
     const Directive* gzip = scope->effective("gzip");
     if (gzip == nullptr || gzip->arg(0) != "on" || pass_of(*scope) == nullptr) continue;
     const Server* server = in.model.server_of(*scope);
-    if (server == nullptr || !server->has_tls() || !has_authentication(in.model, *scope)) continue;
+    if (server == nullptr || !server->has_tls() || !has_authentication(in, *scope)) continue;
     if (first == nullptr) first = gzip;
     routes.push_back(in.model.route_of(*scope));
   }

@@ -7,24 +7,35 @@
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
 
-// Servers of stream: the same mistakes as in http, where no Host tells servers apart.
+// Servers of stream: the same mistakes as in http, where no Host tells servers apart. Of mail, the
+// versions and ciphers of TLS.
 namespace merlon::audit::nginx {
 namespace {
 
-/// Directives called `name` that are in force in a TLS server of stream, with those servers.
+/// The `listen` by which clients come to a server of stream or mail with TLS; nullptr when none do.
+const Directive* tls_listen(const Scope& server) {
+  const std::vector<const Directive*> listens = server.own_all("listen");
+  const auto with_ssl = std::ranges::find_if(listens, [](const Directive* listen) {
+    return std::ranges::any_of(listen->args, [](const Word& word) { return word.text == "ssl"; });
+  });
+  if (with_ssl != listens.end()) return *with_ssl;
+  // A session of mail can start in clear and change over.
+  const Directive* start = server.context == kMailServer ? server.effective("starttls") : nullptr;
+  const bool changes = start != nullptr && start->arg(0) != "off";
+  return changes && !listens.empty() ? listens.front() : nullptr;
+}
+
+/// Directives called `name` that are in force in a TLS server of stream or mail, with those
+/// servers.
 std::map<const Directive*, std::vector<std::string>> in_force(const Model& model, Name name) {
   std::map<const Directive*, std::vector<std::string>> out;
   for (const Scope& scope : model.scopes) {
-    if (scope.context != kStreamServer) continue;
-    const Directive* tls = nullptr;
-    for (const Directive* listen : scope.own_all("listen")) {
-      const bool ssl =
-          std::ranges::any_of(listen->args, [](const Word& word) { return word.text == "ssl"; });
-      if (ssl) tls = listen;
-    }
+    if ((scope.context & (kStreamServer | kMailServer)) == 0) continue;
+    const Directive* listen = tls_listen(scope);
     const Directive* at = scope.effective(name);
-    if (tls != nullptr && at != nullptr)
-      out[at].emplace_back(fmt::format("stream {}", tls->arg(0)));
+    if (listen == nullptr || at == nullptr) continue;
+    const bool mail = scope.context == kMailServer;
+    out[at].emplace_back(fmt::format("{} {}", mail ? "mail" : "stream", listen->arg(0)));
   }
   return out;
 }
@@ -84,6 +95,13 @@ void check_ciphers(Inspection& in) {
     finding.evidence = join_some(static_key);
     finding.affected = std::move(routes);
   }
+}
+
+/// What the servers of mail do with passwords and where they lead is not looked at.
+void note_mail(Inspection& in) {
+  const bool mail = std::ranges::any_of(
+      in.model.scopes, [](const Scope& scope) { return scope.context == kMailServer; });
+  if (mail) in.not_checked("TLS-13", "of mail only the versions and ciphers of TLS are judged");
 }
 
 std::vector<const Scope*> stream_servers(const Model& model) {
@@ -200,14 +218,12 @@ void check_open_proxy(Inspection& in) {
   }
 }
 
-constexpr RuleEntry kRules[] = {{"TLS-01", check_versions},
-                                {"TLS-02", nullptr},
-                                {"TLS-03", check_ciphers},
-                                {"TLS-04", nullptr},
-                                {"UPS-02", check_unverified},
-                                {"TLS-16", check_optional_mtls},
-                                {"LOC-03", check_allow_without_deny},
-                                {"SSR-01", check_open_proxy}};
+constexpr RuleEntry kRules[] = {
+    {"TLS-01", check_versions},      {"TLS-02", nullptr},
+    {"TLS-03", check_ciphers},       {"TLS-04", nullptr},
+    {"TLS-13", note_mail},           {"UPS-02", check_unverified},
+    {"TLS-16", check_optional_mtls}, {"LOC-03", check_allow_without_deny},
+    {"SSR-01", check_open_proxy}};
 
 }  // namespace
 

@@ -7,40 +7,11 @@
 #include "audit/certificate.h"
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
+#include "audit/nginx/tls_versions.h"
 #include "base/ascii.h"
 
 namespace merlon::audit::nginx {
 namespace {
-
-bool offers(const Directive& protocols, std::string_view version) {
-  return std::ranges::any_of(protocols.args,
-                             [&](const Word& word) { return word.text == version; });
-}
-
-/// The value that ssl_conf_command gives OpenSSL's `command` at `scope`; "" when it gives none.
-std::string_view openssl_setting(const Scope& scope, std::string_view command) {
-  std::string_view out;
-  for (const Directive* one : scope.effective_all("ssl_conf_command")) {
-    if (ascii::iequals(one->arg(0), command)) out = one->arg(1);
-  }
-  return out;
-}
-
-/// True when OpenSSL's own lower bound keeps legacy versions out, whatever ssl_protocols says.
-bool is_bounded(const Model& model, const Directive& protocols) {
-  const auto found = model.scope_of_block.find(protocols.parent);
-  if (found == model.scope_of_block.end()) return false;
-  const std::string_view least = openssl_setting(*found->second, "MinProtocol");
-  return least == "TLSv1.2" || least == "TLSv1.3";
-}
-
-std::vector<std::string> legacy_versions(const Directive& protocols) {
-  std::vector<std::string> out;
-  for (const std::string_view version : {"SSLv2", "SSLv3", "TLSv1", "TLSv1.1"}) {
-    if (offers(protocols, version)) out.emplace_back(version);
-  }
-  return out;
-}
 
 /// Whose setting is in force on a socket: protocols and curves are decided before the name is
 /// known, by the default server; ciphers and Diffie-Hellman groups change with the name.
@@ -50,6 +21,8 @@ enum class Decides : std::uint8_t { kDefaultServer, kEachServer };
 /// decides for. In fragments, where the default server may not be in the files, each one counts.
 struct Applied {
   const Directive* at = nullptr;
+  const Scope* scope = nullptr;  ///< of the first server that it applies to
+  const Scope* first = nullptr;  ///< of that socket's default server
   std::vector<std::string> routes;
   bool settled = false;   ///< the whole http block was read
   std::string_view list;  ///< of ciphers: the list itself
@@ -58,45 +31,60 @@ struct Applied {
 std::vector<Applied> applied(const Model& model, Name name,
                              Decides decides = Decides::kDefaultServer) {
   std::vector<Applied> out;
-  const auto add = [&](const Directive* at, std::string route) {
-    const auto found = std::ranges::find(out, at, &Applied::at);
-    Applied& one = found == out.end() ? out.emplace_back() : *found;
-    one.at = at;
-    one.settled = model.framed;
-    one.routes.push_back(std::move(route));
+  // Servers that take the rest of their TLS settings from elsewhere are judged apart.
+  const auto agree = [](const Applied& one, const Scope& scope, const Scope& first) {
+    return one.scope->level_of("ssl_conf_command") == scope.level_of("ssl_conf_command") &&
+           one.first->level_of("ssl_protocols") == first.level_of("ssl_protocols");
+  };
+  const auto add = [&](const Directive* at, const Scope& scope, const Scope& first,
+                       std::string route) {
+    auto found = std::ranges::find_if(
+        out, [&](const Applied& one) { return one.at == at && agree(one, scope, first); });
+    if (found == out.end()) {
+      found = out.emplace(found);
+      found->at = at;
+      found->scope = &scope;
+      found->first = &first;
+    }
+    found->settled = model.framed;
+    found->routes.push_back(std::move(route));
   };
   if (!model.framed) {
     for (const Scope& scope : model.scopes) {
       if ((scope.context & (kHttp | kServer | kLocation)) == 0) continue;
       const Directive* own = scope.own(name);
-      if (own != nullptr) add(own, model.route_of(scope));
+      if (own != nullptr) add(own, scope, scope, model.route_of(scope));
     }
     return out;
   }
   for (const Socket& socket : model.sockets) {
-    const Server& server = *socket.servers.front().first;
+    const Scope& first = *socket.servers.front().first->scope;
     const bool tls = std::ranges::any_of(
         socket.servers, [](const auto& pair) { return pair.second->ssl || pair.second->quic; });
-    const Directive* at = server.scope->effective(name);
-    if (tls && at != nullptr) add(at, socket.name);
+    const Directive* at = first.effective(name);
+    if (tls && at != nullptr) add(at, first, first, socket.name);
     if (!tls || decides == Decides::kDefaultServer) continue;
     for (const auto& [other, listen] : socket.servers) {
       const Directive* own = other->scope->effective(name);
-      if (own != nullptr && own != at) add(own, other->label());
+      if (own != nullptr && own != at) add(own, *other->scope, first, other->label());
     }
   }
   return out;
 }
 
 void check_legacy(Inspection& in) {
-  for (const Applied& one : applied(in.model, "ssl_protocols")) {
-    const std::vector<std::string> legacy = legacy_versions(*one.at);
-    if (legacy.empty() || is_bounded(in.model, *one.at)) continue;
-    Finding& finding = in.report("TLS-01", Level::kHigh, *one.at,
-                                 fmt::format("{} {} offered: expected TLSv1.2 and TLSv1.3 only",
-                                             join_some(legacy), legacy.size() == 1 ? "is" : "are"));
-    finding.affected = one.routes;
-    finding.fix = replace_statement(*one.at, "ssl_protocols TLSv1.2 TLSv1.3;");
+  for (const Name name : {Name("ssl_protocols"), Name("ssl_conf_command")}) {
+    for (const Applied& one : applied(in.model, name)) {
+      const Legacy legacy = legacy_of(*one.scope);
+      if (legacy.versions.empty() || !legacy.by->is(name.text)) continue;
+      const std::vector<std::string> names(legacy.versions.begin(), legacy.versions.end());
+      Finding& finding = in.report("TLS-01", Level::kHigh, *legacy.by,
+                                   fmt::format("{} {} offered: expected TLSv1.2 and TLSv1.3 only",
+                                               join_some(names), names.size() == 1 ? "is" : "are"));
+      finding.affected = one.routes;
+      if (!legacy.by->is("ssl_protocols")) continue;
+      finding.fix = replace_statement(*legacy.by, "ssl_protocols TLSv1.2 TLSv1.3;");
+    }
   }
 }
 
@@ -126,7 +114,7 @@ void check_tls13(Inspection& in) {
     Finding& finding = in.report("TLS-02", Level::kLow, *one.at,
                                  "TLSv1.3 is not offered: expected \"TLSv1.2 TLSv1.3\"");
     finding.affected = one.routes;
-    if (legacy_versions(*one.at).empty()) {
+    if (legacy_of(*one.scope).versions.empty()) {
       finding.fix = replace_statement(*one.at, statement(*one.at) + " TLSv1.3;");
     }
   }
@@ -155,20 +143,16 @@ void for_cipher_lists(Inspection& in,
   std::vector<Applied> lists = applied(in.model, "ssl_ciphers", Decides::kEachServer);
   for (Applied& one : lists) one.list = one.at->arg(0);
   for (Applied& one : applied(in.model, "ssl_conf_command", Decides::kEachServer)) {
-    const auto scope = in.model.scope_of_block.find(one.at->parent);
-    if (scope == in.model.scope_of_block.end()) continue;
-    one.at = cipher_string(*scope->second);
+    one.at = cipher_string(*one.scope);
     if (one.at == nullptr) continue;
     one.list = one.at->arg(1);
     lists.push_back(one);
   }
   for (const Applied& one : lists) {
-    const auto scope = in.model.scope_of_block.find(one.at->parent);
-    if (scope == in.model.scope_of_block.end()) continue;
-    const Directive* protocols = scope->second->effective("ssl_protocols");
+    const Directive* protocols = one.first->effective("ssl_protocols");
     const bool only_13 =
         protocols != nullptr && protocols->args.size() == 1 && offers(*protocols, "TLSv1.3");
-    const bool replaced = one.at->is("ssl_ciphers") && cipher_string(*scope->second) != nullptr;
+    const bool replaced = one.at->is("ssl_ciphers") && cipher_string(*one.scope) != nullptr;
     if (only_13 || replaced || one.list.find('$') != std::string_view::npos) continue;
     bool valid = false;
     judge(in, one, expand_ciphers(std::string(one.list), valid));
@@ -223,9 +207,7 @@ void judge_weak(Inspection& in, const Applied& one, const std::vector<Suite>& su
 }
 
 void judge_order(Inspection& in, const Applied& one, const std::vector<Suite>& suites) {
-  const auto scope = in.model.scope_of_block.find(one.at->parent);
-  if (scope == in.model.scope_of_block.end()) return;
-  const Directive* prefer = scope->second->effective("ssl_prefer_server_ciphers");
+  const Directive* prefer = one.scope->effective("ssl_prefer_server_ciphers");
   if (prefer == nullptr || prefer->arg(0) != "off") return;
   const bool sound =
       std::ranges::all_of(suites, [](const Suite& s) { return s.aead && s.forward_secret; });
@@ -304,9 +286,7 @@ void check_tickets(Inspection& in) {
 void check_stapling(Inspection& in) {
   for (const Applied& one : applied(in.model, "ssl_stapling")) {
     if (one.at->arg(0) != "on") continue;
-    const auto scope = in.model.scope_of_block.find(one.at->parent);
-    if (scope == in.model.scope_of_block.end()) continue;
-    const Scope& where = *scope->second;
+    const Scope& where = *one.scope;
     const bool resolves = std::ranges::any_of(in.model.servers, [](const Server& server) {
       return server.scope->effective("resolver") != nullptr;
     });
@@ -443,20 +423,11 @@ void check_redirect(Inspection& in) {
   }
 }
 
-/// True when any server on the socket says "ssl": that is enough for all of them.
-bool is_tls_socket(const Model& model, const std::string& name) {
-  return std::ranges::any_of(model.sockets, [&](const Socket& socket) {
-    return socket.name == name &&
-           std::ranges::any_of(socket.servers, [](const auto& pair) { return pair.second->ssl; });
-  });
-}
-
 void check_listen_443(Inspection& in) {
   for (const Server& server : in.model.servers) {
     for (const Listen& listen : server.listens) {
       if (listen.port != 443 || listen.ssl || listen.quic || listen.is_local()) continue;
       if (listen.at == nullptr || listen.proxy_protocol) continue;
-      if (is_tls_socket(in.model, listen.socket())) continue;
       Finding& finding =
           in.report("TLS-15", Level::kHigh, *listen.at,
                     fmt::format("{} speaks HTTP in clear: \"ssl\" is missing", listen.socket()));
@@ -526,11 +497,16 @@ void check_default_certificate(Inspection& in) {
   }
 }
 
-std::set<std::string_view> versions(const Directive* protocols) {
+std::set<std::string_view> versions(const Directive& protocols) {
   std::set<std::string_view> out;
-  if (protocols == nullptr) return out;
-  for (const Word& word : protocols->args) out.insert(word.text);
+  for (const Word& word : protocols.args) out.insert(word.text);
   return out;
+}
+
+/// True when what a default server without ssl_protocols offers may be the same as `protocols`.
+bool may_be_default(const Directive& protocols, const Scope& fallback) {
+  const std::set<std::string_view> since_1_27_3 = {"TLSv1.2", "TLSv1.3"};
+  return fallback.may_inherit_unseen() || versions(protocols) == since_1_27_3;
 }
 
 void check_ignored_protocols(Inspection& in) {
@@ -542,13 +518,18 @@ void check_ignored_protocols(Inspection& in) {
       const bool tls = socket.servers[i].second->ssl || socket.servers[i].second->quic;
       if (own == nullptr || !tls || &server == &fallback) continue;
       const Directive* rules = fallback.scope->effective("ssl_protocols");
-      if (rules == nullptr || versions(own) == versions(rules)) continue;
+      if (rules == nullptr ? may_be_default(*own, *fallback.scope)
+                           : versions(*own) == versions(*rules)) {
+        continue;
+      }
       Finding& finding = in.report(
           "TLS-18", Level::kMedium, *own,
           fmt::format(
               "these versions are ignored: on {} nginx takes those of the default server {}",
               socket.name, fallback.label()));
-      finding.trail.push_back({rules->mark(), "these are in force"});
+      finding.trail.push_back(rules != nullptr
+                                  ? TrailStep{rules->mark(), "these are in force"}
+                                  : TrailStep{fallback.at().mark(), "nginx's default is in force"});
       finding.affected.push_back(server.label());
     }
   }

@@ -29,6 +29,22 @@ Pattern pattern_of_key(std::string_view key) {
   return Pattern(key.substr(ignore_case ? 2 : 1), ignore_case);
 }
 
+/// The names of the groups of a regular expression: "(?<name>", "(?P<name>" and "(?'name'".
+std::vector<std::string_view> group_names(std::string_view regex) {
+  std::vector<std::string_view> out;
+  for (std::size_t at = regex.find("(?"); at != std::string_view::npos;
+       at = regex.find("(?", at + 2)) {
+    std::string_view rest = regex.substr(at + 2);
+    if (rest.starts_with('P')) rest.remove_prefix(1);
+    if (!rest.starts_with('<') && !rest.starts_with('\'')) continue;
+    const std::size_t end = rest.find(rest[0] == '<' ? '>' : '\'', 1);
+    if (end == std::string_view::npos) continue;
+    const std::string_view name = rest.substr(1, end - 1);
+    if (std::ranges::all_of(name, is_name_char)) out.push_back(name);  // not a look behind
+  }
+  return out;
+}
+
 /// What a capture of `pattern` keeps of the taint of its subject.
 Origin capture_of(const Pattern& pattern, std::size_t group, Origin subject) {
   if (!pattern.ok() || group > pattern.groups()) return subject;
@@ -215,6 +231,7 @@ Variables::Variables(const Model& model) : model_(model) {
     };
     if (directive.is_block && (name == "map" || name == "split_clients")) {
       maps_.emplace(variable(1), &directive);
+      index_captures(directive);
     } else if (directive.is_block && name == "geo") {
       maps_.emplace(variable(directive.args.size() == 2 ? 1 : 0), &directive);
     } else if (name == "set" || name == "auth_request_set") {
@@ -236,6 +253,15 @@ Variables::Variables(const Model& model) : model_(model) {
     }
     if (directive.parent != nullptr && directive.parent->inside == kData) {
       for (const VariableUse& use : variables_in(name)) used_[use.name] = true;
+    }
+  }
+}
+
+void Variables::index_captures(const Directive& map) {
+  for (const Directive* entry : map.body) {
+    if (!is_regex_key(entry->name.text)) continue;
+    for (const std::string_view group : group_names(entry->name.text)) {
+      captures_.emplace(group, entry);
     }
   }
 }
@@ -286,9 +312,7 @@ Origin Variables::name_origin(std::string_view name, const Context& context) con
     }
     return out;
   }
-  if (const std::vector<SetAt>* sets = sets_of(name, context.scope)) {
-    return sets_origin(name, *sets, context);
-  }
+  if (sets_of(name, context.scope) != nullptr) return sets_origin(name, context);
   Origin captured = capture_origin(name, deeper);
   if (!captured.source.empty() || captured.taint != kUnseen) return captured;
   if (unseen_.contains(name)) {
@@ -306,19 +330,23 @@ const std::vector<Variables::SetAt>* Variables::sets_of(std::string_view name,
   return found == sets_.end() ? nullptr : &found->second;
 }
 
-/// The sets on the way down to this scope, with their ifs; others of the server only when there are
-/// none: an internal redirect could have passed through them.
-Origin Variables::sets_origin(std::string_view name, const std::vector<SetAt>& sets,
-                              const Context& context) const {
+std::vector<Variables::SetAt> Variables::sets_before(std::string_view name,
+                                                     const Scope& scope) const {
+  const std::vector<SetAt>* all = sets_of(name, scope);
   std::vector<SetAt> near;
-  for (const SetAt& one : sets) {
+  if (all == nullptr) return near;
+  for (const SetAt& one : *all) {
     const bool in_if = (one.scope->context & (kIfInServer | kIfInLocation)) != 0;
     const Scope* base = in_if ? one.scope->parent : one.scope;
-    if (base != nullptr && context.scope.is_below(*base)) near.push_back(one);
+    if (base != nullptr && scope.is_below(*base)) near.push_back(one);
   }
+  return near.empty() ? *all : near;
+}
+
+Origin Variables::sets_origin(std::string_view name, const Context& context) const {
   Origin out;
   bool first = true;
-  for (const SetAt& one : near.empty() ? sets : near) {
+  for (const SetAt& one : sets_before(name, context.scope)) {
     // "set $a $a/x": the other definitions say what $a is.
     if (one.set == &context.user) continue;
     Origin origin = text_origin(one.set->arg(1), Context{*one.scope, *one.set, context.depth + 1});
@@ -390,6 +418,23 @@ std::optional<Origin> Variables::captured_by_if(std::string_view name, const Sco
   return capture_of(pattern, group, std::move(subject));
 }
 
+std::optional<Origin> Variables::captured_by_map(std::string_view name,
+                                                 const Context& context) const {
+  std::optional<Origin> out;
+  const auto [first, last] = captures_.equal_range(name);
+  for (auto it = first; it != last; ++it) {
+    const Directive& entry = *it->second;
+    const Pattern pattern = pattern_of_key(entry.name.text);
+    const std::size_t group = group_of(pattern, name);
+    if (group == 0 || entry.parent == nullptr || !entry.parent->is("map")) continue;
+    Origin subject = text_origin(entry.parent->arg(0), context);
+    subject.trail.push_back({entry.mark(), fmt::format("${} is captured by this map", name)});
+    Origin one = capture_of(pattern, group, std::move(subject));
+    out = out ? combine(*out, one) : std::move(one);
+  }
+  return out;
+}
+
 Origin Variables::capture_origin(std::string_view name, const Context& context) const {
   if (context.user.is("rewrite")) {
     if (auto origin = captured_by_rewrite(name, context.user)) return *std::move(origin);
@@ -407,6 +452,7 @@ Origin Variables::capture_origin(std::string_view name, const Context& context) 
     if (level->server == nullptr) continue;
     if (auto origin = captured_by_server_name(name, *level->server)) return *std::move(origin);
   }
+  if (auto origin = captured_by_map(name, context)) return *std::move(origin);
   const bool numbered = name.size() == 1 && ascii::is_digit(name[0]) && name[0] != '0';
   if (numbered) return {};  // no expression captures it: nginx leaves it empty
   Origin unknown;

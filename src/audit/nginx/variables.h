@@ -74,6 +74,9 @@ class Variables {
   [[nodiscard]] const Directive* map_of(std::string_view name) const;
   /// What sets `name` in the server of `scope`; nullptr when nothing does.
   [[nodiscard]] const std::vector<SetAt>* sets_of(std::string_view name, const Scope& scope) const;
+  /// Of these the ones on the way down to `scope`, with their ifs; all of them when there are none:
+  /// an internal redirect could have passed through them.
+  [[nodiscard]] std::vector<SetAt> sets_before(std::string_view name, const Scope& scope) const;
   /// True when any value reads `name`, in whatever directive.
   [[nodiscard]] bool is_used(std::string_view name) const { return used_.contains(name); }
   /// True when `text` depends on `name`, through definitions too.
@@ -87,8 +90,8 @@ class Variables {
     const Directive& user;
     std::uint32_t depth = 0;
   };
-  [[nodiscard]] Origin sets_origin(std::string_view name, const std::vector<SetAt>& sets,
-                                   const Context& context) const;
+  void index_captures(const Directive& map);
+  [[nodiscard]] Origin sets_origin(std::string_view name, const Context& context) const;
   [[nodiscard]] Origin text_origin(std::string_view text, const Context& context) const;
   [[nodiscard]] Origin name_origin(std::string_view name, const Context& context) const;
   [[nodiscard]] Origin map_origin(const Directive& map, const Context& context) const;
@@ -96,6 +99,9 @@ class Variables {
   /// What `name` is when the `if` that opens `scope` captures it; nullopt when none does.
   [[nodiscard]] std::optional<Origin> captured_by_if(std::string_view name, const Scope& scope,
                                                      std::uint32_t depth) const;
+  /// What `name` is when keys of maps capture it; nullopt when none does.
+  [[nodiscard]] std::optional<Origin> captured_by_map(std::string_view name,
+                                                      const Context& context) const;
   bool depends(std::string_view text, const std::function<bool(std::string_view)>& hit,
                const Scope& scope, std::uint32_t depth) const;
 
@@ -110,7 +116,8 @@ class Variables {
   std::map<std::string_view, const Directive*> maps_;
   /// set and auth_request_set by variable and server: one server's values never reach another.
   std::map<std::pair<std::string_view, const Server*>, std::vector<SetAt>> sets_;
-  std::map<std::string_view, const Directive*> unseen_;  ///< js_set, perl_set, lua …
+  std::multimap<std::string_view, const Directive*> captures_;  ///< entries of maps, by group
+  std::map<std::string_view, const Directive*> unseen_;         ///< js_set, perl_set, lua …
   std::map<std::string_view, bool> used_;
 };
 

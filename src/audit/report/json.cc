@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "audit/fingerprint.h"
 #include "audit/report/view.h"
 #include "audit/report/writers.h"
 

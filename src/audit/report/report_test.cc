@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "audit/fingerprint.h"
 #include "audit/report/escape.h"
 #include "audit/report/sample_for_tests.h"
 #include "audit/report/view.h"

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "audit/fingerprint.h"
 #include "audit/report/escape.h"
 #include "audit/report/taxonomy.h"
 #include "audit/report/view.h"

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 
-#include "audit/fingerprint.h"
 #include "base/ascii.h"
 
 namespace merlon::audit::report {
@@ -89,20 +88,6 @@ std::string_view Excerpts::line(const Mark& at) const {
   constexpr std::size_t kLineBytesMax = 2000;
   if (!at.known() || is_secret(*at.source, at.line)) return {};
   return lines_.line(*at.source, at.line).substr(0, kLineBytesMax);
-}
-
-std::vector<std::string> fingerprints(const AuditResult& result) {
-  Fingerprints prints;
-  std::map<std::string, std::size_t> seen;
-  std::vector<std::string> out;
-  out.reserve(result.findings.size());
-  for (const Finding& finding : result.findings) {
-    std::string print = prints.of(finding);
-    const std::size_t nth = ++seen[print];
-    if (nth > 1) print += fmt::format(":{}", nth);
-    out.push_back(std::move(print));
-  }
-  return out;
 }
 
 }  // namespace merlon::audit::report

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -51,9 +50,5 @@ class Excerpts {
   std::set<std::pair<std::string_view, std::uint32_t>> secret_;
   mutable LineIndex lines_;
 };
-
-/// fingerprint(finding) of every finding, in their order; the second and further ones that are the
-/// same end in ":2", ":3" …, so that each is its own.
-[[nodiscard]] std::vector<std::string> fingerprints(const AuditResult& result);
 
 }  // namespace merlon::audit::report

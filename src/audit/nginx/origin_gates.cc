@@ -1,0 +1,252 @@
+#include "audit/nginx/origin_gates.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <set>
+
+#include "audit/nginx/condition.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+/// The origin of a site that no configuration means.
+constexpr std::string_view kForeign = "https://merlon-any-name.test";
+/// Sets in ifs on other sets can fan out: one header may lead to so many of them.
+constexpr std::uint32_t kStepsMax = 1000;
+
+bool is_origin(std::string_view variable) { return variable == "http_origin"; }
+
+bool mentions(std::string_view text, std::string_view variable) {
+  return std::ranges::any_of(variables_in(text),
+                             [&](const VariableUse& use) { return use.name == variable; });
+}
+
+bool has_variable(std::string_view text) { return text.find('$') != std::string_view::npos; }
+
+/// What is asked of a variable: that it holds an origin to send, or that `condition` is true of it,
+/// or false.
+struct Question {
+  std::optional<Condition> condition = std::nullopt;
+  bool wanted = true;
+
+  /// True when the variable with this value may be what is asked for.
+  [[nodiscard]] bool fits(std::string_view value) const {
+    if (condition && has_variable(value)) return true;
+    return holds_for(condition.value_or(Condition{}), value) == wanted;
+  }
+
+  /// The same of a variable to whose value other sets append.
+  [[nodiscard]] bool may_begin_with(std::string_view value) const {
+    if (fits(value) || condition->test != Condition::Test::kEqual) return fits(value);
+    return wanted && !value.empty() && condition->value.starts_with(value);
+  }
+};
+
+/// Both must be passed: the one around lets no more in than it does alone.
+void add(OriginGates& to, const OriginGates& other) {
+  to.list.insert(to.list.end(), other.list.begin(), other.list.end());
+  to.unknown = to.unknown || other.unknown;
+}
+
+/// A fence around something: nullopt as long as any Origin gets past it.
+using Fence = std::optional<OriginGates>;
+
+/// A variable of which no value hangs on the Origin keeps nobody out.
+Fence fence_of_gates(OriginGates gates) {
+  if (gates.open != nullptr || (gates.list.empty() && !gates.unknown)) return std::nullopt;
+  return gates;
+}
+
+void narrow(Fence& fence, const Fence& by) {
+  if (!by) return;
+  if (!fence) fence.emplace();
+  add(*fence, *by);
+}
+
+/// Which origins get past a test of the Origin itself.
+Fence fence_of_origin(const Directive& block, const Question& asked) {
+  const Condition& condition = *asked.condition;
+  using Test = Condition::Test;
+  const bool regex = condition.test == Test::kMatch || condition.test == Test::kNotMatch;
+  const bool selects = condition.test == Test::kEqual || condition.test == Test::kMatch;
+  OriginGates out;
+  if (!regex && has_variable(condition.value)) {
+    out.unknown = selects != asked.wanted;
+    return out;
+  }
+  if (condition.test != Test::kTrue && selects == asked.wanted) {
+    out.list.push_back({&block, condition.value, regex, condition.ignore_case});
+    return out;
+  }
+  if (asked.fits(kForeign)) return std::nullopt;
+  out.unknown = true;
+  return out;
+}
+
+class GateFinder {
+ public:
+  explicit GateFinder(const Inspection& in) : in_(in) {}
+
+  OriginGates of_value(const Directive& header, std::string_view value, const Scope& scope) {
+    OriginGates out = of_text(header, value, scope);
+    const Fence fence = around(scope);
+    if (!fence) return out;
+    out.open = nullptr;
+    add(out, *fence);
+    return out;
+  }
+
+ private:
+  /// What lets an Origin into a text that `at` makes.
+  OriginGates of_text(const Directive& at, std::string_view text, const Scope& scope) {
+    OriginGates out;
+    for (const VariableUse& use : variables_in(text)) {
+      if (is_origin(use.name)) {
+        out.open = &at;
+        continue;
+      }
+      const OriginGates inner = of_variable(use.name, scope, {});
+      add(out, inner);
+      if (out.open == nullptr) out.open = inner.open;
+    }
+    return out;
+  }
+
+  /// What lets an Origin make a variable what is asked for.
+  OriginGates of_variable(std::string_view name, const Scope& scope, const Question& asked) {
+    if (++steps_ > kStepsMax) return {.unknown = true};
+    // What leads back to a variable adds nothing to what is found of it.
+    if (!open_questions_.insert(name).second) return {};
+    const Directive* map = in_.variables.map_of(name);
+    OriginGates out = map != nullptr ? of_map(*map, asked) : of_sets(name, scope, asked);
+    open_questions_.erase(name);
+    return out;
+  }
+
+  OriginGates of_map(const Directive& map, const Question& asked) {
+    OriginGates out;
+    if (!map.is("map")) return {.unknown = true};
+    if (!in_.variables.depends_on(map.arg(0), is_origin, *in_.model.root)) return out;
+    bool has_default = false;
+    for (const Directive* entry : map.body) {
+      const std::string_view key = entry->name.text;
+      if (key == "include" || key == "hostnames" || key == "volatile") {
+        out.unknown = out.unknown || key == "include";
+      } else if (key == "default" && !entry->name.quoted) {
+        has_default = true;
+        add_default(*entry, asked, out);
+      } else if (asked.fits(entry->arg(0))) {
+        const bool regex = key.starts_with('~');
+        const bool ignore_case = key.starts_with("~*");
+        out.list.push_back({entry,
+                            key.substr(ignore_case ? 2
+                                       : regex     ? 1
+                                                   : 0),
+                            regex, ignore_case});
+      }
+    }
+    if (!has_default && asked.fits("")) out.open = &map;
+    return out;
+  }
+
+  /// What a map gives an Origin that it does not list.
+  void add_default(const Directive& entry, const Question& asked, OriginGates& out) {
+    const std::string_view value = entry.arg(0);
+    if (!asked.condition) {
+      const OriginGates inner = of_text(entry, value, *in_.model.root);
+      add(out, inner);
+      out.open = value == "*" ? &entry : inner.open;
+    } else if (asked.fits(value)) {
+      out.open = &entry;
+    }
+  }
+
+  /// The sets that make `name` what is asked for; those that undo it in an if are a fence.
+  OriginGates of_sets(std::string_view name, const Scope& scope, const Question& asked) {
+    OriginGates out;
+    Fence undone;
+    bool has_default = false;
+    const std::vector<Variables::SetAt> sets = in_.variables.sets_before(name, scope);
+    const bool grows = asked.condition && std::ranges::any_of(sets, [&](const auto& one) {
+                         return mentions(one.set->arg(1), name);
+                       });
+    for (const Variables::SetAt& one : sets) {
+      const std::string_view value = one.set->arg(1);
+      const bool in_if = (one.scope->context & (kIfInServer | kIfInLocation)) != 0;
+      has_default = has_default || !in_if;
+      if (mentions(value, name)) {  // the others say what it adds to
+        if (const Fence fence = around(*one.scope)) add(out, *fence);
+        continue;
+      }
+      const bool fits = grows ? asked.may_begin_with(value)
+                              : asked.fits(value) && (asked.condition || has_variable(value));
+      if (!fits && in_if) narrow(undone, fence_of(*one.scope, false));
+      if (!fits) continue;
+      const OriginGates inner = of_set(one, asked);
+      add(out, inner);
+      if (inner.open != nullptr) out.open = inner.open;
+    }
+    if (!has_default && asked.condition && asked.fits("")) out.open = in_.model.root->block;
+    if (!undone || out.open == nullptr) return out;
+    out.open = nullptr;
+    add(out, *undone);
+    return out;
+  }
+
+  OriginGates of_set(const Variables::SetAt& one, const Question& asked) {
+    const std::string_view value = one.set->arg(1);
+    if (Fence fence = around(*one.scope)) return *std::move(fence);
+    if (!has_variable(value)) return {.open = one.set};
+    const std::vector<VariableUse> uses = variables_in(value);
+    const bool copies = uses.size() == 1 && uses[0].length == value.size();
+    if (copies && !is_origin(uses[0].name)) return of_variable(uses[0].name, *one.scope, asked);
+    if (!asked.condition) return of_text(*one.set, value, *one.scope);
+    // A flag of several parts, such as "$method$cors": every part must be there.
+    Fence out;
+    for (const VariableUse& use : uses) {
+      if (is_origin(use.name)) continue;
+      narrow(out, fence_of_gates(of_variable(use.name, *one.scope, {.condition = Condition{}})));
+    }
+    return out.value_or(OriginGates{.open = one.set});
+  }
+
+  /// Which origins come into an if (`entered`), or past it.
+  Fence fence_of(const Scope& block, bool entered) {
+    const std::optional<Condition> condition = condition_of(*block.block);
+    if (!condition) return std::nullopt;
+    if (++steps_ > kStepsMax) return OriginGates{.unknown = true};
+    const Question asked{condition, entered};
+    if (is_origin(condition->variable)) return fence_of_origin(*block.block, asked);
+    return fence_of_gates(of_variable(condition->variable, block, asked));
+  }
+
+  /// What an Origin must pass that comes to `scope`: the ifs around it, and those before it that
+  /// refuse the others.
+  Fence around(const Scope& scope) {
+    Fence out;
+    for (const Scope* level = &scope; level != nullptr; level = level->parent) {
+      for (const Directive* step : level->rewrites) {
+        const auto block = in_.model.scope_of_block.find(step);
+        if (block == in_.model.scope_of_block.end()) continue;
+        if (return_status(*block->second) >= 400) narrow(out, fence_of(*block->second, false));
+      }
+      if ((level->context & (kIfInServer | kIfInLocation)) != 0)
+        narrow(out, fence_of(*level, true));
+    }
+    return out;
+  }
+
+  const Inspection& in_;
+  std::set<std::string_view> open_questions_;
+  std::uint32_t steps_ = 0;
+};
+
+}  // namespace
+
+OriginGates gates_of_origin(const Inspection& in, const Directive& header, std::string_view value,
+                            const Scope& scope) {
+  return GateFinder(in).of_value(header, value, scope);
+}
+
+}  // namespace merlon::audit::nginx
