@@ -26,7 +26,7 @@ bool one_true(std::span<const Node> rules) {
 
 bool refuses(const Message& rules) {
   if (!rules) return false;
-  const EnumWord action = rules.word("action");
+  const EnumWord action = rules.word("action", enums::kRbacAction);
   if (action == "LOG") return false;
   const Message policies = rules.message("policies");
   const bool empty = !policies || policies.node()->members().empty();
@@ -152,7 +152,7 @@ bool leaves_open(const Message& rules, std::string_view path) {
   constexpr std::size_t kLookedAtMax = 1000;
   const Message policies = rules.message("policies");
   if (!policies || policies.node()->members().size() > kLookedAtMax) return false;
-  const bool denies = rules.word("action") == "DENY";
+  const bool denies = rules.word("action", enums::kRbacAction) == "DENY";
   const auto speaks = [&](const config::Member& one) {
     const Message policy(one.value);
     const auto holds = permits_any(policy.list("permissions"), path);

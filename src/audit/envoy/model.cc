@@ -209,14 +209,22 @@ const Tls* Builder::tls(const Message& socket, bool& elsewhere) {
   return nullptr;
 }
 
+Socket socket_of(const Message& address) {
+  const Message socket = address.message("socket_address");
+  return {socket.text("address"),
+          static_cast<std::uint16_t>(socket.number("port_value").value_or(0))};
+}
+
 void Builder::listener(const Message& at) {
   Listener& out = model_.listeners.emplace_back();
   out.at = at;
   out.name = at.text("name");
-  const Message socket = at.path("address.socket_address");
-  out.address = socket.text("address");
-  out.port = static_cast<std::uint16_t>(socket.number("port_value").value_or(0));
-  out.udp = socket.word("protocol") == "UDP";
+  const Message address = at.message("address");
+  out.udp = address.message("socket_address").word("protocol", enums::kProtocol) == "UDP";
+  out.sockets.push_back(socket_of(address));
+  for (const Node& one : at.list("additional_addresses")) {
+    out.sockets.push_back(socket_of(Message(one).message("address")));
+  }
   for (const Node& one : at.list("listener_filters")) {
     out.listener_filters.push_back(filter(Message(one)));
   }
@@ -310,9 +318,8 @@ void Builder::route(const Message& at, VirtualHost& host) {
 
 void Builder::endpoints(const Message& assignment, Cluster& to) {
   const auto add = [&](const Message& address) {
-    const Message socket = address.message("socket_address");
-    to.endpoints.push_back({address, socket.text("address"),
-                            static_cast<std::uint16_t>(socket.number("port_value").value_or(0))});
+    const Socket socket = socket_of(address);
+    to.endpoints.push_back({address, socket.host, socket.port});
   };
   for (const Node& locality : assignment.list("endpoints")) {
     for (const Node& one : Message(locality).list("lb_endpoints")) {
@@ -325,7 +332,7 @@ void Builder::cluster(const Message& at) {
   Cluster& out = model_.clusters.emplace_back();
   out.at = at;
   out.name = at.text("name");
-  out.type = at.has("type") ? at.text("type") : "STATIC";
+  out.type = at.has("type") ? at.word("type", enums::kDiscoveryType).text : "STATIC";
   if (const Message custom = at.message("cluster_type")) {
     out.type = "custom";
     out.custom = filter_kind(typed_config(custom).type, custom.text("name"));
@@ -339,9 +346,8 @@ void Builder::cluster(const Message& at) {
   }
   endpoints(at.message("load_assignment"), out);
   for (const Node& host : at.list("hosts")) {
-    const Message socket = Message(host).message("socket_address");
-    out.endpoints.push_back({Message(host), socket.text("address"),
-                             static_cast<std::uint16_t>(socket.number("port_value").value_or(0))});
+    const Socket socket = socket_of(Message(host));
+    out.endpoints.push_back({Message(host), socket.host, socket.port});
   }
 }
 
@@ -411,13 +417,21 @@ std::vector<const Route*> Hcm::all_routes() const {
 }
 
 std::string Listener::socket() const {
-  const bool v6 = address.find(':') != std::string_view::npos;
-  return v6 ? fmt::format("[{}]:{}", address, port) : fmt::format("{}:{}", address, port);
+  const auto open = std::ranges::find_if_not(sockets, envoy::is_loopback, &Socket::host);
+  const Socket& shown = open == sockets.end() ? sockets.front() : *open;
+  if (shown.host.empty()) return {};
+  const bool v6 = shown.host.find(':') != std::string_view::npos;
+  return v6 ? fmt::format("[{}]:{}", shown.host, shown.port)
+            : fmt::format("{}:{}", shown.host, shown.port);
+}
+
+bool Listener::listens_on(std::uint16_t port) const {
+  return std::ranges::find(sockets, port, &Socket::port) != sockets.end();
 }
 
 bool Listener::is_local() const {
-  if (address.empty()) return true;
-  return envoy::is_loopback(address) || at.flag("bind_to_port") == false;
+  return std::ranges::all_of(sockets, envoy::is_loopback, &Socket::host) ||
+         at.flag("bind_to_port") == false;
 }
 
 bool Listener::is_egress() const {
@@ -426,7 +440,7 @@ bool Listener::is_egress() const {
   }
   // Istio's gateways call all their listeners OUTBOUND: what ends TLS, or takes the connection's
   // address for the client's, takes clients in.
-  return at.word("traffic_direction") == "OUTBOUND" &&
+  return at.word("traffic_direction", enums::kTrafficDirection) == "OUTBOUND" &&
          std::ranges::none_of(chains, [](const FilterChain* chain) {
            return chain->tls != nullptr ||
                   (chain->hcm != nullptr && chain->hcm->at.is_true("use_remote_address"));

@@ -87,16 +87,22 @@ struct FilterChain {
   const Listener* listener = nullptr;
 };
 
+struct Socket {
+  std::string_view host;  ///< "" for a pipe or an internal listener
+  std::uint16_t port = 0;
+};
+
 struct Listener {
   Message at;
   std::string_view name;
-  std::string_view address;  ///< "" for a pipe or an internal listener
-  std::uint16_t port = 0;
+  std::vector<Socket> sockets;  ///< its address and the additional ones
   bool udp = false;
   bool is_default = false;  ///< default_filter_chain is among the chains
   std::vector<Filter> listener_filters;
   std::vector<const FilterChain*> chains;
-  [[nodiscard]] std::string socket() const;  ///< "0.0.0.0:443", "[::]:443"
+  /// "0.0.0.0:443", "[::]:443": the first that other hosts reach; "" when it has none.
+  [[nodiscard]] std::string socket() const;
+  [[nodiscard]] bool listens_on(std::uint16_t port) const;
   /// True when only this host can connect: loopback, pipe, internal, not bound.
   [[nodiscard]] bool is_local() const;
   /// True when it takes this host's or this pod's own traffic out, by what it says of itself.

@@ -46,7 +46,8 @@ std::vector<std::string_view> rule_ids() { return ids_of(std::span<const Family>
 
 bool verifies_peer(const Tls& tls) {
   const Message& check = tls.validation;
-  if (check.word("trust_chain_verification") == "ACCEPT_UNTRUSTED") return false;
+  if (check.word("trust_chain_verification", enums::kTrustChain) == "ACCEPT_UNTRUSTED")
+    return false;
   if (tls.validation_elsewhere) return true;
   return std::ranges::any_of(
       std::array{"trusted_ca", "system_root_certs", "ca_certificate_provider_instance",

@@ -429,7 +429,8 @@ void check_fail_open(Inspection& in) {
   each_filter(in, "wasm", [&](const Hcm&, std::size_t, const Message& config) {
     const Message plugin = config.message("config");
     const char* key = plugin.is_true("fail_open") ? "fail_open" : "failure_policy";
-    if (!plugin.is_true("fail_open") && plugin.text(key) != "FAIL_OPEN") return;
+    if (!plugin.is_true("fail_open") && plugin.word(key, enums::kPluginFailure) != "FAIL_OPEN")
+      return;
     in.report("JWT-08", Level::kHigh, plugin.at(key), "requests pass when the plug-in fails");
   });
 }

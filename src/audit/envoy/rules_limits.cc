@@ -349,7 +349,7 @@ void check_buffers(Inspection& in) {
 void check_streams(Inspection& in) {
   constexpr std::uint64_t kStreamsMax = 128;
   for (const Hcm& hcm : in.model.hcms) {
-    const EnumWord codec = hcm.at.word("codec_type");
+    const EnumWord codec = hcm.at.word("codec_type", enums::kCodecType);
     if (!is_edge(hcm) || codec == "HTTP1" || codec == "HTTP3") continue;
     const Message h2 = hcm.at.message("http2_protocol_options");
     const auto streams = h2.number("max_concurrent_streams");

@@ -131,7 +131,8 @@ void check_verification(Inspection& in) {
   for (const Cluster& cluster : in.model.clusters) {
     if (cluster.tls == nullptr || cluster.tls->validation_elsewhere) continue;
     const Message& check = cluster.tls->validation;
-    const bool untrusted = check.word("trust_chain_verification") == "ACCEPT_UNTRUSTED";
+    const bool untrusted =
+        check.word("trust_chain_verification", enums::kTrustChain) == "ACCEPT_UNTRUSTED";
     if (!verifies_peer(*cluster.tls)) {
       if (keys.contains(cluster.name) && !cluster.is_local()) continue;
       const Mark at = untrusted ? check.at("trust_chain_verification") : cluster.tls->at.at();
@@ -166,7 +167,7 @@ void check_versions(Inspection& in) {
     if (cluster.tls == nullptr) continue;
     const Message& params = cluster.tls->params;
     for (const char* key : {"tls_minimum_protocol_version", "tls_maximum_protocol_version"}) {
-      const EnumWord version = params.word(key);
+      const EnumWord version = params.word(key, enums::kTlsProtocol);
       if (version != "TLSv1_0" && version != "TLSv1_1") continue;
       in.report("UPS-04", Level::kMedium, params.at(key),
                 fmt::format("{} may be spoken to with {}: expected TLSv1_2 or newer", cluster.name,
