@@ -133,6 +133,7 @@ class Builder {
   const RouteConfig* route_config(const Message& at);
   const VirtualHost* virtual_host(const Message& at, const RouteConfig* config);
   void endpoints(const Message& assignment, Cluster& to);
+  void socket_match(const Message& at, Cluster& to);
 
  private:
   static Message unwrapped(const Node& node) { return typed(Message(node)).config; }
@@ -328,6 +329,15 @@ void Builder::endpoints(const Message& assignment, Cluster& to) {
   }
 }
 
+void Builder::socket_match(const Message& at, Cluster& to) {
+  bool unknown = false;
+  const Tls* context = tls(at.message("transport_socket"), unknown);
+  if (context != nullptr) to.contexts.push_back(context);
+  const Message wanted = at.message("match");
+  const bool takes_all = !wanted || wanted.node()->members().empty();
+  if (context == nullptr && !unknown && takes_all) to.clear_match = at;
+}
+
 void Builder::cluster(const Message& at) {
   Cluster& out = model_.clusters.emplace_back();
   out.at = at;
@@ -342,12 +352,35 @@ void Builder::cluster(const Message& at) {
   } else if (const Message old = at.message("tls_context")) {
     out.tls = tls_context(old, false);
   } else if (at.has("transport_socket_matches")) {
-    out.transport_unknown = true;
+    out.transport_unknown = true;  // it depends on the metadata of each endpoint
   }
+  if (out.tls != nullptr) out.contexts.push_back(out.tls);
+  for (const Node& one : at.list("transport_socket_matches")) socket_match(Message(one), out);
   endpoints(at.message("load_assignment"), out);
   for (const Node& host : at.list("hosts")) {
     const Socket socket = socket_of(Message(host));
     out.endpoints.push_back({Message(host), socket.host, socket.port});
+  }
+}
+
+/// Takes what is verified out of the static secret that the context names. One from a server stays
+/// unknown.
+void find_validation(const Model& model, Tls& tls) {
+  const Message combined = tls.common.message("combined_validation_context");
+  const Message named =
+      (combined ? combined : tls.common).message("validation_context_sds_secret_config");
+  const Message source = named.message("sds_config");
+  if (!named || (source && !source.has("path") && !source.has("path_config_source"))) return;
+  for (const Message& secret : model.secrets) {
+    const Message found = secret.message("validation_context");
+    if (!found || secret.text("name") != named.text("name")) continue;
+    // Envoy merges it into the default of a combined context: that one says more, as a rule.
+    const bool more = tls.validation && !tls.validation.node()->members().empty();
+    if (more && found.word("trust_chain_verification", enums::kTrustChain) != "ACCEPT_UNTRUSTED") {
+      continue;
+    }
+    tls.validation = found;
+    tls.validation_elsewhere = false;
   }
 }
 
@@ -523,6 +556,7 @@ void add_resource(Model& model, const Message& resource, ResourceKind kind) {
 }
 
 void link(Model& model) {
+  for (Tls& tls : model.tls) find_validation(model, tls);
   for (const Cluster& cluster : model.clusters) model.by_name.emplace(cluster.name, &cluster);
   std::map<std::string_view, RouteConfig*> by_name;
   for (RouteConfig& config : model.route_configs) by_name.emplace(config.name, &config);

@@ -4,6 +4,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +49,9 @@ struct Route {
   std::string path;  ///< "/v1/*", "/exact", "~regex"
   [[nodiscard]] std::string label() const;
   [[nodiscard]] std::string_view cluster() const noexcept { return action.text("cluster"); }
+  [[nodiscard]] std::span<const Node> weighted_clusters() const noexcept {
+    return action.message("weighted_clusters").list("clusters");
+  }
 };
 
 struct VirtualHost {
@@ -122,6 +126,8 @@ struct Cluster {
   std::string_view custom;  ///< kind of a cluster_type extension, such as "dynamic_forward_proxy"
   const Tls* tls = nullptr;
   bool transport_unknown = false;
+  std::vector<const Tls*> contexts;  ///< its own, and those of transport_socket_matches
+  Message clear_match;               ///< of those, the one that takes all endpoints in clear
   std::vector<Upstream> endpoints;
   [[nodiscard]] bool is_local() const;  ///< every endpoint is on this host
 };

@@ -28,6 +28,16 @@ Typed override_in(const Message& holder, const Filter& filter) {
   return {};
 }
 
+/// What one of the route's weighted clusters says, when it switches the filter off: so much of the
+/// traffic goes past it.
+Typed weighted_exemption(const Route& route, const Filter& filter) {
+  for (const Node& one : route.weighted_clusters()) {
+    const Typed own = override_in(Message(one), filter);
+    if (own.config && (own.config.is_true("disabled") || is_idle_override(own, filter))) return own;
+  }
+  return {};
+}
+
 }  // namespace
 
 Finding& Inspection::report(std::string_view rule, Level level, Mark at, std::string message) {
@@ -65,7 +75,8 @@ bool is_edge(const Hcm& hcm) {
 }
 
 Typed override_of(const Route& route, const Filter& filter) {
-  Typed out = override_in(route.at, filter);
+  Typed out = weighted_exemption(route, filter);
+  if (!out.config) out = override_in(route.at, filter);
   if (!out.config && route.host != nullptr) out = override_in(route.host->at, filter);
   if (!out.config && route.host != nullptr && route.host->config != nullptr) {
     out = override_in(route.host->config->at, filter);
@@ -89,7 +100,7 @@ std::vector<std::string> labels(const Hcm& hcm) {
 std::vector<std::string_view> clusters_of(const Route& route) {
   std::vector<std::string_view> out;
   if (!route.cluster().empty()) out.push_back(route.cluster());
-  for (const Node& one : route.action.message("weighted_clusters").list("clusters")) {
+  for (const Node& one : route.weighted_clusters()) {
     out.push_back(Message(one).text("name"));
   }
   return out;

@@ -67,7 +67,7 @@ void run_rules(Inspection& inspection);
 /// True when the chain demands and verifies a client certificate.
 [[nodiscard]] bool has_mutual_tls(const FilterChain& chain);
 /// The configuration of filter `kind` on a route, its virtual host or its route table, innermost
-/// first; absent when none.
+/// first; absent when none. One of its weighted clusters counts when it switches the filter off.
 [[nodiscard]] Typed override_of(const Route& route, const Filter& filter);
 /// True when the filter does nothing for this route.
 [[nodiscard]] bool is_disabled(const Route& route, const Filter& filter);

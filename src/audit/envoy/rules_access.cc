@@ -169,15 +169,19 @@ Mark switched_off_at(const Message& holder, const Filter& filter) {
   return {};
 }
 
-/// Visits what may switch a filter off, from the outside in: the route table, its hosts, and their
-/// routes to a cluster. `visit` gets the message, its label and whether it is meant for everyone.
+/// Visits what may switch a filter off, from the outside in: the route table, its hosts, their
+/// routes to a cluster, and each of several clusters. `visit` gets the message, its label and
+/// whether it is meant for everyone.
 template <class F>
 void each_override_holder(const RouteConfig& routes, F&& visit) {
   visit(routes.at, std::string(routes.name), false);
   for (const VirtualHost* host : routes.hosts) {
     visit(host->at, std::string(host->domains.empty() ? "" : host->domains.front()), false);
     for (const Route* route : host->routes) {
-      if (route->action) visit(route->at, route->label(), is_open_by_nature(route->path));
+      if (!route->action) continue;
+      const bool open = is_open_by_nature(route->path);
+      visit(route->at, route->label(), open);
+      for (const Node& one : route->weighted_clusters()) visit(Message(one), route->label(), open);
     }
   }
 }

@@ -5,6 +5,7 @@
 
 #include "audit/envoy/rules.h"
 #include "base/ascii.h"
+#include "identity/base64url.h"
 
 namespace merlon::audit::envoy {
 namespace {
@@ -262,7 +263,7 @@ void check_claims(Inspection& in) {
   each_filter(in, "jwt_authn", [&](const Hcm&, std::size_t, const Message& config) {
     const auto with_audiences = asked_with_audiences(config);
     each_provider_of(config, [&](const Node& name, const Message& provider) {
-      const bool issuer = provider.has("issuer");
+      const bool issuer = !provider.text("issuer").empty();  // Envoy takes "" for none
       const bool audience =
           !provider.list("audiences").empty() || with_audiences.contains(name.text());
       if (issuer && audience) return;
@@ -275,15 +276,26 @@ void check_claims(Inspection& in) {
   });
 }
 
+/// The key set in field `key` of a DataSource; "" when that cannot be read.
+std::string key_set(const Message& source, std::string_view key) {
+  std::string text(source.text(key));
+  if (key != "inline_bytes") return text;
+  std::erase(text, '=');
+  std::ranges::replace(text, '+', '-');
+  std::ranges::replace(text, '/', '_');
+  return identity::base64url_decode(text).value_or("");
+}
+
 void check_keys(Inspection& in) {
   each_provider(in, [&](const Node& name, const Message& provider) {
     const Message local = provider.message("local_jwks");
-    std::string keys(local.text("inline_string"));
+    const std::string_view field = local.has("inline_bytes") ? "inline_bytes" : "inline_string";
+    std::string keys = key_set(local, field);
     std::erase_if(keys, [](char c) { return c == ' ' || c == '\n' || c == '\\'; });
     if (keys.empty()) return;
     if (keys.find("\"kty\":\"oct\"") != std::string::npos) {
       Finding& finding = in.report(
-          "JWT-04", Level::kCritical, local.at("inline_string"),
+          "JWT-04", Level::kCritical, local.at(field),
           fmt::format("provider {} verifies with a shared secret that stands here: whoever reads "
                       "it signs tokens",
                       name.text()));
@@ -295,7 +307,7 @@ void check_keys(Inspection& in) {
     const std::size_t length = keys.find('"', modulus + 5);
     constexpr std::size_t kCharsOf2048Bits = 341;
     if (length == std::string::npos || length - modulus - 5 >= kCharsOf2048Bits) return;
-    in.report("JWT-04", Level::kCritical, local.at("inline_string"),
+    in.report("JWT-04", Level::kCritical, local.at(field),
               fmt::format("the RSA key of provider {} has fewer than 2048 bits", name.text()));
   });
 }
