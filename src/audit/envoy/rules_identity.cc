@@ -227,6 +227,64 @@ void check_hidden_rules(Inspection& in) {
   });
 }
 
+/// True when header matchers ask for nothing but what a client wants to send: the method, the path
+/// or the host say what is asked for.
+bool is_clients_choice(std::span<const Node> headers) {
+  return !headers.empty() && std::ranges::none_of(headers, [](const Node& one) {
+    const std::string_view name = Message(one).text("name");
+    return name.starts_with(':') || ascii::iequals(name, "host");
+  });
+}
+
+std::string_view path_of(const Message& match) {
+  for (const char* key : {"path", "prefix", "path_separated_prefix"}) {
+    if (match.has(key)) return match.text(key);
+  }
+  return {};
+}
+
+/// True when a rule for `path`, or for some paths that begin like it, asks for a token.
+bool asks_around(std::span<const Node> rules, std::string_view path) {
+  return std::ranges::any_of(rules, [&](const Node& one) {
+    const Message match = Message(one).message("match");
+    return asks_for_token(Message(one)) &&
+           (path_of(match).starts_with(path) || takes_path(match, path).value_or(false));
+  });
+}
+
+/// Filters before jwt_authn that may write the header fields which its rules ask for.
+bool may_write_headers(const Filter& filter) {
+  return runs_code(filter) || filter.is("ext_authz") || filter.is("header_mutation");
+}
+
+/// A rule without a token that hangs on what a client sends: who sends it is not asked.
+void check_chosen_rules(Inspection& in) {
+  constexpr std::size_t kLookedAtMax = 100;  // each rule is compared with those behind it
+  each_jwt(in, [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    if (hcm.filters[place].disabled || !is_edge(hcm)) return;
+    const auto before = std::span(hcm.filters).first(place);
+    if (std::ranges::any_of(before, may_write_headers)) return;
+    const Judge behind = judge_behind(hcm, place);
+    if (behind == Judge::kFilter) return;
+    auto rules = config.list("rules");
+    for (rules = rules.first(std::min(rules.size(), kLookedAtMax)); !rules.empty();
+         rules = rules.subspan(1)) {
+      const Message rule(rules.front());
+      const Message match = rule.message("match");
+      const std::string_view path = path_of(match);
+      const auto headers = match.list("headers");
+      const bool chosen =
+          headers.empty() ? match.has("query_parameters") : is_clients_choice(headers);
+      if (asks_for_token(rule) || !chosen) continue;
+      if (path.empty() || is_open_by_nature(path) || !asks_around(rules, path)) continue;
+      Finding& finding = report_optional(
+          in, behind, rule.at("match"),
+          "no token is asked for when the client sends a header or a parameter of its choice");
+      if (finding.confidence == Confidence::kCertain) finding.confidence = Confidence::kLikely;
+    }
+  });
+}
+
 /// Providers alone ask for nothing: rules do, or routes.
 void check_idle(Inspection& in) {
   each_jwt(in, [&](const Hcm& hcm, std::size_t place, const Message& config) {
@@ -447,13 +505,32 @@ void check_fail_open(Inspection& in) {
   });
 }
 
+/// Who else judges requests that go past the filter at `place`.
+Judge judge_beside(const Hcm& hcm, std::size_t place) {
+  Judge out = Judge::kNone;
+  for (std::size_t i = 0; i < hcm.filters.size(); ++i) {
+    const Filter& filter = hcm.filters[i];
+    if (i == place || filter.disabled) continue;
+    if (decides(filter)) return Judge::kFilter;
+    if (runs_code(filter)) out = Judge::kCode;
+  }
+  return out;
+}
+
 void check_passed_through(Inspection& in) {
-  each_filter(in, "oauth2", [&](const Hcm& hcm, std::size_t, const Message& config) {
+  each_filter(in, "oauth2", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    const Judge beside = judge_beside(hcm, place);
     for (const Node& one : config.message("config").list("pass_through_matcher")) {
-      if (!matches_all(Message(one))) continue;
-      in.report("JWT-02", Level::kHigh, one.at(),
-                "every request passes without signing in: pass_through_matcher takes them all")
-          .affected = labels(hcm);
+      if (matches_all(Message(one))) {
+        in.report("JWT-02", Level::kHigh, one.at(),
+                  "every request passes without signing in: pass_through_matcher takes them all")
+            .affected = labels(hcm);
+      } else if (beside != Judge::kFilter && is_clients_choice({&one, 1})) {
+        report_optional(in, beside, one.at(),
+                        "requests with a header of the client's choice pass without signing in, "
+                        "and no filter asks for a token: expected jwt_authn")
+            .affected = labels(hcm);
+      }
     }
   });
 }
@@ -479,6 +556,7 @@ constexpr RuleEntry kRules[] = {{"JWT-01", check_absent},
                                 {"JWT-02", check_passed_through},
                                 {"JWT-02", check_idle},
                                 {"JWT-02", check_hidden_rules},
+                                {"JWT-02", check_chosen_rules},
                                 {"JWT-01", check_uncovered}};
 
 }  // namespace
