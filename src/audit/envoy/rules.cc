@@ -12,10 +12,10 @@ namespace {
 
 using Family = std::span<const RuleEntry> (*)();
 
-constexpr std::array<Family, 15> kFamilies = {
-    config_rules,   exposure_rules, tls_rules,        certificate_rules, header_rules,
-    limit_rules,    path_rules,     forwarding_rules, upstream_rules,    cors_rules,
-    identity_rules, access_rules,   policy_rules,     logging_rules,     secret_rules};
+constexpr std::array<Family, 16> kFamilies = {
+    config_rules, exposure_rules,   tls_rules,      certificate_rules, header_rules,   limit_rules,
+    path_rules,   forwarding_rules, upstream_rules, cors_rules,        identity_rules, token_rules,
+    access_rules, policy_rules,     logging_rules,  secret_rules};
 
 Typed override_in(const Message& holder, const Filter& filter) {
   const Message all = holder.message("typed_per_filter_config");

@@ -27,16 +27,21 @@ const Node& unwrapped(const Node& node) noexcept {
   return inside == nullptr ? node : *inside;
 }
 
+/// A plain scalar that yaml-cpp takes for a whole number.
+template <class T>
+std::optional<T> plain_number(std::string_view text) noexcept {
+  if (text.starts_with('+')) text.remove_prefix(1);
+  if (text.starts_with("0x") || text.starts_with("0X")) return parsed<T>(text.substr(2), 16);
+  return parsed<T>(text, text.starts_with('0') ? 8 : 10);
+}
+
 template <class T>
 std::optional<T> whole_number(const Node& wrapper) noexcept {
   const Node& node = unwrapped(wrapper);
-  std::string_view text = node.text();
-  if (text.starts_with('+')) text.remove_prefix(1);
-  if (!node.quoted() && text.starts_with('0')) {
-    const bool hex = text.starts_with("0x") || text.starts_with("0X");
-    if (const auto based = hex ? parsed<T>(text.substr(2), 16) : parsed<T>(text, 8)) return based;
+  if (!node.quoted()) {
+    if (const auto plain = plain_number<T>(node.text())) return plain;
   }
-  return parsed<T>(text);
+  return parsed<T>(node.text());
 }
 
 /// yes, YES and Yes, but not yEs.
@@ -137,13 +142,14 @@ std::optional<std::int64_t> as_duration_ms(const Node& node) noexcept {
 }
 
 bool is_duration(const Node& node) noexcept {
-  return as_duration_ms(node) || node.text().starts_with('-');
+  const std::string_view text = node.text();
+  return as_duration_ms(node) || (text.starts_with('-') && text.ends_with('s'));
 }
 
 bool is_text(const Node& node) noexcept {
   if (!node.is_scalar()) return false;
   if (node.quoted()) return true;
-  const auto number = as_integer(node);
+  const auto number = plain_number<std::int64_t>(node.text());
   // Larger numbers are handed on as text.
   const bool small = number && *number >= std::numeric_limits<std::int32_t>::min() &&
                      *number <= std::numeric_limits<std::int32_t>::max();
