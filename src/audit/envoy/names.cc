@@ -122,6 +122,7 @@ void Checker::enum_value(const Node& node, const MessageInfo& info) {
       fmt::format("{} has no value {} that is known here", short_name(info.name), text);
   if (number) return add(node.at(), std::move(what), Misfit::Weight::kUnread);
   std::vector<std::string_view> names;
+  names.reserve(info.values.size());
   for (const EnumValue& value : info.values) names.push_back(value.name);
   unknown(node.at(), std::move(what), nearest(text, names, kTypoMax));
 }

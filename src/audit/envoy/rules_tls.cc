@@ -100,12 +100,13 @@ void check_suites(Inspection& in) {
 
 void check_upstream_suites(Inspection& in) {
   for (const Cluster& cluster : in.model.clusters) {
-    if (cluster.tls == nullptr) continue;
-    report_suites(in, *cluster.tls, "UPS-04", Level::kMedium, "to the upstream, weak suites are",
-                  [](const Suite& s) {
-                    return s.null_cipher || s.anonymous || s.rc4 || s.triple_des ||
-                           s.export_grade || !s.forward_secret;
-                  });
+    for (const Tls* tls : cluster.contexts) {
+      report_suites(in, *tls, "UPS-04", Level::kMedium, "to the upstream, weak suites are",
+                    [](const Suite& s) {
+                      return s.null_cipher || s.anonymous || s.rc4 || s.triple_des ||
+                             s.export_grade || !s.forward_secret;
+                    });
+    }
   }
 }
 
@@ -137,9 +138,11 @@ void check_curves(Inspection& in) {
 
 void check_renegotiation(Inspection& in) {
   for (const Cluster& cluster : in.model.clusters) {
-    if (cluster.tls == nullptr || !cluster.tls->at.is_true("allow_renegotiation")) continue;
-    in.report("TLS-07", Level::kHigh, cluster.tls->at.at("allow_renegotiation"),
-              fmt::format("{} may renegotiate TLS: expected false", cluster.name));
+    for (const Tls* tls : cluster.contexts) {
+      if (!tls->at.is_true("allow_renegotiation")) continue;
+      in.report("TLS-07", Level::kHigh, tls->at.at("allow_renegotiation"),
+                fmt::format("{} may renegotiate TLS: expected false", cluster.name));
+    }
   }
 }
 

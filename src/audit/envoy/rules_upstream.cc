@@ -168,18 +168,20 @@ void check_verification(Inspection& in) {
   }
 }
 
+void judge_versions(Inspection& in, const Cluster& cluster, const Message& params) {
+  for (const char* key : {"tls_minimum_protocol_version", "tls_maximum_protocol_version"}) {
+    const EnumWord version = params.word(key, enums::kTlsProtocol);
+    if (version != "TLSv1_0" && version != "TLSv1_1") continue;
+    in.report("UPS-04", Level::kMedium, params.at(key),
+              fmt::format("{} may be spoken to with {}: expected TLSv1_2 or newer", cluster.name,
+                          version.text));
+    break;
+  }
+}
+
 void check_versions(Inspection& in) {
   for (const Cluster& cluster : in.model.clusters) {
-    if (cluster.tls == nullptr) continue;
-    const Message& params = cluster.tls->params;
-    for (const char* key : {"tls_minimum_protocol_version", "tls_maximum_protocol_version"}) {
-      const EnumWord version = params.word(key, enums::kTlsProtocol);
-      if (version != "TLSv1_0" && version != "TLSv1_1") continue;
-      in.report("UPS-04", Level::kMedium, params.at(key),
-                fmt::format("{} may be spoken to with {}: expected TLSv1_2 or newer", cluster.name,
-                            version.text));
-      break;
-    }
+    for (const Tls* tls : cluster.contexts) judge_versions(in, cluster, tls->params);
   }
 }
 
