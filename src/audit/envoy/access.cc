@@ -26,7 +26,7 @@ bool one_true(std::span<const Node> rules) {
 
 bool refuses(const Message& rules) {
   if (!rules) return false;
-  const EnumWord action = rules.word("action");
+  const EnumWord action = rules.word("action", enums::kRbacAction);
   if (action == "LOG") return false;
   const Message policies = rules.message("policies");
   const bool empty = !policies || policies.node()->members().empty();
@@ -56,29 +56,56 @@ bool asks_for_tokens(const Message& jwt) {
 struct PathMatch {
   std::string_view text;
   bool exact = false;
+  bool ignore_case = false;
+
+  [[nodiscard]] bool same(std::string_view other) const {
+    return ignore_case ? ascii::iequals(other, text) : other == text;
+  }
+  [[nodiscard]] bool starts(std::string_view path) const {
+    return same(path.substr(0, text.size()));
+  }
 };
 
 std::optional<PathMatch> only_path(const Message& match) {
-  if (!match || match.node()->members().size() != 1) return {};
-  if (match.has("path")) return PathMatch{match.text("path"), true};
+  const std::size_t cased = match.has("case_sensitive") ? 1 : 0;
+  if (!match || match.node()->members().size() != 1 + cased) return {};
+  const bool ignore_case = match.flag("case_sensitive") == false;
+  if (match.has("path")) return PathMatch{match.text("path"), true, ignore_case};
   for (const char* key : {"prefix", "path_separated_prefix"}) {
-    if (match.has(key)) return PathMatch{match.text(key)};
+    if (match.has(key)) return PathMatch{match.text(key), false, ignore_case};
   }
   return {};
+}
+
+/// True when a regular expression takes what begins with `start`, as far as samples tell.
+bool takes_start(std::string_view regex, std::string_view start) {
+  constexpr std::string_view kSamples[] = {"a", "7/~sample.x"};
+  return std::ranges::all_of(kSamples, [&](std::string_view end) {
+    return matches_whole(regex, fmt::format("{}{}", start, end)).value_or(false);
+  });
+}
+
+bool regex_takes_all_of(const Message& first, const Message& later) {
+  const std::string_view regex = first.message("safe_regex").text("regex");
+  if (regex.empty() || first.node()->members().size() != 1) return false;
+  if (later.has("path")) return matches_whole(regex, later.text("path")).value_or(false);
+  if (later.has("prefix")) return takes_start(regex, later.text("prefix"));
+  const std::string_view parent = later.text("path_separated_prefix");
+  return !parent.empty() && takes_start(regex, fmt::format("{}/", parent));
 }
 
 /// True when whatever `later` takes, `first` takes too.
 bool takes_all_of(const Message& first, const Message& later) {
   const auto wide = only_path(first);
-  if (!wide) return false;
+  if (!wide) return first && regex_takes_all_of(first, later);
   if (!wide->exact && wide->text == "/") return true;
   if (wide->exact ? !later.has("path") : first.has("path_separated_prefix")) {
     return false;
   }
-  if (later.flag("case_sensitive") == false) return false;
+  if (later.flag("case_sensitive") == false && !wide->ignore_case) return false;
   for (const char* key : {"path", "prefix", "path_separated_prefix"}) {
     const std::string_view text = later.text(key);
-    if (later.has(key)) return wide->exact ? text == wide->text : text.starts_with(wide->text);
+    if (later.has(key)) return wide->exact ? wide->same(text) : wide->starts(text);
   }
   return false;
 }
@@ -152,7 +179,7 @@ bool leaves_open(const Message& rules, std::string_view path) {
   constexpr std::size_t kLookedAtMax = 1000;
   const Message policies = rules.message("policies");
   if (!policies || policies.node()->members().size() > kLookedAtMax) return false;
-  const bool denies = rules.word("action") == "DENY";
+  const bool denies = rules.word("action", enums::kRbacAction) == "DENY";
   const auto speaks = [&](const config::Member& one) {
     const Message policy(one.value);
     const auto holds = permits_any(policy.list("permissions"), path);
@@ -188,8 +215,8 @@ std::optional<bool> matches_whole(std::string_view regex, std::string_view text)
 std::optional<bool> takes_path(const Message& match, std::string_view path) {
   const auto want = only_path(match);
   if (!want) return {};
-  if (want->exact) return path == want->text;
-  if (!path.starts_with(want->text)) return false;
+  if (want->exact) return want->same(path);
+  if (!want->starts(path)) return false;
   const std::string_view rest = path.substr(want->text.size());
   return match.has("prefix") || rest.empty() || rest.front() == '/';
 }

@@ -37,10 +37,11 @@ std::string limit(const Hcm& hcm, const Route& route) {
 
 std::string tls(const FilterChain& chain) {
   if (chain.tls == nullptr) return chain.transport_unknown ? "?" : "-";
-  const std::string_view low = chain.tls->params.text("tls_minimum_protocol_version");
-  const std::string_view high = chain.tls->params.text("tls_maximum_protocol_version");
-  return fmt::format("{} to {}", low.empty() || low == "TLS_AUTO" ? "TLSv1_2" : low,
-                     high.empty() || high == "TLS_AUTO" ? "TLSv1_3" : high);
+  const Message& params = chain.tls->params;
+  const EnumWord low = params.word("tls_minimum_protocol_version", enums::kTlsProtocol);
+  const EnumWord high = params.word("tls_maximum_protocol_version", enums::kTlsProtocol);
+  return fmt::format("{} to {}", low.empty() || low == "TLS_AUTO" ? "TLSv1_2" : low.text,
+                     high.empty() || high == "TLS_AUTO" ? "TLSv1_3" : high.text);
 }
 
 void upstream(const Model& model, const Route& route, ExposureRow& row) {
@@ -80,9 +81,8 @@ std::string hosts(const VirtualHost& host) {
 
 void map_exposure(Inspection& inspection) {
   for (const Hcm& hcm : inspection.model.hcms) {
-    const std::string listener = hcm.listener->address.empty()
-                                     ? fmt::format("({})", hcm.listener->name)
-                                     : hcm.listener->socket();
+    std::string listener = hcm.listener->socket();
+    if (listener.empty()) listener = fmt::format("({})", hcm.listener->name);
     for (const Route* route : hcm.all_routes()) {
       if (inspection.out.exposure.size() >= kRowsMax) return;
       ExposureRow row;

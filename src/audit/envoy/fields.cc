@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <span>
+#include <utility>
 
 #include "audit/envoy/message.h"
 #include "base/diagnostics.h"
@@ -24,6 +25,16 @@ void for_each_word(std::string_view text, F&& take) {
   }
 }
 
+FieldInfo::Holds holds_of(std::string_view kind) {
+  using enum FieldInfo::Holds;
+  using Kind = std::pair<std::string_view, FieldInfo::Holds>;
+  constexpr Kind kKinds[] = {{"", kText},         {"bool", kFlag},   {"int", kInteger},
+                             {"uint", kUnsigned}, {"float", kFloat}, {"duration", kDuration},
+                             {"any", kAny},       {"*", kFree}};
+  const auto* found = std::ranges::find(kKinds, kind, &Kind::first);
+  return found == std::end(kKinds) ? kMessage : found->second;
+}
+
 FieldInfo field_of(std::string_view word) {
   FieldInfo out;
   const std::size_t equals = word.find('=');
@@ -35,13 +46,19 @@ FieldInfo field_of(std::string_view word) {
     out.is_map = true;
     holds.remove_prefix(kMap.size());
   }
-  if (holds == "any") {
-    out.holds = FieldInfo::Holds::kAny;
-  } else if (holds == "*") {
-    out.holds = FieldInfo::Holds::kFree;
-  } else if (!holds.empty()) {
-    out.holds = FieldInfo::Holds::kMessage;
+  out.holds = holds_of(holds);
+  if (out.holds == FieldInfo::Holds::kMessage) {
     (void)std::from_chars(holds.data(), holds.data() + holds.size(), out.message);
+  }
+  return out;
+}
+
+/// The next value of an enum: "NAME", or "NAME=5" where numbers are left out.
+EnumValue value_of(std::string_view word, const std::vector<EnumValue>& before) {
+  const std::size_t equals = word.find('=');
+  EnumValue out{word.substr(0, equals), before.empty() ? 0 : before.back().number + 1};
+  if (equals != std::string_view::npos) {
+    (void)std::from_chars(word.data() + equals + 1, word.data() + word.size(), out.number);
   }
   return out;
 }
@@ -53,14 +70,30 @@ MessageInfo message_of(std::string_view line) {
   constexpr std::string_view kEnum = "enum ";
   if (rest.starts_with(kEnum)) {
     out.is_enum = true;
-    for_each_word(rest.substr(kEnum.size()), [&](std::string_view w) { out.values.push_back(w); });
+    for_each_word(rest.substr(kEnum.size()),
+                  [&](std::string_view w) { out.values.push_back(value_of(w, out.values)); });
     return out;
   }
   for_each_word(rest, [&](std::string_view word) { out.fields.push_back(field_of(word)); });
   return out;
 }
 
+std::optional<std::uint32_t> line_of(std::string_view type) {
+  const auto lines = merlon_envoy_fields;
+  const auto found = std::ranges::lower_bound(lines, type, {}, name_of);
+  if (found == lines.end() || name_of(*found) != type) return std::nullopt;
+  return static_cast<std::uint32_t>(found - lines.begin());
+}
+
 }  // namespace
+
+std::string_view name_of_value(std::string_view type, std::int64_t number) {
+  const auto line = line_of(type);
+  if (!line) return {};
+  const MessageInfo info = message_of(merlon_envoy_fields[*line]);
+  const auto found = std::ranges::find(info.values, number, &EnumValue::number);
+  return found == info.values.end() ? std::string_view{} : found->name;
+}
 
 const FieldInfo* MessageInfo::field(std::string_view key) const noexcept {
   const auto found =
@@ -69,10 +102,7 @@ const FieldInfo* MessageInfo::field(std::string_view key) const noexcept {
 }
 
 std::optional<std::uint32_t> FieldTable::number_of(std::string_view type) const noexcept {
-  const auto lines = merlon_envoy_fields;
-  const auto found = std::ranges::lower_bound(lines, type, {}, name_of);
-  if (found == lines.end() || name_of(*found) != type) return std::nullopt;
-  return static_cast<std::uint32_t>(found - lines.begin());
+  return line_of(type);
 }
 
 const MessageInfo& FieldTable::at(std::uint32_t number) {

@@ -1,19 +1,11 @@
 #include "audit/envoy/message.h"
 
-#include <charconv>
-
+#include "audit/envoy/fields.h"
+#include "audit/envoy/scalar.h"
 #include "base/ascii.h"
 
 namespace merlon::audit::envoy {
 namespace {
-
-/// The protocol buffers of other languages than ours keep wrappers as plain values.
-std::optional<std::uint64_t> whole_number(std::string_view text) noexcept {
-  std::uint64_t out = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return out;
-}
 
 std::string_view without_prefix(std::string_view url) noexcept {
   const std::size_t slash = url.rfind('/');
@@ -72,36 +64,27 @@ std::string_view Message::text(std::string_view snake) const noexcept {
   return value == nullptr ? std::string_view{} : value->text();
 }
 
+EnumWord Message::word(std::string_view snake, std::string_view type) const {
+  const Node* value = field(snake);
+  if (value == nullptr) return {};
+  const auto number = as_integer(*value);
+  const std::string_view name = number ? name_of_value(type, *number) : std::string_view{};
+  return {name.empty() ? value->text() : name};
+}
+
 std::optional<bool> Message::flag(std::string_view snake) const noexcept {
-  const std::string_view value = text(snake);
-  if (ascii::iequals(value, "true")) return true;
-  if (ascii::iequals(value, "false")) return false;
-  return std::nullopt;
+  const Node* value = field(snake);
+  return value == nullptr ? std::nullopt : as_flag(*value);
 }
 
 std::optional<std::uint64_t> Message::number(std::string_view snake) const noexcept {
-  return whole_number(text(snake));
+  const Node* value = field(snake);
+  return value == nullptr ? std::nullopt : as_unsigned(*value);
 }
 
 std::optional<std::int64_t> Message::duration_ms(std::string_view snake) const noexcept {
-  std::string_view value = text(snake);
-  if (!value.ends_with('s')) return std::nullopt;
-  value.remove_suffix(1);
-  const std::size_t dot = value.find('.');
-  const auto seconds = whole_number(value.substr(0, dot));
-  constexpr std::uint64_t kSecondsMax = 315'576'000'000;  // of google.protobuf.Duration
-  if (!seconds || *seconds > kSecondsMax) return std::nullopt;
-  std::int64_t ms = static_cast<std::int64_t>(*seconds) * 1000;
-  if (dot == std::string_view::npos) return ms;
-  std::int64_t scale = 100;
-  for (const char c : value.substr(dot + 1)) {
-    if (!ascii::is_digit(c)) return std::nullopt;
-    ms += scale * (c - '0');
-    scale /= 10;
-  }
-  // A millionth of a second is little, but it is not the zero that means "never".
-  const bool tiny = ms == 0 && value.find_first_of("123456789") != std::string_view::npos;
-  return tiny ? 1 : ms;
+  const Node* value = field(snake);
+  return value == nullptr ? std::nullopt : as_duration_ms(*value);
 }
 
 Mark Message::at(std::string_view snake) const {
@@ -134,12 +117,12 @@ Typed typed_config(const Message& holder) noexcept {
   return any ? typed(any) : typed(holder.message("config"));
 }
 
-std::optional<double> fraction(const Message& percent) noexcept {
+std::optional<double> fraction(const Message& percent) {
   if (!percent) return std::nullopt;
   const Message inner = percent.message("default_value");
   const Message& value = inner ? inner : percent;
   const auto numerator = value.number("numerator");
-  const std::string_view denominator = value.text("denominator");
+  const EnumWord denominator = value.word("denominator", enums::kDenominator);
   const double parts = denominator == "MILLION" ? 1e6 : denominator == "TEN_THOUSAND" ? 1e4 : 100;
   return static_cast<double>(numerator.value_or(0)) / parts;
 }

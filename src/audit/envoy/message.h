@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "audit/envoy/enums.h"
 #include "base/ascii.h"
 #include "config/tree.h"
 
@@ -18,7 +19,8 @@ using config::Node;
 /// True when `key` spells the field `snake`, in snake_case or in lowerCamelCase.
 [[nodiscard]] bool is_field(std::string_view key, std::string_view snake) noexcept;
 
-/// The value of an enumeration. Envoy takes it in capitals or not: "strict_dns" is STRICT_DNS.
+/// The value of an enumeration, by name. Envoy takes it in capitals or not: "strict_dns" is
+/// STRICT_DNS.
 struct EnumWord {
   std::string_view text;
   [[nodiscard]] bool empty() const noexcept { return text.empty(); }
@@ -47,13 +49,15 @@ class Message {
   [[nodiscard]] Message path(std::string_view dotted) const noexcept;
   [[nodiscard]] std::span<const Node> list(std::string_view snake) const noexcept;
   [[nodiscard]] std::string_view text(std::string_view snake) const noexcept;
-  [[nodiscard]] EnumWord word(std::string_view snake) const noexcept { return {text(snake)}; }
+  /// The value of a field of type `type`, one of enums.h. Where the file gives its number it is
+  /// the name for that, and stays the number when the table has none.
+  [[nodiscard]] EnumWord word(std::string_view snake, std::string_view type) const;
   [[nodiscard]] std::optional<bool> flag(std::string_view snake) const noexcept;
   [[nodiscard]] bool is_true(std::string_view snake) const noexcept {
     return flag(snake).value_or(false);
   }
   [[nodiscard]] std::optional<std::uint64_t> number(std::string_view snake) const noexcept;
-  /// "5s", "0.25s" in milliseconds.
+  /// See scalar.h.
   [[nodiscard]] std::optional<std::int64_t> duration_ms(std::string_view snake) const noexcept;
 
   /// The place of the message, or of the key of one of its fields when that is there.
@@ -77,6 +81,6 @@ struct Typed {
 [[nodiscard]] Typed typed_config(const Message& holder) noexcept;
 
 /// A RuntimeFractionalPercent or FractionalPercent as a fraction from 0 to 1; nullopt when absent.
-[[nodiscard]] std::optional<double> fraction(const Message& percent) noexcept;
+[[nodiscard]] std::optional<double> fraction(const Message& percent);
 
 }  // namespace merlon::audit::envoy

@@ -133,6 +133,7 @@ class Builder {
   const RouteConfig* route_config(const Message& at);
   const VirtualHost* virtual_host(const Message& at, const RouteConfig* config);
   void endpoints(const Message& assignment, Cluster& to);
+  void socket_match(const Message& at, Cluster& to);
 
  private:
   static Message unwrapped(const Node& node) { return typed(Message(node)).config; }
@@ -209,14 +210,22 @@ const Tls* Builder::tls(const Message& socket, bool& elsewhere) {
   return nullptr;
 }
 
+Socket socket_of(const Message& address) {
+  const Message socket = address.message("socket_address");
+  return {socket.text("address"),
+          static_cast<std::uint16_t>(socket.number("port_value").value_or(0))};
+}
+
 void Builder::listener(const Message& at) {
   Listener& out = model_.listeners.emplace_back();
   out.at = at;
   out.name = at.text("name");
-  const Message socket = at.path("address.socket_address");
-  out.address = socket.text("address");
-  out.port = static_cast<std::uint16_t>(socket.number("port_value").value_or(0));
-  out.udp = socket.word("protocol") == "UDP";
+  const Message address = at.message("address");
+  out.udp = address.message("socket_address").word("protocol", enums::kProtocol) == "UDP";
+  out.sockets.push_back(socket_of(address));
+  for (const Node& one : at.list("additional_addresses")) {
+    out.sockets.push_back(socket_of(Message(one).message("address")));
+  }
   for (const Node& one : at.list("listener_filters")) {
     out.listener_filters.push_back(filter(Message(one)));
   }
@@ -310,9 +319,8 @@ void Builder::route(const Message& at, VirtualHost& host) {
 
 void Builder::endpoints(const Message& assignment, Cluster& to) {
   const auto add = [&](const Message& address) {
-    const Message socket = address.message("socket_address");
-    to.endpoints.push_back({address, socket.text("address"),
-                            static_cast<std::uint16_t>(socket.number("port_value").value_or(0))});
+    const Socket socket = socket_of(address);
+    to.endpoints.push_back({address, socket.host, socket.port});
   };
   for (const Node& locality : assignment.list("endpoints")) {
     for (const Node& one : Message(locality).list("lb_endpoints")) {
@@ -321,11 +329,20 @@ void Builder::endpoints(const Message& assignment, Cluster& to) {
   }
 }
 
+void Builder::socket_match(const Message& at, Cluster& to) {
+  bool unknown = false;
+  const Tls* context = tls(at.message("transport_socket"), unknown);
+  if (context != nullptr) to.contexts.push_back(context);
+  const Message wanted = at.message("match");
+  const bool takes_all = !wanted || wanted.node()->members().empty();
+  if (context == nullptr && !unknown && takes_all) to.clear_match = at;
+}
+
 void Builder::cluster(const Message& at) {
   Cluster& out = model_.clusters.emplace_back();
   out.at = at;
   out.name = at.text("name");
-  out.type = at.has("type") ? at.text("type") : "STATIC";
+  out.type = at.has("type") ? at.word("type", enums::kDiscoveryType).text : "STATIC";
   if (const Message custom = at.message("cluster_type")) {
     out.type = "custom";
     out.custom = filter_kind(typed_config(custom).type, custom.text("name"));
@@ -335,13 +352,35 @@ void Builder::cluster(const Message& at) {
   } else if (const Message old = at.message("tls_context")) {
     out.tls = tls_context(old, false);
   } else if (at.has("transport_socket_matches")) {
-    out.transport_unknown = true;
+    out.transport_unknown = true;  // it depends on the metadata of each endpoint
   }
+  if (out.tls != nullptr) out.contexts.push_back(out.tls);
+  for (const Node& one : at.list("transport_socket_matches")) socket_match(Message(one), out);
   endpoints(at.message("load_assignment"), out);
   for (const Node& host : at.list("hosts")) {
-    const Message socket = Message(host).message("socket_address");
-    out.endpoints.push_back({Message(host), socket.text("address"),
-                             static_cast<std::uint16_t>(socket.number("port_value").value_or(0))});
+    const Socket socket = socket_of(Message(host));
+    out.endpoints.push_back({Message(host), socket.host, socket.port});
+  }
+}
+
+/// Takes what is verified out of the static secret that the context names. One from a server stays
+/// unknown.
+void find_validation(const Model& model, Tls& tls) {
+  const Message combined = tls.common.message("combined_validation_context");
+  const Message named =
+      (combined ? combined : tls.common).message("validation_context_sds_secret_config");
+  const Message source = named.message("sds_config");
+  if (!named || (source && !source.has("path") && !source.has("path_config_source"))) return;
+  for (const Message& secret : model.secrets) {
+    const Message found = secret.message("validation_context");
+    if (!found || secret.text("name") != named.text("name")) continue;
+    // Envoy merges it into the default of a combined context: that one says more, as a rule.
+    const bool more = tls.validation && !tls.validation.node()->members().empty();
+    if (more && found.word("trust_chain_verification", enums::kTrustChain) != "ACCEPT_UNTRUSTED") {
+      continue;
+    }
+    tls.validation = found;
+    tls.validation_elsewhere = false;
   }
 }
 
@@ -411,13 +450,21 @@ std::vector<const Route*> Hcm::all_routes() const {
 }
 
 std::string Listener::socket() const {
-  const bool v6 = address.find(':') != std::string_view::npos;
-  return v6 ? fmt::format("[{}]:{}", address, port) : fmt::format("{}:{}", address, port);
+  const auto open = std::ranges::find_if_not(sockets, envoy::is_loopback, &Socket::host);
+  const Socket& shown = open == sockets.end() ? sockets.front() : *open;
+  if (shown.host.empty()) return {};
+  const bool v6 = shown.host.find(':') != std::string_view::npos;
+  return v6 ? fmt::format("[{}]:{}", shown.host, shown.port)
+            : fmt::format("{}:{}", shown.host, shown.port);
+}
+
+bool Listener::listens_on(std::uint16_t port) const {
+  return std::ranges::find(sockets, port, &Socket::port) != sockets.end();
 }
 
 bool Listener::is_local() const {
-  if (address.empty()) return true;
-  return envoy::is_loopback(address) || at.flag("bind_to_port") == false;
+  return std::ranges::all_of(sockets, envoy::is_loopback, &Socket::host) ||
+         at.flag("bind_to_port") == false;
 }
 
 bool Listener::is_egress() const {
@@ -426,7 +473,7 @@ bool Listener::is_egress() const {
   }
   // Istio's gateways call all their listeners OUTBOUND: what ends TLS, or takes the connection's
   // address for the client's, takes clients in.
-  return at.word("traffic_direction") == "OUTBOUND" &&
+  return at.word("traffic_direction", enums::kTrafficDirection) == "OUTBOUND" &&
          std::ranges::none_of(chains, [](const FilterChain* chain) {
            return chain->tls != nullptr ||
                   (chain->hcm != nullptr && chain->hcm->at.is_true("use_remote_address"));
@@ -509,6 +556,7 @@ void add_resource(Model& model, const Message& resource, ResourceKind kind) {
 }
 
 void link(Model& model) {
+  for (Tls& tls : model.tls) find_validation(model, tls);
   for (const Cluster& cluster : model.clusters) model.by_name.emplace(cluster.name, &cluster);
   std::map<std::string_view, RouteConfig*> by_name;
   for (RouteConfig& config : model.route_configs) by_name.emplace(config.name, &config);

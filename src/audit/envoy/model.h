@@ -4,6 +4,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +49,9 @@ struct Route {
   std::string path;  ///< "/v1/*", "/exact", "~regex"
   [[nodiscard]] std::string label() const;
   [[nodiscard]] std::string_view cluster() const noexcept { return action.text("cluster"); }
+  [[nodiscard]] std::span<const Node> weighted_clusters() const noexcept {
+    return action.message("weighted_clusters").list("clusters");
+  }
 };
 
 struct VirtualHost {
@@ -87,16 +91,22 @@ struct FilterChain {
   const Listener* listener = nullptr;
 };
 
+struct Socket {
+  std::string_view host;  ///< "" for a pipe or an internal listener
+  std::uint16_t port = 0;
+};
+
 struct Listener {
   Message at;
   std::string_view name;
-  std::string_view address;  ///< "" for a pipe or an internal listener
-  std::uint16_t port = 0;
+  std::vector<Socket> sockets;  ///< its address and the additional ones
   bool udp = false;
   bool is_default = false;  ///< default_filter_chain is among the chains
   std::vector<Filter> listener_filters;
   std::vector<const FilterChain*> chains;
-  [[nodiscard]] std::string socket() const;  ///< "0.0.0.0:443", "[::]:443"
+  /// "0.0.0.0:443", "[::]:443": the first that other hosts reach; "" when it has none.
+  [[nodiscard]] std::string socket() const;
+  [[nodiscard]] bool listens_on(std::uint16_t port) const;
   /// True when only this host can connect: loopback, pipe, internal, not bound.
   [[nodiscard]] bool is_local() const;
   /// True when it takes this host's or this pod's own traffic out, by what it says of itself.
@@ -116,6 +126,8 @@ struct Cluster {
   std::string_view custom;  ///< kind of a cluster_type extension, such as "dynamic_forward_proxy"
   const Tls* tls = nullptr;
   bool transport_unknown = false;
+  std::vector<const Tls*> contexts;  ///< its own, and those of transport_socket_matches
+  Message clear_match;               ///< of those, the one that takes all endpoints in clear
   std::vector<Upstream> endpoints;
   [[nodiscard]] bool is_local() const;  ///< every endpoint is on this host
 };

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "audit/envoy/fields.h"
+#include "audit/envoy/scalar.h"
 #include "base/ascii.h"
 
 namespace merlon::audit::envoy {
@@ -58,7 +59,7 @@ std::string_view without_host(std::string_view url) {
 
 class Checker {
  public:
-  explicit Checker(std::vector<UnknownName>& out) : out_(out) {}
+  explicit Checker(std::vector<Misfit>& out) : out_(out) {}
 
   void message(const Node& node, std::uint32_t number, int depth);
   void any(const Node& node, int depth);
@@ -68,30 +69,28 @@ class Checker {
 
   void value(const Node& node, const FieldInfo& field, int depth);
   void items(const Node& node, const FieldInfo& field, int depth);
-  void add(const Mark& at, std::string what, std::string_view meant) {
-    if (out_.size() >= kReportedMax) return;
-    if (!meant.empty()) what += fmt::format(": did you mean {}?", meant);
-    out_.push_back({at, std::move(what), !meant.empty()});
+  const char* expectation(const Node& node, const FieldInfo& field);
+  void enum_value(const Node& node, const MessageInfo& info);
+  void add(const Mark& at, std::string what, Misfit::Weight weight) {
+    if (out_.size() < kReportedMax) out_.push_back({at, std::move(what), weight});
+  }
+  void refuse(const Node& node, const FieldInfo& field, const char* expected) {
+    add(node.at(), fmt::format("{} is {}", field.name, expected), Misfit::Weight::kRefused);
+  }
+  /// A name that is not known, with the one that was probably meant.
+  void unknown(const Mark& at, std::string what, std::string_view meant) {
+    if (meant.empty()) return add(at, std::move(what), Misfit::Weight::kNewer);
+    add(at, what + fmt::format(": did you mean {}?", meant), Misfit::Weight::kRefused);
   }
 
   FieldTable table_;
-  std::vector<UnknownName>& out_;
+  std::vector<Misfit>& out_;
 };
 
 void Checker::message(const Node& node, std::uint32_t number, int depth) {
   if (depth > kDepthMax) return;
   const MessageInfo& info = table_.at(number);
-  if (info.is_enum) {
-    const std::string_view text = node.text();
-    const bool is_number = !text.empty() && std::ranges::all_of(text, ascii::is_digit);
-    const bool known = std::ranges::any_of(
-        info.values, [&](std::string_view value) { return EnumWord{text} == value; });
-    if (!node.is_scalar() || is_number || known) return;
-    add(node.at(),
-        fmt::format("{} has no value {} that is known here", short_name(info.name), text),
-        nearest(text, info.values, kTypoMax));
-    return;
-  }
+  if (info.is_enum) return enum_value(node, info);
   for (const config::Member& member : node.members()) {
     const std::string_view key = member.key.text();
     if (key == "@type" || member.key.ignored() || is_removed(key)) continue;
@@ -102,30 +101,86 @@ void Checker::message(const Node& node, std::uint32_t number, int depth) {
     std::vector<std::string_view> names;
     names.reserve(info.fields.size());
     for (const FieldInfo& field : info.fields) names.push_back(field.name);
-    add(member.key.at(),
-        fmt::format("{} has no field {} that is known here", short_name(info.name), key),
-        nearest(key, names, kTypoMax));
+    unknown(member.key.at(),
+            fmt::format("{} has no field {} that is known here", short_name(info.name), key),
+            nearest(key, names, kTypoMax));
   }
 }
 
+void Checker::enum_value(const Node& node, const MessageInfo& info) {
+  const auto number = as_integer(node);
+  if (!number && !is_text(node)) {
+    return add(node.at(), fmt::format("{} is a name: it needs quotes", short_name(info.name)),
+               Misfit::Weight::kRefused);
+  }
+  const std::string_view text = node.text();
+  const bool known = std::ranges::any_of(info.values, [&](const EnumValue& value) {
+    return number ? value.number == *number : EnumWord{text} == value.name;
+  });
+  if (known) return;
+  std::string what =
+      fmt::format("{} has no value {} that is known here", short_name(info.name), text);
+  if (number) return add(node.at(), std::move(what), Misfit::Weight::kUnread);
+  std::vector<std::string_view> names;
+  names.reserve(info.values.size());
+  for (const EnumValue& value : info.values) names.push_back(value.name);
+  unknown(node.at(), std::move(what), nearest(text, names, kTypoMax));
+}
+
 void Checker::value(const Node& node, const FieldInfo& field, int depth) {
+  if (node.is_null()) return;
   if (field.is_map) {
+    if (!node.is_mapping()) refuse(node, field, "a mapping");
     for (const config::Member& member : node.members()) items(member.value, field, depth);
   } else if (node.is_sequence()) {
-    for (const Node& item : node.items()) items(item, field, depth);
+    for (const Node& item : node.items()) value(item, field, depth);
   } else {
     items(node, field, depth);
   }
 }
 
 void Checker::items(const Node& node, const FieldInfo& field, int depth) {
+  if (node.is_null()) return;
+  if (const char* expected = expectation(node, field); expected != nullptr) {
+    return refuse(node, field, expected);
+  }
   if (field.holds == FieldInfo::Holds::kAny) return any(node, depth);
   if (field.holds == FieldInfo::Holds::kMessage) return message(node, field.message, depth);
 }
 
+/// What a field holds, when the node is none of it.
+const char* Checker::expectation(const Node& node, const FieldInfo& field) {
+  using enum FieldInfo::Holds;
+  switch (field.holds) {
+    case kText:
+      return is_text(node) ? nullptr : "text, which numbers and booleans are in quotes only";
+    case kFlag:
+      return as_flag(node) ? nullptr : "true or false";
+    case kInteger:
+      return as_integer(node) ? nullptr : "a whole number";
+    case kUnsigned:
+      return as_unsigned(node) ? nullptr : "a whole number that is not negative";
+    case kFloat:
+      return is_float(node) ? nullptr : "a number";
+    case kDuration:
+      return is_duration(node) ? nullptr : "a duration in seconds, such as 0.5s";
+    case kMessage:
+      return node.is_mapping() || table_.at(field.message).is_enum ? nullptr : "a message";
+    case kAny:
+      return node.is_mapping() ? nullptr : "a message";
+    case kFree:
+      break;
+  }
+  return nullptr;
+}
+
 void Checker::any(const Node& node, int depth) {
   const Node* said = node.find("@type");
-  if (said == nullptr) return;
+  if (said == nullptr) {
+    if (node.members().empty()) return;
+    return add(node.at(), "it has no @type: Envoy cannot tell what it configures",
+               Misfit::Weight::kRefused);
+  }
   const std::string_view type = without_host(said->text());
   if (type.ends_with(".TypedStruct")) {
     const Message holder(node);
@@ -138,9 +193,9 @@ void Checker::any(const Node& node, int depth) {
   if (out_.size() >= kReportedMax) return;  // looking for the nearest name takes a while
   const bool ours = type.starts_with("envoy.") || type.starts_with("env");
   if (!ours || type.find(".v2") != std::string_view::npos) return;
-  add(said->at(),
-      fmt::format("{} is no type that is known here: what it sets was not judged", type),
-      FieldTable::nearest_type(type));
+  unknown(said->at(),
+          fmt::format("{} is no type that is known here: what it sets was not judged", type),
+          FieldTable::nearest_type(type));
 }
 
 bool is_v2_type(std::string_view type) {
@@ -168,8 +223,8 @@ bool speaks_v2(const Node& root) {
 
 }  // namespace
 
-std::vector<UnknownName> unknown_names(const Typed& resource, ResourceKind kind) {
-  std::vector<UnknownName> out;
+std::vector<Misfit> misfits(const Typed& resource, ResourceKind kind) {
+  std::vector<Misfit> out;
   if (!resource.config || speaks_v2(*resource.config.node())) return out;
   Checker checker(out);
   const FieldTable table;

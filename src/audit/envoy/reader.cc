@@ -30,6 +30,18 @@ bool is_dump(const Node& first) {
          typed(Message(first)).type.ends_with("ConfigDump");
 }
 
+Level level_of(Misfit::Weight weight) {
+  switch (weight) {
+    case Misfit::Weight::kNewer:
+      return Level::kInfo;
+    case Misfit::Weight::kUnread:
+      return Level::kLow;
+    case Misfit::Weight::kRefused:
+      return Level::kMedium;
+  }
+  return Level::kInfo;
+}
+
 class Reading {
  public:
   Reading(const std::string& folder, FileReader& files, const Options& options, bool on_disk,
@@ -179,9 +191,9 @@ void Reading::resource(const Message& at) {
 /// A misspelt name makes Envoy refuse the whole; one that is only not known here may be newer than
 /// the table, and is said and counted.
 void Reading::check_names(const Typed& resource, ResourceKind kind) {
-  for (const UnknownName& one : unknown_names(resource, kind)) {
-    finding("CFG-01", one.typo ? Level::kMedium : Level::kInfo, one.at, one.what);
-    if (one.typo) gap(one.at, one.what);
+  for (const Misfit& one : misfits(resource, kind)) {
+    finding("CFG-01", level_of(one.weight), one.at, one.what);
+    if (one.weight != Misfit::Weight::kNewer) gap(one.at, one.what);
     ++unknown_named;
   }
 }

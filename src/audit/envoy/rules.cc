@@ -12,10 +12,10 @@ namespace {
 
 using Family = std::span<const RuleEntry> (*)();
 
-constexpr std::array<Family, 15> kFamilies = {
-    config_rules,   exposure_rules, tls_rules,        certificate_rules, header_rules,
-    limit_rules,    path_rules,     forwarding_rules, upstream_rules,    cors_rules,
-    identity_rules, access_rules,   policy_rules,     logging_rules,     secret_rules};
+constexpr std::array<Family, 16> kFamilies = {
+    config_rules, exposure_rules,   tls_rules,      certificate_rules, header_rules,   limit_rules,
+    path_rules,   forwarding_rules, upstream_rules, cors_rules,        identity_rules, token_rules,
+    access_rules, policy_rules,     logging_rules,  secret_rules};
 
 Typed override_in(const Message& holder, const Filter& filter) {
   const Message all = holder.message("typed_per_filter_config");
@@ -24,6 +24,16 @@ Typed override_in(const Message& holder, const Filter& filter) {
     const std::string_view key = member.key.text();
     if (key != filter.name && filter_kind({}, key) != filter.kind) continue;
     return typed(Message(member.value));
+  }
+  return {};
+}
+
+/// What one of the route's weighted clusters says, when it switches the filter off: so much of the
+/// traffic goes past it.
+Typed weighted_exemption(const Route& route, const Filter& filter) {
+  for (const Node& one : route.weighted_clusters()) {
+    const Typed own = override_in(Message(one), filter);
+    if (own.config && (own.config.is_true("disabled") || is_idle_override(own, filter))) return own;
   }
   return {};
 }
@@ -46,7 +56,8 @@ std::vector<std::string_view> rule_ids() { return ids_of(std::span<const Family>
 
 bool verifies_peer(const Tls& tls) {
   const Message& check = tls.validation;
-  if (check.word("trust_chain_verification") == "ACCEPT_UNTRUSTED") return false;
+  if (check.word("trust_chain_verification", enums::kTrustChain) == "ACCEPT_UNTRUSTED")
+    return false;
   if (tls.validation_elsewhere) return true;
   return std::ranges::any_of(
       std::array{"trusted_ca", "system_root_certs", "ca_certificate_provider_instance",
@@ -64,7 +75,8 @@ bool is_edge(const Hcm& hcm) {
 }
 
 Typed override_of(const Route& route, const Filter& filter) {
-  Typed out = override_in(route.at, filter);
+  Typed out = weighted_exemption(route, filter);
+  if (!out.config) out = override_in(route.at, filter);
   if (!out.config && route.host != nullptr) out = override_in(route.host->at, filter);
   if (!out.config && route.host != nullptr && route.host->config != nullptr) {
     out = override_in(route.host->config->at, filter);
@@ -88,7 +100,7 @@ std::vector<std::string> labels(const Hcm& hcm) {
 std::vector<std::string_view> clusters_of(const Route& route) {
   std::vector<std::string_view> out;
   if (!route.cluster().empty()) out.push_back(route.cluster());
-  for (const Node& one : route.action.message("weighted_clusters").list("clusters")) {
+  for (const Node& one : route.weighted_clusters()) {
     out.push_back(Message(one).text("name"));
   }
   return out;

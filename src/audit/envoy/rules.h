@@ -45,6 +45,7 @@ using RuleEntry = Rule<Inspection>;
 [[nodiscard]] std::span<const RuleEntry> upstream_rules();
 [[nodiscard]] std::span<const RuleEntry> cors_rules();
 [[nodiscard]] std::span<const RuleEntry> identity_rules();
+[[nodiscard]] std::span<const RuleEntry> token_rules();
 [[nodiscard]] std::span<const RuleEntry> access_rules();
 [[nodiscard]] std::span<const RuleEntry> policy_rules();
 [[nodiscard]] std::span<const RuleEntry> logging_rules();
@@ -67,7 +68,7 @@ void run_rules(Inspection& inspection);
 /// True when the chain demands and verifies a client certificate.
 [[nodiscard]] bool has_mutual_tls(const FilterChain& chain);
 /// The configuration of filter `kind` on a route, its virtual host or its route table, innermost
-/// first; absent when none.
+/// first; absent when none. One of its weighted clusters counts when it switches the filter off.
 [[nodiscard]] Typed override_of(const Route& route, const Filter& filter);
 /// True when the filter does nothing for this route.
 [[nodiscard]] bool is_disabled(const Route& route, const Filter& filter);
@@ -119,6 +120,16 @@ void run_rules(Inspection& inspection);
 /// Header mutations `field` (request_headers_to_remove, …) of the route, its host and its table.
 [[nodiscard]] bool removes_header(const Route& route, std::string_view field,
                                   std::string_view header);
+/// Visits each HTTP filter of this kind that has a configuration: its connection manager, its place
+/// there, and the configuration.
+template <class F>
+void each_filter(const Inspection& in, std::string_view kind, F&& visit) {
+  for (const Hcm& hcm : in.model.hcms) {
+    for (std::size_t i = 0; i < hcm.filters.size(); ++i) {
+      if (hcm.filters[i].is(kind) && hcm.filters[i].config) visit(hcm, i, hcm.filters[i].config);
+    }
+  }
+}
 /// Visits every node below `root`, parents first.
 template <class F>
 void walk(const Node& root, F&& visit) {

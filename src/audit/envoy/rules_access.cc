@@ -128,7 +128,7 @@ void check_connect(Inspection& in) {
 void check_refusal(Inspection& in) {
   for (const Rbac& rbac : rbacs(in)) {
     const Message rules = rbac.filter->config.message("rules");
-    if (rules.word("action") != "DENY" || !mentions_method(rules)) continue;
+    if (rules.word("action", enums::kRbacAction) != "DENY" || !mentions_method(rules)) continue;
     in.report("MTH-07", Level::kLow, rbac.filter->at.at(),
               "refused methods are answered 403: expected 405 with Allow");
   }
@@ -169,15 +169,19 @@ Mark switched_off_at(const Message& holder, const Filter& filter) {
   return {};
 }
 
-/// Visits what may switch a filter off, from the outside in: the route table, its hosts, and their
-/// routes to a cluster. `visit` gets the message, its label and whether it is meant for everyone.
+/// Visits what may switch a filter off, from the outside in: the route table, its hosts, their
+/// routes to a cluster, and each of several clusters. `visit` gets the message, its label and
+/// whether it is meant for everyone.
 template <class F>
 void each_override_holder(const RouteConfig& routes, F&& visit) {
   visit(routes.at, std::string(routes.name), false);
   for (const VirtualHost* host : routes.hosts) {
     visit(host->at, std::string(host->domains.empty() ? "" : host->domains.front()), false);
     for (const Route* route : host->routes) {
-      if (route->action) visit(route->at, route->label(), is_open_by_nature(route->path));
+      if (!route->action) continue;
+      const bool open = is_open_by_nature(route->path);
+      visit(route->at, route->label(), open);
+      for (const Node& one : route->weighted_clusters()) visit(Message(one), route->label(), open);
     }
   }
 }
@@ -204,7 +208,8 @@ void check_switched_off(Inspection& in) {
 void check_case(Inspection& in) {
   for (const Rbac& rbac : rbacs(in)) {
     const Message rules = rbac.filter->config.message("rules");
-    if (rules.word("action") != "DENY" || rbac.hcm->listener->is_local()) continue;
+    if (rules.word("action", enums::kRbacAction) != "DENY" || rbac.hcm->listener->is_local())
+      continue;
     bool exact = false;
     walk(*rules.node(), [&](const Node& node) {
       const Message path = Message(node).path("url_path.path");
@@ -223,7 +228,9 @@ void check_case(Inspection& in) {
 void check_unescaping(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     if (hcm.listener->is_local() || hcm.listener->is_egress()) continue;
-    if (hcm.at.word("path_with_escaped_slashes_action") != "UNESCAPE_AND_FORWARD") continue;
+    if (hcm.at.word("path_with_escaped_slashes_action", enums::kEscapedSlashes) !=
+        "UNESCAPE_AND_FORWARD")
+      continue;
     Finding& finding =
         in.report("PTH-11", Level::kLow, hcm.at.at("path_with_escaped_slashes_action"),
                   "the upstream gets another path than the client wrote: expected "

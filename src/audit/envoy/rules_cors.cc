@@ -37,6 +37,9 @@ std::vector<Policy> policies(const Inspection& in) {
   };
   for (const Route& route : in.model.routes) {
     holder(route.at, route.label());
+    for (const Node& one : route.weighted_clusters()) {
+      holder(Message(one), route.label());
+    }
     add(route.action.message("cors"), route.label());
   }
   for (const VirtualHost& host : in.model.hosts) {

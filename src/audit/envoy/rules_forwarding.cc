@@ -39,7 +39,8 @@ void check_client_address(Inspection& in) {
     if (hcm.at.has("original_ip_detection_extensions")) continue;
     const bool proxied = std::ranges::any_of(
         hcm.listener->listener_filters, [](const Filter& f) { return f.is("proxy_protocol"); });
-    const bool inbound = hcm.listener->at.word("traffic_direction") == "INBOUND";
+    const bool inbound =
+        hcm.listener->at.word("traffic_direction", enums::kTrafficDirection) == "INBOUND";
     // xff_num_trusted_hops says that others stand in front.
     const bool behind = hcm.at.number("xff_num_trusted_hops").value_or(0) > 0;
     // Behind another proxy it is that one's header; where clients connect, or where something here
@@ -195,7 +196,7 @@ void check_proxy_protocol(Inspection& in) {
 
 void check_client_certificate_header(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
-    const EnumWord details = hcm.at.word("forward_client_cert_details");
+    const EnumWord details = hcm.at.word("forward_client_cert_details", enums::kForwardClientCert);
     if (details != "APPEND_FORWARD" && details != "ALWAYS_FORWARD_ONLY") continue;
     if (hcm.listener->is_local() || hcm.listener->is_egress()) continue;
     if (details == "APPEND_FORWARD" && has_mutual_tls(*hcm.chain)) continue;

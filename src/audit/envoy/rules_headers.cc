@@ -235,7 +235,7 @@ void check_oauth_cookies(Inspection& in) {
       const Message cookies = filter.config.path("config.cookie_configs");
       if (!cookies) continue;
       for (const config::Member& member : cookies.node()->members()) {
-        if (Message(member.value).word("same_site") != "NONE") continue;
+        if (Message(member.value).word("same_site", enums::kSameSite) != "NONE") continue;
         in.report("HDR-10", Level::kMedium, Message(member.value).at("same_site"),
                   "the cookie that signs users in goes with requests of other sites: expected "
                   "LAX or STRICT");
@@ -246,7 +246,8 @@ void check_oauth_cookies(Inspection& in) {
 
 void check_server(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
-    if (hcm.at.word("server_header_transformation") != "PASS_THROUGH") continue;
+    if (hcm.at.word("server_header_transformation", enums::kServerHeader) != "PASS_THROUGH")
+      continue;
     in.report("INF-01", Level::kLow, hcm.at.at("server_header_transformation"),
               "the upstream's Server header, with its version, reaches clients");
   }

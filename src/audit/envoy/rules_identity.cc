@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 
 #include "audit/envoy/rules.h"
 #include "base/ascii.h"
@@ -23,15 +22,6 @@ bool is_reported_idle(const Filter& filter) {
          filter.config.has("shadow_matcher");
 }
 
-template <class F>
-void each_filter(const Inspection& in, std::string_view kind, F&& visit) {
-  for (const Hcm& hcm : in.model.hcms) {
-    for (std::size_t i = 0; i < hcm.filters.size(); ++i) {
-      if (hcm.filters[i].is(kind) && hcm.filters[i].config) visit(hcm, i, hcm.filters[i].config);
-    }
-  }
-}
-
 /// Each jwt_authn filter with what stands behind it and the routes: work that a hostile file with
 /// thousands of them would make endless. Of one connection manager the first few are judged.
 template <class F>
@@ -44,22 +34,6 @@ void each_jwt(Inspection& in, F&& visit) {
     last = &hcm;
     if (judged <= kJudgedMax) return visit(hcm, place, config);
     in.not_checked("JWT-02", "one connection manager has more than 8 filters jwt_authn");
-  });
-}
-
-template <class F>
-void each_provider_of(const Message& jwt, F&& visit) {
-  const Message providers = jwt.message("providers");
-  if (!providers) return;
-  for (const config::Member& one : providers.node()->members()) {
-    visit(one.key, Message(one.value));
-  }
-}
-
-template <class F>
-void each_provider(const Inspection& in, F&& visit) {
-  each_filter(in, "jwt_authn", [&](const Hcm&, std::size_t, const Message& config) {
-    each_provider_of(config, visit);
   });
 }
 
@@ -226,6 +200,64 @@ void check_hidden_rules(Inspection& in) {
   });
 }
 
+/// True when header matchers ask for nothing but what a client wants to send: the method, the path
+/// or the host say what is asked for.
+bool is_clients_choice(std::span<const Node> headers) {
+  return !headers.empty() && std::ranges::none_of(headers, [](const Node& one) {
+    const std::string_view name = Message(one).text("name");
+    return name.starts_with(':') || ascii::iequals(name, "host");
+  });
+}
+
+std::string_view path_of(const Message& match) {
+  for (const char* key : {"path", "prefix", "path_separated_prefix"}) {
+    if (match.has(key)) return match.text(key);
+  }
+  return {};
+}
+
+/// True when a rule for `path`, or for some paths that begin like it, asks for a token.
+bool asks_around(std::span<const Node> rules, std::string_view path) {
+  return std::ranges::any_of(rules, [&](const Node& one) {
+    const Message match = Message(one).message("match");
+    return asks_for_token(Message(one)) &&
+           (path_of(match).starts_with(path) || takes_path(match, path).value_or(false));
+  });
+}
+
+/// Filters before jwt_authn that may write the header fields which its rules ask for.
+bool may_write_headers(const Filter& filter) {
+  return runs_code(filter) || filter.is("ext_authz") || filter.is("header_mutation");
+}
+
+/// A rule without a token that hangs on what a client sends: who sends it is not asked.
+void check_chosen_rules(Inspection& in) {
+  constexpr std::size_t kLookedAtMax = 100;  // each rule is compared with those behind it
+  each_jwt(in, [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    if (hcm.filters[place].disabled || !is_edge(hcm)) return;
+    const auto before = std::span(hcm.filters).first(place);
+    if (std::ranges::any_of(before, may_write_headers)) return;
+    const Judge behind = judge_behind(hcm, place);
+    if (behind == Judge::kFilter) return;
+    auto rules = config.list("rules");
+    for (rules = rules.first(std::min(rules.size(), kLookedAtMax)); !rules.empty();
+         rules = rules.subspan(1)) {
+      const Message rule(rules.front());
+      const Message match = rule.message("match");
+      const std::string_view path = path_of(match);
+      const auto headers = match.list("headers");
+      const bool chosen =
+          headers.empty() ? match.has("query_parameters") : is_clients_choice(headers);
+      if (asks_for_token(rule) || !chosen) continue;
+      if (path.empty() || is_open_by_nature(path) || !asks_around(rules, path)) continue;
+      Finding& finding = report_optional(
+          in, behind, rule.at("match"),
+          "no token is asked for when the client sends a header or a parameter of its choice");
+      if (finding.confidence == Confidence::kCertain) finding.confidence = Confidence::kLikely;
+    }
+  });
+}
+
 /// Providers alone ask for nothing: rules do, or routes.
 void check_idle(Inspection& in) {
   each_jwt(in, [&](const Hcm& hcm, std::size_t place, const Message& config) {
@@ -241,151 +273,6 @@ void check_idle(Inspection& in) {
     const char* key = config.has("rules") ? "rules" : "providers";
     report_optional(in, behind, config.at(key),
                     "no rule of jwt_authn asks for a token: every request passes unverified");
-  });
-}
-
-/// Providers whose tokens are asked for with audiences only: those stand in place of the provider's
-/// own.
-std::set<std::string_view> asked_with_audiences(const Message& jwt) {
-  std::set<std::string_view> with;
-  std::set<std::string_view> without;
-  walk(*jwt.node(), [&](const Node& node) {
-    const Message at(node);
-    if (!at.has("provider_name")) return;
-    (at.list("audiences").empty() ? without : with).insert(at.text("provider_name"));
-  });
-  std::erase_if(with, [&](std::string_view name) { return without.contains(name); });
-  return with;
-}
-
-void check_claims(Inspection& in) {
-  each_filter(in, "jwt_authn", [&](const Hcm&, std::size_t, const Message& config) {
-    const auto with_audiences = asked_with_audiences(config);
-    each_provider_of(config, [&](const Node& name, const Message& provider) {
-      const bool issuer = provider.has("issuer");
-      const bool audience =
-          !provider.list("audiences").empty() || with_audiences.contains(name.text());
-      if (issuer && audience) return;
-      in.report("JWT-03", Level::kHigh, name.at(),
-                fmt::format("tokens of provider {} are taken whatever their {}", name.text(),
-                            audience ? "issuer"
-                            : issuer ? "audience"
-                                     : "issuer and audience"));
-    });
-  });
-}
-
-void check_keys(Inspection& in) {
-  each_provider(in, [&](const Node& name, const Message& provider) {
-    const Message local = provider.message("local_jwks");
-    std::string keys(local.text("inline_string"));
-    std::erase_if(keys, [](char c) { return c == ' ' || c == '\n' || c == '\\'; });
-    if (keys.empty()) return;
-    if (keys.find("\"kty\":\"oct\"") != std::string::npos) {
-      Finding& finding = in.report(
-          "JWT-04", Level::kCritical, local.at("inline_string"),
-          fmt::format("provider {} verifies with a shared secret that stands here: whoever reads "
-                      "it signs tokens",
-                      name.text()));
-      finding.hide_source = true;
-      return;
-    }
-    const std::size_t modulus = keys.find("\"n\":\"");
-    if (modulus == std::string::npos) return;
-    const std::size_t length = keys.find('"', modulus + 5);
-    constexpr std::size_t kCharsOf2048Bits = 341;
-    if (length == std::string::npos || length - modulus - 5 >= kCharsOf2048Bits) return;
-    in.report("JWT-04", Level::kCritical, local.at("inline_string"),
-              fmt::format("the RSA key of provider {} has fewer than 2048 bits", name.text()));
-  });
-}
-
-bool is_inside(const Cluster* cluster) {
-  return cluster != nullptr && !cluster->endpoints.empty() &&
-         std::ranges::all_of(cluster->endpoints,
-                             [](const Upstream& one) { return is_private(one.host); });
-}
-
-/// Providers whose keys come through one cluster that cannot be trusted: one cause, one finding.
-struct Fetch {
-  Mark at;
-  std::vector<std::string> providers;
-};
-
-void check_key_fetch(Inspection& in) {
-  std::map<const Cluster*, Fetch> unverified;
-  each_provider(in, [&](const Node& name, const Message& provider) {
-    const Message uri = provider.path("remote_jwks.http_uri");
-    const Cluster* cluster = in.model.cluster(uri.text("cluster"));
-    if (!uri || (cluster != nullptr && (cluster->is_local() || cluster->transport_unknown))) return;
-    // The cluster decides whether TLS is spoken; the scheme says so only where that one is unknown.
-    const bool http = uri.text("uri").starts_with("http://");
-    const bool tls = cluster == nullptr ? !http : cluster->tls != nullptr;
-    if (tls && (cluster == nullptr || verifies_peer(*cluster->tls))) return;
-    if (!http) {
-      Fetch& fetch = unverified[cluster];
-      if (fetch.providers.empty()) fetch.at = uri.at("cluster");
-      fetch.providers.emplace_back(name.text());
-      return;
-    }
-    Finding& finding = in.report(
-        "JWT-05", is_inside(cluster) ? Level::kMedium : Level::kHigh, uri.at("uri"),
-        fmt::format("the keys of provider {} come {}: who sits between can sign tokens",
-                    name.text(), tls ? "from a cluster that is not verified" : "in clear"));
-    if (cluster != nullptr) finding.trail.push_back({cluster->at.at(), "the cluster in question"});
-  });
-  for (auto& [cluster, fetch] : unverified) {
-    const auto names = sorted(std::move(fetch.providers));
-    const bool clear = cluster->tls == nullptr;
-    Finding& finding =
-        in.report("JWT-05", clear && is_inside(cluster) ? Level::kMedium : Level::kHigh, fetch.at,
-                  fmt::format("the keys of provider {} come {}: who sits between can sign tokens",
-                              join_some(names),
-                              clear ? "in clear: the cluster has no TLS"
-                                    : "from a cluster that is not verified: it has no trusted_ca"));
-    finding.trail.push_back({cluster->at.at(), "the cluster in question"});
-  }
-}
-
-void check_query(Inspection& in) {
-  each_provider(in, [&](const Node& name, const Message& provider) {
-    if (provider.list("from_params").empty()) return;
-    in.report("JWT-06", Level::kHigh, provider.at("from_params"),
-              fmt::format("provider {} takes tokens from the query: they end up in logs and "
-                          "histories",
-                          name.text()));
-  });
-  const auto judge = [&](const Message& config) {
-    for (const Node& one : config.list("key_sources")) {
-      if (!Message(one).has("query")) continue;
-      in.report("JWT-06", Level::kHigh, Message(one).at("query"),
-                "API keys are taken from the query: they end up in logs and histories");
-    }
-  };
-  each_filter(in, "api_key_auth", [&](const Hcm& hcm, std::size_t place, const Message& config) {
-    judge(config);
-    std::set<const Node*> seen;
-    for (const Route* route : hcm.all_routes()) {
-      const Message own = override_of(*route, hcm.filters[place]).config;
-      if (own && seen.insert(own.node()).second) judge(own);
-    }
-  });
-}
-
-void check_expiry(Inspection& in) {
-  constexpr std::uint64_t kSkewMaxSeconds = 300;
-  each_provider(in, [&](const Node& name, const Message& provider) {
-    const auto skew = provider.number("clock_skew_seconds");
-    if (skew.value_or(0) > kSkewMaxSeconds) {
-      in.report("JWT-07", Level::kMedium, provider.at("clock_skew_seconds"),
-                fmt::format("tokens of provider {} are good for {} s after they expired",
-                            name.text(), *skew));
-    } else if (!provider.is_true("require_expiration") && !provider.has("max_lifetime")) {
-      in.report("JWT-07", Level::kLow, name.at(),
-                fmt::format("tokens of provider {} need not expire: expected require_expiration",
-                            name.text()))
-          .confidence = Confidence::kLikely;
-    }
   });
 }
 
@@ -429,18 +316,38 @@ void check_fail_open(Inspection& in) {
   each_filter(in, "wasm", [&](const Hcm&, std::size_t, const Message& config) {
     const Message plugin = config.message("config");
     const char* key = plugin.is_true("fail_open") ? "fail_open" : "failure_policy";
-    if (!plugin.is_true("fail_open") && plugin.text(key) != "FAIL_OPEN") return;
+    if (!plugin.is_true("fail_open") && plugin.word(key, enums::kPluginFailure) != "FAIL_OPEN")
+      return;
     in.report("JWT-08", Level::kHigh, plugin.at(key), "requests pass when the plug-in fails");
   });
 }
 
+/// Who else judges requests that go past the filter at `place`.
+Judge judge_beside(const Hcm& hcm, std::size_t place) {
+  Judge out = Judge::kNone;
+  for (std::size_t i = 0; i < hcm.filters.size(); ++i) {
+    const Filter& filter = hcm.filters[i];
+    if (i == place || filter.disabled) continue;
+    if (decides(filter)) return Judge::kFilter;
+    if (runs_code(filter)) out = Judge::kCode;
+  }
+  return out;
+}
+
 void check_passed_through(Inspection& in) {
-  each_filter(in, "oauth2", [&](const Hcm& hcm, std::size_t, const Message& config) {
+  each_filter(in, "oauth2", [&](const Hcm& hcm, std::size_t place, const Message& config) {
+    const Judge beside = judge_beside(hcm, place);
     for (const Node& one : config.message("config").list("pass_through_matcher")) {
-      if (!matches_all(Message(one))) continue;
-      in.report("JWT-02", Level::kHigh, one.at(),
-                "every request passes without signing in: pass_through_matcher takes them all")
-          .affected = labels(hcm);
+      if (matches_all(Message(one))) {
+        in.report("JWT-02", Level::kHigh, one.at(),
+                  "every request passes without signing in: pass_through_matcher takes them all")
+            .affected = labels(hcm);
+      } else if (beside != Judge::kFilter && is_clients_choice({&one, 1})) {
+        report_optional(in, beside, one.at(),
+                        "requests with a header of the client's choice pass without signing in, "
+                        "and no filter asks for a token: expected jwt_authn")
+            .affected = labels(hcm);
+      }
     }
   });
 }
@@ -454,18 +361,10 @@ void check_clear_passwords(Inspection& in) {
   });
 }
 
-constexpr RuleEntry kRules[] = {{"JWT-01", check_absent},
-                                {"JWT-02", check_optional},
-                                {"JWT-03", check_claims},
-                                {"JWT-04", check_keys},
-                                {"JWT-05", check_key_fetch},
-                                {"JWT-06", check_query},
-                                {"JWT-07", check_expiry},
-                                {"JWT-08", check_fail_open},
-                                {"LOC-06", check_clear_passwords},
-                                {"JWT-02", check_passed_through},
-                                {"JWT-02", check_idle},
-                                {"JWT-02", check_hidden_rules},
+constexpr RuleEntry kRules[] = {{"JWT-01", check_absent},         {"JWT-02", check_optional},
+                                {"JWT-08", check_fail_open},      {"LOC-06", check_clear_passwords},
+                                {"JWT-02", check_passed_through}, {"JWT-02", check_idle},
+                                {"JWT-02", check_hidden_rules},   {"JWT-02", check_chosen_rules},
                                 {"JWT-01", check_uncovered}};
 
 }  // namespace

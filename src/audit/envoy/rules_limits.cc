@@ -42,20 +42,52 @@ void check_rate(Inspection& in) {
   }
 }
 
+/// Less than this share of the requests is as good as none.
+constexpr double kShareMin = 0.01;
+
+/// How much of the traffic a RuntimeFractionalPercent takes, for messages.
+std::string share_text(const Message& config, std::string_view field) {
+  const auto share = fraction(config.message(field));
+  return share ? fmt::format("{:.4g} percent", *share * 100) : "not set, which means 0";
+}
+
 /// local_ratelimit counts nothing until filter_enabled says so: the default is 0 percent.
+bool is_consulted(const Message& config) {
+  return fraction(config.message("filter_enabled")).value_or(0) >= kShareMin;
+}
+
 void judge_local(Inspection& in, const Message& config, const std::string& where) {
   if (!config.has("token_bucket")) return;
-  const bool on = fraction(config.message("filter_enabled")).value_or(0) > 0;
-  const bool enforced = fraction(config.message("filter_enforced")).value_or(0) > 0;
-  if (!on) {
+  const bool enforced = fraction(config.message("filter_enforced")).value_or(0) >= kShareMin;
+  if (!is_consulted(config)) {
     in.report("LIM-02", Level::kMedium, config.at("filter_enabled"),
               fmt::format("the rate limit{} is never consulted: filter_enabled is {}", where,
-                          config.has("filter_enabled") ? "0 percent" : "not set, which means 0"));
+                          share_text(config, "filter_enabled")));
   } else if (!enforced) {
     in.report("LIM-04", Level::kLow, config.at("filter_enforced"),
               fmt::format("the rate limit{} refuses nothing: filter_enforced is {}", where,
-                          config.has("filter_enforced") ? "0 percent" : "not set, which means 0"));
+                          share_text(config, "filter_enforced")));
   }
+}
+
+/// True when some connection manager has a local limit that is on: what a route says of it then
+/// stands in its place.
+bool limits_locally(const Model& model) {
+  return std::ranges::any_of(model.hcms, [](const Hcm& hcm) {
+    const Filter* filter = hcm.find("local_ratelimit");
+    return filter != nullptr && !filter->disabled && filter->config.has("token_bucket") &&
+           is_consulted(filter->config);
+  });
+}
+
+void judge_local_override(Inspection& in, const Message& config, const std::string& label) {
+  judge_local(in, config, " of " + label);
+  if (!config || config.has("token_bucket") || !limits_locally(in.model)) return;
+  in.report("LIM-02", Level::kLow, config.at(),
+            fmt::format("the rate limit is switched off for {}: what it says of its own has no "
+                        "token_bucket",
+                        label))
+      .confidence = Confidence::kLikely;
 }
 
 template <class F>
@@ -95,7 +127,7 @@ void check_unused(Inspection& in) {
     }
   }
   each_override(in, "local_ratelimit", [&](const Message& config, const std::string& label) {
-    judge_local(in, config, " of " + label);
+    judge_local_override(in, config, label);
   });
 }
 
@@ -349,7 +381,7 @@ void check_buffers(Inspection& in) {
 void check_streams(Inspection& in) {
   constexpr std::uint64_t kStreamsMax = 128;
   for (const Hcm& hcm : in.model.hcms) {
-    const EnumWord codec = hcm.at.word("codec_type");
+    const EnumWord codec = hcm.at.word("codec_type", enums::kCodecType);
     if (!is_edge(hcm) || codec == "HTTP1" || codec == "HTTP3") continue;
     const Message h2 = hcm.at.message("http2_protocol_options");
     const auto streams = h2.number("max_concurrent_streams");

@@ -50,7 +50,7 @@ bool judges_paths(const Hcm& hcm) { return hcm.find("ext_authz") != nullptr || n
 bool passes_unnamed_paths(const Hcm& hcm) {
   const auto denies_paths = [](const Filter& filter) {
     const Message rules = filter.config.message("rules");
-    if (!filter.is("rbac") || rules.word("action") != "DENY") return false;
+    if (!filter.is("rbac") || rules.word("action", enums::kRbacAction) != "DENY") return false;
     bool found = false;
     walk(*rules.node(), [&](const Node& node) {
       found = found || Message(node).has("url_path") || Message(node).text("name") == ":path";
@@ -78,7 +78,8 @@ void check_normalisation(Inspection& in) {
     if (hcm.listener->is_local() || hcm.listener->is_egress()) continue;
     const bool judged = judges_paths(hcm);
     const bool normal = hcm.at.is_true("normalize_path");
-    const EnumWord escaped = hcm.at.word("path_with_escaped_slashes_action");
+    const EnumWord escaped =
+        hcm.at.word("path_with_escaped_slashes_action", enums::kEscapedSlashes);
     const bool kept = escaped.empty() || escaped == "KEEP_UNCHANGED" ||
                       escaped == "IMPLEMENTATION_SPECIFIC_DEFAULT";
     if (normal && !kept) continue;
@@ -235,7 +236,7 @@ void check_underscores(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     if (!is_edge(hcm)) continue;
     const Message common = hcm.at.message("common_http_protocol_options");
-    const EnumWord action = common.word("headers_with_underscores_action");
+    const EnumWord action = common.word("headers_with_underscores_action", enums::kUnderscores);
     if (!action.empty() && action != "ALLOW") continue;
     const Mark at = !action.empty() ? common.at("headers_with_underscores_action")
                     : common        ? hcm.at.at("common_http_protocol_options")

@@ -30,7 +30,7 @@ std::vector<std::string> affected(const FilterChain& chain, const Hcm* hcm) {
 }
 
 bool is_allow(const Message& rules) {
-  const EnumWord action = rules.word("action");
+  const EnumWord action = rules.word("action", enums::kRbacAction);
   return action.empty() || action == "ALLOW";
 }
 
@@ -63,12 +63,13 @@ void check_open_policy(Inspection& in) {
 Mark watches_only_at(const Message& config, std::string& why, Level& level) {
   const Message rules = config.message("rules");
   if (config.has("matcher")) return {};
-  if (rules.word("action") == "LOG") {
+  if (rules.word("action", enums::kRbacAction) == "LOG") {
     why = "the action of the RBAC rules is LOG: nothing is refused";
     return rules.at("action");
   }
   const Message policies = rules.message("policies");
-  if (rules.word("action") == "DENY" && (!policies || policies.node()->members().empty())) {
+  if (rules.word("action", enums::kRbacAction) == "DENY" &&
+      (!policies || policies.node()->members().empty())) {
     level = Level::kMedium;  // meshes write it where no intention denies
     why = "the RBAC rules deny, and have no policy: nothing is refused";
     return config.at("rules");

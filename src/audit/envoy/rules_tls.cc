@@ -25,8 +25,8 @@ std::string affected(const FilterChain& chain) { return std::string(chain.listen
 
 void check_versions(Inspection& in) {
   each_context(in, [&](const FilterChain& chain, const Tls& tls) {
-    const EnumWord low = tls.params.word("tls_minimum_protocol_version");
-    const EnumWord high = tls.params.word("tls_maximum_protocol_version");
+    const EnumWord low = tls.params.word("tls_minimum_protocol_version", enums::kTlsProtocol);
+    const EnumWord high = tls.params.word("tls_maximum_protocol_version", enums::kTlsProtocol);
     if (is_old(low)) {
       Finding& finding =
           in.report("TLS-01", Level::kHigh, tls.params.at("tls_minimum_protocol_version"),
@@ -100,12 +100,13 @@ void check_suites(Inspection& in) {
 
 void check_upstream_suites(Inspection& in) {
   for (const Cluster& cluster : in.model.clusters) {
-    if (cluster.tls == nullptr) continue;
-    report_suites(in, *cluster.tls, "UPS-04", Level::kMedium, "to the upstream, weak suites are",
-                  [](const Suite& s) {
-                    return s.null_cipher || s.anonymous || s.rc4 || s.triple_des ||
-                           s.export_grade || !s.forward_secret;
-                  });
+    for (const Tls* tls : cluster.contexts) {
+      report_suites(in, *tls, "UPS-04", Level::kMedium, "to the upstream, weak suites are",
+                    [](const Suite& s) {
+                      return s.null_cipher || s.anonymous || s.rc4 || s.triple_des ||
+                             s.export_grade || !s.forward_secret;
+                    });
+    }
   }
 }
 
@@ -137,9 +138,11 @@ void check_curves(Inspection& in) {
 
 void check_renegotiation(Inspection& in) {
   for (const Cluster& cluster : in.model.clusters) {
-    if (cluster.tls == nullptr || !cluster.tls->at.is_true("allow_renegotiation")) continue;
-    in.report("TLS-07", Level::kHigh, cluster.tls->at.at("allow_renegotiation"),
-              fmt::format("{} may renegotiate TLS: expected false", cluster.name));
+    for (const Tls* tls : cluster.contexts) {
+      if (!tls->at.is_true("allow_renegotiation")) continue;
+      in.report("TLS-07", Level::kHigh, tls->at.at("allow_renegotiation"),
+                fmt::format("{} may renegotiate TLS: expected false", cluster.name));
+    }
   }
 }
 
@@ -161,7 +164,7 @@ void check_tickets(Inspection& in) {
 
 void check_stapling(Inspection& in) {
   each_context(in, [&](const FilterChain&, const Tls& tls) {
-    if (tls.at.word("ocsp_staple_policy") != "MUST_STAPLE") return;
+    if (tls.at.word("ocsp_staple_policy", enums::kStaplePolicy) != "MUST_STAPLE") return;
     std::vector<Message> certificates;
     for (const Node& one : tls.common.list("tls_certificates")) certificates.emplace_back(one);
     for (const Node& one : tls.common.list("tls_certificate_sds_secret_configs")) {
@@ -201,7 +204,7 @@ bool only_redirects(const Hcm& hcm) {
   if (hcm.routes == nullptr) return false;
   const auto routes = hcm.all_routes();
   const bool filtered = std::ranges::all_of(hcm.routes->hosts, [](const VirtualHost* host) {
-    const EnumWord require = host->at.word("require_tls");
+    const EnumWord require = host->at.word("require_tls", enums::kTlsRequirement);
     return require == "ALL" || require == "EXTERNAL_ONLY" ||
            (!host->routes.empty() && !host->by_matcher &&
             std::ranges::all_of(host->routes, [](const Route* route) {
@@ -214,7 +217,8 @@ bool only_redirects(const Hcm& hcm) {
 /// Someone in front is declared to end TLS.
 bool behind_terminator(const Hcm& hcm) {
   if (hcm.at.number("xff_num_trusted_hops").value_or(0) > 0) return true;
-  if (hcm.listener->at.word("traffic_direction") == "INBOUND") return true;
+  if (hcm.listener->at.word("traffic_direction", enums::kTrafficDirection) == "INBOUND")
+    return true;
   return std::ranges::any_of(hcm.listener->listener_filters,
                              [](const Filter& f) { return f.is("proxy_protocol"); });
 }
@@ -250,8 +254,7 @@ void check_cleartext(Inspection& in) {
     if (chain.tls != nullptr || chain.transport_unknown) continue;
     if (hcm.listener->is_local() || hcm.listener->is_egress() || hcm.listener->udp) continue;
     if (chain.match.text("transport_protocol") == "tls") continue;
-    const std::uint16_t port = hcm.listener->port;
-    if (port == 443) {
+    if (hcm.listener->listens_on(443)) {
       in.report("TLS-15", Level::kHigh, chain.at.at(),
                 fmt::format("{} speaks HTTP in clear: the filter chain has no transport_socket",
                             hcm.listener->socket()))
@@ -261,7 +264,8 @@ void check_cleartext(Inspection& in) {
     if (only_redirects(hcm) || behind_terminator(hcm)) continue;
     // Inside of a cluster, someone else often ends TLS: what says otherwise makes it sure.
     const bool watches = only_watches(hcm);
-    const bool sure = !watches && (port == 80 || tls_somewhere || has_public_name(hcm));
+    const bool sure =
+        !watches && (hcm.listener->listens_on(80) || tls_somewhere || has_public_name(hcm));
     const Level level = sure ? Level::kHigh : watches ? Level::kLow : Level::kMedium;
     Finding& finding =
         in.report("TLS-13", level, chain.at.at(),
@@ -304,7 +308,8 @@ bool demands_principal(const FilterChain& chain) {
 void check_client_certificates(Inspection& in) {
   each_context(in, [&](const FilterChain& chain, const Tls& tls) {
     const bool required = tls.at.is_true("require_client_certificate");
-    const bool untrusted = tls.validation.word("trust_chain_verification") == "ACCEPT_UNTRUSTED";
+    const bool untrusted =
+        tls.validation.word("trust_chain_verification", enums::kTrustChain) == "ACCEPT_UNTRUSTED";
     if (required && !untrusted && !verifies_peer(tls)) {
       in.report("TLS-16", Level::kHigh, tls.at.at("require_client_certificate"),
                 "a client certificate is required, and any will do: expected a "

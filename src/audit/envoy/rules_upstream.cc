@@ -48,7 +48,8 @@ void check_cleartext(Inspection& in) {
   const std::set<std::string_view> tunnels = tunnelled(in.model);
   for (const Cluster& cluster : in.model.clusters) {
     if (tunnels.contains(cluster.name)) continue;
-    if (cluster.tls != nullptr || cluster.transport_unknown) continue;
+    const Message& match = cluster.clear_match;
+    if (!match && (cluster.tls != nullptr || cluster.transport_unknown)) continue;
     const std::string host = first_host(cluster);
     if (host.empty()) continue;
     const bool port_of_tls = host.ends_with(":443");
@@ -58,7 +59,7 @@ void check_cleartext(Inspection& in) {
                                  port_of_tls ? Level::kHigh
                                  : inside    ? Level::kLow
                                              : Level::kMedium,
-                                 cluster.at.at(),
+                                 match ? match.at() : cluster.at.at(),
                                  fmt::format("{} is spoken to in clear ({})", cluster.name, host));
     finding.confidence = inside ? Confidence::kLikely : Confidence::kCertain;
   }
@@ -71,8 +72,8 @@ bool has_names(const Message& validation) {
          validation.has("custom_validator_config");
 }
 
-bool checks_names_itself(const Cluster& cluster) {
-  if (cluster.tls->at.is_true("auto_sni_san_validation")) return true;
+bool checks_names_itself(const Cluster& cluster, const Tls& tls) {
+  if (tls.at.is_true("auto_sni_san_validation")) return true;
   const Message options = cluster.at.message("typed_extension_protocol_options");
   if (!options) return false;
   for (const config::Member& member : options.node()->members()) {
@@ -82,8 +83,8 @@ bool checks_names_itself(const Cluster& cluster) {
   return false;
 }
 
-bool sends_name_itself(const Cluster& cluster) {
-  if (cluster.tls->at.is_true("auto_host_sni")) return true;
+bool sends_name_itself(const Cluster& cluster, const Tls& tls) {
+  if (tls.at.is_true("auto_host_sni")) return true;
   const Message options = cluster.at.message("typed_extension_protocol_options");
   if (!options) return false;
   for (const config::Member& member : options.node()->members()) {
@@ -126,53 +127,61 @@ std::set<std::string_view> key_sources(const Model& model) {
   return sources;
 }
 
+void judge_verification(Inspection& in, const Cluster& cluster, const Tls& tls, bool keys_only) {
+  if (tls.validation_elsewhere) return;
+  const Message& check = tls.validation;
+  const bool untrusted =
+      check.word("trust_chain_verification", enums::kTrustChain) == "ACCEPT_UNTRUSTED";
+  if (!verifies_peer(tls)) {
+    if (keys_only && !cluster.is_local()) return;
+    const Mark at = untrusted ? check.at("trust_chain_verification") : tls.at.at();
+    in.report("UPS-02", cluster.is_local() ? Level::kLow : Level::kHigh, at,
+              untrusted ? fmt::format("{}: certificates of any issuer are accepted", cluster.name)
+                        : fmt::format("{}: the certificate is not verified: there is no trusted_ca",
+                                      cluster.name))
+        .remediation = "validation_context with trusted_ca, and auto_san_validation: true";
+    return;
+  }
+  if (check.is_true("allow_expired_certificate")) {
+    in.report("UPS-02", cluster.is_local() ? Level::kLow : Level::kMedium,
+              check.at("allow_expired_certificate"),
+              fmt::format("{}: certificates are accepted after they expired", cluster.name))
+        .remediation = "allow_expired_certificate: false";
+  }
+  const bool names = has_names(check) || checks_names_itself(cluster, tls);
+  const bool sni = tls.at.has("sni") || sends_name_itself(cluster, tls);
+  if (names && sni) return;
+  if (names && cluster.is_local()) return;
+  in.report("UPS-03", names ? Level::kLow : Level::kMedium, tls.at.at(),
+            names ? fmt::format("{}: no server name is sent", cluster.name)
+                  : fmt::format("{}: any name that the authority signed is accepted: expected "
+                                "match_typed_subject_alt_names",
+                                cluster.name));
+}
+
 void check_verification(Inspection& in) {
   const std::set<std::string_view> keys = key_sources(in.model);
   for (const Cluster& cluster : in.model.clusters) {
-    if (cluster.tls == nullptr || cluster.tls->validation_elsewhere) continue;
-    const Message& check = cluster.tls->validation;
-    const bool untrusted = check.word("trust_chain_verification") == "ACCEPT_UNTRUSTED";
-    if (!verifies_peer(*cluster.tls)) {
-      if (keys.contains(cluster.name) && !cluster.is_local()) continue;
-      const Mark at = untrusted ? check.at("trust_chain_verification") : cluster.tls->at.at();
-      in.report("UPS-02", cluster.is_local() ? Level::kLow : Level::kHigh, at,
-                untrusted
-                    ? fmt::format("{}: certificates of any issuer are accepted", cluster.name)
-                    : fmt::format("{}: the certificate is not verified: there is no trusted_ca",
-                                  cluster.name))
-          .remediation = "validation_context with trusted_ca, and auto_san_validation: true";
-      continue;
+    for (const Tls* tls : cluster.contexts) {
+      judge_verification(in, cluster, *tls, tls == cluster.tls && keys.contains(cluster.name));
     }
-    if (check.is_true("allow_expired_certificate")) {
-      in.report("UPS-02", cluster.is_local() ? Level::kLow : Level::kMedium,
-                check.at("allow_expired_certificate"),
-                fmt::format("{}: certificates are accepted after they expired", cluster.name))
-          .remediation = "allow_expired_certificate: false";
-    }
-    const bool names = has_names(check) || checks_names_itself(cluster);
-    const bool sni = cluster.tls->at.has("sni") || sends_name_itself(cluster);
-    if (names && sni) continue;
-    if (names && cluster.is_local()) continue;
-    in.report("UPS-03", names ? Level::kLow : Level::kMedium, cluster.tls->at.at(),
-              names ? fmt::format("{}: no server name is sent", cluster.name)
-                    : fmt::format("{}: any name that the authority signed is accepted: expected "
-                                  "match_typed_subject_alt_names",
-                                  cluster.name));
+  }
+}
+
+void judge_versions(Inspection& in, const Cluster& cluster, const Message& params) {
+  for (const char* key : {"tls_minimum_protocol_version", "tls_maximum_protocol_version"}) {
+    const EnumWord version = params.word(key, enums::kTlsProtocol);
+    if (version != "TLSv1_0" && version != "TLSv1_1") continue;
+    in.report("UPS-04", Level::kMedium, params.at(key),
+              fmt::format("{} may be spoken to with {}: expected TLSv1_2 or newer", cluster.name,
+                          version.text));
+    break;
   }
 }
 
 void check_versions(Inspection& in) {
   for (const Cluster& cluster : in.model.clusters) {
-    if (cluster.tls == nullptr) continue;
-    const Message& params = cluster.tls->params;
-    for (const char* key : {"tls_minimum_protocol_version", "tls_maximum_protocol_version"}) {
-      const EnumWord version = params.word(key);
-      if (version != "TLSv1_0" && version != "TLSv1_1") continue;
-      in.report("UPS-04", Level::kMedium, params.at(key),
-                fmt::format("{} may be spoken to with {}: expected TLSv1_2 or newer", cluster.name,
-                            version.text));
-      break;
-    }
+    for (const Tls* tls : cluster.contexts) judge_versions(in, cluster, tls->params);
   }
 }
 
