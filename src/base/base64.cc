@@ -26,4 +26,22 @@ std::string base64(std::string_view bytes) {
   return out;
 }
 
+std::optional<std::string> base64_decode(std::string_view text) {
+  while (text.ends_with('=')) text.remove_suffix(1);
+  std::string out;
+  std::uint32_t group = 0;
+  unsigned bits = 0;
+  for (const char c : text) {
+    const char plain = c == '-' ? '+' : c == '_' ? '/' : c;
+    const std::size_t value = kAlphabet.find(plain);
+    if (value == std::string_view::npos) return std::nullopt;
+    group = (group << 6U) | static_cast<std::uint32_t>(value);
+    bits += 6;
+    if (bits < 8) continue;
+    bits -= 8;
+    out += static_cast<char>(group >> bits & 0xffU);
+  }
+  return out;
+}
+
 }  // namespace merlon

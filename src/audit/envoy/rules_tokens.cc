@@ -4,7 +4,7 @@
 #include <map>
 
 #include "audit/envoy/rules.h"
-#include "identity/base64url.h"
+#include "base/base64.h"
 
 // What makes a token good: its issuer, its audience, its keys, its end, and where it is taken from.
 namespace merlon::audit::envoy {
@@ -61,10 +61,7 @@ void check_claims(Inspection& in) {
 std::string key_set(const Message& source, std::string_view key) {
   std::string text(source.text(key));
   if (key != "inline_bytes") return text;
-  std::erase(text, '=');
-  std::ranges::replace(text, '+', '-');
-  std::ranges::replace(text, '/', '_');
-  return identity::base64url_decode(text).value_or("");
+  return base64_decode(text).value_or("");
 }
 
 void check_keys(Inspection& in) {
