@@ -350,7 +350,7 @@ std::vector<Case> cases() {
       {"shared_state_wrong",
        with("", "", "rate_limit: { rate: 9/s, shared: true }",
             "shared_state: { redis: { address: 127.0.0.1:6379 }, nodes: 0 }"),
-       kRestLine, "nodes"},
+       kRestLine, "the least is 1"},
       {"set_framing", route("headers: { set: { Transfer-Encoding: chunked } }"), kRouteLine,
        "belongs to the connection"},
       {"set_length", route("headers: { set: { Content-Length: '5' } }"), kRouteLine,
