@@ -159,7 +159,8 @@ TEST(JsonSchema, NumbersBeyond64BitsDoNotWrapAround) {
   for (const char* beyond : {"9223372036854775808", "-9223372036854775809", "18446744073709551616",
                              R"({"a":[1,"9\"",123456789012345678901234567890]})"})
     EXPECT_EQ(judge(*any, beyond, pointer), code::kJsonMalformed) << beyond;
-  for (const char* fits : {"-9223372036854775808", "9223372036854775808.0", "1e300", R"(["\\",-0])"})
+  for (const char* fits :
+       {"-9223372036854775808", "9223372036854775808.0", "1e300", R"(["\\",-0])"})
     EXPECT_EQ(judge(*any, fits, pointer), 0) << fits;
   EXPECT_EQ(judge(*compiled(R"({"multipleOf":1})"), "-9223372036854775808", pointer), 0);
 }
