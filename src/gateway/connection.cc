@@ -24,8 +24,8 @@ constexpr std::uint8_t kStreamsTogether = 8;
 
 constexpr std::string_view kHttp2PrefaceLine = "PRI * HTTP/2.0\r\n";
 
-/// Failures of reading a head that nobody waits to hear of. Of TLS they are: whoever speaks it
-/// wrongly understands no answer.
+/// Failures of reading a head that nobody waits to hear of. Those of TLS are among them: whoever
+/// speaks it wrongly understands no answer.
 bool is_silent(std::uint16_t code) noexcept {
   return code == code::kTimedOut || code == code::kCancelled || code == code::kReset ||
          code == code::kClosed || code == code::kIo || is_tls_error(code) ||
