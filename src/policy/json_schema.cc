@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "policy/json_check.h"
 #include "policy/schema_checks.h"
 #include "policy/schema_number.h"
 #include "policy/schema_source.h"
@@ -273,9 +274,14 @@ JsonSchema::~JsonSchema() = default;
 std::expected<std::shared_ptr<const JsonSchema>, std::string> JsonSchema::read(
     std::string_view text) {
   if (text.size() > kTextBytesMax) return std::unexpected("it is larger than 1MiB");
+  // The parser of the library takes a NUL for the end, and the last of two members of one name.
+  JsonChecker checker;
+  if (!checker.take(text) || !checker.finish()) return std::unexpected("it is no JSON");
   json document = json::parse(text, nullptr, false);
-  if (document.is_discarded()) return std::unexpected("it is no JSON");
-  if (!integers_fit(text)) return std::unexpected("a number in it is beyond 64 bits");
+  if (document.is_discarded() || !integers_fit(text))
+    return std::unexpected("a number in it is beyond 64 bits");
+  if (count_members(document) != checker.names())
+    return std::unexpected("an object in it has a name twice");
   std::string problem = prepare_schema(document);
   if (!problem.empty()) return std::unexpected(std::move(problem));
   try {

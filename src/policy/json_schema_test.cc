@@ -141,6 +141,15 @@ TEST(JsonSchema, RefusesWhatItDoesNotKnow) {
   for (const std::string_view text : kCases) EXPECT_FALSE(JsonSchema::read(text)) << text;
 }
 
+TEST(JsonSchema, ASchemaThatIsOnlyPartlyReadIsRefused) {
+  using namespace std::literals;
+  EXPECT_FALSE(JsonSchema::read("{}\0{\"a\": 1}"sv));
+  EXPECT_FALSE(JsonSchema::read("0\0{\"a\0\0n"sv));
+  EXPECT_FALSE(JsonSchema::read("\xEF\xBB\xBF{}"));
+  EXPECT_FALSE(JsonSchema::read(R"({"maximum":1,"maximum":2})"));
+  EXPECT_FALSE(JsonSchema::read(R"({"maximum":1e999})"));
+}
+
 TEST(JsonSchema, NamesGivenTwiceAreRefused) {
   const auto schema = compiled(R"({"properties":{"role":{"const":"user"}}})");
   std::string pointer;
