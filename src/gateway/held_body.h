@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 namespace merlon::gateway {
 
@@ -40,6 +41,12 @@ class HeldBody {
   [[nodiscard]] bool append(std::string_view part, HeldBytes& shared, std::uint64_t most) noexcept;
   [[nodiscard]] std::string_view view() const noexcept { return {data_.get(), size_}; }
   void release() noexcept;
+  void swap(HeldBody& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    std::swap(capacity_, other.capacity_);
+    std::swap(shared_, other.shared_);
+  }
 
  private:
   std::unique_ptr<char[]> data_;

@@ -99,6 +99,8 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<bool> hold_body();
   [[nodiscard]] bool hold_part(std::string_view part, policy::ContentJudge& judge, bool& judging,
                                Refusal& refusal);
+  [[nodiscard]] io::Task<Result<void>> judge_held(policy::ContentJudge& judge, Instant due);
+  [[nodiscard]] io::Task<Result<void>> judge_in_pool(std::size_t names, Instant due);
   [[nodiscard]] bool observe(const Refusal& refusal) noexcept;
 
   // proxy.cc

@@ -24,6 +24,10 @@ namespace merlon::identity {
 class Agent;
 }  // namespace merlon::identity
 
+namespace merlon::io {
+class WorkPool;
+}  // namespace merlon::io
+
 /// What all workers share: the plan, process-wide counts, and where telemetry goes.
 namespace merlon::gateway {
 
@@ -74,6 +78,7 @@ struct Shared {
   std::function<StatusPage(std::string_view path)> status_page;
   identity::Agent* agent = nullptr;  ///< asks others who callers are; null: nobody does
   HeldBytes held_bytes;              ///< of bodies that are held until they are judged
+  io::WorkPool* pool = nullptr;      ///< judges the larger of them
   std::atomic<std::uint32_t> connections{0};
   std::atomic<std::uint32_t> requests_in_flight{0};
   std::atomic<std::uint32_t> health_watches{0};  ///< of the health protocol of gRPC

@@ -85,6 +85,7 @@ Server::Server(io::Broker& broker, const Clock& clock, ConfigSource source)
 Server::~Server() {
   for (const auto& worker : workers_) worker->stop();
   for (std::thread& thread : threads_) thread.join();
+  pool_.reset();
   agent_.reset();
   health_.reset();
   workers_.clear();
@@ -136,6 +137,8 @@ bool Server::start() {
     return false;
   }
   if (!open_control(plan)) return false;
+  pool_ = std::make_unique<io::WorkPool>(workers);  // a thread for each processor, as of workers
+  shared_->pool = pool_.get();
   start_workers(workers);
   start_monitor();
   start_agent();
@@ -499,6 +502,7 @@ void Server::drain() {
   monitor_->flush();
   shared_->agent = nullptr;
   metrics_->clear_sources();
+  pool_.reset();
   agent_.reset();
   health_.reset();
   workers_.clear();

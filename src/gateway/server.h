@@ -10,6 +10,7 @@
 #include "gateway/runtime.h"
 #include "gateway/worker.h"
 #include "identity/agent.h"
+#include "io/work_pool.h"
 #include "telemetry/log_sink.h"
 #include "telemetry/metrics.h"
 #include "telemetry/notify.h"
@@ -94,6 +95,7 @@ class Server {
   std::string bad_files_;  ///< what kept the last change of files from being taken whole
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<identity::Agent> agent_;  ///< goes before the workers that it answers
+  std::unique_ptr<io::WorkPool> pool_;      ///< and so does this
   std::unique_ptr<upstream::HealthChecks> health_;
   std::unique_ptr<Monitor> monitor_;
   std::vector<std::thread> threads_;

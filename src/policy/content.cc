@@ -22,9 +22,16 @@ Refusal ContentRules::refusal(const Error& error) const noexcept {
 }
 
 Result<void> ContentJudge::finish(std::string_view whole, std::string* pointer) noexcept {
+  const Result<std::size_t> names = finish_form();
+  if (!names) return std::unexpected(names.error());
+  if (rules_.schema() == nullptr) return {};
+  return rules_.schema()->judge(whole, *names, pointer);
+}
+
+Result<std::size_t> ContentJudge::finish_form() noexcept {
   const Result<void> ended = json_.finish();
-  if (!ended || rules_.schema() == nullptr) return ended;
-  return rules_.schema()->judge(whole, json_.names(), pointer);
+  if (!ended) return std::unexpected(ended.error());
+  return json_.names();
 }
 
 }  // namespace merlon::policy

@@ -18,7 +18,7 @@ class ContentRules {
 
   [[nodiscard]] unsigned json_depth() const noexcept { return json_depth_; }
   /// Null: any JSON.
-  [[nodiscard]] const JsonSchema* schema() const noexcept { return schema_.get(); }
+  [[nodiscard]] const std::shared_ptr<const JsonSchema>& schema() const noexcept { return schema_; }
   /// The refusal (422, RFC 9110 §15.5.21) for an error of ContentJudge.
   [[nodiscard]] Refusal refusal(const Error& error) const noexcept;
 
@@ -40,6 +40,8 @@ class ContentJudge {
   /// The body is over, `whole` is all of it. `pointer`, unless null, is where a schema does not
   /// fit.
   [[nodiscard]] Result<void> finish(std::string_view whole, std::string* pointer) noexcept;
+  /// The first half of that, and what the schema needs for the other: how many names there were.
+  [[nodiscard]] Result<std::size_t> finish_form() noexcept;
 
  private:
   const ContentRules& rules_;

@@ -46,6 +46,8 @@ constexpr std::size_t kPointerBytesMax = 512;
 
 /// Steps left for the text in progress.
 thread_local std::uint64_t steps_left = 0;
+/// Whether somebody still wants to know; null: somebody does.
+thread_local const std::atomic<bool>* still_wanted = nullptr;
 
 std::uint64_t steps_for(std::size_t bytes) noexcept {
   return std::min(kStepsMax, kStepsMin + kStepsPerByte * bytes);
@@ -53,6 +55,8 @@ std::uint64_t steps_for(std::size_t bytes) noexcept {
 
 void take_steps(std::uint64_t steps) {
   if (steps_left < steps) throw std::runtime_error("too many steps");
+  if (still_wanted != nullptr && !still_wanted->load(std::memory_order_relaxed))
+    throw std::runtime_error("nobody wants to know");
   steps_left -= steps;
 }
 
@@ -295,8 +299,9 @@ std::expected<std::shared_ptr<const JsonSchema>, std::string> JsonSchema::read(
   }
 }
 
-Result<void> JsonSchema::judge(std::string_view text, std::size_t names,
-                               std::string* pointer) const noexcept {
+Result<void> JsonSchema::judge(std::string_view text, std::size_t names, std::string* pointer,
+                               const std::atomic<bool>* wanted) const noexcept {
+  still_wanted = wanted;
   try {
     const json document = json::parse(text, nullptr, false);
     if (document.is_discarded() || !integers_fit(text))

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <expected>
 #include <memory>
@@ -19,8 +20,8 @@ namespace merlon::policy {
 /// `#/definitions/…`). `pattern` is a regular expression of PCRE2 in its ECMAScript manner with
 /// bounded work; `format` is one of date, time, date-time, ipv4, ipv6, uuid, email, uri.
 ///
-/// Cost: the text becomes a tree on the worker's thread, roughly 10 to 30 ns a byte and ten times
-/// its size in memory while it is judged; work beyond a fixed number of steps is refused.
+/// Cost: the text becomes a tree, roughly 10 to 30 ns a byte and ten times its size in memory while
+/// it is judged; work beyond a fixed number of steps, a second or two of it, is refused.
 class JsonSchema {
  public:
   static constexpr std::size_t kTextBytesMax = std::size_t{1} << 20U;
@@ -35,9 +36,10 @@ class JsonSchema {
   /// Judges a text that JsonChecker has let through, with the number of names it counted. With
   /// `pointer`, the JSON pointer (RFC 6901) of the first value that is not as the schema wants, for
   /// texts of up to 64 KiB. Errors, client blame: kJsonDuplicateName, kJsonMalformed (a number
-  /// beyond 64 bits), kSchemaMismatch. Allocates; never throws.
-  [[nodiscard]] Result<void> judge(std::string_view text, std::size_t names,
-                                   std::string* pointer) const noexcept;
+  /// beyond 64 bits), kSchemaMismatch. Allocates; never throws. Gives up early, with an error of no
+  /// meaning, once `wanted`, unless null, is false.
+  [[nodiscard]] Result<void> judge(std::string_view text, std::size_t names, std::string* pointer,
+                                   const std::atomic<bool>* wanted = nullptr) const noexcept;
 
  private:
   struct Compiled;

@@ -1,7 +1,9 @@
 """Step 10: what bodies must be. Refusals come before the upstream hears of the request."""
 
+import contextlib
 import json
 import select
+import signal
 import time
 
 import pytest
@@ -151,11 +153,15 @@ def test_a_body_that_waits_for_100_is_asked_for_once(merlon, upstream):
     assert upstream.requests[0].body == b'{"a":1}'
 
 
-def test_a_schema_decides(merlon, upstream, tmp_path):
+# The larger ones are judged by another thread.
+@pytest.mark.parametrize("padding", [0, 5000])
+def test_a_schema_decides(merlon, upstream, tmp_path, padding):
     file = tmp_path / "order.schema.json"
     file.write_text(json.dumps(SCHEMA))
     gateway = merlon(configuration(upstream, routes=[route(schema=str(file))]))
-    assert gateway.ask(post(b'{"id": 7, "tags": ["a", "b"]}')).status == 200
+    good = b'{"id": 7, "tags": ["a", "b"]}' + b" " * padding
+    assert gateway.ask(post(good)).status == 200
+    assert upstream.requests[-1].body == good
     cases = {
         b'{"id": "7"}': "schema-mismatch",
         b"{}": "schema-mismatch",
@@ -168,12 +174,73 @@ def test_a_schema_decides(merlon, upstream, tmp_path):
         b"": "schema-mismatch",
     }
     for body, rule in cases.items():
+        if body:
+            body += b" " * padding
         got = gateway.ask(post(body))
         assert got.status == 422, body
         assert refusal(gateway, got)["rule"] == rule, body
         # Who is not authenticated learns no pointer.
         assert json.loads(got.body).keys() == {"status", "title", "request_id"}
     assert len(upstream.requests) == 1
+
+
+def dear_body(size):
+    """A body that its schema, below, judges with as many steps as a body may take."""
+    return b"[" + b",".join([b"1"] * (size // 2)) + b"]"
+
+
+def dear_schema(folder):
+    file = folder / "dear.schema.json"
+    file.write_text(json.dumps({"items": {"anyOf": [{"type": "string"}, {"type": "null"}, {"type": "integer"}]}}))
+    return str(file)
+
+
+def test_a_body_that_is_long_in_being_judged_holds_up_nobody(merlon, upstream, tmp_path):
+    # One worker: what it is held by, it answers nothing beside.
+    plain = {"name": "plain", "match": {"host": "*", "path": "/plain"}, "methods": ["GET"], "auth": "none",
+             "respond": {"status": 204}}  # fmt: skip
+    config = configuration(upstream, routes=[plain, route(schema=dear_schema(tmp_path), max="4MiB")])
+    gateway = merlon(config)
+    with gateway.client() as dear, gateway.client() as other:
+        answered = 0
+        dear.send(post(dear_body(100_000)))
+        while not select.select([dear.sock], [], [], 0)[0]:
+            assert other.ask(b"GET /plain HTTP/1.1\r\nHost: a\r\n\r\n").status == 204
+            answered += 1
+        assert dear.response().status == 200
+    assert len(upstream.requests) == 1
+    # Beside the one that could come before the body was whole, and the one that could wait for it.
+    assert answered > 5
+
+
+def test_a_body_that_is_not_judged_in_time_is_answered(merlon, upstream, tmp_path):
+    slow = {**route(schema=dear_schema(tmp_path), max="4MiB"), "timeout": "1s"}
+    gateway = merlon(configuration(upstream, routes=[slow]))
+    body = post(dear_body(200_000))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(gateway.client()) for _ in range(40)]
+        for client in clients:
+            client.send(body)
+        statuses = [client.response().status for client in clients]
+    assert set(statuses) <= {200, 408, 503, 504}
+    assert len(upstream.requests) == sum(status == 200 for status in statuses)
+    # Those that are not wanted any more are not judged: the next one has its turn.
+    assert eventually(lambda: gateway.ask(post(dear_body(10_000))).status == 200)
+
+
+def test_who_leaves_or_is_drained_while_a_body_is_judged(merlon, upstream, tmp_path):
+    gateway = merlon(configuration(upstream, routes=[route(schema=dear_schema(tmp_path), max="4MiB")]))
+    body = post(dear_body(100_000))
+    for _ in range(3):
+        with gateway.client() as client:
+            client.send(body)
+    assert eventually(lambda: len(gateway.access_log) == 3)
+    with gateway.client() as client:
+        client.send(body)
+        gateway.process.send_signal(signal.SIGTERM)
+        got = client.response()
+    assert got.status in (200, 503)
+    assert gateway.process.wait(timeout=30) == 0
 
 
 def test_held_bodies_share_a_bound(merlon, upstream):
