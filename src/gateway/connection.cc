@@ -205,6 +205,11 @@ io::Task<void> ClientConnection::serve_http2(std::string begun) {
   if (!only_watches_) stream_->let_wait(kStreamsTogether);
   const Error error = co_await requests->run(begun);
   http2_ = nullptr;
+  if (is_tls_error(requests->input_error())) {
+    tell_tls_failure({.code = requests->input_error(),
+                      .blame = Blame::kClient,
+                      .what = "the connection's records cannot be read any further"});
+  }
   if (error.code != 0) {
     worker_.counters().refusals.count(error.code);
     worker_.shared().events.warning("http2_connection_ended",

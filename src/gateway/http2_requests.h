@@ -18,6 +18,8 @@ class Http2Requests final : private http::H2Server::Handler {
 
   /// Serves until the connection is over; see H2Server::run.
   [[nodiscard]] io::Task<Error> run(std::string_view begun) { return server_.run(begun); }
+  /// See H2Connection.
+  [[nodiscard]] std::uint16_t input_error() const noexcept { return server_.input_error(); }
   void drain() noexcept { server_.drain(); }
   /// The worker's time is over. Called until the connection ends: requests that wait are answered
   /// so, and what does not end with these answers is cut off.

@@ -68,7 +68,10 @@ H2Connection::Input H2Connection::take_input() noexcept {
   for (std::size_t taken = 0; taken < kBytesPerTurn;) {
     const io::Attempt got = stream_.try_read(read_scratch());
     if (got.status == io::Attempt::Status::kWouldBlock) return Input::kDrained;
-    if (got.status != io::Attempt::Status::kOk) return Input::kEnded;
+    if (got.status != io::Attempt::Status::kOk) {
+      input_error_ = got.code;
+      return Input::kEnded;
+    }
     taken += got.n;
     if (!session_.receive({read_scratch().data(), got.n}, loop().now())) return Input::kEnded;
     if (!stream_.readable()) return Input::kDrained;

@@ -26,6 +26,8 @@ class H2Connection : protected H2Session::Host {
   void pump() noexcept;
   /// Ends whatever waits; run() returns soon.
   void abort() noexcept;
+  /// Why nothing more can be read, as a code; 0 as long as it can, and behind a regular end.
+  [[nodiscard]] std::uint16_t input_error() const noexcept { return input_error_; }
 
  protected:
   /// `stream` outlives this.
@@ -64,6 +66,7 @@ class H2Connection : protected H2Session::Host {
   std::size_t block_end_ = 0;
   io::Signal wake_;     ///< the writer
   io::Signal written_;  ///< the reader, when it waits for room
+  std::uint16_t input_error_ = 0;
   bool aborted_ = false;
   bool unwritable_ = false;
   bool quiet_ = false;    ///< nothing has come for a while, and idle memory is given back

@@ -148,6 +148,7 @@ class H2Server final : private H2Connection {
   /// the streams that it has. `tell` is called with the context of each that has an on_gone.
   void end_with_streams(H2ServerStream::GoneHandler tell) noexcept;
   using H2Connection::abort;
+  using H2Connection::input_error;
   using H2Connection::look_again;
   using H2Connection::loop;
   using H2Connection::pump;

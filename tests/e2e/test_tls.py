@@ -204,10 +204,13 @@ def test_a_connection_that_is_ended_is_told_so(merlon, upstream, pki, why, versi
         assert client.sock.recv(1) == b"", "what close_notify reads as; its lack raises"
 
 
-def test_a_record_that_cannot_be_read_is_told_of_and_is_no_request(secured, upstream, pki):
+@pytest.mark.parametrize("protocol", ["http/1.1", "h2"])
+def test_a_record_that_cannot_be_read_is_told_of_and_is_no_request(secured, upstream, pki, protocol):
     """It once stood in the access log, as a request that got 400."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    session = pki.client().wrap_bio(incoming, outgoing, server_hostname="api.example.com")
+    context = pki.client()
+    context.set_alpn_protocols([protocol])
+    session = context.wrap_bio(incoming, outgoing, server_hostname="api.example.com")
     with secured.client() as client:
         for _ in range(2):
             with contextlib.suppress(ssl.SSLWantReadError):
