@@ -36,6 +36,8 @@ class H2FrameScanner {
       if (header_size_ < header_.size()) return passed;
     }
     whole_ = true;
+    begins_or_continues_ = type() == kHeaders || type() == kContinuation;
+    ends_block_ = (number(4) & kEndHeaders) != 0;
     payload_left_ = length() - (header_size_ - kHeaderBytes);
     return passed;
   }
@@ -48,13 +50,20 @@ class H2FrameScanner {
     return number(0) << 16U | number(1) << 8U | number(2);
   }
   [[nodiscard]] std::int32_t stream() const noexcept { return stream_at(5); }
+  /// A header block has begun and is not whole (RFC 9113 §4.3), whatever its stream.
+  [[nodiscard]] bool in_block() const noexcept {
+    return begins_or_continues_ && (!ends_block_ || payload_left_ > 0);
+  }
   /// A PRIORITY frame whose stream depends on itself.
   [[nodiscard]] bool depends_on_itself() const noexcept {
     return header_size_ > kHeaderBytes && stream_at(kHeaderBytes) == stream();
   }
 
  private:
+  static constexpr std::uint8_t kHeaders = 1;
   static constexpr std::uint8_t kPriority = 2;
+  static constexpr std::uint8_t kContinuation = 9;
+  static constexpr std::size_t kEndHeaders = 4;
   static constexpr std::size_t kPriorityBytes = 5;
 
   std::size_t take(std::string_view bytes, std::size_t up_to) noexcept {
@@ -75,6 +84,8 @@ class H2FrameScanner {
   std::size_t payload_left_;
   std::size_t header_size_ = 0;
   bool whole_ = false;
+  bool begins_or_continues_ = false;
+  bool ends_block_ = false;
   std::array<char, kHeaderBytes + kDependencyBytes> header_{};
 };
 

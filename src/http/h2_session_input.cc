@@ -74,6 +74,8 @@ Result<void> H2Session::receive(std::string_view bytes, Instant now) noexcept {
     if (allowed != 0) break;
   }
   if (failure_.code == 0) static_cast<void>(take(untaken));
+  // nghttp2 tells of no end of a block that it passes over, for a stream that is closed.
+  if (!scanner_.in_block()) head_since_.reset();
   if (failure_.code == 0) return {};
   if (failure_code_ != H2Code::kNoError) {
     static_cast<void>(
@@ -247,7 +249,6 @@ void H2Session::end_input(H2Stream& stream) noexcept {
 }
 
 int H2Session::on_headers_end(std::int32_t id, bool end_stream) noexcept {
-  head_since_.reset();
   H2Stream* const stream = find(id);
   if (stream == nullptr) return 0;
   if (stream->reading_trailers_) {

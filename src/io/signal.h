@@ -1,6 +1,7 @@
 #pragma once
 
 #include <coroutine>
+#include <cstdint>
 #include <utility>
 
 #include "base/error.h"
@@ -19,8 +20,8 @@ class Signal {
 
   class Wait : private Timer {
    public:
-    Wait(Signal& signal, Instant deadline) noexcept
-        : Timer(&Wait::fire), signal_(signal), deadline_(deadline) {}
+    Wait(Signal& signal, Instant deadline, std::uint64_t order) noexcept
+        : Timer(&Wait::fire), signal_(signal), deadline_(deadline), order_(order) {}
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     /// Ends this wait alone with kCancelled, if it has begun and not ended.
     void cancel() noexcept {
@@ -28,7 +29,7 @@ class Signal {
     }
     void await_suspend(std::coroutine_handle<> waiting) noexcept {
       waiting_ = waiting;
-      signal_.append(*this);
+      signal_.insert(*this);
       if (deadline_ != Instant::max()) signal_.loop_.timers().arm(*this, deadline_);
     }
     /// kTimedOut at the deadline, kCancelled when the signal was closed.
@@ -47,15 +48,19 @@ class Signal {
     }
     Signal& signal_;
     Instant deadline_;
+    std::uint64_t order_;
     std::coroutine_handle<> waiting_;  ///< null: it has ended
     Wait* previous_ = nullptr;
     Wait* next_ = nullptr;
     std::uint16_t outcome_ = 0;
   };
 
-  /// Waits for the next notification after this call.
-  [[nodiscard]] Wait wait(Instant deadline) noexcept { return {*this, deadline}; }
-  /// Wakes the one that waits longest; false when nobody waits. It runs later in this turn.
+  /// Waits for the next notification after this call. Comes before those with a higher `order`, and
+  /// behind all others: whoever was woken in vain keeps its place by it.
+  [[nodiscard]] Wait wait(Instant deadline, std::uint64_t order = 0) noexcept {
+    return {*this, deadline, order};
+  }
+  /// Wakes the first one; false when nobody waits. It runs later in this turn.
   bool notify_one() noexcept { return wake_first(0); }
   void notify_all() noexcept { notify_all(0); }
   /// Ends every wait with kCancelled.
@@ -78,10 +83,15 @@ class Signal {
     wait.outcome_ = outcome;
     loop_.post(std::exchange(wait.waiting_, nullptr));
   }
-  void append(Wait& wait) noexcept {
-    wait.previous_ = last_;
-    (last_ == nullptr ? first_ : last_->next_) = &wait;
-    last_ = &wait;
+  void insert(Wait& wait) noexcept {
+    Wait* next = nullptr;
+    if (last_ != nullptr && last_->order_ > wait.order_) {
+      for (next = first_; next->order_ <= wait.order_;) next = next->next_;
+    }
+    wait.next_ = next;
+    wait.previous_ = next == nullptr ? last_ : next->previous_;
+    (wait.previous_ == nullptr ? first_ : wait.previous_->next_) = &wait;
+    (next == nullptr ? last_ : next->previous_) = &wait;
   }
   void remove(Wait& wait) noexcept {
     (wait.previous_ == nullptr ? first_ : wait.previous_->next_) = wait.next_;

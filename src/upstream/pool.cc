@@ -192,8 +192,7 @@ std::size_t Cluster::choose() noexcept {
 }
 
 Lease Cluster::reuse() noexcept {
-  // What came free is for those who wait already.
-  if (pending_ > 0 && upstream_->protocol != Protocol::kHttp2) return {};
+  if (upstream_->protocol != Protocol::kHttp2 && others_first()) return {};
   return take_idle();
 }
 
@@ -239,10 +238,19 @@ bool Cluster::close_oldest_idle() noexcept {
   return true;
 }
 
+/// All places that are free, or can be made so, are for those who wait already. Whoever waits has
+/// not been given one; were a request to wait while there are more, nobody would wake it for them.
+bool Cluster::others_first() const noexcept {
+  if (pending_ == 0) return false;
+  const std::size_t most = upstream_->connections_max;
+  return pending_ >= idle_connections() + (most > open_ ? most - open_ : 0);
+}
+
 /// Waits until there may be a place. False: in vain.
 io::Task<bool> Cluster::wait_for_place(Search& search) {
   if (search.cancelled_) co_return false;
-  io::Signal::Wait wait = place_.wait(search.until_);
+  if (search.arrival_ == 0) search.arrival_ = ++arrivals_;
+  io::Signal::Wait wait = place_.wait(search.until_, search.arrival_);
   search.wait_ = &wait;
   const Result<void> woken = co_await wait;
   search.wait_ = nullptr;
@@ -251,7 +259,7 @@ io::Task<bool> Cluster::wait_for_place(Search& search) {
 
 /// A place for a connection that is to be opened, or the lease of one that came free meanwhile.
 io::Task<Result<Lease>> Cluster::take_place(Search& search) {
-  bool queued = pending_ > 0;  // whoever waits already comes first
+  bool queued = others_first();
   while (queued || (open_ >= upstream_->connections_max && !close_oldest_idle())) {
     if (pending_ >= upstream_->pending_max)
       co_return upstream_error(code::kUpstreamLimit, "too many requests wait for a connection");

@@ -76,6 +76,7 @@ class Search {
   const Instant until_;
   const bool hasty_;
   io::Signal::Wait* wait_ = nullptr;  ///< while it waits for a place
+  std::uint64_t arrival_ = 0;         ///< its number among those who wait; 0: it has not waited
   io::ConnectCancel connecting_;
   bool cancelled_ = false;
   std::uint32_t failures_ = 0;
@@ -212,6 +213,7 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   [[nodiscard]] io::Task<Result<Lease>> open_own(Search& search);
   [[nodiscard]] Lease take_idle() noexcept;
   [[nodiscard]] bool close_oldest_idle() noexcept;
+  [[nodiscard]] bool others_first() const noexcept;
   [[nodiscard]] io::Task<bool> wait_for_place(Search& search);
   [[nodiscard]] io::Task<Result<Lease>> take_place(Search& search);
   [[nodiscard]] io::Task<Result<std::unique_ptr<io::SocketStream>>> connect_to(
@@ -256,7 +258,8 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   std::vector<std::size_t> turns_;            ///< endpoint of each unit of weight
   std::size_t next_turn_ = 0;
   std::size_t open_ = 0;     ///< connections that exist or are being made
-  std::size_t pending_ = 0;  ///< requests waiting for a place
+  std::size_t pending_ = 0;  ///< requests waiting for a place, those that were just given one too
+  std::uint64_t arrivals_ = 0;  ///< of requests that waited
   io::Signal place_;
 };
 

@@ -200,6 +200,31 @@ TEST_F(Choosing, AConnectionThatComesFreeGoesToWhoeverWaitsLongest) {
   EXPECT_EQ(broker.asked(), (Ports{1, 1}));
 }
 
+// Whoever waited beside a place that nobody had been woken for waited until another came free, and
+// so did all that came after it.
+TEST_F(Choosing, NobodyWaitsBesideAPlaceThatIsFree) {
+  make(Balance::kRoundRobin, 1, {3, 9});
+  std::vector<Lease> held;
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(ask(&held), 1);
+  std::optional<Result<Lease>> first;
+  tasks.spawn(open(*cluster, loop.now() + seconds{10}, first));
+  EXPECT_FALSE(first.has_value());
+  for (Lease& lease : held) lease.keep();  // all in one turn: the first of them wakes it
+  Lease second = cluster->reuse();
+  EXPECT_TRUE(second) << "two are left";
+  Lease third = cluster->reuse();
+  EXPECT_TRUE(third) << "and then one";
+  EXPECT_FALSE(cluster->reuse()) << "which is for who waits";
+  std::optional<Result<Lease>> fourth;
+  tasks.spawn(open(*cluster, loop.now() + seconds{10}, fourth));
+  turn_until(first);
+  ASSERT_TRUE(first.has_value() && first->has_value());
+  EXPECT_FALSE(fourth.has_value());
+  third.keep();
+  turn_until(fourth);
+  ASSERT_TRUE(fourth.has_value() && fourth->has_value());
+}
+
 TEST_F(Choosing, WhoeverGivesUpLeavesItsPlaceToOthers) {
   make(Balance::kRoundRobin, 1, {1, 1});
   std::vector<Lease> held;

@@ -162,10 +162,15 @@ io::Task<Result<void>> Cluster::wait_for_room(std::size_t index, Search& search,
 
 io::Task<Result<Lease>> Cluster::open_shared(Search& search) {
   const std::size_t attempts = std::min<std::size_t>(endpoints_.size(), kAttemptsMax);
+  // Whoever gives up may have been woken for a place that it does not take.
+  const auto give_up = [this](const Error& why) {
+    place_.notify_one();
+    return std::unexpected(why);
+  };
   bool begun = false;
   while (loop_.now() < search.until_) {
     const std::size_t index = choose();
-    if (index == kNobody) co_return std::unexpected(kNoHealthyEndpoint);
+    if (index == kNobody) co_return give_up(kNoHealthyEndpoint);
     Lease lease = share(endpoints_[index]);
     if (lease) co_return lease;
     const std::uint64_t failures = endpoints_[index].connect_failures;
@@ -178,7 +183,7 @@ io::Task<Result<Lease>> Cluster::open_shared(Search& search) {
       if (lease) co_return lease;
     }
     const Result<void> waited = co_await wait_for_room(index, search, !begun);
-    if (!waited) co_return std::unexpected(waited.error());
+    if (!waited) co_return give_up(waited.error());
     const EndpointState& endpoint = endpoints_[index];
     if (endpoint.connect_failures == failures) continue;
     // Those who waited for a connection that failed do not all try again: each would take as long.
@@ -186,8 +191,9 @@ io::Task<Result<Lease>> Cluster::open_shared(Search& search) {
     if (!in_vain) continue;
     search.note_failure(endpoint.text);
     if (is_own(endpoint.connect_failure) || search.failures_ == attempts)
-      co_return std::unexpected(endpoint.connect_failure);
+      co_return give_up(endpoint.connect_failure);
   }
+  place_.notify_one();
   co_return waited_in_vain(code::kUpstreamLimit, "no connection had room in time");
 }
 
