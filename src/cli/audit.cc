@@ -15,6 +15,7 @@
 #include "audit/audit.h"
 #include "audit/baseline.h"
 #include "audit/report/report.h"
+#include "base/print_error.h"
 #include "base/terminal.h"
 #include "cli/diagnostics_output.h"
 #include "config/catalogue.h"
@@ -54,8 +55,8 @@ int list_rules() {
 
 int unknown_rule(std::string_view name) {
   const std::string_view near = config::nearest_slug(name);
-  fmt::print(stderr, "merlon audit: there is no rule \"{}\"{}\n", name,
-             near.empty() ? "" : fmt::format("; is \"{}\" meant?", near));
+  print_error("merlon audit: there is no rule \"{}\"{}\n", name,
+              near.empty() ? "" : fmt::format("; is \"{}\" meant?", near));
   return kUsage;
 }
 
@@ -87,8 +88,7 @@ int describe_rule(std::string_view name) {
 /// Fills `options` from the command line; false, with a message, when a word is not known.
 bool read_options(const Arguments& arguments, audit::Options& options) {
   if (!arguments.kind.empty() && !audit::parse_kind(arguments.kind, options.kind)) {
-    fmt::print(stderr, "merlon audit: --kind is nginx, envoy or merlon, not \"{}\"\n",
-               arguments.kind);
+    print_error("merlon audit: --kind is nginx, envoy or merlon, not \"{}\"\n", arguments.kind);
     return false;
   }
   for (const std::string& name : arguments.only) {
@@ -106,20 +106,19 @@ int run(const Arguments& arguments) {
   if (arguments.rules) return list_rules();
   if (!arguments.rule.empty()) return describe_rule(arguments.rule);
   if (arguments.paths.empty()) {
-    fmt::print(stderr, "merlon audit: name a file or folder, such as /etc/nginx\n");
+    print_error("merlon audit: name a file or folder, such as /etc/nginx\n");
     return kUsage;
   }
   audit::Level fail_on = audit::Level::kHigh;
   if (!audit::parse_level(arguments.fail_on, fail_on)) {
-    fmt::print(stderr,
-               "merlon audit: --fail-on is info, low, medium, high or critical, not \"{}\"\n",
-               arguments.fail_on);
+    print_error("merlon audit: --fail-on is info, low, medium, high or critical, not \"{}\"\n",
+                arguments.fail_on);
     return kUsage;
   }
   audit::report::Format format = audit::report::Format::kText;
   if (!audit::report::parse_format(arguments.format, format)) {
-    fmt::print(stderr, "merlon audit: --format is {}, not \"{}\"\n", audit::report::format_names(),
-               arguments.format);
+    print_error("merlon audit: --format is {}, not \"{}\"\n", audit::report::format_names(),
+                arguments.format);
     return kUsage;
   }
   audit::Options options;

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/escape.h"
+#include "base/print_error.h"
 #include "base/terminal.h"
 #include "cli/diagnostics_output.h"
 #include "gateway/load.h"
@@ -49,9 +50,9 @@ int run(const Arguments& arguments) {
   const gateway::LoadResult result =
       gateway::load_plan(arguments.config, *broker, SystemClock().wall_now(), gateway::kStrict);
   if (::geteuid() == 0) {
-    fmt::print(stderr,
-               "merlon: checked as root, who can read every file: run it as the gateway's user "
-               "(such as `sudo -u merlon`) to find those that it cannot\n");
+    print_error(
+        "merlon: checked as root, who can read every file: run it as the gateway's user "
+        "(such as `sudo -u merlon`) to find those that it cannot\n");
   }
   print(arguments.format == "json" ? json_report(arguments.config, result)
                                    : text_report(arguments.config, result));

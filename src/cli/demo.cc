@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "base/print_error.h"
 #include "cli/run.h"
 #include "gateway/server.h"
 
@@ -148,8 +149,8 @@ int run_demo(unsigned port) {
   ::umask(0077);
   const TemporaryFolder folder;
   if (folder.path().empty() || !make_pki(folder.path())) {
-    fmt::print(stderr, "merlon demo: the certificates could not be made in {}\n",
-               std::filesystem::temp_directory_path().string());
+    print_error("merlon demo: the certificates could not be made in {}\n",
+                std::filesystem::temp_directory_path().string());
     return 1;
   }
   const std::unique_ptr<io::Broker> broker = io::make_local_broker();

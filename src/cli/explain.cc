@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/escape.h"
+#include "base/print_error.h"
 #include "cli/diagnostics_output.h"
 #include "cli/load_or_tell.h"
 #include "gateway/explain.h"
@@ -45,7 +46,7 @@ struct Arguments {
 };
 
 int complain(std::string_view what) {
-  fmt::print(stderr, "merlon explain: {}\n", what);
+  print_error("merlon explain: {}\n", what);
   return kUsage;
 }
 
@@ -158,13 +159,12 @@ std::string json_report(const Explanation& found) {
 /// Why parts of the configuration are closed: a 503 without that would be a riddle.
 void tell_what_is_closed(const gateway::LoadResult& loaded) {
   if (loaded.plan->closed.empty()) return;
-  fmt::print(stderr, "closed, since files cannot be used: {}\n",
-             fmt::join(loaded.plan->closed, ", "));
+  print_error("closed, since files cannot be used: {}\n", fmt::join(loaded.plan->closed, ", "));
   Diagnostics warnings;
   for (const Diagnostic& said : loaded.diagnostics.all()) {
     if (said.severity == Severity::kWarning) warnings.add(said);
   }
-  fmt::print(stderr, "{}", warnings.render());
+  print_error("{}", warnings.render());
 }
 
 Explanation explain_now(const Plan& plan, const MadeUpRequest& request) {

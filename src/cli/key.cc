@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/ip.h"
+#include "base/print_error.h"
 #include "cli/diagnostics_output.h"
 #include "config/schema.h"
 #include "identity/api_keys.h"
@@ -45,22 +46,21 @@ std::string entry_of(const identity::NewApiKey& key, const Options& options) {
 int make_key(const Options& options) {
   const auto expires = identity::parse_date(options.expires);
   if (!options.expires.empty() && !expires.has_value()) {
-    fmt::print(stderr, "merlon: --expires is a date such as 2027-01-31\n");
+    print_error("merlon: --expires is a date such as 2027-01-31\n");
     return 2;
   }
   if (expires.has_value() && *expires <= identity::token_time(SystemClock().wall_now())) {
-    fmt::print(stderr, "merlon: --expires: {} is over, so the key would never be good\n",
-               options.expires);
+    print_error("merlon: --expires: {} is over, so the key would never be good\n", options.expires);
     return 2;
   }
   for (const std::string& network : options.networks) {
     if (Cidr::parse(network).has_value()) continue;
-    fmt::print(stderr, "merlon: --network is an address or a block such as 10.0.0.0/8\n");
+    print_error("merlon: --network is an address or a block such as 10.0.0.0/8\n");
     return 2;
   }
   const auto key = identity::make_api_key();
   if (!key.has_value()) {
-    fmt::print(stderr, "merlon: the system has no randomness to make a key of\n");
+    print_error("merlon: the system has no randomness to make a key of\n");
     return 1;
   }
   const std::string entry = entry_of(*key, options);
@@ -68,7 +68,7 @@ int make_key(const Options& options) {
   static_cast<void>(identity::ApiKeys::read("the entry", "keys:\n" + entry, found));
   for (const Diagnostic& one : found.all()) {
     if (one.severity != Severity::kError) continue;
-    fmt::print(stderr, "merlon: the entry would be refused: {}\n", one.message);
+    print_error("merlon: the entry would be refused: {}\n", one.message);
   }
   if (!found.ok()) return 2;
   print(

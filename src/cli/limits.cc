@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/escape.h"
+#include "base/print_error.h"
 #include "cli/diagnostics_output.h"
 #include "cli/load_or_tell.h"
 #include "gateway/limit_simulation.h"
@@ -84,7 +85,7 @@ std::string json_report(const SimulationReport& report, std::size_t top) {
 bool replay(const std::string& path, io::Broker& broker, gateway::LimitSimulation& simulation) {
   const io::OsResult<std::string> text = broker.read_file(path, kLogBytesMax);
   if (!text) {
-    fmt::print(stderr, "merlon limits: {}: {}\n", path, text.error().text());
+    print_error("merlon limits: {}: {}\n", path, text.error().text());
     return false;
   }
   std::string_view rest = *text;

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/print_error.h"
 #include "cli/diagnostics_output.h"
 #include "cli/limits.h"
 #include "cli/load_or_tell.h"
@@ -30,8 +31,8 @@ std::optional<std::string> ask(const std::string& path, std::string_view command
   const auto broker = io::make_local_broker();
   const io::OsResult<io::Fd> socket = broker->connect_unix(path);
   if (!socket) {
-    fmt::print(stderr, "merlon limits top: {}: {}; is the gateway running, and by whom?\n", path,
-               socket.error().text());
+    print_error("merlon limits top: {}: {}; is the gateway running, and by whom?\n", path,
+                socket.error().text());
     return std::nullopt;
   }
   std::string answer;
@@ -42,7 +43,7 @@ std::optional<std::string> ask(const std::string& path, std::string_view command
       answer.append(block, static_cast<std::size_t>(n));
   }
   if (answer.starts_with("ok\n")) return answer.substr(3);
-  fmt::print(stderr, "merlon limits top: the gateway does not answer it\n");
+  print_error("merlon limits top: the gateway does not answer it\n");
   return std::nullopt;
 }
 
@@ -88,7 +89,7 @@ int top(const Arguments& arguments) {
   const gateway::LoadResult loaded = load_or_tell(arguments.config, *broker);
   if (loaded.plan == nullptr) return 1;
   if (loaded.plan->admin_socket.empty()) {
-    fmt::print(stderr, "merlon limits top: {} has no `admin: {{ socket: … }}`\n", arguments.config);
+    print_error("merlon limits top: {} has no `admin: {{ socket: … }}`\n", arguments.config);
     return 2;
   }
   const std::optional<std::string> answer = ask(loaded.plan->admin_socket, "limits\n");

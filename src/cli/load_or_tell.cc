@@ -5,6 +5,7 @@
 
 #include <cstdio>
 
+#include "base/print_error.h"
 #include "base/terminal.h"
 
 namespace merlon::cli {
@@ -14,7 +15,7 @@ gateway::LoadResult load_or_tell(const std::string& file, io::Broker& broker) {
       gateway::load_plan(file, broker, SystemClock().wall_now(), gateway::kAtStart);
   if (loaded.plan == nullptr) {
     loaded.diagnostics.sort();
-    fmt::print(stderr, "{}", loaded.diagnostics.render(wants_color(STDERR_FILENO)));
+    print_error("{}", loaded.diagnostics.render(wants_color(STDERR_FILENO)));
   }
   return loaded;
 }

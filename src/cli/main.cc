@@ -1,4 +1,6 @@
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
@@ -6,6 +8,7 @@
 #include <cstring>
 #include <system_error>
 
+#include "base/print_error.h"
 #include "cli/audit.h"
 #include "cli/check.h"
 #include "cli/explain.h"
@@ -18,18 +21,27 @@
 
 namespace {
 
+/// What is opened later must not become one of the standard streams that whoever started this has
+/// closed. Writing to what stands there now fails, as it did.
+void hold_standard_streams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) < 0) static_cast<void>(::open("/dev/null", O_RDONLY));
+  }
+}
+
 /// A report that did not reach its file whole must not end well. Says so when it did not.
 bool written_whole() {
   errno = 0;
   if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return true;
-  fmt::print(stderr, "merlon: standard output could not be written: {}\n",
-             errno == 0 ? "an earlier write failed" : std::strerror(errno));
+  merlon::print_error("merlon: standard output could not be written: {}\n",
+                      errno == 0 ? "an earlier write failed" : std::strerror(errno));
   return false;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  hold_standard_streams();
   CLI::App app(
       "Merlon: an API gateway that is hardened by default, and an auditor of configuration");
   app.require_subcommand(1);
@@ -57,7 +69,7 @@ int main(int argc, char** argv) {
     // 2 is wrong usage, whatever was wrong; --help and its like are 0.
     if (app.exit(error) != 0) return 2;
   } catch (const std::system_error& error) {
-    fmt::print(stderr, "merlon: {}\n", error.what());
+    merlon::print_error("merlon: {}\n", error.what());
     return 2;
   }
   return written_whole() ? exit_code : 2;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "base/print_error.h"
 #include "cli/load_or_tell.h"
 #include "gateway/server.h"
 
@@ -26,21 +27,19 @@ int reload(const std::string& file) {
   const std::unique_ptr<io::Broker> broker = io::make_local_broker();
   const gateway::LoadResult loaded = load_or_tell(file, *broker);
   if (loaded.plan == nullptr) {
-    fmt::print(stderr, "merlon reload: {} has errors, so the running gateway was not asked\n",
-               file);
+    print_error("merlon reload: {} has errors, so the running gateway was not asked\n", file);
     return 1;
   }
   if (loaded.plan->admin_socket.empty()) {
-    fmt::print(
-        stderr,
+    print_error(
         "merlon reload: {} has no `admin: {{ socket: … }}`; send SIGHUP to the process instead\n",
         file);
     return 2;
   }
   const io::OsResult<io::Fd> socket = broker->connect_unix(loaded.plan->admin_socket);
   if (!socket) {
-    fmt::print(stderr, "merlon reload: {}: {}; is the gateway running, and by whom?\n",
-               loaded.plan->admin_socket, socket.error().text());
+    print_error("merlon reload: {}: {}; is the gateway running, and by whom?\n",
+                loaded.plan->admin_socket, socket.error().text());
     return 4;
   }
   constexpr std::string_view kCommand = "reload\n";
@@ -51,20 +50,27 @@ int reload(const std::string& file) {
     for (ssize_t n = 0; (n = ::recv(socket->get(), block, sizeof block, 0)) > 0;)
       answer.append(block, static_cast<std::size_t>(n));
   }
+  if (answer.starts_with("ok ") && answer != fmt::format("ok {}\n", loaded.plan->hash)) {
+    print_error(
+        "merlon reload: the gateway behind {} has read its configuration again, but that is not {} "
+        "as it stands: it has the hash {}",
+        loaded.plan->admin_socket, file, answer.substr(3));
+    return 1;
+  }
   if (answer.starts_with("ok ")) {
     fmt::print("reloaded: config hash {}", answer.substr(3));
     return 0;
   }
   if (answer.starts_with("late ")) {
-    fmt::print(stderr,
-               "merlon reload: the new configuration is in force, but {} workers are held up and "
-               "take it only when they go on; see `plan_not_taken` in the process log\n",
-               std::string_view(answer).substr(5, answer.find('\n') - 5));
+    print_error(
+        "merlon reload: the new configuration is in force, but {} workers are held up and "
+        "take it only when they go on; see `plan_not_taken` in the process log\n",
+        std::string_view(answer).substr(5, answer.find('\n') - 5));
     return 3;
   }
   const bool refused = answer.starts_with("refused\n");
-  fmt::print(
-      stderr, "{}merlon reload: {}\n", refused ? answer.substr(8) : "",
+  print_error(
+      "{}merlon reload: {}\n", refused ? answer.substr(8) : "",
       refused ? "refused; the old configuration stays in force" : "the gateway gave no answer");
   return 1;
 }

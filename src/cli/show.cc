@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/escape.h"
+#include "base/print_error.h"
 #include "cli/diagnostics_output.h"
 #include "cli/load_or_tell.h"
 
@@ -51,7 +52,7 @@ std::string json_rows(const std::string& hash, const std::vector<config::Effecti
 
 int run(const Arguments& arguments) {
   if (!arguments.effective) {
-    fmt::print(stderr, "merlon show: say what to show: --effective\n");
+    print_error("merlon show: say what to show: --effective\n");
     return 2;
   }
   const auto broker = io::make_local_broker();

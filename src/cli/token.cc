@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/escape.h"
+#include "base/print_error.h"
 #include "cli/diagnostics_output.h"
 #include "cli/load_or_tell.h"
 #include "identity/agent.h"
@@ -111,23 +112,22 @@ const identity::ProviderConfig* choose(const gateway::Config& config, std::strin
     const auto named = config.identity.find(name);
     const bool known = named != config.identity.end();
     if (known && !named->second.api_keys.has_value()) return &named->second;
-    fmt::print(stderr, "merlon: --identity: {} {}\n", name,
-               known ? "takes API keys, no tokens" : "is no name under `identity`");
+    print_error("merlon: --identity: {} {}\n", name,
+                known ? "takes API keys, no tokens" : "is no name under `identity`");
     return nullptr;
   }
   const identity::ProviderConfig* found = nullptr;
   for (const auto& [key, provider] : config.identity) {
     if (provider.api_keys.has_value()) continue;
     if (found != nullptr) {
-      fmt::print(stderr,
-                 "merlon: say with --identity which issuer of the configuration is meant\n");
+      print_error("merlon: say with --identity which issuer of the configuration is meant\n");
       return nullptr;
     }
     found = &provider;
     name = key;
   }
   if (found == nullptr)
-    fmt::print(stderr, "merlon: nothing under `identity` of the configuration takes tokens\n");
+    print_error("merlon: nothing under `identity` of the configuration takes tokens\n");
   return found;
 }
 
@@ -190,7 +190,7 @@ int judge(Options options, std::string_view token, std::string& out) {
   Diagnostics problems;
   const auto provider = identity::Provider::load(options.identity, *from, {}, *broker, problems);
   if (provider == nullptr) {
-    fmt::print(stderr, "{}", problems.render());
+    print_error("{}", problems.render());
     return 2;
   }
   identity::Agent agent(*broker, clock, nullptr);

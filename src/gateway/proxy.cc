@@ -74,6 +74,7 @@ bool RequestWay::check_endpoints(Refusal& refusal) noexcept {
   if (route.upstream == nullptr || !t_.plan->clusters[route.upstream->index]->none_healthy())
     return true;
   t_.outcome.upstream = route.upstream->name;
+  upstream_counters().failures.add();
   refusal = upstream_refusal(upstream::kNoHealthyEndpoint, route);
   return false;
 }
@@ -445,6 +446,9 @@ io::Task<void> RequestWay::relay_response(http::ResponseHead& head) {
   if (!trailers) first->trailers = {};
   if (t_.grpc.active) note_grpc_response(head.fields, *first);
   if (first->last) co_await release_upstream();
+  // A call may have to end with a status of the gateway's before its declared length.
+  if (t_.grpc.active && !first->last && head.framing == http::Framing::kLength)
+    head.framing = http::Framing::kChunked;
   Result<void> relayed = co_await client_.send_head(head, *first);
   if (relayed && first->last) co_return;
   // The head goes out at once; what came with it may wait for the client's windows until the call's

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -16,6 +17,7 @@
 #include <limits>
 
 #include "base/escape.h"
+#include "base/print_error.h"
 #include "base/terminal.h"
 
 namespace merlon::gateway {
@@ -45,6 +47,14 @@ void raise_descriptor_limit() {
   static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
 }
 
+/// Keys and tokens are in memory: none of it is to come into a file. A limit alone does not keep it
+/// from a program that the kernel hands cores to.
+void forbid_core_dumps() {
+  constexpr rlimit kNone{};
+  static_cast<void>(::setrlimit(RLIMIT_CORE, &kNone));
+  static_cast<void>(::prctl(PR_SET_DUMPABLE, 0));
+}
+
 sigset_t handled_signals() {
   sigset_t set;
   sigemptyset(&set);
@@ -58,6 +68,32 @@ std::thread run_named(std::string name, Worker& worker) {
     static_cast<void>(::pthread_setname_np(::pthread_self(), name.c_str()));
     worker.run();
   });
+}
+
+/// Of certificates that agree in what names them, the one that ends first.
+std::vector<telemetry::CertificateExpiry> expiries_of(const ListenerPairs& pairs) {
+  std::vector<telemetry::CertificateExpiry> all;
+  for (const auto& [listener, certificates] : pairs) {
+    for (const auto& pair : certificates) {
+      const tls::CertificateNames& names = pair->names();
+      if (names.empty()) continue;
+      telemetry::CertificateExpiry one{
+          .listener = listener,
+          .name = names.dns.empty() ? names.ips.front().to_string() : names.dns.front(),
+          .key_type = std::string(pair->key_type()),
+          .not_after = pair->not_after()};
+      const auto same = std::ranges::find_if(all, [&](const auto& other) {
+        return other.listener == one.listener && other.name == one.name &&
+               other.key_type == one.key_type;
+      });
+      if (same == all.end()) {
+        all.push_back(std::move(one));
+      } else {
+        same->not_after = std::min(same->not_after, one.not_after);
+      }
+    }
+  }
+  return all;
 }
 
 /// Writes it all or gives up: the peer is a command of the same user.
@@ -89,7 +125,9 @@ Server::~Server() {
   agent_.reset();
   health_.reset();
   workers_.clear();
-  if (admin_socket_) ::unlink(admin_socket_path_.c_str());
+  // Another process may have made its own there since.
+  if (admin_socket_ && broker_.status(admin_socket_path_) == admin_socket_file_)
+    ::unlink(admin_socket_path_.c_str());
 }
 
 /// Before any thread exists, so that all inherit it: signals come through a descriptor.
@@ -105,13 +143,13 @@ bool Server::start() {
   raise_descriptor_limit();
   LoadResult loaded = source_.load(broker_, clock_.wall_now(), kAtStart);
   loaded.diagnostics.sort();
-  fmt::print(stderr, "{}", loaded.diagnostics.render(wants_color(STDERR_FILENO)));
+  print_error("{}", loaded.diagnostics.render(wants_color(STDERR_FILENO)));
   if (loaded.plan == nullptr) return false;
   const Plan& plan = *loaded.plan;
 
   auto activated = telemetry::take_activated_sockets();
   if (!activated) {
-    fmt::print(stderr, "merlon: socket activation: {}\n", activated.error());
+    print_error("merlon: socket activation: {}\n", activated.error());
     return false;
   }
   activated_ = std::move(*activated);
@@ -119,6 +157,7 @@ bool Server::start() {
                                   ? plan.limits.workers
                                   : std::max(1U, std::thread::hardware_concurrency());
   metrics_ = std::make_unique<telemetry::Metrics>(workers, clock_);
+  forbid_core_dumps();  // now that the process's own figures in /proc are open
   if (!open_logs(plan)) return false;
   shared_ = std::unique_ptr<Shared>(new Shared{.broker = broker_,
                                                .events = *events_,
@@ -133,17 +172,17 @@ bool Server::start() {
   std::vector<std::vector<io::Fd>> sockets(workers);
   std::string problem;
   if (!bind_new(plan, sockets, problem)) {
-    fmt::print(stderr, "merlon: {}\n", problem);
+    print_error("merlon: {}\n", problem);
     return false;
   }
-  if (!open_control(plan)) return false;
+  if (!open_control(plan) || !open_admin(plan)) return false;
   pool_ = std::make_unique<io::WorkPool>(workers);  // a thread for each processor, as of workers
   shared_->pool = pool_.get();
   start_workers(workers);
   start_monitor();
   start_agent();
   start_health_checks();
-  start_admin(plan);
+  start_admin();
   ready_ = true;  // before the first request can ask; what comes earlier waits at the sockets
   watch_files(loaded);
   const std::vector<Diagnostic> bad_files = std::move(loaded.bad_files);
@@ -161,6 +200,15 @@ void Server::tell_started(std::size_t workers, const std::vector<Diagnostic>& ba
     events_->error(
         "closed_at_start",
         {str("part", part), str("reason", "no certificate or key that it needs can be used")});
+  for (const telemetry::ActivatedSocket& socket : activated_) {
+    const bool used = socket.listening && std::ranges::any_of(plan_->listeners, [&](const auto& l) {
+                        return l.address == socket.local;
+                      });
+    if (used) continue;
+    events_->warning(
+        "activated_socket_unused",
+        {str("name", socket.name), str("address", socket.local ? socket.local->to_string() : "")});
+  }
   tell_bad_files("bad_file_at_start", bad_files);
   tell_waivers();
 }
@@ -169,16 +217,16 @@ bool Server::open_logs(const Plan& plan) {
   auto events = telemetry::EventLog::open(
       broker_, clock_, {.target = plan.process_log, .level = level_of(plan.log_level)});
   if (!events) {
-    fmt::print(stderr, "merlon: log.process `{}`: {}\n", plan.process_log, events.error().text());
+    print_error("merlon: log.process `{}`: {}\n", plan.process_log, events.error().text());
     return false;
   }
   events_ = std::move(*events);
-  metrics_->set_event_drops([this] { return events_->dropped(); });
+  metrics_->set_event_drops([this] { return events_->dropped() + events_->suppressed(); });
   if (plan.access_log.empty()) return true;
   auto log = telemetry::LogSink::open(broker_, *events_,
                                       {.target = plan.access_log, .writers = metrics_->workers()});
   if (!log) {
-    fmt::print(stderr, "merlon: log.access `{}`: {}\n", plan.access_log, log.error().text());
+    print_error("merlon: log.access `{}`: {}\n", plan.access_log, log.error().text());
     return false;
   }
   log_ = std::move(*log);
@@ -190,11 +238,24 @@ bool Server::open_control(const Plan& plan) {
   if (plan.admin_socket.empty()) return true;
   io::OsResult<io::Fd> socket = broker_.listen_unix(plan.admin_socket);
   if (!socket) {
-    fmt::print(stderr, "merlon: admin.socket `{}`: {}\n", plan.admin_socket, socket.error().text());
+    print_error("merlon: admin.socket `{}`: {}\n", plan.admin_socket, socket.error().text());
     return false;
   }
   admin_socket_ = std::move(*socket);
   admin_socket_path_ = plan.admin_socket;
+  admin_socket_file_ = broker_.status(plan.admin_socket).value_or(io::FileStatus{});
+  return true;
+}
+
+bool Server::open_admin(const Plan& plan) {
+  if (!plan.admin_address) return true;
+  io::OsResult<io::Fd> socket = broker_.listen_tcp(*plan.admin_address, {});
+  if (!socket) {
+    print_error("merlon: admin.address {}: {}\n", plan.admin_address->to_string(),
+                socket.error().text());
+    return false;
+  }
+  admin_listener_ = std::move(*socket);
   return true;
 }
 
@@ -232,15 +293,8 @@ void Server::start_health_checks() {
 
 /// The admin address is a worker of its own with one listener and no route: it answers while all
 /// others are busy, and nothing of it needs code of its own.
-void Server::start_admin(const Plan& plan) {
-  if (!plan.admin_address) return;
-  io::OsResult<io::Fd> socket = broker_.listen_tcp(*plan.admin_address, {});
-  if (!socket) {
-    events_->error("admin_address_failed", {str("address", plan.admin_address->to_string()),
-                                            str("reason", socket.error().text())});
-    return;
-  }
-  admin_listener_ = std::move(*socket);
+void Server::start_admin() {
+  if (!admin_listener_) return;
   workers_.push_back(std::make_unique<Worker>(workers_.size(), *shared_, admin_counters_, nullptr));
   threads_.push_back(run_named("admin", *workers_.back()));
 }
@@ -342,6 +396,7 @@ std::size_t Server::apply(LoadResult loaded, std::vector<std::vector<io::Fd>> so
                        .ends = waiver.expires + std::chrono::days{1}});
   }
   metrics_->set_waivers(std::move(waivers));
+  metrics_->set_certificates(expiries_of(loaded.pairs));
   std::vector<std::shared_ptr<const Upstream>> upstreams;
   for (const auto& upstream : loaded.plan->upstreams)
     upstreams.emplace_back(loaded.plan, upstream.get());  // the plan owns it

@@ -47,7 +47,8 @@ class Server {
   void take_signals();
   void tell_started(std::size_t workers, const std::vector<Diagnostic>& bad_files);
   void start_workers(std::size_t count);
-  void start_admin(const Plan& plan);
+  [[nodiscard]] bool open_admin(const Plan& plan);
+  void start_admin();
   void adopt_admin(const Plan& plan);
   void start_monitor();
   void start_agent();
@@ -105,7 +106,8 @@ class Server {
   io::Fd admin_socket_;
   io::Fd admin_listener_;  ///< of the admin address, until its worker takes it
   std::string admin_socket_path_;
-  std::mutex status_mutex_;  ///< of what the status page reads
+  io::FileStatus admin_socket_file_;  ///< what is there as long as it is this process's
+  std::mutex status_mutex_;           ///< of what the status page reads
   std::string config_hash_;
   std::vector<std::string> closed_;  ///< Plan::closed
   Instant tell_waivers_at_{};

@@ -224,6 +224,7 @@ void Worker::accept(std::size_t door, io::Fd fd, const Endpoint& peer) {
   const Listener& at = this->plan().listener(door);
   if (!at.allow_from.empty() && !contains_any(at.allow_from, peer.address)) {
     counters_.connections_refused.add();
+    counters_.refusals.count(code::kNetworkNotAllowed);
     shared_.events.warning("connection_refused", {telemetry::str("reason", "allow_from"),
                                                   telemetry::str("listener", at.name),
                                                   telemetry::str("peer", peer.to_string())});
@@ -250,6 +251,7 @@ void Worker::accept(std::size_t door, io::Fd fd, const Endpoint& peer) {
     if (!shared_.clients.enter(counted, plan.limits.connections_per_client)) {
       shared_.connections.fetch_sub(1, std::memory_order_relaxed);
       counters_.connections_refused.add();
+      counters_.refusals.count(code::kTooManyConnections);
       shared_.events.warning("connection_refused",
                              {telemetry::str("reason", "limits.connections_per_client"),
                               telemetry::str("client", counted.to_string())});

@@ -13,7 +13,8 @@ namespace {
 class SignalOrder : public testing::Test {
  protected:
   Task<void> waiter(std::uint64_t order) {
-    if (co_await signal_.wait(Instant::max(), order)) woken_.push_back(order);
+    const Result<void> woken = co_await signal_.wait(Instant::max(), order);
+    if (woken) woken_.push_back(order);
   }
   void wait(std::uint64_t order) { tasks_.spawn(waiter(order)); }
   void wake_each() {

@@ -416,7 +416,7 @@ void Metrics::collect_config(Families& out) const {
                 "Time until a certificate in use ends; negative when it has.", MetricType::Gauge);
   for (const CertificateExpiry& one : certificates_)
     expiry.add(to_seconds(one.not_after) - to_seconds(clock_.wall_now()),
-               {{"certificate", one.name}});
+               {{"listener", one.listener}, {"certificate", one.name}, {"key", one.key_type}});
   Family waivers(out, "merlon_waiver_expiry_seconds",
                  "Time until a waiver ends; negative when it has.", MetricType::Gauge);
   for (const WaiverExpiry& one : waiver_ends_)

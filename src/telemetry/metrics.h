@@ -21,8 +21,11 @@
 namespace merlon::telemetry {
 
 /// When a certificate in use ends.
+/// A certificate of a listener.
 struct CertificateExpiry {
-  std::string name;  ///< as the configuration calls it
+  std::string listener;
+  std::string name;      ///< the first of its names
+  std::string key_type;  ///< as of CertificatePair
   WallTime not_after{};
 };
 

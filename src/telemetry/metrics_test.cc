@@ -84,7 +84,10 @@ TEST_F(MetricsTest, ShowsTheStateOfTheProcess) {
   metrics_.set_config("abc123", WallTime{seconds{1'700'000'001}});
   metrics_.count_reload_failure();
   metrics_.set_bad_files(2);
-  metrics_.set_certificates({{.name = "api", .not_after = WallTime{seconds{1'700'000'060}}}});
+  metrics_.set_certificates({{.listener = "public",
+                              .name = "api.test",
+                              .key_type = "EC",
+                              .not_after = WallTime{seconds{1'700'000'060}}}});
   metrics_.set_waivers({{.rule = "cert-expired",
                          .on = "listeners.api",
                          .counted = false,
@@ -102,7 +105,9 @@ TEST_F(MetricsTest, ShowsTheStateOfTheProcess) {
   EXPECT_TRUE(says("merlon_config_info{hash=\"abc123\"} 1"));
   EXPECT_TRUE(says("merlon_config_reload_failures_total 1"));
   EXPECT_TRUE(says("merlon_config_bad_files 2"));
-  EXPECT_TRUE(says("merlon_certificate_expiry_seconds{certificate=\"api\"} 60"));
+  EXPECT_TRUE(
+      says("merlon_certificate_expiry_seconds{listener=\"public\",certificate=\"api.test\",key="
+           "\"EC\"} 60"));
   EXPECT_TRUE(
       says("merlon_waiver_expiry_seconds{rule=\"cert-expired\",on=\"listeners.api\","
            "of=\"configuration\"} 90"));
@@ -162,7 +167,7 @@ TEST_F(MetricsTest, AreTheOnesThatTheReferenceLists) {
   metrics_.worker(0).shared.failures.count(code::kTimedOut);
   static_cast<void>(metrics_.upstream_slot("u"));
   metrics_.set_config("h", {});
-  metrics_.set_certificates({{.name = "c"}});
+  metrics_.set_certificates({{.listener = "l", .name = "c", .key_type = "k"}});
   metrics_.set_waivers({{.rule = "r", .on = "o"}});
   metrics_.set_endpoint_source([] { return std::vector<EndpointHealth>(1); });
   metrics_.set_access_log_drops([] { return std::uint64_t{0}; });

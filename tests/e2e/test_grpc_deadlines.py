@@ -109,6 +109,20 @@ def test_the_deadline_ends_a_response_that_has_begun(raw, upstream):
     assert eventually(lambda: upstream.calls[0].reset == CANCEL)
 
 
+def test_a_response_that_ends_early_is_of_no_declared_length(raw, upstream):
+    """Its status would be lost: a response that is shorter than it says is malformed (RFC 9113 §8.1.1)."""
+
+    def begin(call):
+        call.head([(":status", "200"), ("content-type", "application/grpc"), ("content-length", "10")])
+        call.send(DATA, 0, message(b"")[:5])
+
+    upstream.answer = begin
+    got = raw.wait(raw.call(more=[("grpc-timeout", "300m")]))
+    assert "content-length" not in dict(got.heads[0])
+    assert len(got.body) == 5 and got.ended
+    assert dict(got.heads[-1])["grpc-status"] == "4"
+
+
 @pytest.mark.parametrize("reads", [True, False])
 def test_the_deadline_ends_a_response_that_is_always_at_hand(raw, upstream, reads):
     """Also where it waits for a client that keeps its windows shut."""

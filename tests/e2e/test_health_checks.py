@@ -119,6 +119,7 @@ def test_with_every_endpoint_out_of_use_nobody_is_asked(merlon, apis):
     assert line["refusal"]["line"] == f"{gateway.file}:{at}"
     assert line["upstream"] == {"name": "api", "attempts": 0}
     assert gateway.metric("merlon_refusals_total", rule="upstream-unhealthy") == 1
+    assert gateway.metric("merlon_upstream_failures_total") == 1
     assert not one.served and not two.served
     ready = gateway.ask(request("GET", "/readyz"), listener="status")
     assert ready.status == 200 and json.loads(ready.body)["closed"] == ["upstreams.api"]

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import uuid
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -285,6 +286,30 @@ def command(merlon_bin, *arguments):
     )  # fmt: skip
 
 
+def test_an_admin_address_that_is_taken_is_told(merlon, merlon_bin, upstream):
+    """Whoever watched it would have watched another process."""
+    gateway = merlon(configuration(upstream))
+    second = gateway.file.with_name("second.yaml")
+    config = {**gateway.config, "admin": {"address": gateway.config["listeners"][0]["address"]}}
+    with reserve() as held:
+        config["listeners"] = [{"name": "public", "address": f"127.0.0.1:{held.getsockname()[1]}"}]
+    second.write_text(json.dumps(config))
+    ended = command(merlon_bin, "run", "-c", second)
+    assert ended.returncode == 1
+    assert "admin.address" in ended.stderr and "in use" in ended.stderr
+
+
+def test_a_socket_of_another_process_stays_at_the_end(merlon, upstream, tmp_path):
+    admin = tmp_path / "admin.sock"
+    gateway = merlon(configuration(upstream, admin={"socket": str(admin)}))
+    admin.unlink()
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(admin))
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.wait() == 0
+        assert admin.is_socket()
+
+
 def test_reload_asks_the_running_gateway(merlon, merlon_bin, upstream, tmp_path):
     admin = {"socket": str(tmp_path / "admin.sock")}
     config = configuration(upstream, admin=admin)
@@ -304,6 +329,13 @@ def test_reload_asks_the_running_gateway(merlon, merlon_bin, upstream, tmp_path)
     assert done.returncode == 0, done.stderr
     assert hash_in_force() != before
     assert done.stdout == f"reloaded: config hash {hash_in_force()}\n"
+
+    # Another file is not what the gateway reads.
+    other = gateway.file.with_name("other.yaml")
+    other.write_text(json.dumps({**changed, "timeouts": {"drain": "6s"}}))
+    elsewhere = command(merlon_bin, "reload", "-c", other)
+    assert elsewhere.returncode == 1
+    assert "that is not" in elsewhere.stderr and hash_in_force() in elsewhere.stderr
 
     in_force = hash_in_force()
     gateway.write({**changed, "routes": 7})
@@ -427,6 +459,68 @@ def test_output_that_cannot_be_written_is_a_failure(merlon_bin, command):
     assert ran.stderr.startswith("merlon: ") and "No space left on device" in ran.stderr
 
 
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-", "2>&- >&-"])
+def test_messages_that_nobody_can_read_end_nothing(merlon_bin, upstream, tmp_path, stderr):
+    """A note about a waiver in use once ended the start with SIGABRT."""
+    file, broken = tmp_path / "merlon.yaml", tmp_path / "broken.yaml"
+    config = configuration(upstream)
+    with reserve() as held:
+        config["listeners"][0]["address"] = f"127.0.0.1:{held.getsockname()[1]}"
+    expires = str(date.today() + timedelta(days=3))
+    config["waivers"] = [{"rule": "policy-observed", "on": "routes.everything.body", "reason": "which clients send what",
+                          "owner": "api@example.com", "expires": expires}]  # fmt: skip
+    config["routes"][0]["body"] = {"json_depth": 1}
+    config["log"] = {"process": str(tmp_path / "process.log"), "access": str(tmp_path / "access.log")}
+    file.write_text(json.dumps(config))
+    broken.write_text("version: 1\nroutes: 7\n")
+    assert "policy-observed" in command(merlon_bin, "check", "-c", file).stdout
+    for more in ("check -c", "explain 'GET http://a/' -c", "show --effective -c", "reload -c"):
+        ran = subprocess.run(f"{merlon_bin} {more} {broken} {stderr}", shell=True, stdout=subprocess.PIPE, timeout=60)
+        assert ran.returncode in (1, 2, 3), more
+    gateway = subprocess.Popen(f"exec {merlon_bin} run -c {file} {stderr}", shell=True, stdout=subprocess.DEVNULL)
+    try:
+        assert eventually(lambda: "started" in events_of(tmp_path / "process.log"))
+        standard = [os.readlink(f"/proc/{gateway.pid}/fd/{number}") for number in range(3)]
+        assert not [name for name in standard if "anon_inode" in name or "proc" in name], standard
+        gateway.send_signal(signal.SIGTERM)
+        assert gateway.wait(40) == 0
+    finally:
+        gateway.kill()
+        gateway.wait()
+
+
+def test_no_core_is_written(merlon, upstream):
+    """Keys are in memory."""
+    gateway = merlon(configuration(upstream), within=["sh", "-c", 'ulimit -c unlimited; exec "$@"', "sh"])
+    assert gateway.ask(request()).status == 200
+    limits = Path(f"/proc/{gateway.process.pid}/limits").read_text()
+    assert re.search(r"Max core file size +0 +0 ", limits)
+    assert gateway.descriptors() > 3
+
+
+def test_the_ends_of_certificates_are_told(merlon, upstream, pki):
+    """For an alert before it is too late."""
+    cert, key = pki.issue("api.example.com")
+    listener = {"name": "public", "tls": {"certificates": [{"cert": cert, "key": key}]}}
+    gateway = merlon(configuration(upstream, listeners=[listener, dict(STATUS)]))
+    labels = {"listener": "public", "certificate": "api.example.com", "key": "EC"}
+    left = gateway.metric("merlon_certificate_expiry_seconds", **labels)
+    assert 0 < left < 4000 * 86_400
+
+
+def test_lines_over_the_budget_of_their_event_are_counted(merlon, upstream):
+    listeners = [{"name": "public", "allow_from": ["127.0.0.2/32"]}, dict(STATUS)]
+    gateway = merlon(configuration(upstream, listeners=listeners))
+    for _ in range(60):
+        with gateway.client() as stranger:
+            assert stranger.is_closed_by_peer()
+    told = sum(event["event"] == "connection_refused" for event in gateway.events)
+    assert told < 60
+    refused = gateway.metric("merlon_refusals_total", rule="network-not-allowed")
+    assert refused >= 60
+    assert gateway.metric("merlon_event_dropped_lines_total") == refused - told
+
+
 def test_check_says_what_root_cannot_find(merlon_bin, upstream, tmp_path):
     file = tmp_path / "merlon.yaml"
     config = configuration(upstream)
@@ -484,8 +578,11 @@ def test_the_demo_answers_what_it_prints(merlon_bin, tmp_path):
 
 
 def test_a_peer_that_may_not_connect_is_told_of(merlon, upstream):
-    gateway = merlon(configuration(upstream, listeners=[{"name": "public", "allow_from": ["127.0.0.2/32"]}]))
+    listeners = [{"name": "public", "allow_from": ["127.0.0.2/32"]}, dict(STATUS)]
+    gateway = merlon(configuration(upstream, listeners=listeners))
     assert gateway.ask(request(), source="127.0.0.2").status == 200
+    before = gateway.metric("merlon_refusals_total", rule="network-not-allowed")
     with gateway.client() as stranger:
         assert stranger.is_closed_by_peer()
     assert gateway.told("connection_refused", reason="allow_from", listener="public")
+    assert gateway.metric("merlon_refusals_total", rule="network-not-allowed") == before + 1
