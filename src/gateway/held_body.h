@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -49,7 +50,12 @@ class HeldBody {
   }
 
  private:
-  std::unique_ptr<char[]> data_;
+  struct Free {
+    void operator()(char* memory) const noexcept { std::free(memory); }
+  };
+  [[nodiscard]] bool grow(std::size_t wanted, HeldBytes& shared, std::uint64_t most) noexcept;
+
+  std::unique_ptr<char, Free> data_;  ///< of `capacity_` bytes; grows in place where it is large
   std::size_t size_ = 0;
   std::size_t capacity_ = 0;
   HeldBytes* shared_ = nullptr;  ///< whom `capacity_` was taken from

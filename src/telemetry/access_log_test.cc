@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -233,6 +234,26 @@ TEST_F(AccessLog, DropsAndSaysSoOnAFullDiskAndRecovers) {
                          [](const auto& e) { return e["event"].template get<std::string>(); }),
       1)
       << "once a minute, not once a try";
+}
+
+TEST_F(AccessLog, WhatTheDiskHasNoRoomForAtTheEndIsToldAndLeavesNoHalfLine) {
+  open_sink()->writer(0).write(full_record());
+  const std::uint64_t line = read_all(path_).size();
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit little{.rlim_cur = 3 * line + line / 2, .rlim_max = before.rlim_max};
+  auto sink = open_sink();
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &little), 0);
+  for (int i = 0; i < 4; ++i) sink->writer(0).write(full_record());
+  EXPECT_TRUE(process_log_says("access_log_write_failed"));
+  sink.reset();
+  EXPECT_TRUE(process_log().contains("\"event\":\"access_log_lines_dropped\""));
+  EXPECT_TRUE(process_log().contains("\"dropped_lines\":2"));
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  open_sink()->writer(0).write(full_record());
+  const auto lines = json_lines(read_all(path_));
+  EXPECT_EQ(lines.size(), 4U);
+  EXPECT_EQ(std::ranges::count(lines, nlohmann::json()), 0);
 }
 
 TEST_F(AccessLog, GoesOnInTheNewFileAfterRotation) {

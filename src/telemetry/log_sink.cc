@@ -97,8 +97,27 @@ void LogSink::run() noexcept {
     wait(ok ? options_.poll : options_.retry);
   }
   flush_until_ = now() + options_.flush_max;
-  static_cast<void>(drain_all());
+  if (!drain_all()) give_up_rest();
+  ever_reported_ = false;  // nothing more comes: what was lost is told now or never
   report_drops();
+}
+
+/// The file takes nothing more: what is left is lost, and counted. A line of which a part is in the
+/// file is taken back, so that whoever appends to it next does not add to that.
+void LogSink::give_up_rest() noexcept {
+  if (mid_line_ && is_regular(file_.get())) {
+    const off_t size = ::lseek(file_.get(), 0, SEEK_END);
+    const auto begun = static_cast<off_t>(line_written_bytes_);
+    if (size >= begun) static_cast<void>(!::ftruncate(file_.get(), size - begun));
+  }
+  for (const auto& writer : writers_) {
+    LineRing& ring = writer->ring_;
+    for (std::string_view rest = ring.readable(); !rest.empty(); rest = ring.readable()) {
+      torn_.fetch_add(static_cast<std::uint64_t>(std::ranges::count(rest, '\n')),
+                      std::memory_order_relaxed);
+      ring.consume(rest.size());
+    }
+  }
 }
 
 void LogSink::wait(milliseconds timeout) noexcept {
@@ -121,6 +140,7 @@ void LogSink::do_reopen() noexcept {
     writers_[current_]->ring_.consume_line();
     torn_.fetch_add(1, std::memory_order_relaxed);
     mid_line_ = false;
+    line_written_bytes_ = 0;
   }
   use(*std::move(file));
   events_.info("access_log_reopened", {str("target", options_.target)});
@@ -146,7 +166,10 @@ bool LogSink::drain(std::size_t index) noexcept {
     const long n = write_some(bytes);
     if (n < 0) return false;
     const auto taken = static_cast<std::size_t>(n);
-    mid_line_ = bytes[taken - 1] != '\n';
+    const std::size_t end = bytes.substr(0, taken).rfind('\n');
+    const bool whole = end != std::string_view::npos;
+    line_written_bytes_ = whole ? taken - end - 1 : line_written_bytes_ + taken;
+    mid_line_ = line_written_bytes_ != 0;
     ring.consume(taken);
     budget -= std::min(budget, taken);
   }

@@ -72,6 +72,7 @@ class LogSink {
   void note_failure(int number) noexcept;
   void note_recovery() noexcept;
   void report_drops() noexcept;
+  void give_up_rest() noexcept;
 
   io::Broker& broker_;
   EventLog& events_;
@@ -81,13 +82,14 @@ class LogSink {
   std::atomic<bool> stop_{false};
   std::atomic<bool> reopen_{false};
   std::atomic<std::uint64_t> written_bytes_{0};
-  std::atomic<std::uint64_t> torn_{0};  ///< lines cut off by a reopen
+  std::atomic<std::uint64_t> torn_{0};  ///< lines cut off by a reopen, or left at the end
 
   // Of the log thread alone.
   io::Fd file_;
   std::size_t write_bytes_max_ = 0;
   std::size_t current_ = 0;  ///< the writer whose line is half written, if `mid_line_`
   bool mid_line_ = false;
+  std::size_t line_written_bytes_ = 0;  ///< of that line, in the file
   bool failing_ = false;
   std::uint64_t dropped_reported_ = 0;
   Instant reported_at_{};

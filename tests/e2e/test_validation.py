@@ -244,11 +244,11 @@ def test_who_leaves_or_is_drained_while_a_body_is_judged(merlon, upstream, tmp_p
 
 
 def test_held_bodies_share_a_bound(merlon, upstream):
-    # A quarter of 64 MiB: one body of 5 MiB, held in 8 and for a moment in 4 as well, leaves no room for another.
+    # A quarter of 64 MiB: one body of 9 MiB, held in as much or in all of it, leaves no room for another.
     config = configuration(upstream, routes=[route(max="16MiB", json_depth=3)], limits={"memory": "64MiB"})
     # What the address sanitizer keeps of freed bodies would count as memory in use, and connections be shed for it.
     gateway = merlon(config, starved=True)
-    part = b'"' + b"x" * (5 << 20)
+    part = b'"' + b"x" * (9 << 20)
     head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
     def one_is_held_and_another_refused():
