@@ -157,12 +157,15 @@ void judge(LoadResult& result, const std::string& path, const Environment& envir
   result.bad_files = std::move(context.bad_files);
   result.pairs = std::move(context.pairs);
   if (!out.ok()) return;
+  for (const Diagnostic& file : result.bad_files)
+    witness.not_taken(file.at, in_force == nullptr ? ReadWitness::Digests() : in_force->digests);
   if (environment.from_file) plan->path = path;
   plan->hash = hash_of(*result.tree, &witness);
   plan->text_hash = hash_of(*result.tree, nullptr);
   plan->waivers = waivers.all();
   result.files = witness.states();
   result.unwatched = witness.texts();
+  result.digests = witness.digests();
   result.plan = std::move(plan);
 }
 

@@ -33,6 +33,8 @@ struct LoadResult {
   tls::FileWatch::States files;
   /// The text of those that are not watched, by path: see `reload_files`.
   std::map<std::string, std::string> unwatched;
+  /// Of the policy files, as the plan uses them, by path: they are in its hash.
+  std::map<std::string, std::string> digests;
   ListenerPairs pairs;
   /// Of `reload_files` and of a start: what is wrong with files in whose place others stay, or that
   /// close what needs them, each as an error.

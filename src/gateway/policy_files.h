@@ -36,7 +36,8 @@ struct PolicyFile {
 /// a load.
 class ReadWitness final : public io::Broker {
  public:
-  using Texts = std::map<std::string, std::string>;  ///< by path
+  using Texts = std::map<std::string, std::string>;    ///< by path
+  using Digests = std::map<std::string, std::string>;  ///< by path; empty: not read
 
   /// `broker` outlives this object. The files of `given` are not read: that is what they say.
   ReadWitness(io::Broker& broker, const Config& config, Texts given);
@@ -44,6 +45,10 @@ class ReadWitness final : public io::Broker {
   /// Adds for each policy file of the configuration, in order, a digest of its content; "" for what
   /// was not read.
   void add_to(Digest& digest) const;
+  /// The file that the configuration names at `at`, or that has this place in it, was not taken:
+  /// what is used is as `in_force` says, and otherwise nothing.
+  void not_taken(const Mark& at, const Digests& in_force);
+  [[nodiscard]] const Digests& digests() const noexcept { return digests_; }
   /// What was read, each as it was just before.
   [[nodiscard]] const tls::FileWatch::States& states() const noexcept { return states_; }
   /// Of the files that are not watched.
@@ -80,7 +85,7 @@ class ReadWitness final : public io::Broker {
   const std::vector<PolicyFile> files_;
   const Texts given_;
   Texts texts_;
-  std::map<std::string, std::string> digests_;  ///< by path; empty until it is read
+  Digests digests_;
   tls::FileWatch::States states_;
 };
 

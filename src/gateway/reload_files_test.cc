@@ -118,9 +118,12 @@ TEST_F(ReloadFiles, AuthoritiesThatCannotBeReadStayAndNobodyElseGetsIn) {
     EXPECT_EQ(clients_of(loaded).ca_pem, a_);
     EXPECT_NE(loaded.pairs.at("public")[0], before[0]);
     EXPECT_FALSE(loaded.bad_files.empty());
+    EXPECT_EQ(loaded.plan->hash, first_.plan->hash) << "of what is in force, not of what is there";
+    EXPECT_EQ(reload_files(loaded, *broker_, now()).plan->hash, first_.plan->hash);
   }
   folder_.write("ca", b_);
   EXPECT_EQ(clients_of(reloaded()).ca_pem, b_);
+  EXPECT_NE(reloaded().plan->hash, first_.plan->hash);
 }
 
 TEST_F(ReloadFiles, WhatIsNotWatchedStaysAsItWas) {

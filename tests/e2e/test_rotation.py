@@ -221,20 +221,28 @@ def test_api_keys_change_while_a_certificate_is_expired(merlon, merlon_bin, upst
     write_keys(entry)
     config = serving(upstream, sites, identity={"machines": {"api_keys": {"file": str(file)}}})
     config["routes"][0]["auth"] = {"api_key": "machines"}
+    config["listeners"].append(dict(STATUS))
     gateway = merlon(config)
 
     def status():
         with gateway.client(tls=a.pki.client(), name=a.name) as client:
             return client.ask(request("GET", "/", host=a.name, fields=[("X-Api-Key", secret)])).status
 
+    def hash_in_force():
+        return json.loads(gateway.ask(request("GET", "/readyz"), listener="status").body)["config_hash"]
+
     assert status() == 200
+    at_first = hash_in_force()
     write_keys(other)
     assert eventually(lambda: status() == 401), "a key that was taken away opens nothing"
+    in_force = hash_in_force()
     write_keys("keys: [")
     assert gateway.told("file_not_taken", rule="")
     assert status() == 401, "what is in force stays"
+    assert hash_in_force() == in_force != at_first, "and so does its hash"
     write_keys(entry)
     assert eventually(lambda: status() == 200)
+    assert hash_in_force() == at_first
 
 
 def test_a_certificate_that_no_longer_needs_its_waiver_is_taken(merlon, upstream, sites):
