@@ -11,7 +11,11 @@ std::unique_ptr<ShedAnswer> shed_request(Worker& worker, const ConnectionFacts& 
                                          const http::RequestHead* request, std::uint16_t why) {
   worker.counters().refusals.count(why);
   const bool overload = why == code::kOverloaded;
-  if (overload) worker.note_shed("limits.requests_in_flight or limits.memory");
+  const bool by_monitor = worker.shared().shed.load(std::memory_order_relaxed) == Shed::kRequests;
+  if (overload) {
+    worker.note_shed(by_monitor ? "what the event `overload` says"
+                                : "limits.requests_in_flight or limits.memory");
+  }
   auto shed = std::make_unique<ShedAnswer>();
   shed->id = worker.ids().next();
   const bool call = request != nullptr && protocol == "HTTP/2.0" &&

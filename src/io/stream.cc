@@ -5,11 +5,29 @@
 
 namespace merlon::io {
 
+namespace {
+
+const char* text_of(std::uint16_t code) noexcept {
+  switch (code) {
+    case code::kTimedOut:
+      return "the deadline passed";
+    case code::kCancelled:
+      return "cancelled";
+    case code::kRefused:
+      return "nobody listens there";
+    case code::kReset:
+      return "the peer reset the connection";
+    case code::kUnreachable:
+      return "there is no way to that address";
+    default:
+      return "input or output failed";
+  }
+}
+
+}  // namespace
+
 std::unexpected<Error> Stream::Operation::failure() const noexcept {
-  const char* what = "input or output failed";
-  if (code_ == code::kTimedOut) what = "the deadline passed";
-  if (code_ == code::kCancelled) what = "cancelled";
-  return fail(code_, Blame::kInternal, what);
+  return fail(code_, Blame::kInternal, text_of(code_));
 }
 
 void Stream::Operation::await_suspend(std::coroutine_handle<> waiting) noexcept {
