@@ -82,12 +82,17 @@ class Auditor {
     for (const std::string& root : options.allow_roots) files_.allow(root);
   }
 
-  void path(const std::string& given) {
+  void path(const std::string& written) {
+    const std::string given = without_dot(written);
     out_.inputs.push_back(given);
     if (given == "-") return standard_input();
     struct stat about{};
     if (::stat(given.c_str(), &about) != 0) {
-      out_.gaps.push_back({{}, given, "no such file or folder, or it cannot be reached"});
+      const bool address = given.find("://") != std::string::npos;
+      out_.gaps.push_back({{},
+                           given,
+                           address ? "configuration is read from files: no server is asked"
+                                   : "no such file or folder, or it cannot be reached"});
       return;
     }
     if (S_ISDIR(about.st_mode)) {
@@ -289,9 +294,9 @@ class Auditor {
       std::error_code ignored;
       if (it->is_symlink(ignored) && it->is_directory(ignored)) continue;
       if (it->is_directory(ignored)) {
-        list(it->path().string(), depth + 1, out);
+        list(without_dot(it->path().string()), depth + 1, out);
       } else if (it->is_regular_file(ignored)) {
-        out.push_back(it->path().string());
+        out.push_back(without_dot(it->path().string()));
       }
     }
     if (error) refused(folder, fmt::format("the folder cannot be read: {}", error.message()));
@@ -336,6 +341,8 @@ Kind kind_of_yaml(std::string_view text, const std::vector<std::string_view>& li
 }  // namespace
 
 Kind detect_kind(std::string_view path, std::string_view text) {
+  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
   const std::vector<std::string_view> lines = first_lines(text, 5000);
   // A word of Envoy's in a comment makes no Envoy configuration of a file full of directives.
   const bool typed = text.find("type.googleapis.com") != std::string_view::npos ||

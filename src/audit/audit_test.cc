@@ -252,48 +252,6 @@ TEST_F(Folder, FindsSharedSecretsThatOthersMayRead) {
   EXPECT_FALSE(has(audit({conf}), "JWT-04"));
 }
 
-TEST(Modes, OfConfigurationThatEveryoneMayWriteAreFound) {
-  // Only where configuration is in force: a checkout elsewhere says nothing by its modes.
-  std::string folder = "/opt/merlon-audit-XXXXXX";
-  if (::mkdtemp(folder.data()) == nullptr) GTEST_SKIP() << "/opt cannot be written to";
-  const std::string conf = folder + "/nginx.conf";
-  std::ofstream(conf) << kServer;
-  ASSERT_EQ(::chmod(conf.c_str(), 0666), 0);
-  EXPECT_TRUE(has(audit({conf}), "SYS-02"));
-  ASSERT_EQ(::chmod(conf.c_str(), 0644), 0);
-  EXPECT_FALSE(has(audit({conf}), "SYS-02"));
-  const std::string yaml = folder + "/envoy.yaml";
-  std::ofstream(yaml) << "static_resources: { clusters: [{ name: c, type: EDS }] }\n";
-  ASSERT_EQ(::chmod(yaml.c_str(), 0666), 0);
-  EXPECT_TRUE(has(audit({yaml}), "SYS-02"));
-  ASSERT_EQ(::chmod(yaml.c_str(), 0644), 0);
-  EXPECT_FALSE(has(audit({yaml}), "SYS-02"));
-  fs::remove_all(folder);
-}
-
-TEST(Modes, OfLogsThatEveryoneMayReadAreFound) {
-  std::string folder = "/var/tmp/merlon-audit-XXXXXX";
-  if (::mkdtemp(folder.data()) == nullptr) GTEST_SKIP() << "/var/tmp cannot be written to";
-  const std::string log = folder + "/access.log";
-  std::ofstream(log) << "";
-  const std::string conf = folder + "/nginx.conf";
-  std::ofstream(conf) << "events {}\nhttp {\n  access_log " << log << ";\n}\n";
-  const std::string yaml = folder + "/envoy.yaml";
-  std::ofstream(yaml) << R"(static_resources: { listeners: [{ name: l, filter_chains: [{ filters: [
-  { name: envoy.filters.network.http_connection_manager, typed_config: {
-    "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
-    access_log: [{ name: f, typed_config: {
-      "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog,
-      path: )" << log << " } }] } }] }] }] }\n";
-  for (const std::string& path : {conf, yaml}) {
-    ASSERT_EQ(::chmod(log.c_str(), 0644), 0);
-    EXPECT_TRUE(has(audit({path}), "LOG-06")) << path;
-    ASSERT_EQ(::chmod(log.c_str(), 0640), 0);
-    EXPECT_FALSE(has(audit({path}), "LOG-06")) << path;
-  }
-  fs::remove_all(folder);
-}
-
 TEST_F(Folder, EachFieldThatIsLostNamesItsRoute) {
   const std::string yaml = write("envoy.yaml", R"(static_resources: { listeners: [{ name: l,
   address: { socket_address: { address: 0.0.0.0, port_value: 443 } }, filter_chains: [{ filters: [
@@ -351,6 +309,7 @@ TEST(Kinds, AreToldByTheirContents) {
   EXPECT_EQ(detect_kind("x.json", "{\"resources\":[{\"@type\":\"type.googleapis.com/envoy.x\"}]}"),
             Kind::kEnvoy);
   EXPECT_EQ(detect_kind("x.yaml", "version: 1\nroutes: []\n"), Kind::kMerlon);
+  EXPECT_EQ(detect_kind("x.yaml", "\xEF\xBB\xBFversion: 1\nroutes: []\n"), Kind::kMerlon);
   EXPECT_EQ(detect_kind("x.yaml", "apiVersion: v1\nkind: Pod\n"), Kind::kUnknown);
   EXPECT_EQ(detect_kind("x", ""), Kind::kUnknown);
 }
@@ -390,40 +349,74 @@ std::string with_tokens(const std::string& comment) {
   return "events {}\nhttp {\n  " + comment + "\n  server_tokens on;\n}\n";
 }
 
-TEST(Waivers, CoverTheirLineUntilTheyExpire) {
-  Options options;
-  options.now = 1'780'272'000;  // 2026-06-01
-  struct Case {
-    const char* comment;
-    bool covers;
+TEST(Bounds, OfWhatLeadsToAnOriginAreSaid) {
+  const auto with_chain = [](int length) {
+    std::string text = "events {}\nhttp {\n server {\n listen 8080;\nset $c0 $http_origin;\n";
+    for (int i = 1; i <= length; ++i) text += fmt::format("set $c{} $c{};\n", i, i - 1);
+    return text + fmt::format("add_header Access-Control-Allow-Origin $c{};\n}}\n}}\n", length);
   };
-  const Case cases[] = {
-      {"# merlon: waive INF-01 until 2026-12-31 shown on purpose, PLAT-1", true},
-      {"# merlon: waive server-version-disclosed until 2026-06-01 last day", true},
-      {"# merlon: waive INF-01 until 2026-05-31 one day late", false},
-      {"# merlon: waive INF-01 until 2026-02-30 no such day", false},
-      {"# merlon: waive INF-01 until 2026-12-31 reason shown on purpose", true},
-      {"# don't mend: merlon: waive INF-01 until 2026-12-31 shown on purpose", true},
-      {"# merlon: waive INF-01 until 2026-12-31", false},
-      {"# merlon: waive INF-01 until 2026-12-31 reason", false},
-      {"# merlon: waive INF-01 because I say so", false},
-      {"# merlon: waive INF-06 until 2026-12-31 another rule", false},
-      {"# merlon: waive NOPE-1 until 2026-12-31 no such rule", false},
+  const auto says = [](const AuditResult& result) {
+    return std::ranges::any_of(result.not_checked,
+                               [](const NotChecked& one) { return one.rule == "COR-02"; });
   };
-  for (const Case& one : cases) {
-    const AuditResult result = audit_text("t.conf", with_tokens(one.comment), options);
-    ASSERT_EQ(result.waivers.size(), 1U) << one.comment;
-    EXPECT_EQ(result.waivers[0].used, one.covers) << one.comment;
-    EXPECT_EQ(exit_code(result, Level::kLow), one.covers ? 0 : 1) << one.comment;
-  }
+  const AuditResult some = audit_text("t.conf", with_chain(100));
+  EXPECT_TRUE(has(some, "COR-02"));
+  EXPECT_FALSE(says(some));
+  EXPECT_TRUE(says(audit_text("t.conf", with_chain(1100))));
 }
 
-TEST(Waivers, InTextsAreNone) {
-  const AuditResult result = audit_text(
-      "t.conf",
-      with_tokens("log_format a 'x # merlon: waive INF-01 until 2100-12-31 only a text';"));
-  EXPECT_TRUE(result.waivers.empty());
-  EXPECT_EQ(exit_code(result, Level::kLow), 1);
+TEST_F(Folder, OneFileHasOneNameHoweverItIsGiven) {
+  write("nginx.conf", "events {}\nhttp {\n  include conf.d/*.conf;\n}\n");
+  write("conf.d/a.conf", "server { listen 127.0.0.1:80; server_tokens on; return 404; }\n");
+  const fs::path before = fs::current_path();
+  const auto found = [](const std::vector<std::string>& paths) {
+    const AuditResult result = audit(paths);
+    return std::ranges::count(result.findings, "INF-01", &Finding::rule);
+  };
+  fs::current_path(root_);
+  EXPECT_EQ(found({"nginx.conf", "conf.d/a.conf"}), 1);
+  EXPECT_EQ(found({"./nginx.conf", ".//conf.d/a.conf"}), 1);
+  EXPECT_EQ(found({"."}), 1);
+  // And a baseline holds for it, wherever it was written.
+  Options options;
+  options.baseline_path = write("baseline", render_baseline(audit({root_.string()})));
+  EXPECT_EQ(exit_code(audit({"."}, options), Level::kLow), 0);
+  fs::current_path(root_ / "conf.d");
+  EXPECT_EQ(exit_code(audit({".."}, options), Level::kLow), 0);
+  fs::current_path(before);
+}
+
+TEST(Fixes, MendEachSocketAndEachLimit) {
+  const AuditResult tls =
+      audit_text("t.conf",
+                 "events {}\nhttp {\n  server {\n    listen 443 ssl;\n    listen 9443 ssl;\n  }\n"
+                 "  server {\n    listen 8443 ssl;\n  }\n}\n");
+  const AuditResult limits =
+      audit_text("t.conf",
+                 "events {}\nhttp {\n  limit_req_zone $binary_remote_addr zone=a:1m rate=1r/s;\n"
+                 "  server {\n    listen 80;\n    location /a {\n      limit_req zone=a;\n    }\n"
+                 "    location /b {\n      limit_req zone=a;\n    }\n  }\n}\n");
+  const auto edits = [](const AuditResult& result, std::string_view rule) {
+    std::size_t out = 0;
+    for (const Finding& finding : result.findings) {
+      if (finding.rule == rule) out += finding.fix.size();
+    }
+    return out;
+  };
+  EXPECT_EQ(edits(tls, "TLS-01"), 2U);
+  EXPECT_EQ(edits(limits, "LIM-04"), 2U);
+}
+
+TEST(Fixes, HoldNoLongLines) {
+  std::string text = "events {}\nhttp {";
+  for (int i = 0; i < 100; ++i)
+    text += fmt::format(
+        " server {{ listen 80; server_name s{}; location /s {{ alias /srv/s/; }} }}", i);
+  const AuditResult result = audit_text("t.conf", text + " }\n");
+  EXPECT_TRUE(has(result, "PTH-01"));
+  for (const Finding& finding : result.findings) {
+    for (const Edit& edit : finding.fix) EXPECT_LT(edit.replacement.size(), 4096U) << finding.rule;
+  }
 }
 
 TEST_F(Folder, BaselineHoldsWhatIsKnown) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <string_view>
+#include <system_error>
 #include <tuple>
 
 #include "audit/line_index.h"
@@ -30,6 +31,13 @@ std::string_view trimmed(std::string_view line) noexcept {
   return line;
 }
 
+/// From the root on: "..", "." and the folder's name are one place.
+fs::path whole(const std::string& path) {
+  std::error_code error;
+  const fs::path out = fs::absolute(path, error);
+  return (error ? fs::path(path) : out).lexically_normal();
+}
+
 /// `path` as seen from `folder`; "" when it lies elsewhere.
 std::string inside(const fs::path& path, const fs::path& folder) {
   std::string out = path.lexically_relative(folder).string();
@@ -42,10 +50,11 @@ class Hasher {
  public:
   explicit Hasher(const std::vector<std::string>& inputs) {
     for (const std::string& input : inputs) {
-      folders_.push_back(fs::path(input + "/").lexically_normal().parent_path());
+      if (input != "-") folders_.push_back(whole(input + "/").parent_path());
     }
     // An input may be a file: it, and what it includes, stand in the folder around it.
-    for (std::size_t i = 0; i < inputs.size(); ++i) folders_.push_back(folders_[i].parent_path());
+    const std::size_t count = folders_.size();
+    for (std::size_t i = 0; i < count; ++i) folders_.push_back(folders_[i].parent_path());
   }
 
   std::uint64_t of(const Finding& finding) {
@@ -71,7 +80,7 @@ class Hasher {
   std::string_view name_of(const Source& source) {
     const auto [found, added] = names_.try_emplace(&source, source.path);
     if (!added) return found->second;
-    const fs::path path = fs::path(source.path).lexically_normal();
+    const fs::path path = whole(source.path);
     for (const fs::path& folder : folders_) {
       const std::string name = inside(path, folder);
       if (name.empty()) continue;

@@ -4,9 +4,16 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
+#include <filesystem>
 #include <map>
 #include <set>
+#include <string_view>
+#include <utility>
 
+#include "audit/nginx/lexer.h"
+#include "audit/rule_run.h"
+#include "audit/yaml_comments.h"
 #include "base/ascii.h"
 #include "config/catalogue.h"
 
@@ -14,6 +21,8 @@ namespace merlon::audit {
 namespace {
 
 constexpr std::string_view kMarker = "merlon: waive ";
+
+using Place = std::pair<std::string_view, std::uint32_t>;  ///< file and line
 
 std::string_view next_word(std::string_view& text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
@@ -69,51 +78,38 @@ Waiver parse_waiver(Mark at, std::string_view text, std::int64_t now) {
   return out;
 }
 
-/// Where the comment of a line starts: at a "#" that begins a word outside of quotes; npos when it
-/// has none.
-std::size_t comment_in(std::string_view line) {
-  char quote = 0;
-  bool word_begins = true;
-  for (std::size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (quote != 0) {
-      if (c == '\\') ++i;
-      if (c == quote) quote = 0;
-      continue;
-    }
-    if (word_begins && c == '#') return i;
-    if (word_begins && (c == '"' || c == '\'')) quote = c;
-    word_begins = std::string_view(" \t;{}[](),:").find(c) != std::string_view::npos;
-  }
-  return std::string_view::npos;
+/// YAML and nginx begin comments alike, and texts that hide a "#" otherwise.
+bool is_yaml(const Source& source, const Options& options) {
+  const std::string extension = std::filesystem::path(source.path).extension().string();
+  if (extension == ".yaml" || extension == ".yml" || extension == ".json") return true;
+  const Kind kind =
+      options.kind != Kind::kUnknown ? options.kind : detect_kind(source.path, source.text);
+  return kind == Kind::kEnvoy || kind == Kind::kMerlon;
 }
 
-void read_waivers(const std::shared_ptr<const Source>& source, std::int64_t now,
+void read_waivers(const std::shared_ptr<const Source>& source, const Options& options,
                   std::vector<Waiver>& out) {
   const std::string_view text = source->text;
+  if (text.find(kMarker) == std::string_view::npos) return;
+  const std::int64_t now = judged_at(options);
   std::uint32_t line = 1;
   std::size_t counted_to = 0;
-  for (std::size_t at = text.find(kMarker); at != std::string_view::npos;
-       at = text.find(kMarker, at + 1)) {
-    const std::size_t start = at == 0 ? 0 : text.rfind('\n', at - 1) + 1;
+  for (const std::size_t hash :
+       is_yaml(*source, options) ? yaml_comments(text) : nginx::comments_in(text)) {
+    const std::size_t end = std::min(text.find('\n', hash), text.size());
+    const std::size_t at = text.substr(0, end).find(kMarker, hash);
+    if (at == std::string_view::npos) continue;
     line += static_cast<std::uint32_t>(
-        std::ranges::count(text.substr(counted_to, at - counted_to), '\n'));
-    counted_to = at;
-    const std::size_t hash = comment_in(text.substr(start, at - start));
-    if (hash == std::string_view::npos) continue;
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    Mark mark{source, line, static_cast<std::uint32_t>(hash + 1), 1};
+        std::ranges::count(text.substr(counted_to, hash - counted_to), '\n'));
+    counted_to = hash;
+    const std::size_t start = text.substr(0, hash).rfind('\n') + 1;  // npos + 1 is 0
+    Mark mark{source, line, static_cast<std::uint32_t>(hash - start + 1), 1};
     const std::size_t from = at + kMarker.size();
     out.push_back(parse_waiver(std::move(mark), text.substr(from, end - from), now));
   }
 }
 
-bool covers(const Waiver& waiver, const Finding& finding) {
-  if (!waiver.problem.empty() || waiver.at.source == nullptr || finding.at.source == nullptr) {
-    return false;
-  }
-  const bool here = finding.at.line == waiver.at.line || finding.at.line == waiver.at.line + 1;
-  if (!here || waiver.at.source->path != finding.at.source->path) return false;
+bool is_about(const Waiver& waiver, const Finding& finding) {
   if (waiver.rule == finding.rule) return true;
   const config::Rule* rule = config::find_rule(waiver.rule);
   return rule != nullptr && rule->id == finding.rule;
@@ -122,19 +118,22 @@ bool covers(const Waiver& waiver, const Finding& finding) {
 }  // namespace
 
 void apply_waivers(AuditResult& result, const Options& options) {
-  const std::int64_t now = options.now != 0
-                               ? options.now
-                               : std::chrono::duration_cast<std::chrono::seconds>(
-                                     std::chrono::system_clock::now().time_since_epoch())
-                                     .count();
   std::set<std::string> seen;
   for (const auto& source : result.sources) {
-    if (seen.insert(source->path).second) read_waivers(source, now, result.waivers);
+    if (seen.insert(source->path).second) read_waivers(source, options, result.waivers);
+  }
+  std::multimap<Place, Finding*> findings;
+  for (Finding& finding : result.findings) {
+    if (finding.at.source == nullptr) continue;
+    findings.emplace(Place{finding.at.source->path, finding.at.line}, &finding);
   }
   for (Waiver& waiver : result.waivers) {
-    for (Finding& finding : result.findings) {
-      if (!covers(waiver, finding)) continue;
-      finding.waived = waiver.reason;
+    if (!waiver.problem.empty() || waiver.at.source == nullptr) continue;
+    const std::string_view path = waiver.at.source->path;
+    const auto last = findings.upper_bound({path, waiver.at.line + 1});
+    for (auto at = findings.lower_bound({path, waiver.at.line}); at != last; ++at) {
+      if (!is_about(waiver, *at->second)) continue;
+      at->second->waived = waiver.reason;
       waiver.used = true;
     }
   }

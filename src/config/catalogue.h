@@ -3,8 +3,8 @@
 #include <span>
 #include <string_view>
 
-/// The catalogue of rules: one list, one id per rule, used by `check`, `audit`, `probe` and the
-/// posture report. Compiled in from rules.tsv.
+/// The catalogue of rules: one list, one id per rule, used by `check`, `audit` and the posture
+/// report. Compiled in from rules.tsv.
 namespace merlon::config {
 
 /// How bad a violation is. Ordered: `--fail-on` compares.

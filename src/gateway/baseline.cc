@@ -290,7 +290,11 @@ std::set<std::string> judge_host_names(const Config& config,
         static_cast<void>(
             context.reader.require_waived("cert-san-mismatch", host.at, std::move(message)));
       } else if (!granted(context, "cert-san-mismatch", host.at, message)) {
-        context.reader.diagnostics().warning(host.at, std::move(message));
+        context.reader.diagnostics().add({.severity = Severity::kWarning,
+                                          .at = host.at,
+                                          .message = std::move(message),
+                                          .help = {},
+                                          .rule = "cert-san-mismatch"});
         closed.insert(*host);
       }
     }

@@ -156,13 +156,14 @@ void judge(LoadResult& result, const std::string& path, const Environment& envir
   if (in_force == nullptr) waivers.report_unused(out);
   result.bad_files = std::move(context.bad_files);
   result.pairs = std::move(context.pairs);
+  result.waivers = waivers.all();
   if (!out.ok()) return;
   for (const Diagnostic& file : result.bad_files)
     witness.not_taken(file.at, in_force == nullptr ? ReadWitness::Digests() : in_force->digests);
   if (environment.from_file) plan->path = path;
   plan->hash = hash_of(*result.tree, &witness);
   plan->text_hash = hash_of(*result.tree, nullptr);
-  plan->waivers = waivers.all();
+  plan->waivers = result.waivers;
   result.files = witness.states();
   result.unwatched = witness.texts();
   result.digests = witness.digests();

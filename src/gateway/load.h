@@ -28,6 +28,8 @@ struct LoadResult {
   /// file is no YAML.
   std::shared_ptr<const config::Tree> tree;
   Config config;
+  /// Those of the file, also without a plan.
+  std::vector<config::Waiver> waivers;
   /// The files that the configuration names, each in the state in which it was just before it was
   /// read.
   tls::FileWatch::States files;

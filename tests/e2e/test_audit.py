@@ -57,6 +57,9 @@ def test_exit_codes(merlon, tmp_path):
     assert merlon(bad, "--format", "paper").returncode == 2
     assert merlon(bad, "--only", "NO-99").returncode == 2
     assert merlon(tmp_path / "absent.conf").returncode == 3
+    address = merlon("https://api.example.com/")
+    assert address.returncode == 3
+    assert "read from files: no server is asked" in address.stdout
     broken = written(tmp_path, "broken.conf", CLEAN + "server {\n")
     assert merlon(broken).returncode == 3
 

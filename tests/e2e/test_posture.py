@@ -107,8 +107,49 @@ def test_what_bad_files_close_is_told_and_not_called_open(audit):
     tls = "endpoints: [127.0.0.1:9000], tls: { ca: nothere.pem } }"
     code, said = audit(CONFIG.replace("endpoints: [127.0.0.1:9000] }", tls))
     assert code == 3
-    assert "`upstreams.api` is closed: its files cannot be used" in said
+    assert "merlon.yaml:10:50: not read: cannot read" in said, "at the line that names it"
+    assert 'nothere.pem": No such file or directory' in said
     assert "to https://api, TLS closed, its files cannot be used" in said
+
+
+def test_names_that_no_certificate_carries_are_a_finding_at_their_line(audit, pki):
+    cert, key = pki.issue("other.example")
+    config = CONFIG.replace("127.0.0.1:8080 }", f"127.0.0.1:8080, tls: {{ certificates: [{{ cert: {cert}, key: {key} }}] }} }}")
+    code, said = audit(config, "--format", "json")
+    report = json.loads(said)
+    assert code == 1, said
+    places = {finding["location"]["line"] for finding in report["findings"] if finding["rule"] == "CRT-02"}
+    assert CONFIG.splitlines().index("    match: { host: a.example, path: /bound/** }") + 1 in places
+    assert not report["gaps"], "the files were read"
+
+
+@pytest.mark.parametrize("days,code", [(20, 0), (-20, 1)])
+def test_what_a_waiver_that_ended_waives_counts(audit, days, code):
+    """A start goes on with it; the audit must not vouch for what it lets pass."""
+    end = date.today() + timedelta(days=days)
+    config = CONFIG.replace("address: 127.0.0.1:8080", "address: 0.0.0.0:8080") + (
+        "waivers:\n  - { rule: cleartext-listener, on: listeners.public, reason: until the test is over,"
+        f" owner: a@b.example, expires: {end} }}\n")  # fmt: skip
+    rc, said = audit(config, "--format", "json")
+    report = json.loads(said)
+    assert rc == code, said
+    finding, = report["findings"]
+    assert finding["rule"] == "TLS-13"
+    assert bool(finding["waived"]) == (code == 0)
+    assert bool(report["waivers"][0]["problem"]) == (code == 1)
+    # An error beside it, which keeps the whole from being loaded, brings it back no more.
+    rc, said = audit(config + "no_such_key: 1\n", "--format", "json")
+    assert rc == 3
+    assert [bool(finding["waived"]) for finding in json.loads(said)["findings"]
+            if finding["rule"] == "TLS-13"] == [code == 0]  # fmt: skip
+
+
+def test_what_cannot_be_loaded_is_a_finding_too(audit):
+    code, said = audit("no_such_key: 1\n" + CONFIG, "--format", "json")
+    report = json.loads(said)
+    assert code == 3
+    assert "CFG-01" in [finding["rule"] for finding in report["findings"]]
+    assert [gap["location"]["line"] for gap in report["gaps"]] == [1]
 
 
 def test_what_only_observes_covers_nothing_and_each_has_its_own_reason(audit):

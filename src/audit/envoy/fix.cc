@@ -5,6 +5,9 @@
 namespace merlon::audit::envoy {
 namespace {
 
+/// An edit holds the whole line: of a file that is one line, each would hold the file.
+constexpr std::size_t kLineBytesMax = 2048;
+
 /// The bytes of a line, without its end; "" when the text has no such line.
 std::string_view line_of(std::string_view text, std::uint32_t number) {
   for (std::uint32_t at = 1; at < number; ++at) {
@@ -43,7 +46,7 @@ std::vector<Edit> set_field(const Message& at, std::string_view field, std::stri
     return {};
   const std::string_view line = line_of(old.source->text, old.line);
   const std::string_view written = member->value.text();
-  if (member->value.quoted() || old.column == 0 ||
+  if (member->value.quoted() || old.column == 0 || line.size() > kLineBytesMax ||
       line.substr(old.column - 1, written.size()) != written) {
     return {};
   }

@@ -74,6 +74,10 @@ bool is_edge(const Hcm& hcm) {
   return !hcm.listener->is_local() && !hcm.listener->is_egress() && !has_mutual_tls(*hcm.chain);
 }
 
+bool answers_challenges(const Route& route) noexcept {
+  return route.path.starts_with("/.well-known/acme-challenge");
+}
+
 Typed override_of(const Route& route, const Filter& filter) {
   Typed out = weighted_exemption(route, filter);
   if (!out.config) out = override_in(route.at, filter);

@@ -62,6 +62,9 @@ void run_rules(Inspection& inspection);
 /// True for a connection manager that outside clients reach: not loopback, not egress, not behind
 /// mandatory client certificates of a mesh.
 [[nodiscard]] bool is_edge(const Hcm& hcm);
+/// True for the answers to ACME challenges: whoever issues certificates asks for them, from
+/// anywhere, in clear and without signing in.
+[[nodiscard]] bool answers_challenges(const Route& route) noexcept;
 /// True when something says which certificates of the other side are good. Without, Envoy takes
 /// any.
 [[nodiscard]] bool verifies_peer(const Tls& tls);

@@ -117,8 +117,51 @@ void check_orphans(Inspection& in) {
   }
 }
 
-constexpr RuleEntry kRules[] = {
-    {"CFG-03", check_domains}, {"CFG-04", check_deprecated}, {"CFG-05", check_orphans}};
+/// Of these Envoy takes one (a oneof of its API) and refuses the whole where there are two.
+void judge_choice(Inspection& in, const Message& at, std::initializer_list<std::string_view> of) {
+  std::string_view first;
+  for (const std::string_view field : of) {
+    if (!at.has(field)) continue;
+    if (!first.empty()) {
+      const Mark mark = at.at(field);
+      const std::string what =
+          fmt::format("{} and {} exclude each other: Envoy refuses both together", first, field);
+      in.report("CFG-01", Level::kHigh, mark, what);
+      in.out.gaps.push_back({mark, mark.source == nullptr ? "" : mark.source->path, what});
+      return;
+    }
+    first = field;
+  }
+}
+
+void check_choices(Inspection& in) {
+  for (const Hcm& hcm : in.model.hcms) {
+    judge_choice(in, hcm.at, {"rds", "route_config", "scoped_routes"});
+  }
+  for (const Route& route : in.model.routes) {
+    judge_choice(in, route.match,
+                 {"prefix", "path", "safe_regex", "connect_matcher", "path_separated_prefix",
+                  "path_match_policy"});
+    judge_choice(
+        in, route.at,
+        {"route", "redirect", "direct_response", "filter_action", "non_forwarding_action"});
+    judge_choice(in, route.action,
+                 {"cluster", "cluster_header", "weighted_clusters", "cluster_specifier_plugin",
+                  "inline_cluster_specifier_plugin"});
+  }
+  each_filter(in, "jwt_authn", [&](const Hcm&, std::size_t, const Message& config) {
+    const Message providers = config.message("providers");
+    if (!providers) return;
+    for (const config::Member& one : providers.node()->members()) {
+      judge_choice(in, Message(one.value), {"remote_jwks", "local_jwks"});
+    }
+  });
+}
+
+constexpr RuleEntry kRules[] = {{"CFG-01", check_choices},
+                                {"CFG-03", check_domains},
+                                {"CFG-04", check_deprecated},
+                                {"CFG-05", check_orphans}};
 
 }  // namespace
 

@@ -44,7 +44,8 @@ void check_absent(Inspection& in) {
     if (std::ranges::any_of(hcm.filters, is_reported_idle)) continue;
     std::vector<std::string> open;
     for (const Route* route : hcm.all_routes()) {
-      const bool meant = is_operational(route->path);  // how else would it be watched
+      const bool meant = is_operational(route->path) ||  // how else would it be watched
+                         answers_challenges(*route);
       if (route->action && !meant) open.push_back(route->label());
     }
     if (open.empty() && hcm.routes != nullptr) continue;

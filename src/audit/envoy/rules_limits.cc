@@ -15,15 +15,16 @@ bool is_rate_limit(const Filter& filter) {
   return filter.is("local_ratelimit") || filter.is("ratelimit") || filter.is("rate_limit_quota");
 }
 
+bool is_forwarded(const Route* route) { return bool(route->action) && !answers_challenges(*route); }
+
 bool forwards(const Hcm& hcm) {
-  if (hcm.routes == nullptr) return true;
-  return std::ranges::any_of(hcm.all_routes(), [](const Route* r) { return bool(r->action); });
+  return hcm.routes == nullptr || std::ranges::any_of(hcm.all_routes(), is_forwarded);
 }
 
 std::vector<std::string> forwarding_labels(const Hcm& hcm) {
   std::vector<std::string> out;
   for (const Route* route : hcm.all_routes()) {
-    if (route->action) out.push_back(route->label());
+    if (is_forwarded(route)) out.push_back(route->label());
   }
   return sorted(std::move(out));
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "audit/envoy/rules.h"
+#include "audit/file_mode.h"
 #include "audit/password.h"
 #include "base/ascii.h"
 
@@ -71,17 +72,14 @@ void check_log_modes(Inspection& in) {
   });
 }
 
-/// A checkout says nothing about modes: only where configuration is in force.
 void check_writable(Inspection& in) {
   if (!in.on_disk) return;
   for (const auto& source : in.out.sources) {
-    struct stat about{};
-    const bool system = source->path.starts_with("/etc/") || source->path.starts_with("/opt/");
-    if (!system || ::stat(source->path.c_str(), &about) != 0) continue;
-    if ((about.st_mode & S_IWOTH) == 0) continue;
+    const unsigned mode = mode_open_to_all(source->path);
+    if (mode == 0) continue;
     in.report("SYS-02", Level::kHigh, Mark{source, 1, 1, 1},
               fmt::format("everyone may write {} (mode {:04o}): expected 0644 or narrower",
-                          source->path, about.st_mode & 07777));
+                          source->path, mode));
   }
 }
 

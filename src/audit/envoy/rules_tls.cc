@@ -198,8 +198,6 @@ void check_early_data(Inspection& in) {
   }
 }
 
-bool is_acme(const Route& route) { return route.path.starts_with("/.well-known/acme-challenge"); }
-
 bool only_redirects(const Hcm& hcm) {
   if (hcm.routes == nullptr) return false;
   const auto routes = hcm.all_routes();
@@ -208,7 +206,7 @@ bool only_redirects(const Hcm& hcm) {
     return require == "ALL" || require == "EXTERNAL_ONLY" ||
            (!host->routes.empty() && !host->by_matcher &&
             std::ranges::all_of(host->routes, [](const Route* route) {
-              return route->redirect || route->direct || is_acme(*route);
+              return route->redirect || route->direct || answers_challenges(*route);
             }));
   });
   return filtered && !hcm.routes->hosts.empty();

@@ -33,22 +33,22 @@ WallTime today_of(const Options& options) {
 
 class OwnReader {
  public:
-  OwnReader(const LoadResult& loaded, WallTime now, AuditResult& out)
-      : loaded_(loaded), now_(now), out_(out) {}
+  OwnReader(const std::shared_ptr<const Source>& source, const LoadResult& loaded, WallTime now,
+            AuditResult& out)
+      : source_(source), loaded_(loaded), now_(now), out_(out) {}
 
-  void run(const Source& source) {
+  void run() {
     note_rules();
     if (loaded_.tree != nullptr) {
       for (const auto& part : loaded_.tree->sources()) add_source(part);
       out_.counts.directives += count_keys(loaded_.tree->root());
     }
-    for (const Diagnostic& said : loaded_.diagnostics.all()) add_said(said, source);
-    if (loaded_.plan == nullptr) return;
-    for (const std::string& place : loaded_.plan->closed) {
-      out_.gaps.push_back({.at = {},
-                           .path = source.path,
-                           .what = fmt::format("`{}` is closed: its files cannot be used", place)});
+    for (const Diagnostic& said : loaded_.diagnostics.all()) add_said(said);
+    // Bad files of a rule are among the diagnostics, with it.
+    for (const Diagnostic& file : loaded_.bad_files) {
+      if (config::find_rule(file.rule) == nullptr) add_unread(file);
     }
+    if (loaded_.plan == nullptr) return;
     add_waivers();
     add_certificates();
     for (std::size_t i = 0; i < loaded_.plan->routes.size(); ++i) add_route(i);
@@ -80,12 +80,11 @@ class OwnReader {
 
   /// A rule that is violated is a finding, waived when the loader only noted it. An error of
   /// another kind keeps the configuration from being loaded at all.
-  void add_said(const Diagnostic& said, const Source& source) {
+  void add_said(const Diagnostic& said) {
     const config::Rule* rule = config::find_rule(said.rule);
     if (rule == nullptr) {
       // Warnings are of dates, which the waivers and certificates of the report show.
-      if (said.severity == Severity::kError)
-        out_.gaps.push_back({.at = said.at, .path = source.path, .what = said.message});
+      if (said.severity == Severity::kError) add_unread(said);
       return;
     }
     const std::optional<Level> level = level_of(said, *rule);
@@ -96,7 +95,19 @@ class OwnReader {
     finding.at = said.at;
     finding.message = said.message;
     finding.remediation = rule->remediation;
-    if (said.severity == Severity::kNote) finding.waived = reason_for(said);
+    if (said.severity == Severity::kNote) waive(said, finding);
+    out_.findings.push_back(std::move(finding));
+  }
+
+  /// Something that keeps the configuration, or what needs a file, from being loaded.
+  void add_unread(const Diagnostic& said) {
+    out_.gaps.push_back({.at = said.at, .path = source_->path, .what = said.message});
+    Finding finding;
+    finding.rule = "CFG-01";
+    finding.level = Level::kHigh;
+    finding.at = said.at.known() ? said.at : Mark{.source = source_, .line = 1, .column = 1};
+    finding.message = said.message;
+    finding.remediation = said.help;
     out_.findings.push_back(std::move(finding));
   }
 
@@ -136,30 +147,37 @@ class OwnReader {
     return text.has_value() ? parse_certificates(*text) : std::vector<Certificate>{};
   }
 
-  /// The reason of the waiver that the note says is in use.
-  [[nodiscard]] std::string reason_for(const Diagnostic& said) const {
-    if (loaded_.plan == nullptr) return "waived";
-    for (const config::Waiver& waiver : loaded_.plan->waivers) {
-      if (waiver.rule == said.rule && config::where_waived(waiver.on) == said.help)
-        return waiver.reason;
+  /// Takes the reason of the waiver that the note says is in use. A start goes on with one that has
+  /// ended; what it waived counts all the same, as everywhere else.
+  void waive(const Diagnostic& said, Finding& finding) const {
+    const auto used = std::ranges::find_if(loaded_.waivers, [&](const config::Waiver& waiver) {
+      return waiver.rule == said.rule && config::where_waived(waiver.on) == said.help;
+    });
+    if (used == loaded_.waivers.end()) return;
+    if (!used->expired(today())) {
+      finding.waived = used->reason;
+      return;
     }
-    return "waived";
+    finding.trail.push_back(
+        {used->at, fmt::format("this waiver ended on {}", config::format_date(used->expires))});
   }
 
+  [[nodiscard]] config::Date today() const { return std::chrono::floor<std::chrono::days>(now_); }
+
   void add_waivers() {
-    const auto today = std::chrono::floor<std::chrono::days>(now_);
-    for (const config::Waiver& from : loaded_.plan->waivers) {
+    for (const config::Waiver& from : loaded_.waivers) {
       Waiver waiver;
       waiver.at = from.at;
       waiver.rule = from.rule;
-      const auto left = (from.expires - today).count();
+      const auto left = (from.expires - today()).count();
       waiver.reason = fmt::format(
           "{} (on {}; {}; {})", from.reason, from.on,
           left < 0 ? "expired" : fmt::format("{} days left", left),
           from.counted ? "uses are counted" : "of the configuration, its uses are not counted");
       waiver.owner = from.owner;
       waiver.expires = config::format_date(from.expires);
-      waiver.expired = left < 0;
+      waiver.expired = from.expired(today());
+      if (waiver.expired) waiver.problem = fmt::format("it expired on {}", waiver.expires);
       waiver.used = from.used;
       out_.waivers.push_back(std::move(waiver));
     }
@@ -326,6 +344,7 @@ class OwnReader {
     }
   }
 
+  const std::shared_ptr<const Source>& source_;
   const LoadResult& loaded_;
   const WallTime now_;
   AuditResult& out_;
@@ -342,7 +361,7 @@ void audit_file(const std::shared_ptr<const Source>& source, const Options& opti
       on_disk
           ? gateway::load_plan(source->path, *broker, now, gateway::kAtStart)
           : gateway::load_plan_text(source->path, source->text, *broker, now, gateway::kAtStart);
-  OwnReader(loaded, now, out).run(*source);
+  OwnReader(source, loaded, now, out).run();
 }
 
 }  // namespace merlon::audit::own

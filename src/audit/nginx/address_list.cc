@@ -17,8 +17,10 @@ unsigned families_of(const Listen& listen) {
   return takes_both ? kIpv4 | kIpv6 : kIpv6;
 }
 
-/// The families of the clients that come to the server of `scope`; 0: not known.
+/// The families of the clients that come to the server of `scope`; 0: not known. A proxy that is
+/// believed hands in addresses of both, whatever it speaks itself.
 unsigned families_around(const Scope& scope) {
+  if (scope.effective("set_real_ip_from") != nullptr) return kIpv4 | kIpv6;
   const Scope* level = &scope;
   while (level != nullptr && level->server == nullptr) level = level->parent;
   unsigned out = 0;

@@ -44,6 +44,15 @@ bool looks_binary(std::string_view text) {
 
 }  // namespace
 
+std::string without_dot(std::string path) {
+  while (path.starts_with("./")) {
+    const std::size_t from = path.find_first_not_of('/', 1);
+    if (from == std::string::npos) break;
+    path.erase(0, from);
+  }
+  return path;
+}
+
 std::string resolve_path(const std::string& path) {
   char* resolved = ::realpath(path.c_str(), nullptr);
   if (resolved == nullptr) return {};
@@ -151,7 +160,8 @@ std::vector<std::string> DiskIncludes::candidates(std::string_view pattern) cons
     }
     if (relative.empty()) return out;
   }
-  for (const std::string& base : bases_) out.push_back(base + "/" + std::string(relative));
+  for (const std::string& base : bases_)
+    out.push_back(without_dot(base + "/" + std::string(relative)));
   return out;
 }
 

@@ -43,6 +43,8 @@ class FileReader {
   std::uint64_t bytes_ = 0;
 };
 
+/// `path` without "./" in front: one name for a file, however it was reached.
+[[nodiscard]] std::string without_dot(std::string path);
 /// Resolves every symbolic link of `path`; "" when it does not exist.
 [[nodiscard]] std::string resolve_path(const std::string& path);
 

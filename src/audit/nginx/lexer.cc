@@ -23,6 +23,7 @@ void Lexer::skip_blank() {
   for (; !done(); ++at_) {
     const char c = text_[at_];
     if (c == '#') {
+      comments_.push_back(at_);
       const std::size_t end = text_.find('\n', at_);
       at_ = end == std::string_view::npos ? text_.size() : end;
       if (done()) return;
@@ -224,6 +225,17 @@ void Lexer::skip_lua_long_bracket(std::size_t equals) {
   for (; at_ < end; ++at_) {
     if (text_[at_] == '\n') newline(at_);
   }
+}
+
+std::vector<std::size_t> comments_in(std::string_view text) {
+  std::deque<std::string> pool;
+  Lexer lexer(text, pool);
+  std::vector<Word> words;
+  for (Lexer::End end = lexer.next(words); end != Lexer::End::kText; end = lexer.next(words)) {
+    std::string_view lua;
+    if (end == Lexer::End::kBlockOpens && holds_lua(words.front().text)) lexer.lua_block(lua);
+  }
+  return lexer.comments();
 }
 
 }  // namespace merlon::audit::nginx

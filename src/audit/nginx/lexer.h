@@ -27,6 +27,8 @@ class Lexer {
   bool lua_block(std::string_view& raw);
 
   [[nodiscard]] std::uint32_t line() const noexcept { return line_; }
+  /// Where the comments that were passed over begin, in order.
+  [[nodiscard]] const std::vector<std::size_t>& comments() const noexcept { return comments_; }
   [[nodiscard]] const std::string& error() const noexcept { return error_; }
   [[nodiscard]] const Word& error_word() const noexcept { return error_word_; }
 
@@ -50,8 +52,13 @@ class Lexer {
   std::size_t at_ = 0;
   std::size_t line_start_ = 0;
   std::uint32_t line_ = 1;
+  std::vector<std::size_t> comments_;
   std::string error_;
   Word error_word_;
 };
+
+/// Where the comments of a configuration begin, in bytes from the start of its text. A "#" in a
+/// quoted text or in a Lua block begins none.
+[[nodiscard]] std::vector<std::size_t> comments_in(std::string_view text);
 
 }  // namespace merlon::audit::nginx

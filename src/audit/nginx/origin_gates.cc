@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <set>
 
@@ -86,7 +87,7 @@ Fence fence_of_origin(const Directive& block, const Question& asked) {
 
 class GateFinder {
  public:
-  explicit GateFinder(const Inspection& in) : in_(in) {}
+  explicit GateFinder(Inspection& in) : in_(in) {}
 
   OriginGates of_value(const Directive& header, std::string_view value, const Scope& scope) {
     OriginGates out = of_text(header, value, scope);
@@ -115,7 +116,7 @@ class GateFinder {
 
   /// What lets an Origin make a variable what is asked for.
   OriginGates of_variable(std::string_view name, const Scope& scope, const Question& asked) {
-    if (++steps_ > kStepsMax) return {.unknown = true};
+    if (is_too_far()) return {.unknown = true};
     // What leads back to a variable adds nothing to what is found of it.
     if (!open_questions_.insert(name).second) return {};
     const Directive* map = in_.variables.map_of(name);
@@ -124,16 +125,32 @@ class GateFinder {
     return out;
   }
 
+  /// Counts what is looked at; past the bound, says which rules are not judged to the end.
+  bool is_too_far() {
+    if (++steps_ <= kStepsMax) return false;
+    for (const std::string_view rule : {"COR-01", "COR-02", "COR-03", "COR-04"}) {
+      in_.not_checked(rule, "more sets, maps and ifs lead to an allowed origin than are followed");
+    }
+    return true;
+  }
+
+  /// What a map, geo or split_clients gives. One that looks at something else than the Origin keeps
+  /// nobody out; its values may still hold it.
   OriginGates of_map(const Directive& map, const Question& asked) {
     OriginGates out;
-    if (!map.is("map")) return {.unknown = true};
-    if (!in_.variables.depends_on(map.arg(0), is_origin, *in_.model.root)) return out;
+    const std::string_view source = map.args.size() > 1 ? map.arg(0) : "$remote_addr";
+    if (!in_.variables.depends_on(source, is_origin, *in_.model.root)) {
+      if (!asked.condition) add_values(map, out);
+      return out;
+    }
+    // What was not read may hold any entry, and the default where there is none.
+    out.unknown = !map.is("map") || map.incomplete || map.lacks_folder;
+    if (!map.is("map")) return out;
     bool has_default = false;
     for (const Directive* entry : map.body) {
       const std::string_view key = entry->name.text;
-      if (key == "include" || key == "hostnames" || key == "volatile") {
-        out.unknown = out.unknown || key == "include";
-      } else if (key == "default" && !entry->name.quoted) {
+      if (key == "include" || key == "hostnames" || key == "volatile") continue;
+      if (key == "default" && !entry->name.quoted) {
         has_default = true;
         add_default(*entry, asked, out);
       } else if (asked.fits(entry->arg(0))) {
@@ -146,8 +163,16 @@ class GateFinder {
                             regex, ignore_case});
       }
     }
-    if (!has_default && asked.fits("")) out.open = &map;
+    if (!has_default && !out.unknown && asked.fits("")) out.open = &map;
     return out;
+  }
+
+  void add_values(const Directive& map, OriginGates& out) {
+    for (const Directive* entry : map.body) {
+      const OriginGates inner = of_text(*entry, entry->arg(0), *in_.model.root);
+      add(out, inner);
+      if (inner.open != nullptr) out.open = inner.open;
+    }
   }
 
   /// What a map gives an Origin that it does not list.
@@ -162,7 +187,7 @@ class GateFinder {
     }
   }
 
-  /// The sets that make `name` what is asked for; those that undo it in an if are a fence.
+  /// The sets that make `name` what is asked for; those that undo it later, in an if, are a fence.
   OriginGates of_sets(std::string_view name, const Scope& scope, const Question& asked) {
     OriginGates out;
     Fence undone;
@@ -171,9 +196,9 @@ class GateFinder {
     const bool grows = asked.condition && std::ranges::any_of(sets, [&](const auto& one) {
                          return mentions(one.set->arg(1), name);
                        });
-    for (const Variables::SetAt& one : sets) {
+    for (const auto& [depth, one] : in_order(sets)) {
       const std::string_view value = one.set->arg(1);
-      const bool in_if = (one.scope->context & (kIfInServer | kIfInLocation)) != 0;
+      const bool in_if = is_in_if(*one.scope);
       has_default = has_default || !in_if;
       if (mentions(value, name)) {  // the others say what it adds to
         if (const Fence fence = around(*one.scope)) add(out, *fence);
@@ -185,7 +210,9 @@ class GateFinder {
       if (!fits) continue;
       const OriginGates inner = of_set(one, asked);
       add(out, inner);
-      if (inner.open != nullptr) out.open = inner.open;
+      if (inner.open == nullptr) continue;
+      out.open = inner.open;
+      undone.reset();
     }
     if (!has_default && asked.condition && asked.fits("")) out.open = in_.model.root->block;
     if (!undone || out.open == nullptr) return out;
@@ -196,7 +223,9 @@ class GateFinder {
 
   OriginGates of_set(const Variables::SetAt& one, const Question& asked) {
     const std::string_view value = one.set->arg(1);
-    if (Fence fence = around(*one.scope)) return *std::move(fence);
+    Fence fence = around(*one.scope);
+    narrow(fence, before(one));
+    if (fence) return *std::move(fence);
     if (!has_variable(value)) return {.open = one.set};
     const std::vector<VariableUse> uses = variables_in(value);
     const bool copies = uses.size() == 1 && uses[0].length == value.size();
@@ -215,10 +244,44 @@ class GateFinder {
   Fence fence_of(const Scope& block, bool entered) {
     const std::optional<Condition> condition = condition_of(*block.block);
     if (!condition) return std::nullopt;
-    if (++steps_ > kStepsMax) return OriginGates{.unknown = true};
+    if (is_too_far()) return OriginGates{.unknown = true};
     const Question asked{condition, entered};
     if (is_origin(condition->variable)) return fence_of_origin(*block.block, asked);
     return fence_of_gates(of_variable(condition->variable, block, asked));
+  }
+
+  static bool is_in_if(const Scope& scope) {
+    return (scope.context & (kIfInServer | kIfInLocation)) != 0;
+  }
+
+  /// By depth: what stands in a server is carried out before what stands in its locations.
+  static std::multimap<std::size_t, Variables::SetAt> in_order(
+      const std::vector<Variables::SetAt>& sets) {
+    std::multimap<std::size_t, Variables::SetAt> out;
+    for (const Variables::SetAt& one : sets) {
+      std::size_t depth = 0;
+      const Scope* base = is_in_if(*one.scope) ? one.scope->parent : one.scope;
+      for (; base != nullptr; base = base->parent) ++depth;
+      out.emplace(depth, one);
+    }
+    return out;
+  }
+
+  /// What an Origin must pass that comes to a set: the ifs before it on its level that end there.
+  Fence before(const Variables::SetAt& one) {
+    Fence out;
+    const bool in_if = is_in_if(*one.scope);
+    const Directive* last = in_if ? one.scope->block : one.set;
+    for (const Directive* step : (in_if ? one.scope->parent : one.scope)->rewrites) {
+      if (step == last) break;
+      const auto block = in_.model.scope_of_block.find(step);
+      if (block == in_.model.scope_of_block.end()) continue;
+      const bool skips = block->second->has("break") && one.set->is("set");
+      if (skips || block->second->has("return")) {
+        narrow(out, fence_of(*block->second, false));
+      }
+    }
+    return out;
   }
 
   /// What an Origin must pass that comes to `scope`: the ifs around it, and those before it that
@@ -231,20 +294,19 @@ class GateFinder {
         if (block == in_.model.scope_of_block.end()) continue;
         if (return_status(*block->second) >= 400) narrow(out, fence_of(*block->second, false));
       }
-      if ((level->context & (kIfInServer | kIfInLocation)) != 0)
-        narrow(out, fence_of(*level, true));
+      if (is_in_if(*level)) narrow(out, fence_of(*level, true));
     }
     return out;
   }
 
-  const Inspection& in_;
+  Inspection& in_;
   std::set<std::string_view> open_questions_;
   std::uint32_t steps_ = 0;
 };
 
 }  // namespace
 
-OriginGates gates_of_origin(const Inspection& in, const Directive& header, std::string_view value,
+OriginGates gates_of_origin(Inspection& in, const Directive& header, std::string_view value,
                             const Scope& scope) {
   return GateFinder(in).of_value(header, value, scope);
 }

@@ -23,8 +23,8 @@ struct OriginGates {
 };
 
 /// All that lets an Origin into `value`, which `header` sends in `scope`: through maps, sets, and
-/// the ifs around them.
-[[nodiscard]] OriginGates gates_of_origin(const Inspection& in, const Directive& header,
+/// the ifs around them. What leads further than is followed is noted as not judged.
+[[nodiscard]] OriginGates gates_of_origin(Inspection& in, const Directive& header,
                                           std::string_view value, const Scope& scope);
 
 }  // namespace merlon::audit::nginx

@@ -12,6 +12,7 @@
 #include "audit/nginx/lexer.h"
 #include "audit/nginx/model.h"
 #include "audit/nginx/rules.h"
+#include "audit/nginx/unfilled.h"
 #include "audit/nginx/variables.h"
 #include "audit/template_text.h"
 
@@ -85,6 +86,15 @@ void report_problems(Inspection& inspection) {
       one.what = std::move(hint);
       report_problem(one, inspection);
     }
+  }
+  for (const Unfilled& one : unfilled_places(inspection.model)) {
+    if (!templates.insert(one.at->file.get()).second) continue;
+    report_problem({.kind = Problem::Kind::kMeaning,
+                    .at = one.at->mark(*one.word),
+                    .what = fmt::format("it is a template (by its \"{}\"): render it, then audit "
+                                        "what comes out",
+                                        one.name)},
+                   inspection);
   }
 }
 

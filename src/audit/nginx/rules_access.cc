@@ -213,6 +213,9 @@ void check_half_closed_list(Inspection& in) {
                     deny->arg(0), ipv4 ? "IPv4" : "IPv6", ipv4 ? "IPv6" : "IPv4"));
     finding.evidence = fmt::format("a client with an {} address reaches {}", ipv4 ? "IPv6" : "IPv4",
                                    in.model.route_of(*scope));
+    if (const Directive* from = scope->effective("set_real_ip_from")) {
+      finding.trail.push_back({from->mark(), "this proxy hands in addresses of both"});
+    }
     finding.affected.push_back(in.model.route_of(*scope));
     finding.fix = replace_statement(*deny, "deny all;");
   }

@@ -94,6 +94,37 @@ void check_certificates(Inspection& in) {
   }
 }
 
+/// Why nginx staples nothing to this certificate in this server; "" when it may. It looks for the
+/// issuer first, and for the responder then.
+std::string_view unstapled(const Loaded& one, const Scope& server) {
+  const Certificate& leaf = one.chain.front();
+  if (one.chain.size() == 1 && server.effective("ssl_trusted_certificate") == nullptr) {
+    return "the file holds no issuer of the certificate, and no ssl_trusted_certificate names one";
+  }
+  if (!leaf.has_ocsp && server.effective("ssl_stapling_responder") == nullptr) {
+    return "the certificate names no OCSP responder";
+  }
+  return {};
+}
+
+void check_stapled(Inspection& in) {
+  for (const Loaded& one : load(in)) {
+    for (const Server* server : one.servers) {
+      const Scope& scope = *server->scope;
+      const Directive* stapling = scope.effective("ssl_stapling");
+      if (stapling == nullptr || stapling->arg(0) != "on") continue;
+      if (scope.effective("ssl_stapling_file") != nullptr) continue;
+      const std::string_view why = unstapled(one, scope);
+      if (why.empty()) continue;
+      Finding& finding =
+          in.report("TLS-11", Level::kInfo, *stapling,
+                    fmt::format("nginx staples nothing for {}: {}", one.at->arg(0), why));
+      finding.trail.push_back({one.at->mark(), "the certificate is this one"});
+      finding.affected.push_back(server->label());
+    }
+  }
+}
+
 bool is_everywhere_local(const Loaded& one) {
   return std::ranges::all_of(one.servers, [](const Server* server) { return server->is_local(); });
 }
@@ -228,6 +259,7 @@ constexpr RuleEntry kRules[] = {
     {"CRT-06", check_pairs},
     {"CRT-07", check_key_files},
     {"CRT-08", check_lifetime},
+    {"TLS-11", check_stapled},
 };
 
 }  // namespace

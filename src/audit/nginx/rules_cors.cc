@@ -97,7 +97,7 @@ void judge_allowed_origin(Inspection& in, const Scope& scope, const Directive& h
   }
   if (value.find('$') == std::string_view::npos) return;
   const OriginGates gates = gates_of_origin(in, header, value, scope);
-  if (gates.open != nullptr && !gates.unknown) {
+  if (gates.open != nullptr) {
     report_any_origin(in, header, *gates.open, credentials).affected.push_back(route);
   }
   report_gates(in, header, scope, gates, witnesses);

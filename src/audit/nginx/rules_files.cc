@@ -160,6 +160,38 @@ void check_hidden_files(Inspection& in) {
   }
 }
 
+/// A "^~" takes its requests from the regular expression that refuses hidden files elsewhere.
+void check_hidden_files_past_refusal(Inspection& in) {
+  for (const Location& location : in.model.locations) {
+    const Server& server = *location.server;
+    const Scope& scope = *location.scope;
+    if (location.match != Location::Match::kPrefixFirst || server.is_local()) continue;
+    if (scope.incomplete || scope.has("root") || scope.has("alias")) continue;
+    if (location.path.starts_with("/.well-known")) continue;
+    const Directive* root = folder_of(scope);
+    if (root == nullptr || root->arg(0).find('$') != std::string_view::npos) continue;
+    const std::string path =
+        fmt::format("{}{}.env", location.path, location.path.ends_with('/') ? "" : "/");
+    if (open_file_scope(in, server, path) != &scope) continue;
+    const bool refused_elsewhere = std::ranges::any_of(server.locations, [&](const Location* l) {
+      return l->is_regex() && l->pattern->search(path).value_or(false) &&
+             is_denied_to_all(*l->scope);
+    });
+    if (!refused_elsewhere) continue;
+    Finding& finding =
+        in.report("INF-07", Level::kLow, location.at(),
+                  fmt::format("hidden files under {}{} are served: with \"^~\" no regular "
+                              "expression is asked, and so not the one that refuses them",
+                              root->arg(0), location.path));
+    finding.remediation =
+        "Leave the \"^~\" out, or put `location ~ /\\.(?!well-known) { deny all; }` into this "
+        "location";
+    finding.evidence = fmt::format("{} is answered from the folder if it is there", path);
+    finding.confidence = Confidence::kLikely;
+    finding.affected.push_back(location.label());
+  }
+}
+
 /// `written` without "..", "." and double slashes, as the kernel reads it but for links.
 std::string normal_folder(std::string_view written) {
   std::string path = std::filesystem::path(written).lexically_normal().string();
@@ -265,6 +297,7 @@ void check_roots(Inspection& in) {
 constexpr RuleEntry kRules[] = {
     {"INF-06", check_autoindex},
     {"INF-07", check_hidden_files},
+    {"INF-07", check_hidden_files_past_refusal},
     {"INF-08", check_roots},
 };
 

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <map>
 #include <optional>
@@ -17,9 +18,22 @@
 namespace merlon::audit::nginx {
 namespace {
 
-bool rejects(const Server& server) {
-  const unsigned status = return_status(*server.scope);
-  if (status >= 400) return true;
+/// True when the server itself answers requests for hosts that nobody serves with an error, always
+/// or in an `if` that looks at the name: for one of any domain, and for an address.
+bool refuses_unknown_hosts(const Inspection& in, const Server& server) {
+  constexpr std::array<std::string_view, 3> kUnknown = {"merlon-any-name.test",
+                                                        "merlon-any-name.com", "192.0.2.1"};
+  return std::ranges::all_of(kUnknown, [&](std::string_view host) {
+    Request request{.variables = {{"host", std::string(host)}, {"http_host", std::string(host)}}};
+    request.variables.emplace("server_name", server.names.empty() ? "" : server.names.front());
+    RewritePhase phase(std::move(request), &in.variables);
+    phase.run(*server.scope);
+    return phase.status() >= 400;
+  });
+}
+
+bool rejects(const Inspection& in, const Server& server) {
+  if (refuses_unknown_hosts(in, server)) return true;
   const Directive* reject = server.scope->own("ssl_reject_handshake");
   if (reject != nullptr && reject->arg(0) == "on") return true;
   const Location* root = nullptr;
@@ -30,15 +44,15 @@ bool rejects(const Server& server) {
 }
 
 /// Only requests for the names of the server reach it.
-bool is_fenced(const Model& model, const Server& server) {
+bool is_fenced(const Inspection& in, const Server& server) {
   if (server.names.empty()) return false;
-  for (const Socket& socket : model.sockets) {
-    for (const auto& [other, listen] : socket.servers) {
-      if (other == &server && socket.servers.front().first == &server) return false;
-    }
+  for (const Socket& socket : in.model.sockets) {
     const bool here = std::ranges::any_of(socket.servers,
                                           [&](const auto& pair) { return pair.first == &server; });
-    if (here && !rejects(*socket.servers.front().first)) return false;
+    const Server& first = *socket.servers.front().first;
+    const bool turned_away =
+        &first == &server ? refuses_unknown_hosts(in, server) : rejects(in, first);
+    if (here && !turned_away) return false;
   }
   return std::ranges::none_of(server.names, [](std::string_view name) {
     return name == "_" || name.starts_with('~') || name.empty();
@@ -59,7 +73,7 @@ std::optional<Origin> client_written_host(const Inspection& in, const Scope& sco
 Finding& report_host(Inspection& in, const Server* server, const Directive& header,
                      const Origin& origin) {
   const bool fenced = origin.source == "$http_host" && server != nullptr && in.model.framed &&
-                      is_fenced(in.model, *server);
+                      is_fenced(in, *server);
   Finding& finding = in.report(
       "HST-01", fenced ? Level::kLow : Level::kMedium, header,
       fmt::format("the upstream gets the Host that the client wrote in {}: expected $host",
@@ -96,7 +110,7 @@ void check_default_server(Inspection& in) {
   if (in.model.http->incomplete) return;
   for (const Socket& socket : in.model.sockets) {
     const auto& [server, listen] = socket.servers.front();
-    if (listen->is_local() || rejects(*server) || only_redirects(*server)) continue;
+    if (listen->is_local() || rejects(in, *server) || only_redirects(*server)) continue;
     const bool alone = in.model.servers.size() == 1 || socket.servers.size() == 1;
     const bool meant = std::ranges::any_of(
         server->names, [](std::string_view name) { return name == "_" || name.empty(); });
@@ -176,28 +190,42 @@ void check_trusted_proxies(Inspection& in) {
   }
 }
 
+/// The variable in which the client writes what a field of addresses says first.
+std::string written_address(const Inspection& in, const Scope& scope, const Directive& header,
+                            std::string_view field) {
+  constexpr std::string_view kAppended = "$proxy_add_x_forwarded_for";
+  if (field != "x-forwarded-for" && header.arg(1).starts_with(kAppended)) {
+    return "$http_x_forwarded_for";
+  }
+  return in.variables.origin(header.arg(1), scope, header).source;
+}
+
 void check_passed_addresses(Inspection& in) {
   const Fronts fronts(in.model);
-  each_upstream_header(
-      in.model, [&](const Scope& scope, const Directive& at, std::string_view field) {
-        const Directive* header = &at;
-        if (field.starts_with("http-")) field.remove_prefix(5);
-        const bool address = field == "x-forwarded-for" || field == "x-real-ip" ||
-                             field == "remote-addr" || field == "true-client-ip" ||
-                             field == "x-client-ip";
-        if (!address) return;
-        const std::string_view value = header->arg(1);
-        const Origin origin = in.variables.origin(value, scope, *header);
-        if (!is_written_by_client(origin.source) || trusts_named_proxies(scope)) return;
-        if (fronts.speak_for(scope, header_of(origin.source))) return;
-        // With the peer's address at the end it is what $proxy_add_x_forwarded_for makes.
-        if (value.ends_with("$remote_addr") || value.ends_with("$realip_remote_addr")) return;
+  each_upstream_header(in.model, [&](const Scope& scope, const Directive& at,
+                                     std::string_view field) {
+    const Directive* header = &at;
+    if (field.starts_with("http-")) field.remove_prefix(5);
+    const bool address = field == "x-forwarded-for" || field == "x-real-ip" ||
+                         field == "remote-addr" || field == "true-client-ip" ||
+                         field == "x-client-ip";
+    if (!address) return;
+    const std::string_view value = header->arg(1);
+    const std::string source = written_address(in, scope, *header, field);
+    if (!is_written_by_client(source) || trusts_named_proxies(scope)) return;
+    if (fronts.speak_for(scope, header_of(source))) return;
+    // With the peer's address at the end it is what $proxy_add_x_forwarded_for makes: of the
+    // one field that is a list, whose readers count from its end.
+    const bool list = field == "x-forwarded-for";
+    const bool appends = value.ends_with("$remote_addr") || value.ends_with("$realip_remote_addr");
+    if (list && appends) return;
+    Finding& finding =
         in.report("XFF-02", Level::kMedium, *header,
                   fmt::format("the upstream is told the address that the client wrote in {}: "
-                              "expected $remote_addr or $proxy_add_x_forwarded_for",
-                              origin.source))
-            .affected.push_back(in.model.route_of(scope));
-      });
+                              "expected $remote_addr{}",
+                              source, list ? " or $proxy_add_x_forwarded_for" : ""));
+    finding.affected.push_back(in.model.route_of(scope));
+  });
 }
 
 void check_proxy_protocol(Inspection& in) {

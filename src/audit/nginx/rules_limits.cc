@@ -178,12 +178,12 @@ void check_limit_status(Inspection& in) {
                          "limit_req without limit_req_status answers 503: expected "
                          "\"limit_req_status 429\"");
       if (!in.model.framed) unset->confidence = Confidence::kPossible;
-      const std::vector<Edit> shape = replace_statement(*limit, "limit_req_status 429;");
-      if (!shape.empty()) {
-        unset->fix = {{limit->file, limit->name.line, limit->name.line - 1, shape[0].replacement}};
-      }
     }
     unset->affected.push_back(in.model.route_of(scope));
+    for (const Edit& shape : replace_statement(*limit, "limit_req_status 429;")) {
+      unset->fix.push_back(
+          {limit->file, limit->name.line, limit->name.line - 1, shape.replacement});
+    }
   }
 }
 

@@ -26,11 +26,14 @@ bool names_a_file(std::string_view path) {
 
 /// Adds the slash to the path of a location whose header stands on one line.
 std::vector<Edit> add_slash(const Location& location) {
+  // The edit holds the whole line: of a file that is one line, each would hold the file.
+  constexpr std::size_t kLineBytesMax = 2048;
   const Directive& block = location.at();
   if (block.args.empty()) return {};  // a fragment without its frame
   const Word& path = block.args.back();
   const std::string_view line = first_line_of(block);
-  if (path.quoted || path.line != block.name.line || path.column + path.length > line.size() + 1)
+  if (line.size() > kLineBytesMax || path.quoted || path.line != block.name.line ||
+      path.column + path.length > line.size() + 1)
     return {};
   std::string changed(line);
   changed.insert(path.column - 1 + path.length, "/");

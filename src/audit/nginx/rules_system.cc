@@ -1,8 +1,12 @@
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <map>
+#include <set>
+#include <string>
 
+#include "audit/file_mode.h"
 #include "audit/nginx/rules.h"
 
 namespace merlon::audit::nginx {
@@ -18,25 +22,51 @@ void check_user(Inspection& in) {
   }
 }
 
-/// Where packages and administrators put configuration that is in force; a checkout elsewhere says
-/// nothing about modes.
-bool is_system_path(std::string_view path) {
-  return path.starts_with("/etc/") || path.starts_with("/usr/") || path.starts_with("/opt/");
+std::string said_of(std::string_view path, unsigned mode, std::string_view expected) {
+  return fmt::format("everyone may write {} (mode {:04o}): expected {} or narrower", path, mode,
+                     expected);
+}
+
+/// The includes by which files came in, each the first.
+std::map<const Source*, const Directive*> includes_of(const Tree& tree) {
+  std::map<const Source*, const Directive*> out;
+  for (const Directive& directive : tree.directives) {
+    if (directive.via != nullptr) out.try_emplace(directive.file.get(), directive.via);
+  }
+  return out;
+}
+
+/// Who may write a folder replaces the files in it, and adds to those that a glob takes in.
+void check_folders(Inspection& in) {
+  const auto includes = includes_of(in.model.tree);
+  std::set<std::string> seen;
+  for (const auto& file : in.model.tree.files) {
+    const std::string folder = std::filesystem::path(file->path).parent_path().string();
+    const std::string named = folder.empty() ? "." : folder;
+    const unsigned mode = seen.insert(named).second ? mode_open_to_all(named) : 0;
+    if (mode == 0) continue;
+    const auto via = includes.find(file.get());
+    const Mark at = via == includes.end() ? Mark{file, 1, 1, 1} : via->second->mark();
+    add_finding(in.out, in.options, "SYS-02", Level::kHigh, at, said_of(named, mode, "0755"));
+  }
 }
 
 void check_writable(Inspection& in) {
   if (!in.on_disk) return;
   for (const auto& file : in.model.tree.files) {
-    struct stat about{};
-    if (!is_system_path(file->path) || ::stat(file->path.c_str(), &about) != 0) continue;
-    if ((about.st_mode & S_IWOTH) == 0) continue;
-    Finding finding;
-    finding.rule = "SYS-02";
-    finding.level = Level::kHigh;
-    finding.at = Mark{file, 1, 1, 1};
-    finding.message = fmt::format("everyone may write {} (mode {:04o}): expected 0644 or narrower",
-                                  file->path, about.st_mode & 07777);
-    in.out.findings.push_back(std::move(finding));
+    const unsigned mode = mode_open_to_all(file->path);
+    if (mode == 0) continue;
+    add_finding(in.out, in.options, "SYS-02", Level::kHigh, Mark{file, 1, 1, 1},
+                said_of(file->path, mode, "0644"));
+  }
+  check_folders(in);
+  for (const Directive& directive : in.model.tree.directives) {
+    if (!directive.is("auth_basic_user_file")) continue;
+    FileReader::Read keep;
+    static_cast<void>(named_file(in, directive.arg(0), keep));
+    const unsigned mode = keep.source == nullptr ? 0 : mode_open_to_all(keep.source->path);
+    if (mode == 0) continue;
+    in.report("SYS-02", Level::kHigh, directive, said_of(keep.source->path, mode, "0640"));
   }
 }
 

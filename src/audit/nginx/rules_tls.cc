@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <set>
 
 #include "audit/certificate.h"
@@ -92,6 +93,7 @@ void check_legacy(Inspection& in) {
 void check_default_protocols(Inspection& in) {
   if (!in.model.framed) return;
   Finding* finding = nullptr;
+  std::set<const Server*> mended;  // each socket's default server, which may be that of several
   for (const Socket& socket : in.model.sockets) {
     const auto& [server, listen] = socket.servers.front();
     if (!listen->ssl || listen->is_local()) continue;
@@ -102,9 +104,11 @@ void check_default_protocols(Inspection& in) {
                            "ssl_protocols is not set: nginx before 1.27.3 then offers TLSv1 and "
                            "TLSv1.1 too");
       finding->confidence = Confidence::kPossible;
-      finding->fix = insert_first(server->at(), "ssl_protocols TLSv1.2 TLSv1.3;");
     }
     finding->affected.push_back(socket.name);
+    if (!mended.insert(server).second) continue;
+    std::ranges::move(insert_first(server->at(), "ssl_protocols TLSv1.2 TLSv1.3;"),
+                      std::back_inserter(finding->fix));
   }
 }
 
