@@ -237,7 +237,6 @@ void copy_settings(const RouteConfig& config, Route& route) {
   route.body_bytes_max = *body.max;
   route.body_at = body.max.at;
   route.timeout = *config.timeout;
-  route.timeout_at = config.timeout.at;
   if (config.rewrite.strip_prefix.has_value()) route.strip_prefix = **config.rewrite.strip_prefix;
   if (config.rewrite.add_prefix.has_value()) route.add_prefix = **config.rewrite.add_prefix;
   if (const auto& websocket = policy::setting<policy::WebSocket>(config); websocket.has_value())
@@ -259,11 +258,6 @@ void compile_route_policies(const RouteConfig& config, const policy::SharedSetup
   if (config.auth.none) policy::check_public_route(config, context.reader);
   for (const auto& policy : route.policies) {
     if (policy->content() != nullptr) route.content = policy.get();
-  }
-  if (route.respond.has_value() && route.content == nullptr && route.timeout_at.known()) {
-    context.reader.error(
-        route.timeout_at,
-        "`timeout` changes nothing: this route answers by itself, and reads no body", "remove it");
   }
 }
 

@@ -272,9 +272,7 @@ class Walk {
 
   bool judge_body() {
     Refusal refusal;
-    // What nobody reads is not measured.
-    const bool is_read = route_->upstream != nullptr || route_->content != nullptr;
-    if (is_read && !fits_body_size(request_.body.size(), *route_, refusal)) {
+    if (!fits_body_size(request_.body.size(), *route_, refusal)) {
       refuse(refusal);
       return false;
     }
