@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/ascii.h"
 #include "base/escape.h"
 #include "base/print_error.h"
 #include "cli/diagnostics_output.h"
@@ -40,6 +41,7 @@ struct Arguments {
   std::vector<std::string> fields;
   std::string body;
   std::string client = "192.0.2.1";  // an address of nobody, RFC 5737
+  std::string proxy;
   std::string listener;
   std::string format = "text";
   bool batch = false;
@@ -78,13 +80,22 @@ std::optional<RequestLine> parse_request(std::string_view text) {
   return out.authority.empty() ? std::nullopt : std::optional(out);
 }
 
-/// The bytes that a client would send. Fields are not judged here: that is what is explained.
+bool gives(const Arguments& arguments, std::string_view name) {
+  return std::ranges::any_of(arguments.fields, [&](std::string_view field) {
+    return ascii::iequals(field.substr(0, field.find(':')), name);
+  });
+}
+
+/// The bytes that a client would send: what a field says stands in place of what is meant without
+/// it. Fields are not judged here: that is what is explained.
 std::string head_of(const RequestLine& line, const Arguments& arguments) {
-  std::string head =
-      fmt::format("{} {}{} HTTP/1.1\r\nHost: {}\r\n", line.method,
-                  line.target.starts_with('?') ? "/" : "", line.target, line.authority);
+  std::string head = fmt::format("{} {}{} HTTP/1.1\r\n", line.method,
+                                 line.target.starts_with('?') ? "/" : "", line.target);
+  if (!gives(arguments, "Host")) head += fmt::format("Host: {}\r\n", line.authority);
   for (const std::string& field : arguments.fields) head += field + "\r\n";
-  if (!arguments.body.empty()) head += fmt::format("Content-Length: {}\r\n", arguments.body.size());
+  const bool framed = gives(arguments, "Content-Length") || gives(arguments, "Transfer-Encoding");
+  if (!arguments.body.empty() && !framed)
+    head += fmt::format("Content-Length: {}\r\n", arguments.body.size());
   return head + "\r\n";
 }
 
@@ -172,6 +183,15 @@ Explanation explain_now(const Plan& plan, const MadeUpRequest& request) {
   return gateway::explain(plan, request, clock.now(), clock.wall_now());
 }
 
+/// Who connects for the client: nobody without a word, and only a listener that hears of clients
+/// from others has somebody. False when `text` is neither.
+bool read_proxy(const std::string& text, const Listener& listener,
+                std::optional<IpAddress>& proxy) {
+  if (text.empty()) return true;
+  if (const auto address = IpAddress::parse(text)) proxy = *address;
+  return proxy.has_value() && listener.proxy_protocol;
+}
+
 int explain_one(const Arguments& arguments, const Plan& plan) {
   const auto line = parse_request(arguments.request);
   if (!line) return complain("a request is a method and a URL: 'GET https://api.example.com/x'");
@@ -191,16 +211,23 @@ int explain_one(const Arguments& arguments, const Plan& plan) {
                           host && host->port != 0 ? fmt::format(" on port {}", host->port) : "")
             : fmt::format("no listener is named {}", arguments.listener));
   }
+  std::optional<IpAddress> proxy;
+  if (!read_proxy(arguments.proxy, *listener, proxy)) {
+    return complain(
+        "--proxy is the address of who connects to a listener with `proxy_protocol`; elsewhere it "
+        "is the client itself");
+  }
   const Explanation found = explain_now(plan, {.head = head_of(*line, arguments),
                                                .body = arguments.body,
                                                .client = *client,
+                                               .proxy = proxy,
                                                .listener = listener});
   print(arguments.format == "json" ? json_report(found) : text_report(found));
   return exit_code_of(found);
 }
 
 /// Requests as JSON lines from standard input: `head` (the bytes of one, with its empty line), and
-/// optionally `body`, `client` and `listener`. An answer goes out for each, in order.
+/// optionally `body`, `client`, `proxy` and `listener`. An answer goes out for each, in order.
 int explain_batch(const Arguments& arguments, const Plan& plan) {
   int code = 0;
   std::string text;
@@ -214,13 +241,18 @@ int explain_batch(const Arguments& arguments, const Plan& plan) {
     const auto client = IpAddress::parse(value("client", arguments.client));
     const std::string name = value("listener", arguments.listener);
     const Listener* listener = name.empty() ? &plan.listeners.front() : find_listener(plan, name);
-    if (head.empty() || !client || listener == nullptr) {
+    std::optional<IpAddress> proxy;
+    if (head.empty() || !client || listener == nullptr ||
+        !read_proxy(value("proxy", arguments.proxy), *listener, proxy)) {
       return complain(fmt::format(
           "line {} of standard input is no request: {{\"head\": \"GET / HTTP/1.1\\r\\n…\"}}",
           number));
     }
-    const Explanation found = explain_now(
-        plan, {.head = head, .body = value("body", ""), .client = *client, .listener = listener});
+    const Explanation found = explain_now(plan, {.head = head,
+                                                 .body = value("body", ""),
+                                                 .client = *client,
+                                                 .proxy = proxy,
+                                                 .listener = listener});
     print(json_report(found));
     code = std::max(code, exit_code_of(found));
   }
@@ -251,6 +283,10 @@ void add_explain_command(CLI::App& app, int& exit_code) {
   command->add_option("--body", arguments->body, "The body of the request");
   command->add_option("--client", arguments->client, "The address that it comes from")
       ->capture_default_str();
+  command->add_option(
+      "--proxy", arguments->proxy,
+      "Who connects to a listener with `proxy_protocol` and names the client; taken "
+      "as one of `trusted_proxies` otherwise");
   command->add_option("--listener", arguments->listener,
                       "The listener that it comes to; found by the URL otherwise");
   command->add_option("--format", arguments->format, "text or json")
@@ -258,13 +294,13 @@ void add_explain_command(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->add_flag("--batch", arguments->batch,
                     "Read requests from standard input, one JSON object a line: head, and "
-                    "optionally body, client, listener; answers are JSON lines");
+                    "optionally body, client, proxy, listener; answers are JSON lines");
   command->footer(
       "No request is sent and no limit is spent. What the answer does not take into account (load, "
       "counts of limits, Redis, the upstream) stands at its end.\n"
       "Exit codes: 0 let through or answered, 1 refused, 2 wrong usage, 3 the configuration has "
       "errors, 4 only a running gateway could tell, since it has to ask for keys or about a "
-      "token.\n"
+      "token, or sees a client's certificate.\n"
       "Example: merlon explain -c merlon.yaml 'GET https://api.example.com/orders' -H "
       "'Origin: https://app.example.com'");
   command->callback([arguments, &exit_code] { exit_code = run(*arguments); });

@@ -6,8 +6,12 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <string>
+#include <string_view>
 #include <system_error>
+#include <vector>
 
+#include "base/diagnostics.h"
 #include "base/print_error.h"
 #include "cli/audit.h"
 #include "cli/check.h"
@@ -18,6 +22,7 @@
 #include "cli/schema.h"
 #include "cli/show.h"
 #include "cli/token.h"
+#include "config/shown.h"
 
 namespace {
 
@@ -36,6 +41,21 @@ bool written_whole() {
   merlon::print_error("merlon: standard output could not be written: {}\n",
                       errno == 0 ? "an earlier write failed" : std::strerror(errno));
   return false;
+}
+
+/// What is wrong when a word stands in the place of a command and names none; "" otherwise.
+std::string unknown_command(const CLI::App& app) {
+  const CLI::App* at = &app;
+  while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
+  const std::vector<std::string> left = at->remaining();
+  if (at->get_require_subcommand_min() == 0 || left.empty() || left.front().starts_with('-'))
+    return {};
+  std::vector<std::string_view> known;
+  for (const CLI::App* command : at->get_subcommands([](const CLI::App*) { return true; }))
+    known.push_back(command->get_name());
+  const std::string_view near = merlon::nearest(left.front(), known);
+  return fmt::format("there is no command {}{}", merlon::config::shown(left.front()),
+                     near.empty() ? "" : fmt::format("; did you mean `{}`?", near));
 }
 
 }  // namespace
@@ -67,6 +87,10 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     // 2 is wrong usage, whatever was wrong; --help and its like are 0.
+    if (const std::string unknown = unknown_command(app); !unknown.empty()) {
+      merlon::print_error("merlon: {}\nRun with --help for more information.\n", unknown);
+      return 2;
+    }
     if (app.exit(error) != 0) return 2;
   } catch (const std::system_error& error) {
     merlon::print_error("merlon: {}\n", error.what());

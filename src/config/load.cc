@@ -4,6 +4,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "config/include.h"
 #include "config/shown.h"
 #include "config/tree.h"
 #include "config/tree_builder.h"
@@ -13,11 +14,9 @@ namespace {
 
 using Text = std::expected<std::string, std::string>;
 
-constexpr std::size_t kFilesMax = 256;
-
 /// Why a name may not be included; "" when it may.
 std::string_view problem_of_name(std::string_view name) {
-  if (name.empty() || name.size() > 255) return "a file name has 1 to 255 bytes";
+  if (name.empty() || name.size() > kIncludedNameBytesMax) return "a file name has 1 to 255 bytes";
   if (name.front() == '/') return "only files beside the main file can be included";
   for (const char c : name) {
     if (static_cast<unsigned char>(c) < 0x20 || c == '\\') return "this character is not allowed";
@@ -111,7 +110,7 @@ class Loader {
 
   void merge(const Node& root) {
     for (const Member& member : root.members()) {
-      if (member.key.text() == "include") {
+      if (member.key.text() == kIncludeKey) {
         enqueue(member.value);
         continue;
       }
@@ -134,8 +133,8 @@ class Loader {
       if (!name.is_scalar()) {
         builder_.error(name.at(),
                        fmt::format("expected a file name, found {}", describe(name.kind())));
-      } else if (queue_.size() == kFilesMax) {
-        builder_.error(name.at(), fmt::format("more than {} files are included", kFilesMax));
+      } else if (queue_.size() == kIncludedMax) {
+        builder_.error(name.at(), fmt::format("more than {} files are included", kIncludedMax));
         return;
       } else {
         queue_.push_back(name);

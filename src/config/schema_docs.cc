@@ -16,11 +16,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::string_view kIncludeDoc =
-    "Other files of this directory that belong to the configuration. Lists continue, mappings "
-    "unite, "
-    "anything else is given once.";
-
 /// The fragment of a heading, as GitHub makes it.
 std::string slug_of(std::string_view heading) {
   std::string out;
@@ -202,8 +197,7 @@ void append_row(std::string& out, const ObjectBase::Key& key, const Objects& obj
                  type_cell(*key.shape, objects), fallback, cell(key.doc));
 }
 
-void append_section(std::string& out, const ObjectBase& object, const Objects& objects,
-                    bool is_root) {
+void append_section(std::string& out, const ObjectBase& object, const Objects& objects) {
   fmt::format_to(std::back_inserter(out), "## {}\n\n{}\n\n", objects.name_of(object),
                  object.summary());
   out += "| key | value | default | what it does |\n|---|---|---|---|\n";
@@ -215,10 +209,6 @@ void append_section(std::string& out, const ObjectBase& object, const Objects& o
     } else {
       append_row(out, key, objects);
     }
-  }
-  if (is_root) {
-    fmt::format_to(std::back_inserter(out),
-                   "| `include` | list (0 to 256) of names of files | `[]` | {} |\n", kIncludeDoc);
   }
   out += '\n';
   if (!later.empty()) {
@@ -235,10 +225,6 @@ std::string json_schema(const ObjectBase& root) {
   out["$schema"] = "https://json-schema.org/draft/2020-12/schema";
   out["title"] = objects.name_of(root);
   out.update(schema_of_object(root, objects));
-  out["properties"]["include"] = {{"type", "array"},
-                                  {"items", {{"type", "string"}, {"maxLength", 255}}},
-                                  {"maxItems", 256},
-                                  {"description", kIncludeDoc}};
   for (const ObjectBase* object : objects.all()) {
     if (object == &root) continue;
     out["$defs"][slug_of(objects.name_of(*object))] = schema_of_object(*object, objects);
@@ -250,7 +236,7 @@ std::string reference_markdown(const ObjectBase& root) {
   const Objects objects(root);
   std::string out;
   for (const ObjectBase* object : objects.all()) {
-    append_section(out, *object, objects, object == &root);
+    append_section(out, *object, objects);
   }
   out.pop_back();
   return out;

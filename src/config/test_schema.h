@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "config/include.h"
 #include "config/schema.h"
 #include "config/waivers.h"
 
@@ -159,7 +160,8 @@ inline const Object<Config>& config_schema() {
                  "Servers.")
           .field("routes", &Config::routes, named_list(object(route_schema())), "Routes.")
           .field("admin_port", &Config::admin_port, port(), "Of the admin.")
-          .read_apart("waivers", waiver_list(), "Exceptions.");
+          .read_apart("waivers", waiver_list(), "Exceptions.")
+          .read_apart(std::string(kIncludeKey), include_list(), std::string(kIncludeDoc));
   return schema;
 }
 

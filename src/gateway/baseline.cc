@@ -63,6 +63,22 @@ void judge_allow_from(const ListenerConfig& listener, CompileContext& context) {
   judge_overlaps(listener.allow_from, context);
 }
 
+/// Where each connection begins with a PROXY header, those of others than trusted proxies end.
+void judge_proxies_allowed(const ListenerConfig& listener,
+                           const std::vector<Located<Cidr>>& trusted, CompileContext& context) {
+  for (const Located<Cidr>& block : listener.allow_from) {
+    const bool may_hold_one = std::ranges::any_of(trusted, [&](const Located<Cidr>& proxies) {
+      return covers(*block, *proxies) || covers(*proxies, *block);
+    });
+    if (may_hold_one) continue;
+    context.reader.error(block.at,
+                         fmt::format("{} lets nobody in: it has none of `trusted_proxies`, whom "
+                                     "alone `proxy_protocol` believes",
+                                     block->to_string()),
+                         "name the addresses of the proxies in both");
+  }
+}
+
 /// Nobody gets in without a certificate, whatever name they ask for.
 bool demands_certificates(const ListenerConfig& listener) {
   return listener.tls.has_value() && listener.tls->client_auth.has_value() &&
@@ -216,9 +232,13 @@ void judge_trust(const Config& config, CompileContext& context) {
   }
   judge_overlaps(config.trusted_proxies, context);
   for (const ListenerConfig& listener : config.listeners) {
-    if (!*listener.proxy_protocol || context.root.find("trusted_proxies") != nullptr) continue;
-    refuse_always(context, "proxy-protocol-untrusted", listener.proxy_protocol.at,
-                  "`proxy_protocol` without `trusted_proxies` believes nobody");
+    if (!*listener.proxy_protocol) continue;
+    if (context.root.find("trusted_proxies") == nullptr) {
+      refuse_always(context, "proxy-protocol-untrusted", listener.proxy_protocol.at,
+                    "`proxy_protocol` without `trusted_proxies` believes nobody");
+    } else if (!config.trusted_proxies.empty()) {
+      judge_proxies_allowed(listener, config.trusted_proxies, context);
+    }
   }
 }
 

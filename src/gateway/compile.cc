@@ -4,7 +4,6 @@
 #include <sys/un.h>
 
 #include <algorithm>
-#include <initializer_list>
 #include <numeric>
 
 #include "base/units.h"
@@ -112,7 +111,8 @@ class Compiler {
     plan_->shared_state = context_.in_force != nullptr ? context_.in_force->shared_state
                                                        : compile_shared_state(config_, context_);
     judge_upstream_names();
-    judge_certificates_asked(config_, names_, context_);
+    if (names_.all_listeners_read)
+      judge_certificates_asked(config_, certificates_, api_in_clear_, context_);
     compile_routes();
     judge_whole();
     return plan_;
@@ -133,7 +133,7 @@ class Compiler {
     if (config_.admin.address.has_value()) plan_->admin_address = **config_.admin.address;
     if (config_.admin.socket.has_value()) take_admin_socket(*config_.admin.socket);
     plan_->access_log = log_target(*config_.log.access);
-    plan_->process_log = log_target(config_.log.process);
+    plan_->process_log = log_target(*config_.log.process);
     plan_->log_level = level_name(config_.log.level);
     plan_->process_waivers = {
         .handshake_time = waiver_index(context_, "slow-client-timeouts", "timeouts.handshake"),
@@ -272,7 +272,7 @@ class Compiler {
       CompiledRoute compiled = compile_route(from, shared ? &*shared : nullptr, context_);
       compiled.route->index = plan_->routes.size();
       compile_auth(from, providers_, *compiled.route, context_);
-      judge_places(from);
+      judge_places(from, *plan_, context_);
       if (compiled.route->websocket_idle.has_value()) {
         compiled.route->digest = digest_of(from.name);
         plan_->has_tunnels = true;
@@ -289,22 +289,6 @@ class Compiler {
                                  shown(route->name)));
     }
     plan_->router = builder.build();
-  }
-
-  /// Limits of what is open at a time that limit nothing.
-  void judge_places(const RouteConfig& from) {
-    for (const auto& places : policy::setting<policy::Concurrencies>(from))
-      judge_places(places.limit);
-    const auto& websocket = policy::setting<policy::WebSocket>(from);
-    if (websocket.has_value()) judge_places(websocket->tunnels_per_client);
-  }
-
-  void judge_places(const config::Located<std::uint32_t>& limit) {
-    if (limit.is_default() || *limit <= plan_->limits.requests_in_flight) return;
-    reader().error(limit.at,
-                   fmt::format("this limit limits nothing: `limits.requests_in_flight` lets {} "
-                               "requests and tunnels be open in all",
-                               plan_->limits.requests_in_flight));
   }
 
   /// What is written under the route of this name: tunnels outlive a reload that changes none of
@@ -405,47 +389,10 @@ class Compiler {
         plan_->closed.push_back(fmt::format("listeners: {}", host));
       }
     }
-    judge_handshake_time();
-    if (names_.all_routes_read) {
-      for (const auto& upstream : plan_->upstreams) judge_response_time(*upstream);
-    }
-  }
-
-  /// Where the configuration gives this key; null when it does not.
-  const Node* written(std::initializer_list<std::string_view> path) const {
-    const Node* at = &context_.root;
-    for (const std::string_view key : path) {
-      if (at != nullptr) at = at->find(key);
-    }
-    return at;
-  }
-
-  void judge_handshake_time() {
-    const Node* const time = written({"timeouts", "handshake"});
-    const bool used = std::ranges::any_of(config_.listeners, [](const ListenerConfig& listener) {
-      return listener.tls.has_value() || *listener.proxy_protocol;
-    });
-    if (time == nullptr || used) return;
-    reader().error(time->at(),
-                   "`handshake` ends nothing: no listener has `tls` or `proxy_protocol`",
-                   "remove it");
-  }
-
-  /// Calls of gRPC to an upstream of HTTP/2 have its time in place of their route's.
-  void judge_response_time(const Upstream& upstream) {
-    if (upstream.protocol == Protocol::kHttp2) return;
-    const Node* const time = written({"upstreams", upstream.name, "timeouts", "response"});
-    if (time == nullptr) return;
-    milliseconds longest{};
-    for (const auto& route : plan_->routes) {
-      if (route->upstream == &upstream) longest = std::max(longest, route->timeout);
-    }
-    if (longest.count() == 0 || upstream.response_timeout <= longest) return;
-    reader().error(
-        time->at(),
-        fmt::format("`response` ends nothing: every route to {} gives up after {} at most",
-                    shown(upstream.name), format_duration(longest)),
-        "give a route a longer `timeout`, or shorten this one");
+    judge_handshake_time(config_, context_);
+    judge_own_pages(config_, *plan_, context_);
+    judge_class_networks(config_, context_);
+    if (names_.all_routes_read) judge_upstream_times(*plan_, context_);
   }
 
   const Config& config_;

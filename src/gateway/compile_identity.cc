@@ -80,15 +80,6 @@ void compile_forward(const RouteConfig& config, const identity::Provider* provid
   }
 }
 
-bool asks_for_certificates(const Config& config) {
-  return std::ranges::any_of(config.listeners, [](const ListenerConfig& listener) {
-    if (!listener.tls.has_value() || !listener.serves(Served::kApi)) return false;
-    return listener.tls->client_auth.has_value() ||
-           std::ranges::any_of(listener.tls->certificates,
-                               [](const auto& one) { return one.client_auth.has_value(); });
-  });
-}
-
 identity::Provider::Kind asked_kind(const AuthConfig& auth) {
   using Kind = identity::Provider::Kind;
   if (auth.jwt.has_value()) return Kind::kTokens;
@@ -168,17 +159,46 @@ void judge_shared_sources(const Config& config, const Providers& providers,
 
 }  // namespace
 
-void judge_certificates_asked(const Config& config, const RawNames& names,
-                              CompileContext& context) {
-  if (!names.all_listeners_read || asks_for_certificates(config)) return;
+void judge_certificates_asked(const Config& config,
+                              const std::vector<ListenerCertificates>& certificates,
+                              bool api_in_clear, CompileContext& context) {
+  // What is in force was judged when it was taken.
+  if (context.in_force != nullptr) return;
+  const bool nowhere = std::ranges::all_of(
+      certificates, [](const ListenerCertificates& all) { return all.asking.empty(); });
+  const std::string_view where = nowhere ? "" : " under a name of this route";
   for (const RouteConfig& route : config.routes) {
-    if (route.auth.client_cert.has_value()) {
-      context.reader.error(route.auth.client_cert->at,
-                           "no listener asks clients for certificates, so nobody gets in",
-                           "give one `client_auth` under its `tls`");
-    } else if (route.forward.client_cert) {
-      context.reader.error(route.forward.at,
-                           "no listener asks clients for certificates: there is none to forward");
+    const bool wanted = route.auth.client_cert.has_value();
+    if (!wanted && !route.forward.client_cert) continue;
+    std::vector<const Located<std::string>*> unasked;
+    for (const Located<std::string>& host : route.match.hosts) {
+      const bool asked = std::ranges::any_of(
+          certificates, [&](const ListenerCertificates& all) { return all.ask_for(*host); });
+      if (!asked) unasked.push_back(&host);
+    }
+    if (unasked.size() < route.match.hosts.size()) {
+      // Of a host that no certificate carries, that is what is said.
+      for (const Located<std::string>* host : unasked) {
+        const bool known = api_in_clear || std::ranges::any_of(certificates, [&](const auto& all) {
+                             return all.covers(**host);
+                           });
+        if (!wanted || !known) continue;
+        context.reader.error(host->at,
+                             fmt::format("no listener asks clients of {} for certificates, so "
+                                         "nobody gets in there",
+                                         shown(**host)),
+                             "give its certificate `client_auth`, or take the host off the route");
+      }
+    } else if (wanted) {
+      context.reader.error(
+          route.auth.client_cert->at,
+          fmt::format("no listener asks clients for certificates{}, so nobody gets in", where),
+          "give one `client_auth` under its `tls`");
+    } else {
+      context.reader.error(
+          route.forward.at,
+          fmt::format("no listener asks clients for certificates{}: there is none to forward",
+                      where));
     }
   }
 }

@@ -53,6 +53,10 @@ struct ListenerCertificates {
   /// True when some name could be a host that fits the pattern; names of pairs that are closed
   /// count, since nothing else is wrong with them.
   [[nodiscard]] bool covers(std::string_view host_pattern) const;
+  /// The same of names under which clients are asked for certificates.
+  [[nodiscard]] bool ask_for(std::string_view host_pattern) const;
+
+  std::vector<Mark> asking;  ///< those that do, by their places
 };
 /// The reader stands at the listener.
 [[nodiscard]] ListenerCertificates compile_tls(const ListenerConfig& listener,
@@ -92,11 +96,26 @@ using Providers = std::map<std::string, std::shared_ptr<const identity::Provider
 /// The reader stands at the root.
 [[nodiscard]] Providers compile_providers(const Config& config, const RawNames& names,
                                           CompileContext& context);
-/// Routes that want what no listener asks clients for. The reader stands at the root.
-void judge_certificates_asked(const Config& config, const RawNames& names, CompileContext& context);
+/// Routes, and hosts of them, that want what no listener of the API (`certificates`) asks clients
+/// for.
+void judge_certificates_asked(const Config& config,
+                              const std::vector<ListenerCertificates>& certificates,
+                              bool api_in_clear, CompileContext& context);
 /// The `auth` and `forward.identity` of a route; the reader stands at it.
 void compile_auth(const RouteConfig& config, const Providers& providers, Route& route,
                   CompileContext& context);
+
+// ---- compile_inert.cc: what is written and never counts ----
+
+/// Limits of what is open at a time. The reader stands at the route.
+void judge_places(const RouteConfig& config, const Plan& plan, CompileContext& context);
+void judge_handshake_time(const Config& config, CompileContext& context);
+/// Of a plan with all its routes.
+void judge_upstream_times(const Plan& plan, CompileContext& context);
+/// Routes of which every request is answered with a page of the gateway's own.
+void judge_own_pages(const Config& config, const Plan& plan, CompileContext& context);
+/// Networks of classes that nobody connects from.
+void judge_class_networks(const Config& config, CompileContext& context);
 
 // ---- baseline.cc: the reader stands at the root ----
 

@@ -74,6 +74,10 @@ http::PathOddities waived_oddities(const RouteConfig& config, const PathPattern&
 
 void judge_rewrite(const RouteConfig& config, const PathPattern& path, CompileContext& context) {
   const auto& strip = config.rewrite.strip_prefix;
+  const auto& add = config.rewrite.add_prefix;
+  if (strip.has_value() && add.has_value() && **strip == **add) {
+    context.reader.error(add->at, "`rewrite` changes nothing: it adds what it strips", "remove it");
+  }
   if (!strip.has_value() || always_starts_with(path, **strip)) return;
   context.reader.error(
       strip->at,
@@ -121,10 +125,6 @@ constexpr std::array kBaselineFields = {
     FieldId::kCrossOriginOpenerPolicy, FieldId::kCrossOriginResourcePolicy,
     FieldId::kXXssProtection,          FieldId::kAltSvc,
 };
-constexpr std::array kLeakFields = {
-    FieldId::kServer,   FieldId::kXPoweredBy, FieldId::kXAspNetVersion, FieldId::kXAspNetMvcVersion,
-    FieldId::kXRuntime, FieldId::kXGenerator,
-};
 constexpr std::array kCorsFields = {
     FieldId::kAccessControlAllowOrigin,
     FieldId::kAccessControlAllowMethods,
@@ -136,12 +136,19 @@ constexpr std::array kCorsFields = {
 };
 /// What the gateway itself says about the exchange, or what a body is.
 constexpr std::array kOwnFields = {
-    FieldId::kContentLength, FieldId::kContentType, FieldId::kContentEncoding,
-    FieldId::kContentRange,  FieldId::kVia,         FieldId::kDate,
-    FieldId::kAllow,         FieldId::kXRequestId,  FieldId::kWwwAuthenticate,
-    FieldId::kHost,          FieldId::kRateLimit,   FieldId::kRateLimitPolicy,
-    FieldId::kAge,           FieldId::kRetryAfter,  FieldId::kXMerlonOther,
-    FieldId::kXEnvoyOther,
+    FieldId::kContentLength,
+    FieldId::kContentType,
+    FieldId::kContentEncoding,
+    FieldId::kContentRange,
+    FieldId::kDate,
+    FieldId::kAllow,
+    FieldId::kXRequestId,
+    FieldId::kWwwAuthenticate,
+    FieldId::kHost,
+    FieldId::kRateLimit,
+    FieldId::kRateLimitPolicy,
+    FieldId::kAge,
+    FieldId::kRetryAfter,
 };
 
 bool one_of(std::span<const FieldId> set, FieldId id) {
@@ -152,8 +159,7 @@ bool one_of(std::span<const FieldId> set, FieldId id) {
 std::string_view reason_to_keep(std::string_view name) {
   FieldId id = http::field_id(name);
   if (id == FieldId::kOther) id = http::aliased_field(name);
-  if (one_of(kLeakFields, id) || is_leak(name))
-    return "tells what software runs and is always removed";
+  if (is_leak(name)) return "tells what software runs and is always removed";
   if (id == FieldId::kOther) return {};
   if (http::has_trait(id, FieldTrait::kHopByHop)) return "belongs to the connection";
   if (one_of(kBaselineFields, id)) return "is part of the baseline, which stays";
@@ -187,6 +193,20 @@ void compile_headers(const RouteConfig& config, Route& route, CompileContext& co
   }
 }
 
+/// Fields that pages may read and never get.
+void judge_exposed(const RouteConfig& config, CompileContext& context) {
+  const auto& cors = policy::setting<policy::Cors>(config);
+  if (!cors.has_value()) return;
+  for (const Located<std::string>& name : cors->expose) {
+    if (!is_leak(*name)) continue;
+    context.reader.error(name.at,
+                         fmt::format("no page gets {}: it tells what software runs and is always "
+                                     "removed",
+                                     shown(*name)),
+                         "remove it");
+  }
+}
+
 /// `/package.Service/Method` or `/package.Service/**`, for POST alone: all of it is gRPC.
 bool names_grpc_service(const RouteConfig& config, const PathPattern& path) {
   const auto& segments = path.segments;
@@ -217,7 +237,6 @@ void copy_settings(const RouteConfig& config, Route& route) {
   route.body_bytes_max = *body.max;
   route.body_at = body.max.at;
   route.timeout = *config.timeout;
-  route.timeout_at = config.timeout.at;
   if (config.rewrite.strip_prefix.has_value()) route.strip_prefix = **config.rewrite.strip_prefix;
   if (config.rewrite.add_prefix.has_value()) route.add_prefix = **config.rewrite.add_prefix;
   if (const auto& websocket = policy::setting<policy::WebSocket>(config); websocket.has_value())
@@ -239,11 +258,6 @@ void compile_route_policies(const RouteConfig& config, const policy::SharedSetup
   if (config.auth.none) policy::check_public_route(config, context.reader);
   for (const auto& policy : route.policies) {
     if (policy->content() != nullptr) route.content = policy.get();
-  }
-  if (route.respond.has_value() && route.content == nullptr && route.timeout_at.known()) {
-    context.reader.error(
-        route.timeout_at,
-        "`timeout` changes nothing: this route answers by itself, and reads no body", "remove it");
   }
 }
 
@@ -280,6 +294,7 @@ CompiledRoute compile_route(const RouteConfig& config, const policy::SharedSetup
   compile_respond(config, route);
   compile_route_policies(config, shared, route, context);
   judge_websocket(config, route, context);
+  judge_exposed(config, context);
   compile_route_waivers(config, result.path, route, context);
   return result;
 }

@@ -43,6 +43,11 @@ bool carry(const Pairs& pairs, std::string_view host_pattern) {
       pairs, [&](const auto& pair) { return fits_any(pair->names(), host_pattern); });
 }
 
+/// The same of one that is closed: one that could not even be read might have had any name.
+bool might_carry(const tls::FailedPair& pair, std::string_view host_pattern) {
+  return pair.names.empty() || fits_any(pair.names, host_pattern);
+}
+
 /// The host that all endpoints share; nullopt, with an error, when a name is needed to verify them.
 std::optional<std::string> host_to_verify(const UpstreamConfig& upstream, CompileContext& context) {
   if (upstream.endpoints.empty()) return std::nullopt;
@@ -200,8 +205,20 @@ void pass_on(const Diagnostics& findings, bool usable, CompileContext& context) 
 bool ListenerCertificates::covers(std::string_view host_pattern) const {
   return carry(loaded.pairs, host_pattern) ||
          std::ranges::any_of(loaded.failed, [&](const tls::FailedPair& pair) {
-           // One that could not even be read might have had any name.
-           return pair.names.empty() || fits_any(pair.names, host_pattern);
+           return might_carry(pair, host_pattern);
+         });
+}
+
+bool ListenerCertificates::ask_for(std::string_view host_pattern) const {
+  const auto asks = [&](const Mark& of) {
+    return std::ranges::any_of(asking, [&](const Mark& at) { return tls::same_place(at, of); });
+  };
+  return std::ranges::any_of(loaded.pairs,
+                             [&](const auto& pair) {
+                               return asks(pair->at()) && fits_any(pair->names(), host_pattern);
+                             }) ||
+         std::ranges::any_of(loaded.failed, [&](const tls::FailedPair& pair) {
+           return asks(pair.at) && might_carry(pair, host_pattern);
          });
 }
 
@@ -209,6 +226,10 @@ ListenerCertificates compile_tls(const ListenerConfig& listener,
                                  const std::vector<RouteConfig>& routes, CompileContext& context) {
   ListenerCertificates result;
   if (!listener.tls.has_value()) return result;
+  for (const tls::CertificateFiles& files : listener.tls->certificates) {
+    if (listener.tls->client_auth.has_value() || files.client_auth.has_value())
+      result.asking.push_back(files.at);
+  }
   Diagnostics findings;
   result.loaded =
       tls::load_certificates(listener.tls->certificates, context.broker, context.now, findings);

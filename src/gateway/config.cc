@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "config/include.h"
 #include "config/waivers.h"
 
 namespace merlon::gateway {
@@ -186,6 +187,8 @@ const Object<Config>& config_schema() {
           .field("shared_state", &Config::shared_state,
                  config::object(state::shared_state_schema()),
                  "Where nodes count together what limits and quotas let through.")
+          .read_apart(std::string(config::kIncludeKey), config::include_list(),
+                      std::string(config::kIncludeDoc))
           .later("snmp", "SNMP")
           .later("firewall", "firewall rules")
           .later("user", "giving up root");

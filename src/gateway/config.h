@@ -49,7 +49,8 @@ enum class LogLevel : std::uint8_t { kError, kWarning, kInfo, kDebug };
 struct LogConfig {
   /// "-" is standard output, "off" none (which takes a waiver), else a file.
   Located<config::FilePath> access{.value = {.written = "-", .path = "-"}, .at = {}};
-  config::FilePath process{.written = "-", .path = "-"};  ///< "-" is standard error
+  /// "-" is standard error.
+  Located<config::FilePath> process{.value = {.written = "-", .path = "-"}, .at = {}};
   LogLevel level = LogLevel::kInfo;
 };
 

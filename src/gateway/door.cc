@@ -108,9 +108,8 @@ bool is_html(const http::Fields& fields) noexcept {
   return ascii::iequals(media, "text/html") || ascii::iequals(media, "application/xhtml+xml");
 }
 
-}  // namespace
-
-bool is_leak(std::string_view name) noexcept {
+/// Of a name that has no FieldId.
+bool is_unknown_leak(std::string_view name) noexcept {
   std::array<char, kLeakNameBytesMax> buffer;
   const std::string_view head = name.substr(0, buffer.size());
   std::ranges::transform(head, buffer.begin(), ascii::lower);
@@ -121,17 +120,21 @@ bool is_leak(std::string_view name) noexcept {
          });
 }
 
-namespace {
-
 /// Fields that Merlon knows cost a look at a bit each, the few that it does not one search each.
 void drop_leaks(http::Fields& fields) noexcept {
   for (const FieldId id : kLeaks) fields.drop(id);
   for (const http::Field& field : fields) {
-    if (field.id == FieldId::kOther && is_leak(field.name)) fields.drop(field.name);
+    if (field.id == FieldId::kOther && is_unknown_leak(field.name)) fields.drop(field.name);
   }
 }
 
 }  // namespace
+
+bool is_leak(std::string_view name) noexcept {
+  FieldId id = http::field_id(name);
+  if (id == FieldId::kOther) id = http::aliased_field(name);
+  return std::ranges::find(kLeaks, id) != std::end(kLeaks) || is_unknown_leak(name);
+}
 
 bool dress(http::ResponseHead& head, const DoorFacts& facts) noexcept {
   http::Fields& fields = head.fields;

@@ -12,7 +12,7 @@
 namespace merlon::gateway {
 
 /// Whether a field of this name tells of products, versions or inner structure: none of an upstream
-/// goes out. Of names that have no FieldId.
+/// goes out.
 [[nodiscard]] bool is_leak(std::string_view name) noexcept;
 
 /// What the door needs to know of the request.

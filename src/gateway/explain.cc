@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <span>
 #include <utility>
 
 #include "config/shown.h"
@@ -31,7 +33,8 @@ class Walk {
       : plan_(plan),
         request_(request),
         at_(*request.listener),
-        facts_{.peer = {.address = request.client, .port = 0},
+        peer_(at_.proxy_protocol ? request.proxy : request.client),
+        facts_{.peer = {.address = peer_.value_or(request.client), .port = 0},
                .client = request.client,
                .tls = nullptr,
                .made_up_tls = at_.tls != nullptr},
@@ -68,8 +71,8 @@ class Walk {
     out_.rule = rule_name(refusal.error.code);
     out_.line = line_of(refusal.line);
     out_.what = refusal.error.what;
-    say(refusal.step, fmt::format("refuses with {}: {}", refusal.status, refusal.error.what),
-        refusal.line);
+    const std::string with = refusal.status == 0 ? "it" : fmt::format("with {}", refusal.status);
+    say(refusal.step, fmt::format("refuses {}: {}", with, refusal.error.what), refusal.line);
   }
 
   /// A judge that would have to ask somebody: neither yes nor no.
@@ -89,8 +92,12 @@ class Walk {
   void list_not_simulated() {
     const auto add = [&](std::string what) { out_.not_simulated.push_back(std::move(what)); };
     add("load: a gateway at the bounds of `limits`, or that is draining, closes or answers 503");
+    if (at_.proxy_protocol && !peer_.has_value())
+      add("PROXY: the connection is taken as one of a trusted proxy that names this client");
     if (at_.tls != nullptr)
-      add("TLS: the handshake is taken as done, and no client certificate is shown");
+      add(facts_.certificate_open
+              ? "TLS: the handshake is taken as done, and what client certificates show is open"
+              : "TLS: the handshake is taken as done");
     if (route_ == nullptr) return;
     const http::RequestHead& head = parser_.head();
     if (head.framing == http::Framing::kLength && head.content_length != request_.body.size())
@@ -116,15 +123,21 @@ class Walk {
   }
 
   bool connect() {
-    const auto holds = [&](const Cidr& block) { return block.contains(request_.client); };
-    if (at_.allow_from.empty() || std::ranges::any_of(at_.allow_from, holds)) {
-      say("connection", fmt::format("the listener {} accepts it", shown(at_.name)), &at_.at);
-      return true;
-    }
+    const auto holds = [&](std::span<const Cidr> blocks) {
+      return std::ranges::any_of(blocks, [&](const Cidr& block) { return block.contains(*peer_); });
+    };
+    // Whom nobody named is taken as somebody who may.
+    if (peer_.has_value() && !at_.allow_from.empty() && !holds(at_.allow_from))
+      return drop("the listener drops connections of this network");
+    if (peer_.has_value() && at_.proxy_protocol && !holds(plan_.trusted_proxies))
+      return drop("the listener drops connections of who is no trusted proxy");
+    say("connection", fmt::format("the listener {} accepts it", shown(at_.name)), &at_.at);
+    return true;
+  }
+
+  bool drop(const char* why) {
     refuse({.status = 0,
-            .error = {.code = code::kNetworkNotAllowed,
-                      .blame = Blame::kClient,
-                      .what = "the listener drops connections of this network"},
+            .error = {.code = code::kNetworkNotAllowed, .blame = Blame::kClient, .what = why},
             .step = "connection",
             .line = &at_.at});
     return false;
@@ -156,6 +169,7 @@ class Walk {
       out_.status = 200;
       return say("route", "the gateway's own page", &at_.at);
     }
+    facts_.certificate_open = asks_for_certificate();
     route_ = judged.routed.route;
     out_.route = route_->name;
     say("route", fmt::format("goes to {}", shown(route_->name)), &route_->at);
@@ -164,6 +178,13 @@ class Walk {
         context_.preflight ? "a preflight: the requested method is listed" : "the method is listed",
         &route_->methods_at);
     if (judge_policies() && judge_before_body() && judge_body()) deliver();
+  }
+
+  /// Of whoever connects for this host.
+  [[nodiscard]] bool asks_for_certificate() const {
+    if (at_.tls == nullptr) return false;
+    const tls::ServerContext::Site* const site = at_.tls->find(reading_.host.name);
+    return site != nullptr && site->client_auth != nullptr;
   }
 
   void say_reading() {
@@ -251,9 +272,7 @@ class Walk {
 
   bool judge_body() {
     Refusal refusal;
-    // What nobody reads is not measured.
-    const bool is_read = route_->upstream != nullptr || route_->content != nullptr;
-    if (is_read && !fits_body_size(request_.body.size(), *route_, refusal)) {
+    if (!fits_body_size(request_.body.size(), *route_, refusal)) {
       refuse(refusal);
       return false;
     }
@@ -299,7 +318,8 @@ class Walk {
   const Plan& plan_;
   const MadeUpRequest& request_;
   const Listener& at_;
-  const ConnectionFacts facts_;
+  const std::optional<IpAddress> peer_;  ///< absent: not told
+  ConnectionFacts facts_;
   http::RequestParser parser_;
   ReadingScratch scratch_;
   Reading reading_;
@@ -321,6 +341,10 @@ Explanation explain(const Plan& plan, const MadeUpRequest& request, Instant now,
 
 const Listener* listener_for(const Plan& plan, bool secure, std::uint16_t port,
                              std::string_view host) {
+  if (port == 0) {
+    const Listener* const usual = listener_for(plan, secure, secure ? 443 : 80, host);
+    if (usual != nullptr) return usual;
+  }
   const Listener* best = nullptr;
   for (const Listener& at : plan.listeners) {
     if ((at.tls != nullptr) != secure || (port != 0 && at.address.port != port)) continue;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,7 +18,9 @@ namespace merlon::gateway {
 struct MadeUpRequest {
   std::string head;  ///< bytes of an HTTP/1.1 head, its empty line included
   std::string body;
-  IpAddress client;
+  IpAddress client;  ///< the peer, or whom a PROXY line names
+  /// Who connects where the listener has `proxy_protocol`; absent: taken as one that it believes.
+  std::optional<IpAddress> proxy;
   const Listener* listener = nullptr;  ///< where it arrives
 };
 
@@ -49,8 +52,9 @@ struct Explanation {
 [[nodiscard]] Explanation explain(const Plan& plan, const MadeUpRequest& request, Instant now,
                                   WallTime wall);
 
-/// The listener that a client would reach for `secure` and `port` (0: any) that has a certificate
-/// for `host`; nullptr when there is none.
+/// The listener that a client would reach for `secure` and `port` that has a certificate for
+/// `host`; nullptr when there is none. Port 0 is the scheme's own (80, 443), and any where nobody
+/// listens there, since what stands in front may have it.
 [[nodiscard]] const Listener* listener_for(const Plan& plan, bool secure, std::uint16_t port,
                                            std::string_view host);
 

@@ -74,8 +74,7 @@ bool asks_for_status(const http::RequestHead& head, const Listener& at,
   if (at.serve.health && asks_for_grpc_health(head, reading)) return true;
   if (head.method != http::Method::kGet && head.method != http::Method::kHead) return false;
   if (head.only_websocket) return false;
-  const bool health = reading.path == "/healthz" || reading.path == "/readyz";
-  return (at.serve.health && health) || (at.serve.metrics && reading.path == "/metrics");
+  return is_own_page(at.serve, reading.path);
 }
 
 /// Fields that prove who asks, those of API keys by the names that the configuration gives them.
@@ -103,6 +102,11 @@ bool may_redirect(const http::RequestHead& head, const Plan& plan,
 }
 
 }  // namespace
+
+bool is_own_page(const Serve& serve, std::string_view path) noexcept {
+  const bool health = path == "/healthz" || path == "/readyz";
+  return (serve.health && health) || (serve.metrics && path == "/metrics");
+}
 
 Refusal framing_refusal(const Error& error) noexcept {
   return {.status = http::status_for(error), .error = error, .step = "framing", .line = nullptr};

@@ -50,6 +50,9 @@ struct Routed {
 /// Paths of the health protocol of gRPC begin so.
 inline constexpr std::string_view kGrpcHealthService = "/grpc.health.v1.Health/";
 
+/// True when a listener that serves so answers GET and HEAD of this path itself.
+[[nodiscard]] bool is_own_page(const Serve& serve, std::string_view path) noexcept;
+
 /// Who answers a request, once its head is judged.
 enum class Destination : std::uint8_t { kRefused, kRedirect, kStatusPage, kRoute };
 

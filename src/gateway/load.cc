@@ -112,6 +112,41 @@ void judge_file_modes(const config::Tree& tree, io::Broker& broker, Diagnostics&
     judge_file_mode(source->path, {.source = source, .line = 1, .column = 1}, broker, out);
 }
 
+/// What the gateway writes, or puts a socket in the place of, must be none of what it reads.
+void judge_written_file(const Located<config::FilePath>& written, const config::Tree& tree,
+                        const std::vector<PolicyFile>& named, io::Broker& broker,
+                        Diagnostics& out) {
+  const std::string& path = written->path;
+  const auto status = broker.status(path);
+  const auto is_same = [&](const std::string& other) {
+    if (path == other) return true;
+    const auto of_other = broker.status(other);
+    return status.has_value() && of_other.has_value() && *status == *of_other;
+  };
+  for (const auto& source : tree.sources()) {
+    if (!is_same(source->path)) continue;
+    out.error(written.at, fmt::format("`{}` is the configuration itself", path),
+              "name a file of its own");
+    return;
+  }
+  for (const PolicyFile& file : named) {
+    if (!is_same(file.path)) continue;
+    out.error(written.at, fmt::format("`{}` is a file that the gateway reads", path),
+              fmt::format("it is named at {}; name a file of its own here", file.at.to_string()));
+    return;
+  }
+}
+
+void judge_written_files(const Config& config, const config::Tree& tree, io::Broker& broker,
+                         Diagnostics& out) {
+  const std::vector<PolicyFile> named = named_files(config);
+  for (const auto* log : {&config.log.access, &config.log.process}) {
+    if (!log->is_default()) judge_written_file(*log, tree, named, broker, out);
+  }
+  if (config.admin.socket.has_value())
+    judge_written_file(*config.admin.socket, tree, named, broker, out);
+}
+
 struct Environment {
   io::Broker& broker;
   WallTime today;
@@ -143,6 +178,7 @@ void judge(LoadResult& result, const std::string& path, const Environment& envir
   if (in_force == nullptr) {
     for (const PolicyFile& file : policy_files(result.config))
       judge_file_mode(file.path, file.at, environment.broker, out);
+    judge_written_files(result.config, *result.tree, environment.broker, out);
   }
   CompileContext context{.reader = reader,
                          .root = root,

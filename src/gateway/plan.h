@@ -110,8 +110,7 @@ struct Route {
   std::uint64_t body_bytes_max = 1024 * 1024;
   Mark body_at;
   milliseconds timeout{30'000};  ///< up to the head of the response
-  Mark timeout_at;
-  std::string strip_prefix;  ///< taken off the path at a segment boundary; empty: none
+  std::string strip_prefix;      ///< taken off the path at a segment boundary; empty: none
   std::string add_prefix;
   std::vector<HeaderSetting> set_headers;                       ///< at most kSetHeadersMax
   std::vector<std::string> remove_headers;                      ///< lower case

@@ -46,6 +46,30 @@ void add_unwatched(const Config& config, Collector& files) {
   }
 }
 
+void add_watched(const Config& config, Collector& files) {
+  for (const ListenerConfig& listener : config.listeners) {
+    if (!listener.tls.has_value()) continue;
+    files.add(listener.tls->client_auth);
+    for (const tls::CertificateFiles& pair : listener.tls->certificates) {
+      files.add(pair.cert);
+      files.add(pair.key);
+      files.add(pair.client_auth);
+    }
+  }
+  for (const auto& [name, upstream] : config.upstreams) {
+    if (!upstream.tls.has_value()) continue;
+    for (const auto* file : {&upstream.tls->ca, &upstream.tls->cert, &upstream.tls->key})
+      files.add(*file);
+  }
+  for (const auto& [name, provider] : config.identity) {
+    if (provider.tls.has_value()) files.add(provider.tls->ca);
+    if (provider.introspection.has_value()) files.add(provider.introspection->secret_file);
+    files.add(provider.jwks_file);
+    files.add(provider.revocations);
+    files.add_keys(provider);
+  }
+}
+
 }  // namespace
 
 std::vector<PolicyFile> policy_files(const Config& config) {
@@ -77,28 +101,23 @@ std::vector<std::string> unwatched_files(const Config& config) {
 
 std::vector<std::string> watched_files(const Config& config) {
   Collector files;
-  for (const ListenerConfig& listener : config.listeners) {
-    if (!listener.tls.has_value()) continue;
-    files.add(listener.tls->client_auth);
-    for (const tls::CertificateFiles& pair : listener.tls->certificates) {
-      files.add(pair.cert);
-      files.add(pair.key);
-      files.add(pair.client_auth);
+  add_watched(config, files);
+  return std::move(files).take_paths();
+}
+
+std::vector<PolicyFile> named_files(const Config& config) {
+  Collector files;
+  add_watched(config, files);
+  add_unwatched(config, files);
+  if (config.shared_state.has_value()) {
+    const state::RedisConfig& redis = config.shared_state->redis;
+    files.add(redis.password_file);
+    if (redis.tls.has_value()) {
+      files.add(redis.tls->cert);
+      files.add(redis.tls->key);
     }
   }
-  for (const auto& [name, upstream] : config.upstreams) {
-    if (!upstream.tls.has_value()) continue;
-    for (const auto* file : {&upstream.tls->ca, &upstream.tls->cert, &upstream.tls->key})
-      files.add(*file);
-  }
-  for (const auto& [name, provider] : config.identity) {
-    if (provider.tls.has_value()) files.add(provider.tls->ca);
-    if (provider.introspection.has_value()) files.add(provider.introspection->secret_file);
-    files.add(provider.jwks_file);
-    files.add(provider.revocations);
-    files.add_keys(provider);
-  }
-  return std::move(files).take_paths();
+  return std::move(files).take();
 }
 
 ReadWitness::ReadWitness(io::Broker& broker, const Config& config, Texts given)

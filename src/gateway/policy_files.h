@@ -31,6 +31,9 @@ struct PolicyFile {
 /// revocation lists, key sets, revocations, API keys, client secrets.
 [[nodiscard]] std::vector<std::string> watched_files(const Config& config);
 
+/// Every file that the configuration names to be read.
+[[nodiscard]] std::vector<PolicyFile> named_files(const Config& config);
+
 /// Opens everything by another broker, and keeps a digest of what it read of some files, so that
 /// what is hashed is what was used, with the state of each file before it was read. For the time of
 /// a load.

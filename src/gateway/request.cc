@@ -182,12 +182,36 @@ io::Task<void> RequestWay::serve_route() {
   Refusal refusal;
   if (!check_before_body(client_.request(), *t_.route, refusal) || !check_endpoints(refusal))
     return refuse(refusal);
-  return t_.route->content != nullptr && client_.body_unread() ? deliver_when_judged() : deliver();
+  if (!client_.body_unread()) return deliver();
+  if (t_.route->content != nullptr) return deliver_when_judged();
+  return t_.route->upstream == nullptr ? deliver_when_measured() : deliver();
 }
 
 io::Task<void> RequestWay::deliver_when_judged() {
   const bool good = co_await hold_body();
   if (good) co_await deliver();
+}
+
+/// A body that nobody reads, of no declared length: only what is too much of it is an answer of its
+/// own. Whoever waits to be told to send it is answered without it.
+io::Task<void> RequestWay::deliver_when_measured() {
+  const Instant due = worker_.loop().now() + t_.route->timeout;
+  Result<http::BodyPart> part = client_.buffered_body();
+  const bool not_sent = part && part->data.empty() && client_.request().expect_continue;
+  const bool declared = client_.request().framing == http::Framing::kLength;
+  Refusal refusal;
+  while (part && fits_body_size(client_.bytes_received(), *t_.route, refusal) && !part->last) {
+    if (declared || not_sent) break;
+    part = co_await client_.read_body(due);
+  }
+  if (!part) {
+    co_await refuse_body(part.error());
+  } else if (refusal.status != 0) {
+    client_.close_after();
+    co_await refuse(refusal);
+  } else {
+    co_await deliver();
+  }
 }
 
 io::Task<void> RequestWay::deliver() {

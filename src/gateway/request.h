@@ -69,6 +69,7 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<bool> run_errand(std::shared_ptr<identity::Errand> errand);
   [[nodiscard]] io::Task<void> serve_route();
   [[nodiscard]] io::Task<void> deliver_when_judged();
+  [[nodiscard]] io::Task<void> deliver_when_measured();
   [[nodiscard]] io::Task<void> deliver();
   [[nodiscard]] io::Task<void> answer_last_hop();
   void note_observations();

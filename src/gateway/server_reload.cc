@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 
 #include "gateway/policy_files.h"
@@ -15,6 +16,11 @@ using telemetry::str;
 
 // How often the process log says which waivers are over, or soon will be.
 constexpr std::chrono::hours kTellWaivers{24};
+
+/// As many as a gateway would start with.
+std::size_t workers_of(const Limits& limits) {
+  return limits.workers != 0 ? limits.workers : std::max(1U, std::thread::hardware_concurrency());
+}
 
 }  // namespace
 
@@ -38,8 +44,7 @@ std::string Server::reload() {
   if (loaded.plan == nullptr) {
     loaded.diagnostics.sort();
     problem = loaded.diagnostics.render();
-  } else if (loaded.plan->limits.workers != 0 &&
-             loaded.plan->limits.workers != metrics_->workers()) {
+  } else if (workers_of(loaded.plan->limits) != metrics_->workers()) {
     problem = "`limits.workers` changed: that takes a restart\n";
   } else if (loaded.plan->admin_address != plan_->admin_address ||
              loaded.plan->admin_socket != plan_->admin_socket) {

@@ -292,7 +292,9 @@ Result<std::shared_ptr<const Identity>> Provider::authenticate_token(std::string
                                                                      TokenTime now) const {
   const KeySet* const keys = source_ != nullptr ? thread.views.of(*source_->live) : keys_.get();
   if (keys == nullptr) {
-    return fail(code::kKeysUnavailable, Blame::kInternal, "the issuer's keys are not there");
+    return fail(
+        code::kKeysUnavailable, Blame::kInternal,
+        source_ != nullptr ? "the issuer's keys are not there" : "the file of keys cannot be used");
   }
   if (token.size() > kTokenBytesMax) {
     return fail(code::kTokenMalformed, Blame::kClient, "the token is too long");
@@ -391,7 +393,7 @@ Result<std::shared_ptr<const Identity>> Provider::authenticate_key(std::string_v
                                                                    ThreadState& thread,
                                                                    TokenTime now) const {
   if (api_keys_ == nullptr) {
-    return fail(code::kKeysUnavailable, Blame::kInternal, "the file of keys is not there");
+    return fail(code::kKeysUnavailable, Blame::kInternal, "the file of keys cannot be used");
   }
   return api_keys_->authenticate(key, client, now, thread.reader.signatures().hasher());
 }

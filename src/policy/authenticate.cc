@@ -225,7 +225,7 @@ Authenticate::Who Authenticate::find_bearer(Context& context, std::string_view t
 Result<void> Authenticate::judge_binding(Context& context, const identity::Identity& who,
                                          const Credentials& shown, identity::TokenTime now) const {
   if (!is_certificate_shown(who, context.connection)) {
-    if (context.connection.made_up_tls) {
+    if (context.connection.certificate_open) {
       return fail(code::kTokenBinding, Blame::kClient, kShownAtRunTime);
     }
     return fail(code::kTokenBinding, Blame::kClient, "the token is bound to a key not shown here");

@@ -77,7 +77,7 @@ Decision CertificateCheck::check(Context& context) const noexcept {
   const tls::TlsStream* tls = context.connection.tls;
   const tls::ClientCertificate* shown = tls == nullptr ? nullptr : tls->client_certificate();
   if (shown == nullptr) {
-    const bool open = context.connection.made_up_tls;
+    const bool open = context.connection.certificate_open;
     return refused(code::kClientCertificateMissing,
                    open ? kShownAtRunTime : "the client showed no certificate", "authentication",
                    at_);

@@ -13,7 +13,8 @@ struct ClientCertificate;
 
 namespace merlon::policy {
 
-/// Of a connection that `explain` made up: what its certificate would say is open.
+/// Of a connection that `explain` made up, where clients are asked for certificates: what one would
+/// say is open.
 inline constexpr char kShownAtRunTime[] = "client certificates are shown at run time only";
 
 /// Who is asking, by the certificate of the connection, step 7: 403 without one (no field of HTTP

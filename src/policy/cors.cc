@@ -208,6 +208,60 @@ const config::Object<CorsConfig>& schema() {
   return schema;
 }
 
+/// What scripts can never set, whatever a server lets them (Fetch §2.2.2), in lower case, sorted;
+/// and how other such names begin.
+constexpr std::string_view kForbiddenNames[] = {"accept-charset",
+                                                "accept-encoding",
+                                                "access-control-request-headers",
+                                                "access-control-request-method",
+                                                "connection",
+                                                "content-length",
+                                                "cookie",
+                                                "cookie2",
+                                                "date",
+                                                "dnt",
+                                                "expect",
+                                                "host",
+                                                "keep-alive",
+                                                "origin",
+                                                "referer",
+                                                "set-cookie",
+                                                "te",
+                                                "trailer",
+                                                "transfer-encoding",
+                                                "upgrade",
+                                                "via"};
+static_assert(std::ranges::is_sorted(kForbiddenNames));
+constexpr std::string_view kForbiddenFamilies[] = {"proxy-", "sec-"};
+/// What no script can read.
+constexpr std::string_view kUnreadableNames[] = {"set-cookie", "set-cookie2"};
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  std::ranges::transform(out, out.begin(), ascii::lower);
+  return out;
+}
+
+void judge_unreachable(const CorsConfig& config, CompileInput& input) {
+  for (const auto& name : *config.headers) {
+    const std::string known = lower(*name);
+    const bool forbidden = std::ranges::binary_search(kForbiddenNames, known) ||
+                           std::ranges::any_of(kForbiddenFamilies, [&](std::string_view family) {
+                             return known.starts_with(family);
+                           });
+    if (!forbidden) continue;
+    input.reader.error(
+        name.at, fmt::format("no page can set {}: browsers keep it to themselves", shown(*name)),
+        "remove it");
+  }
+  for (const auto& name : config.expose) {
+    if (std::ranges::find(kUnreadableNames, lower(*name)) == std::end(kUnreadableNames)) continue;
+    input.reader.error(
+        name.at, fmt::format("no page can read {}: browsers keep it to themselves", shown(*name)),
+        "remove it");
+  }
+}
+
 void judge_twice(const std::vector<Located<std::string>>& values, std::string_view what,
                  CompileInput& input) {
   const auto less = [](const std::string& a, const std::string& b) {
@@ -307,6 +361,7 @@ void Cors::compile(const Member& config, CompileInput& input, Judges& out) {
   if (!config.has_value()) return;
   judge_origins(*config, input);
   judge_names(*config, input);
+  judge_unreachable(*config, input);
   out.push_back(std::make_unique<CorsJudge>(*config, input.methods, wildcard_waiver(input)));
 }
 

@@ -203,6 +203,9 @@ TEST(Cors, MistakesAreReportedAtTheirPlaces) {
       {"cors: { origins: [https://a.test], headers: [\"*\"] }", "would open every field"},
       {"cors: { origins: [https://a.test], headers: [a, A] }", "given twice"},
       {"cors: { origins: [https://a.test], expose: [\"*\"] }", "would open every field"},
+      {"cors: { origins: [https://a.test], headers: [Host] }", "no page can set `Host`"},
+      {"cors: { origins: [https://a.test], headers: [sec-fetch-site] }", "no page can set"},
+      {"cors: { origins: [https://a.test], expose: [Set-Cookie] }", "no page can read"},
       {"cors: { origins: [https://a.test], max_age: 25h }", "1d"},
       {"cors: { origins: [https://a.test], max_age: 0s }", "1s"},
   };

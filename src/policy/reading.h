@@ -22,6 +22,7 @@ struct ConnectionFacts {
   IpAddress client;                     ///< the peer, or whom the PROXY protocol names
   const tls::TlsStream* tls = nullptr;  ///< null: cleartext
   bool made_up_tls = false;             ///< for `explain`: TLS, of which there is no stream
+  bool certificate_open = false;        ///< the same: what a client certificate would show
   bool unnamed = false;   ///< a PROXY header named nobody: no forwarded field is believed
   bool outdated = false;  ///< a reload asks more of those who connect, or other certificates
 

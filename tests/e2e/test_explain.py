@@ -212,3 +212,94 @@ def test_explain_for_people(merlon, merlon_bin, upstream, tmp_path):
     assert ask("GET http://a.test/", "--client", "nobody")[0] == 2
     gateway.file.write_text("version: 2\n")
     assert ask("GET http://a.test/")[0] == 3
+
+
+def explain(merlon_bin, folder, config, *arguments):
+    file = folder / "explained.yaml"
+    file.write_text(json.dumps(config))
+    file.chmod(0o640)
+    ran = subprocess.run([merlon_bin, "explain", "-c", file, *arguments], capture_output=True, text=True)
+    return ran.returncode, ran.stdout + ran.stderr
+
+
+def test_what_a_request_carries_stands_in_place_of_what_explain_would_say(merlon_bin, upstream, tmp_path):
+    """Requests are pasted from logs: what is in them twice would be refused for that alone."""
+    config = configuration(upstream, listeners=[{"name": "public", "address": "127.0.0.1:8080"}],
+                           routes=routes(tmp_path)[:2])  # fmt: skip
+    post = ("POST http://other.test/open/1", "-H", "content-type: application/json", "--body", "[1]")
+    assert explain(merlon_bin, tmp_path, config, *post)[0] == 1  # no route of this host
+    for framing in ("Content-Length: 3", "transfer-encoding: chunked"):
+        code, text = explain(merlon_bin, tmp_path, config, *post, "-H", "Host: a.test", "-H", framing)
+        assert code == 0 and "let through" in text, text
+    twice = ("-H", "Host: a.test", "-H", "Host: a.test")
+    assert "duplicate-field" in explain(merlon_bin, tmp_path, config, *post, *twice)[1]
+
+
+def test_a_url_without_a_port_means_the_port_of_its_scheme(merlon_bin, upstream, tmp_path, pki):
+    cert, key = pki.issue("a.test")
+    tls = {"certificates": [{"cert": cert, "key": key}]}
+    route = {"name": "r", "match": {"host": "a.test", "path": "/"}, "methods": ["GET"], "auth": "none",
+             "respond": {"status": 204}}  # fmt: skip
+    config = configuration(upstream, routes=[route], listeners=[
+        {"name": "debug", "address": "127.0.0.1:8080"},
+        {"name": "inner", "address": "127.0.0.1:8443", "tls": tls, "allow_from": ["10.0.0.0/8"]},
+        {"name": "public", "address": "127.0.0.2:443", "redirect_from": 80, "tls": tls},
+    ])  # fmt: skip
+    for url, status in (("http://a.test/", 308), ("http://a.test:80/", 308), ("http://a.test:8080/", 204),
+                        ("https://a.test/", 204), ("https://a.test:443/", 204)):  # fmt: skip
+        text = explain(merlon_bin, tmp_path, config, f"GET {url}")[1]
+        assert f"answered by the gateway with {status}" in text, f"{url}\n{text}"
+    # Nobody listens at 80 or 443: what stands in front may.
+    config["listeners"] = config["listeners"][:1]
+    assert explain(merlon_bin, tmp_path, config, "GET http://a.test/")[0] == 0
+
+
+def test_who_connects_for_a_client_is_judged_in_its_place(merlon_bin, upstream, tmp_path):
+    config = configuration(upstream, trusted_proxies=["10.0.0.0/8"], listeners=[
+        {"name": "public", "address": "127.0.0.1:8080", "proxy_protocol": True,
+         "allow_from": ["10.1.0.0/16"]},
+        {"name": "plain", "address": "127.0.0.1:8081", "allow_from": ["10.1.0.0/16"]},
+    ])  # fmt: skip
+    get = ("GET http://a.test:8080/", "--client", "203.0.113.9")
+    code, text = explain(merlon_bin, tmp_path, config, *get)
+    assert code == 0 and "client 203.0.113.9" in text, text
+    assert "PROXY: the connection is taken as one of a trusted proxy that names this client" in text
+    code, text = explain(merlon_bin, tmp_path, config, *get, "--proxy", "10.1.2.3")
+    assert code == 0 and "client 203.0.113.9" in text and "PROXY" not in text, text
+    for stranger in ("10.2.0.1", "203.0.113.9"):
+        code, text = explain(merlon_bin, tmp_path, config, *get, "--proxy", stranger)
+        assert code == 1 and "refuses it: the listener drops connections of this network" in text, text
+    del config["listeners"][0]["allow_from"]
+    code, text = explain(merlon_bin, tmp_path, config, *get, "--proxy", "203.0.113.9")
+    assert code == 1 and "of who is no trusted proxy" in text and "with 0" not in text, text
+    plain = ("GET http://a.test:8081/", "--client", "10.1.0.9")
+    assert explain(merlon_bin, tmp_path, config, *plain)[0] == 0
+    assert explain(merlon_bin, tmp_path, config, *plain, "--proxy", "10.1.0.9")[0] == 2
+    assert explain(merlon_bin, tmp_path, config, *get, "--proxy", "nobody")[0] == 2
+
+
+def test_where_no_certificate_is_asked_for_none_is_shown(merlon_bin, upstream, tmp_path, pki):
+    cert, key = pki.issue("a.test", "b.test")
+    route = {"name": "r", "match": {"host": "a.test", "path": "/"}, "methods": ["GET"],
+             "auth": {"client_cert": {"san": ["c.test"]}}, "upstream": "api"}  # fmt: skip
+    listeners = [{"name": name, "address": f"127.0.0.1:{port}",
+                  "tls": {"certificates": [{"cert": cert, "key": key}]}}
+                 for name, port in (("asks", 8443), ("open", 9443))]  # fmt: skip
+    listeners[0]["tls"]["client_auth"] = {"ca": str(pki.ca), "required": False}
+    config = configuration(upstream, routes=[route], listeners=listeners)
+    code, text = explain(merlon_bin, tmp_path, config, "GET https://a.test:8443/")
+    assert code == 4 and "shown at run time only" in text and "certificates show is open" in text, text
+    code, text = explain(merlon_bin, tmp_path, config, "GET https://a.test:9443/")
+    assert code == 1 and "by the rule client-certificate-missing" in text, text
+
+
+def test_a_file_of_keys_that_is_broken_is_not_said_to_be_gone(merlon_bin, upstream, tmp_path):
+    keys = tmp_path / "keys.yaml"
+    keys.write_text("keys: 7\n")
+    keys.chmod(0o600)
+    route = {"name": "r", "match": {"host": "a.test", "path": "/"}, "methods": ["GET"],
+             "auth": {"api_key": "machines"}, "upstream": "api"}  # fmt: skip
+    config = configuration(upstream, routes=[route], listeners=[{"name": "public", "address": "127.0.0.1:8080"}],
+                           identity={"machines": {"api_keys": {"file": str(keys)}}})  # fmt: skip
+    code, text = explain(merlon_bin, tmp_path, config, "GET http://a.test/", "-H", "X-Api-Key: x")
+    assert code == 1 and "the file of keys cannot be used" in text, text

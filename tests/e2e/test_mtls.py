@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import shutil
 import ssl
 import subprocess
@@ -267,6 +268,34 @@ def test_a_route_that_nobody_could_use_is_an_error(merlon_bin, tmp_path):
     done = subprocess.run([merlon_bin, "check", "-c", str(file)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "no listener asks clients for certificates" in done.stdout
+
+
+def test_a_route_is_open_only_where_its_names_are_asked_for_certificates(merlon_bin, tmp_path, pki, clients):
+    """A name of another certificate that asks is no way in: its connections are not for this host."""
+    asking, other = (dict(zip(("cert", "key"), pki.issue(name), strict=True)) for name in ("a.test", "b.test"))
+    asking["client_auth"] = {"ca": str(clients.ca), "required": False}
+    file = tmp_path / "merlon.yaml"
+
+    def check(hosts, *more, **route):
+        listener = {"name": "t", "address": "127.0.0.1:1", "tls": {"certificates": [asking, other]}}
+        route = {"name": "r", "match": {"host": hosts, "path": "/"}, "methods": ["GET"],
+                 "respond": {"status": 204}, "auth": {"client_cert": {"san": ["svc.example.org"]}}, **route}  # fmt: skip
+        file.write_text(json.dumps({"version": 1, "listeners": [listener, *more], "routes": [route]}))
+        file.chmod(0o640)
+        done = subprocess.run([merlon_bin, "check", "-c", str(file)], capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stdout
+
+    assert check("a.test")[0] == 0
+    assert check("*")[0] == 0
+    code, said = check("b.test")
+    assert code == 1 and "no listener asks clients for certificates under a name of this route" in said, said
+    code, said = check(["a.test", "b.test"])
+    assert code == 1 and "no listener asks clients of `b.test` for certificates" in said, said
+    elsewhere = {"name": "u", "address": "127.0.0.1:2",
+                 "tls": {"certificates": [other], "client_auth": asking["client_auth"]}}  # fmt: skip
+    assert check("b.test", elsewhere)[0] == 0
+    code, said = check("b.test", {**elsewhere, "serve": ["health"]})
+    assert code == 1 and "so nobody gets in" in said, said
 
 
 def test_explain_leaves_open_what_a_certificate_would_say(secured, merlon_bin, clients):

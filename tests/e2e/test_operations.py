@@ -444,6 +444,29 @@ def test_a_worker_that_is_held_up_does_not_hold_up_a_reload(merlon, merlon_bin, 
     assert command(merlon_bin, "reload", "-c", gateway.file).returncode == 0
 
 
+def test_a_number_of_workers_that_is_taken_away_takes_a_restart(merlon, merlon_bin, upstream, tmp_path):
+    config = configuration(upstream, admin={"socket": str(tmp_path / "admin.sock")},
+                           limits={"workers": os.cpu_count() + 1})  # fmt: skip
+    gateway = merlon(config)
+    gateway.write({**gateway.config, "limits": {"connections": 99}})
+    refused = command(merlon_bin, "reload", "-c", gateway.file)
+    assert refused.returncode == 1 and "limits.workers" in refused.stderr, refused.stderr
+    gateway.write({**gateway.config, "limits": {**config["limits"], "connections": 99}})
+    assert command(merlon_bin, "reload", "-c", gateway.file).returncode == 0
+
+
+def test_a_command_that_is_none_is_named(merlon_bin):
+    for words, said in [
+        (["exlpain"], "there is no command `exlpain`; did you mean `explain`?"),
+        (["bogus", "-c", "x.yaml"], "there is no command `bogus`\n"),
+        (["key", "nwe"], "there is no command `nwe`\n"),
+        ([], "A subcommand is required"),
+        (["-x"], "A subcommand is required"),
+    ]:
+        ran = command(merlon_bin, *words)
+        assert ran.returncode == 2 and said in ran.stderr, (words, ran.stderr)
+
+
 def test_version(merlon_bin):
     said = command(merlon_bin, "version")
     assert said.returncode == 0

@@ -112,6 +112,27 @@ def test_size_at_the_head_and_in_chunks(merlon, upstream, judged):
     assert len(upstream.requests) == heard
 
 
+def test_size_where_nobody_reads_the_body(merlon, upstream):
+    """The gateway's own answer takes no more of a body than its route lets in, and waits for no more."""
+    own = {**route(max="5B"), "respond": {"status": 200, "body": "here"}, "timeout": "1s"}
+    del own["upstream"]
+    gateway = merlon(configuration(upstream, routes=[own]))
+    assert gateway.ask(post(b"12345", chunked=2)).status == 200
+    assert gateway.ask(post(b"123456")).status == 413
+    refused = gateway.ask(post(b"123456", chunked=2))
+    assert refused.status == 413
+    assert refusal(gateway, refused)["rule"] == "body-too-large"
+    assert gateway.ask(post(b"12345", chunked=5)[:-5] + b"x\r\n").status == 400
+    endless = post(b"", chunked=1)[:-5]
+    with gateway.client() as client:
+        assert client.ask(endless + b"6\r\n123456\r\n").status == 413  # without waiting for the rest
+    with gateway.client() as client:
+        assert client.ask(endless + b"1\r\n1\r\n").status == 408
+    with gateway.client() as client:
+        waits = post(b"", "Expect: 100-continue", chunked=1)[:-5]
+        assert client.ask(waits).status == 200
+
+
 @pytest.mark.parametrize("reads", [True, False], ids=["reading", "not-reading"])
 def test_a_body_that_outgrows_its_bound_while_it_is_answered_is_told_of_as_that(merlon, upstream, reads):
     part = b"x" * (8 << 20)  # more than the sockets between take
