@@ -39,8 +39,9 @@ std::map<std::string, const ObjectBase*> objects() {
 TEST(Language, IsKnownWhole) {
   const std::map<std::string, std::set<std::string>> language = {
       {"configuration",
-       {"version", "listeners", "trusted_proxies", "limits", "timeouts", "identity", "upstreams",
-        "routes", "shared_state", "admin", "log", "snmp", "firewall", "user", "waivers"}},
+       {"version", "include", "listeners", "trusted_proxies", "limits", "timeouts", "identity",
+        "upstreams", "routes", "shared_state", "admin", "log", "snmp", "firewall", "user",
+        "waivers"}},
       {"listener",
        {"name", "address", "redirect_from", "proxy_protocol", "allow_from", "serve", "tls"}},
       {"limits",
