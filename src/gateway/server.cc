@@ -126,7 +126,9 @@ Server::~Server() {
   health_.reset();
   workers_.clear();
   // Another process may have made its own there since.
-  if (admin_socket_ && broker_.status(admin_socket_path_) == admin_socket_file_)
+  const io::OsResult<io::FileStatus> there = broker_.status(admin_socket_path_);
+  if (admin_socket_ && there && there->inode == admin_socket_file_.inode &&
+      there->modified_ns == admin_socket_file_.modified_ns)
     ::unlink(admin_socket_path_.c_str());
 }
 

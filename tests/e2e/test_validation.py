@@ -244,7 +244,8 @@ def test_a_body_that_is_not_judged_in_time_is_answered(merlon, upstream, tmp_pat
             client.send(body)
         statuses = [client.response().status for client in clients]
     assert set(statuses) <= {200, 408, 503, 504}
-    assert len(upstream.requests) == sum(status == 200 for status in statuses)
+    # Nobody who was refused went on to the upstream; one that did may have been answered too late.
+    assert statuses.count(200) <= len(upstream.requests) <= statuses.count(200) + statuses.count(504)
     # Those that are not wanted any more are not judged: the next one has its turn.
     assert eventually(lambda: gateway.ask(post(dear_body(10_000))).status == 200)
 
