@@ -152,6 +152,9 @@ TEST(Load, WhatIsWrittenIsNothingThatIsRead) {
         .diagnostics.render();
   };
   EXPECT_EQ(said_of("log: { access: access.log, process: process.log }"), "");
+  EXPECT_EQ(said_of("log: { access: /dev/null, process: /dev/null }"), "");
+  EXPECT_NE(said_of("log: { access: one.log, process: one.log }").find("both logs go to"),
+            std::string::npos);
   EXPECT_NE(said_of("log: { access: merlon.yaml }").find("is the configuration itself"),
             std::string::npos);
   for (const char* const rest : {"log: { access: schema.json }", "log: { process: ./schema.json }",

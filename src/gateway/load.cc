@@ -145,6 +145,12 @@ void judge_written_files(const Config& config, const config::Tree& tree, io::Bro
   }
   if (config.admin.socket.has_value())
     judge_written_file(*config.admin.socket, tree, named, broker, out);
+  const auto& [access, process, level] = config.log;
+  if (process.is_default() || process->written == "-" || access->path != process->path) return;
+  const auto status = broker.status(process->path);
+  if (status.has_value() && !status->regular) return;  // /dev/null takes both
+  out.error(process.at, "both logs go to this file, in which their lines would mix",
+            fmt::format("the other one is named at {}; name two files", access.at.to_string()));
 }
 
 struct Environment {
