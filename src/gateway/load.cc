@@ -146,7 +146,8 @@ void judge_written_files(const Config& config, const config::Tree& tree, io::Bro
   if (config.admin.socket.has_value())
     judge_written_file(*config.admin.socket, tree, named, broker, out);
   const auto& [access, process, level] = config.log;
-  if (process.is_default() || process->written == "-" || access->path != process->path) return;
+  if (process.is_default() || access->path != process->path) return;
+  if (process->written == "-" || access->written == "off") return;
   const auto status = broker.status(process->path);
   if (status.has_value() && !status->regular) return;  // /dev/null takes both
   out.error(process.at, "both logs go to this file, in which their lines would mix",

@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <future>
 #include <limits>
+#include <map>
 
 #include "base/escape.h"
 #include "base/print_error.h"
@@ -74,24 +75,20 @@ std::thread run_named(std::string name, Worker& worker) {
 std::vector<telemetry::CertificateExpiry> expiries_of(const ListenerPairs& pairs) {
   std::vector<telemetry::CertificateExpiry> all;
   for (const auto& [listener, certificates] : pairs) {
+    std::map<std::pair<std::string, std::string_view>, WallTime> ends;  // by name and type of key
     for (const auto& pair : certificates) {
       const tls::CertificateNames& names = pair->names();
       if (names.empty()) continue;
-      telemetry::CertificateExpiry one{
-          .listener = listener,
-          .name = names.dns.empty() ? names.ips.front().to_string() : names.dns.front(),
-          .key_type = std::string(pair->key_type()),
-          .not_after = pair->not_after()};
-      const auto same = std::ranges::find_if(all, [&](const auto& other) {
-        return other.listener == one.listener && other.name == one.name &&
-               other.key_type == one.key_type;
-      });
-      if (same == all.end()) {
-        all.push_back(std::move(one));
-      } else {
-        same->not_after = std::min(same->not_after, one.not_after);
-      }
+      const std::string name =
+          names.dns.empty() ? names.ips.front().to_string() : names.dns.front();
+      const auto [end, added] = ends.try_emplace({name, pair->key_type()}, pair->not_after());
+      end->second = std::min(end->second, pair->not_after());
     }
+    for (const auto& [named, end] : ends)
+      all.push_back({.listener = listener,
+                     .name = named.first,
+                     .key_type = std::string(named.second),
+                     .not_after = end});
   }
   return all;
 }
@@ -140,6 +137,10 @@ void Server::take_signals() {
   signals_ = io::Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
+std::size_t Server::workers_for(const Limits& limits) noexcept {
+  return limits.workers != 0 ? limits.workers : std::max(1U, std::thread::hardware_concurrency());
+}
+
 bool Server::start() {
   take_signals();
   raise_descriptor_limit();
@@ -155,9 +156,7 @@ bool Server::start() {
     return false;
   }
   activated_ = std::move(*activated);
-  const std::size_t workers = plan.limits.workers != 0
-                                  ? plan.limits.workers
-                                  : std::max(1U, std::thread::hardware_concurrency());
+  const std::size_t workers = workers_for(plan.limits);
   metrics_ = std::make_unique<telemetry::Metrics>(workers, clock_);
   forbid_core_dumps();  // now that the process's own figures in /proc are open
   if (!open_logs(plan)) return false;

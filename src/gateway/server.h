@@ -45,6 +45,8 @@ class Server {
   [[nodiscard]] bool open_logs(const Plan& plan);
   [[nodiscard]] bool open_control(const Plan& plan);
   void take_signals();
+  /// How many a start has; without a number in the configuration, by what processors there are now.
+  [[nodiscard]] static std::size_t workers_for(const Limits& limits) noexcept;
   void tell_started(std::size_t workers, const std::vector<Diagnostic>& bad_files);
   void start_workers(std::size_t count);
   [[nodiscard]] bool open_admin(const Plan& plan);

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <thread>
 #include <utility>
 
 #include "gateway/policy_files.h"
@@ -16,11 +15,6 @@ using telemetry::str;
 
 // How often the process log says which waivers are over, or soon will be.
 constexpr std::chrono::hours kTellWaivers{24};
-
-/// As many as a gateway would start with.
-std::size_t workers_of(const Limits& limits) {
-  return limits.workers != 0 ? limits.workers : std::max(1U, std::thread::hardware_concurrency());
-}
 
 }  // namespace
 
@@ -44,7 +38,8 @@ std::string Server::reload() {
   if (loaded.plan == nullptr) {
     loaded.diagnostics.sort();
     problem = loaded.diagnostics.render();
-  } else if (workers_of(loaded.plan->limits) != metrics_->workers()) {
+  } else if (loaded.plan->limits.workers != plan_->limits.workers &&
+             workers_for(loaded.plan->limits) != metrics_->workers()) {
     problem = "`limits.workers` changed: that takes a restart\n";
   } else if (loaded.plan->admin_address != plan_->admin_address ||
              loaded.plan->admin_socket != plan_->admin_socket) {
