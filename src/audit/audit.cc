@@ -97,8 +97,10 @@ class Auditor {
     }
     if (S_ISDIR(about.st_mode)) {
       folder(given);
-    } else {
+    } else if (S_ISREG(about.st_mode)) {
       file(given);
+    } else {
+      refused(given, "it is not a regular file; `-` stands for standard input");
     }
   }
 

@@ -115,8 +115,10 @@ TEST_F(Folder, TellsOnceOfAKeyThatManyServersName) {
   fs::permissions(key, fs::perms(0644));
   std::string text = "events {}\nhttp {\n";
   for (const char* name : {"a", "b", "c"}) {
-    text += fmt::format("server {{ listen 443 ssl; server_name {}.example.com;\n", name) +
-            "ssl_certificate " + key + ".pem; ssl_certificate_key " + key + "; return 404; }\n";
+    text += fmt::format(
+        "server {{ listen 443 ssl; server_name {0}.example.com;\n"
+        "ssl_certificate {1}.pem; ssl_certificate_key {1}; return 404; }}\n",
+        name, key);
   }
   const AuditResult result = audit({write("nginx.conf", text + "}\n")});
   EXPECT_EQ(std::ranges::count(result.findings, "CRT-07", &Finding::rule), 1);

@@ -273,6 +273,7 @@ class Compiler {
       compiled.route->index = plan_->routes.size();
       compile_auth(from, providers_, *compiled.route, context_);
       judge_places(from, *plan_, context_);
+      judge_held_size(*compiled.route, *plan_, context_);
       if (compiled.route->websocket_idle.has_value()) {
         compiled.route->digest = digest_of(from.name);
         plan_->has_tunnels = true;

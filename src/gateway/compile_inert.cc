@@ -7,6 +7,7 @@
 #include "base/units.h"
 #include "config/shown.h"
 #include "gateway/compile_parts.h"
+#include "gateway/held_body.h"
 #include "gateway/judge.h"
 #include "http/h2_session.h"
 
@@ -110,6 +111,16 @@ void judge_places(const RouteConfig& config, const Plan& plan, CompileContext& c
   if (!websocket.has_value()) return;
   const auto& tunnels = websocket->tunnels_per_client;
   if (!judge_place(tunnels, true, plan, context)) judge_tunnels(tunnels, config, context);
+}
+
+void judge_held_size(const Route& route, const Plan& plan, CompileContext& context) {
+  const std::uint64_t most = plan.limits.memory_bytes / kHeldShare;
+  if (route.content == nullptr || route.body_bytes_max <= most) return;
+  context.reader.error(route.body_at,
+                       fmt::format("no body of this size is held until it is judged: {}, a quarter "
+                                   "of `limits.memory`, is what all of them may take",
+                                   format_bytes(most)),
+                       "lower it, or give `limits.memory` more");
 }
 
 void judge_handshake_time(const Config& config, CompileContext& context) {

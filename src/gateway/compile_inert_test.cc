@@ -72,6 +72,14 @@ std::vector<Case> cases() {
       {"connect_time_of_many_requests",
        with("", "protocol: h2\n    timeouts: { connect: 2s }", "timeout: 1s"), ""},
 
+      {"held_body_beyond_the_memory",
+       with("", "", "body: { max: 17MiB, json_depth: 4 }", "limits: { memory: 64MiB }"),
+       "no body of this size is held until it is judged: 16MiB"},
+      {"held_body_that_takes_all_of_it",
+       with("", "", "body: { max: 16MiB, json_depth: 4 }", "limits: { memory: 64MiB }"), ""},
+      {"streamed_body_beyond_the_memory",
+       with("", "", "body: { max: 17MiB }", "limits: { memory: 64MiB }"), ""},
+
       {"tunnels_beyond_the_clients_places", tunnels("concurrency: { limit: 99 }"),
        "`concurrency` lets a client have 99 requests"},
       {"tunnels_beyond_the_routes_places", tunnels("concurrency: { limit: 99, per: route }"),

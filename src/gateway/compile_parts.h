@@ -109,6 +109,8 @@ void compile_auth(const RouteConfig& config, const Providers& providers, Route& 
 
 /// Limits of what is open at a time. The reader stands at the route.
 void judge_places(const RouteConfig& config, const Plan& plan, CompileContext& context);
+/// The size of a body that is held until it is judged. The reader stands at the route.
+void judge_held_size(const Route& route, const Plan& plan, CompileContext& context);
 void judge_handshake_time(const Config& config, CompileContext& context);
 /// Of a plan with all its routes.
 void judge_upstream_times(const Plan& plan, CompileContext& context);

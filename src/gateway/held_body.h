@@ -10,6 +10,9 @@
 
 namespace merlon::gateway {
 
+/// Bodies that are held may take this share of the memory that requests in progress may.
+inline constexpr std::uint64_t kHeldShare = 4;
+
 /// Memory that held bodies take together, in all workers.
 class HeldBytes {
  public:

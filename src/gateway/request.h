@@ -22,9 +22,6 @@ inline constexpr Error kCutAtEnd{.code = code::kDraining,
                                  .blame = Blame::kInternal,
                                  .what = "the gateway ended before the response did"};
 
-/// Bodies that are held may take this share of the memory that requests in progress may.
-inline constexpr std::uint64_t kHeldShare = 4;
-
 /// One request on its way, steps 2 to 13: judged, forwarded or answered, and recorded. Knows no
 /// protocol: HTTP/1.1 requests and HTTP/2 streams go the same way. Everything it refers to outlives
 /// it; it lives on the frame of the coroutine that serves the request.

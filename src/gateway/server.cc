@@ -326,52 +326,6 @@ void Server::adopt_admin(const Plan& plan) {
   workers_.back()->adopt(std::move(running), std::move(sockets), [] {});
 }
 
-bool Server::bind_one(const Listener& listener, std::size_t index,
-                      std::vector<std::vector<io::Fd>>& sockets, std::string& problem) {
-  const auto given = std::ranges::find_if(activated_, [&](const telemetry::ActivatedSocket& s) {
-    return s.listening && s.local == listener.address;
-  });
-  if (given != activated_.end()) {
-    io::set_for_connections(given->fd.get());
-    for (auto& of_worker : sockets)
-      of_worker[index] = io::Fd(::fcntl(given->fd.get(), F_DUPFD_CLOEXEC, 3));
-    return true;
-  }
-  {
-    // With SO_REUSEPORT a second gateway would silently take half of the connections: first alone.
-    io::OsResult<io::Fd> alone =
-        broker_.listen_tcp(listener.address, {.backlog = 1, .reuse_port = false});
-    if (!alone) {
-      problem = fmt::format("listener `{}` cannot listen on {}: {}", listener.name,
-                            listener.address.to_string(), alone.error().text());
-      return false;
-    }
-  }
-  for (auto& of_worker : sockets) {
-    io::OsResult<io::Fd> socket = broker_.listen_tcp(listener.address, {.reuse_port = true});
-    if (!socket) {
-      problem = fmt::format("listener `{}` cannot listen on {}: {}", listener.name,
-                            listener.address.to_string(), socket.error().text());
-      return false;
-    }
-    of_worker[index] = std::move(*socket);
-  }
-  return true;
-}
-
-bool Server::bind_new(const Plan& plan, std::vector<std::vector<io::Fd>>& sockets,
-                      std::string& problem) {
-  for (auto& of_worker : sockets) of_worker.resize(plan.listeners.size());
-  for (const Listener& listener : plan.listeners) {
-    const bool open =
-        plan_ != nullptr && std::ranges::any_of(plan_->listeners, [&](const Listener& l) {
-          return l.address == listener.address;
-        });
-    if (!open && !bind_one(listener, listener.index, sockets, problem)) return false;
-  }
-  return true;
-}
-
 /// A plan on its way to the workers.
 struct Server::Handover {
   explicit Handover(std::size_t workers) : missing(workers) {}

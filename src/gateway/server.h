@@ -61,6 +61,7 @@ class Server {
                               std::string& problem);
   [[nodiscard]] bool bind_one(const Listener& listener, std::size_t index,
                               std::vector<std::vector<io::Fd>>& sockets, std::string& problem);
+  [[nodiscard]] bool is_free(const Listener& listener, std::string& problem);
   struct Handover;
   /// Puts the plan in force, and waits until it is. Returns how many workers have not taken it in
   /// time; they will once they are no longer held up.

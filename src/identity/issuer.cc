@@ -89,9 +89,10 @@ void Issuer::withdraw_when_stale() {
 bool Issuer::failed(std::string_view what, std::string_view reason) {
   figures_->failed.fetch_add(1, std::memory_order_relaxed);
   if (ground_.events != nullptr && !stopping_) {
-    ground_.events->error("issuer_fetch_failed",
-                          {str("identity", name_), str("what", what), str("reason", reason),
-                           num("keys", figures_->keys.load(std::memory_order_relaxed))});
+    ground_.events->error(
+        "issuer_fetch_failed",
+        {str("identity", name_), str("what", what), str("url", last_url_), str("reason", reason),
+         num("keys", figures_->keys.load(std::memory_order_relaxed))});
   }
   discovered_.reset();
   return false;
@@ -169,6 +170,7 @@ upstream::Origin* Issuer::origin_for(const upstream::HttpsUrl& url, bool named) 
 
 io::Task<Result<upstream::FetchResponse>> Issuer::get(upstream::HttpsUrl url, bool named,
                                                       std::size_t bytes_max, Instant deadline) {
+  last_url_ = fmt::format("https://{}{}", url.authority(), url.path);
   upstream::Origin* const origin = origin_for(url, named);
   if (origin == nullptr) {
     co_return fail(code::kKeysUnavailable, Blame::kInternal, "the authorities cannot be read");

@@ -91,6 +91,7 @@ class Issuer {
   std::map<std::string, std::unique_ptr<upstream::Origin>, std::less<>> origins_;
   std::optional<upstream::HttpsUrl> discovered_;
   Instant discovered_until_{};
+  std::string last_url_;   ///< what was asked, without a query
   Instant next_{};         ///< when the next fetch is due
   Instant fresh_until_{};  ///< of the keys in force; `stale_for` later they are withdrawn
   unsigned failures_ = 0;  ///< in a row

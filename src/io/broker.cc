@@ -15,6 +15,9 @@
 namespace merlon::io {
 namespace {
 
+// Of what is read as a file and is none; no call here fails with it otherwise.
+constexpr int kNotRegular = ESPIPE;
+
 std::unexpected<OsError> last_error() { return std::unexpected(OsError{errno}); }
 
 void set_flag(int fd, int level, int option) {
@@ -118,7 +121,7 @@ class LocalBroker final : public Broker {
     if (!fd) return last_error();
     struct stat s{};
     if (::fstat(fd.get(), &s) != 0) return last_error();
-    if (!S_ISREG(s.st_mode)) return std::unexpected(OsError{S_ISDIR(s.st_mode) ? EISDIR : EINVAL});
+    if (!S_ISREG(s.st_mode)) return std::unexpected(OsError{S_ISDIR(s.st_mode) ? EISDIR : kNotRegular});
     std::string text;
     char block[16 * 1024];
     for (;;) {
@@ -159,7 +162,10 @@ void set_for_connections(int socket) noexcept {
                                  sizeof kUnsentBytesMax));
 }
 
-std::string OsError::text() const { return std::system_category().message(number); }
+std::string OsError::text() const {
+  if (number == kNotRegular) return "it is not a regular file";
+  return std::system_category().message(number);
+}
 
 OsResult<Fd> open_proc_self(const std::string& name) {
   Fd fd(::open(("/proc/self/" + name).c_str(), O_RDONLY | O_CLOEXEC));

@@ -191,10 +191,10 @@ class Gateway:
             )
 
 
-def answers(port):
+def answers(port, address="127.0.0.1"):
     """Whether it is served; the gateway is then done with the connection that asked."""
     try:
-        with socket.create_connection(("127.0.0.1", port), 1) as sock:
+        with socket.create_connection((address, port), 1) as sock:
             sock.shutdown(socket.SHUT_WR)
             return sock.recv(1) == b""
     except OSError:

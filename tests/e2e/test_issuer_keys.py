@@ -216,7 +216,7 @@ def test_stale_keys_serve_for_a_while_and_then_the_routes_close(start, issuer, k
     token = token_of(keys["e1"], issuer)
     assert ask(gateway, token).status == 200
     issuer.stop()
-    assert gateway.told("issuer_fetch_failed", identity="staff", keys=2)
+    assert gateway.told("issuer_fetch_failed", identity="staff", keys=2, url=f"{issuer.url}/jwks")
     assert ask(gateway, token).status == 200, "stale keys are keys"
     assert gateway.told("issuer_keys_expired", identity="staff")
     assert ask(gateway, token).status == 503

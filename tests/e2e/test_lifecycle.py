@@ -118,6 +118,20 @@ def test_reloads_under_load_lose_nothing(merlon, upstream):
     assert asked[0] > 0
 
 
+def test_a_reload_widens_a_listener_and_narrows_it_again(merlon, upstream):
+    """Its own socket was in the way: the address was in use."""
+    config = configuration(upstream)
+    status = {**STATUS, "allow_from": ["127.0.0.0/8"]}
+    gateway = merlon({**config, "listeners": [*config["listeners"], status]})
+    port = gateway.ports["status"]
+    for everywhere in ("0.0.0.0", "[::]"):
+        for address, taken in ((everywhere, True), ("127.0.0.1", False)):
+            there = {**status, "address": f"{address}:{port}"}
+            gateway.reload({**config, "listeners": [*config["listeners"], there]})
+            assert eventually(lambda: answers(port, "127.0.0.2") is taken)
+            assert answers(port)
+
+
 def test_sigterm_drains(merlon, upstream):
     arrived, go_on = threading.Event(), threading.Event()
 
