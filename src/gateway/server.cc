@@ -211,6 +211,7 @@ void Server::tell_started(std::size_t workers, const std::vector<Diagnostic>& ba
         {str("name", socket.name), str("address", socket.local ? socket.local->to_string() : "")});
   }
   tell_bad_files("bad_file_at_start", bad_files);
+  tell_descriptors();
   tell_waivers();
 }
 

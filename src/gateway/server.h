@@ -76,6 +76,7 @@ class Server {
   void take_changed_files();
   void apply_changed_files(LoadResult loaded);
   void tell_bad_files(telemetry::Name event, const std::vector<Diagnostic>& files);
+  void tell_descriptors();
   void tell_waivers();
   void on_signal();
   void reopen_logs();

@@ -5,6 +5,7 @@
 
 #include "gateway/policy_files.h"
 #include "gateway/server.h"
+#include "telemetry/process_stats.h"
 
 /// How a running gateway takes another configuration, or other files of the one in force.
 namespace merlon::gateway {
@@ -53,6 +54,7 @@ std::string Server::reload() {
   if (problem.empty()) {
     watch_files(loaded);
     answer = take(std::move(loaded), std::move(sockets));
+    tell_descriptors();
     tell_waivers();
   } else {
     metrics_->count_reload_failure();
@@ -127,6 +129,17 @@ void Server::tell_bad_files(telemetry::Name event, const std::vector<Diagnostic>
     events_->error(event, {str("at", file.at.file_line()), str("rule", file.rule),
                            str("reason", file.message)});
   }
+}
+
+/// Long before that many connections the gateway sheds for want of descriptors.
+void Server::tell_descriptors() {
+  const std::uint64_t most = telemetry::ProcessStats::fds_max();
+  if (plan_->limits.connections <= most) return;
+  events_->warning("descriptors_too_few",
+                   {num("connections", plan_->limits.connections), num("descriptors", most),
+                    str("help",
+                        "raise the limit of open files (LimitNOFILE, ulimit -n), or lower "
+                        "limits.connections")});
 }
 
 /// A date does not end a gateway, so that it is not missed: who reads the log hears of it each day.

@@ -291,6 +291,17 @@ def test_the_ends_of_certificates_are_told(merlon, upstream, pki):
     assert 0 < left < 4000 * 86_400
 
 
+def test_connections_beyond_the_descriptors_are_told_of(merlon, upstream):
+    with_few = ["sh", "-c", 'ulimit -n 300; exec "$@"', "sh"]
+    config = configuration(upstream, limits={"connections": 300})
+    gateway = merlon(config, within=with_few)
+    gateway.reload({**config, "limits": {"connections": 301}})
+    assert gateway.told("descriptors_too_few", connections=301, descriptors=300)
+    assert not any(event.get("connections") == 300 for event in gateway.events)
+    at_start = merlon(configuration(upstream, limits={"connections": 301}), within=with_few)
+    assert at_start.told("descriptors_too_few")
+
+
 def test_lines_over_the_budget_of_their_event_are_counted(merlon, upstream):
     listeners = [{"name": "public", "allow_from": ["127.0.0.2/32"]}, dict(STATUS)]
     gateway = merlon(configuration(upstream, listeners=listeners))
