@@ -101,6 +101,10 @@ void SharedLimits::on_unresolved(const Endpoint& told_by, std::string_view name)
   node_.note_unresolved(told_by, name, loop_.now(), events_);
 }
 
+void SharedLimits::on_error(const Endpoint& server, std::string_view text) noexcept {
+  node_.note_error(server, text, loop_.now(), events_);
+}
+
 std::uint64_t SharedLimits::hash_of(const LimitedParty& party) const noexcept {
   return party.by_name ? entry_hash(node_.hash(), party.scope, party.name)
                        : entry_hash(node_.hash(), party.scope, party.client.client_key());
@@ -164,7 +168,10 @@ io::Task<SharedAnswer> SharedLimits::take(const SharedRule& rule, LimitedParty p
     co_return fall_back(rule, party);
   }
   if (lease) hold(rule, hash, key, *grant, sent);
-  co_return grant->answer;
+  SharedAnswer answer = grant->answer;
+  // What the node holds of it can be admitted, too.
+  if (grant->tokens > 1) answer.remaining += grant->tokens - 1;
+  co_return answer;
 }
 
 /// An answer did not come, so Redis may have counted a lease of which nobody has the tokens. A rate
@@ -231,8 +238,6 @@ io::Task<Result<SharedLimits::Grant>> SharedLimits::ask(const SharedRule& rule, 
     grant.answer.reset = milliseconds{std::max<std::int64_t>(n[2], 0)};
     if (!grant.answer.admitted) grant.answer.retry_after = grant.answer.reset;
   }
-  // What the node holds of it can be admitted, too.
-  if (grant.tokens > 1) grant.answer.remaining += grant.tokens - 1;
   co_return grant;
 }
 

@@ -82,7 +82,7 @@ class SharedLimits final : private redis::LinkWatcher {
   /// What Redis granted.
   struct Grant {
     std::uint32_t tokens = 0;
-    SharedAnswer answer;
+    SharedAnswer answer;  ///< what remains is what Redis has
     std::int64_t window_start = 0;
   };
 
@@ -90,6 +90,7 @@ class SharedLimits final : private redis::LinkWatcher {
   void on_up(const Endpoint& server) noexcept override;
   void on_gone(const Endpoint& server) noexcept override;
   void on_unresolved(const Endpoint& told_by, std::string_view name) noexcept override;
+  void on_error(const Endpoint& server, std::string_view text) noexcept override;
   /// Sentinels name now one server, now another: they are one to those who watch.
   [[nodiscard]] const Endpoint& known_as(const Endpoint& server) const noexcept;
 

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::chrono::minutes kToldAgain{1};
 constexpr std::size_t kNameShown = 128;
+constexpr std::size_t kTextShown = 256;
 
 }  // namespace
 
@@ -53,6 +54,15 @@ void SharedNode::note_unresolved(const Endpoint& told_by, std::string_view name,
   events.error("shared_state_host_name",
                {str("message", "the cluster announces a node by a name without its address"),
                 str("server", told_by.to_string()), str("name", name.substr(0, kNameShown))});
+}
+
+void SharedNode::note_error(const Endpoint& server, std::string_view text, Instant now,
+                            telemetry::EventLog& events) {
+  const std::lock_guard lock(mutex_);
+  if (error_told_.has_value() && now - *error_told_ < kToldAgain) return;
+  error_told_ = now;
+  events.error("shared_state_error",
+               {str("server", server.to_string()), str("text", text.substr(0, kTextShown))});
 }
 
 void SharedNode::note_gone(const Endpoint& server) {

@@ -50,6 +50,9 @@ class SharedNode {
   /// A cluster announces a node by a name without an address. Told once a minute.
   void note_unresolved(const Endpoint& told_by, std::string_view name, Instant now,
                        telemetry::EventLog& events);
+  /// A server answers with an error. Told once a minute.
+  void note_error(const Endpoint& server, std::string_view text, Instant now,
+                  telemetry::EventLog& events);
   /// A worker that had lost it needs it no more.
   void note_gone(const Endpoint& server);
 
@@ -72,6 +75,7 @@ class SharedNode {
   std::mutex mutex_;  ///< of what follows
   std::map<Endpoint, Down> down_;
   std::optional<Instant> unresolved_told_;
+  std::optional<Instant> error_told_;
   std::atomic<std::size_t> down_count_{0};
   std::atomic<std::uint64_t> outages_{0};
   std::atomic<std::uint64_t> recoveries_{0};

@@ -151,6 +151,59 @@ def test_the_clock_of_a_node_jumps(merlon_bin, upstream, redis, tmp_path, mode, 
         gateway.stop()
 
 
+# ---- Redis that answers, with errors. ----
+
+
+def statuses(gateway, count):
+    return [gateway.ask(get()).status for _ in range(count)]
+
+
+@pytest.mark.parametrize("command", ["time", "evalsha"])
+def test_a_user_that_loses_its_rights_is_an_outage_that_is_told(merlon, upstream, redis, command):  # noqa: F811
+    """Each request failed, and nobody was told; or "up" and "down" were told in turn."""
+    server = redis()
+    gateway = merlon(shared(upstream, server, mode="exact", on_failure="closed"))
+    assert volley([gateway], 2) == 2
+    server.ask("ACL", "SETUSER", "default", f"-{command}")
+    assert statuses(gateway, 2) == [503, 503]
+    assert gateway.told("shared_state_error", server=server.address)
+    assert gateway.told("shared_state_down", server=server.address)
+    assert eventually(lambda: gateway.metric("merlon_shared_state_servers_down") == 1)
+    time.sleep(1)  # it connects again meanwhile, and sees that it still is of no use
+    assert not any(event["event"] == "shared_state_up" for event in gateway.events)
+    server.ask("ACL", "SETUSER", "default", f"+{command}")
+    assert gateway.told("shared_state_up", server=server.address)
+    assert volley([gateway], 20) == 8
+
+
+def test_one_key_that_cannot_be_counted_is_told_of_and_closes_no_other(merlon, upstream, redis):  # noqa: F811
+    server = redis()
+    config = shared(upstream, server, mode="exact", on_failure="closed")
+    other = {**config["routes"][0], "name": "other", "match": {"host": "*", "path": "/other"}}
+    gateway = merlon({**config, "routes": [*config["routes"], other]})
+    assert volley([gateway], 1) == 1
+    (key,) = server.ask("KEYS", "merlon:1:*")
+    server.ask("DEL", key)
+    server.ask("LPUSH", key, "of somebody else")
+    assert statuses(gateway, 1) == [503]
+    assert gateway.told("shared_state_error", server=server.address)
+    time.sleep(1.5)  # whether it is the server is tried with the next heartbeat
+    assert gateway.ask(request("GET", "/other")).status == 200
+    assert not any(event["event"] == "shared_state_down" for event in gateway.events)
+
+
+def test_a_cluster_that_is_down_is_told(merlon, upstream, redis):  # noqa: F811
+    node = redis("cluster-enabled yes", "cluster-port")
+    node.ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+    assert eventually(lambda: "cluster_state:ok" in node.ask("CLUSTER", "INFO"), 60)
+    where = {"cluster": [node.address]}
+    gateway = merlon(shared(upstream, None, where=where, mode="exact", on_failure="closed"))
+    assert volley([gateway], 2) == 2
+    node.ask("CLUSTER", "DELSLOTSRANGE", "0", "16383")
+    assert statuses(gateway, 2) == [503, 503]
+    assert gateway.told("shared_state_down", server=node.address)
+
+
 # ---- A77: names that clients choose. ----
 
 

@@ -164,6 +164,17 @@ def test_clients_are_told(merlon, upstream, redis):
     assert 0 < int(answers[10].get("Retry-After")) <= 3600
 
 
+def test_clients_are_told_no_more_than_there_is_of_a_lease_too(merlon, upstream, redis):
+    """Once its tokens counted twice."""
+    limit = {"rate": "1/h", "burst": 100, "shared": True}
+    gateway = merlon(shared(upstream, redis(), mode="leased", limit=limit))
+    answers = [gateway.ask(get()) for _ in range(60)]
+    assert gateway.metric("merlon_shared_state_leased_total") > 0
+    left = [int(re.match(r'"client-shared";r=(\d+)', a.get("RateLimit"))[1]) for a in answers]
+    assert all(told <= 99 - n for n, told in enumerate(left)), left
+    assert left[-1] > 0
+
+
 def test_keys_are_hashed_and_expire(merlon, upstream, redis):
     server = redis()
     gateway = merlon(shared(upstream, server, limit={"rate": "1/s", "burst": 2, "shared": True}))

@@ -12,7 +12,6 @@ constexpr int kRedirectionsMax = 2;
 // The map of a cluster is asked for again so often, and no more often than this.
 constexpr seconds kMapInterval{10};
 constexpr milliseconds kMapPause{200};
-constexpr std::size_t kWordsMax = 16;
 constexpr std::string_view kAsking[] = {"ASKING"};
 
 /// What Redis says when a server as a whole cannot be used, rather than this one call.
@@ -20,14 +19,6 @@ bool is_of_server(const Reply& reply) noexcept {
   constexpr std::string_view kWords[] = {"READONLY", "LOADING", "OOM",    "MASTERDOWN",
                                          "MISCONF",  "NOAUTH",  "NOPERM", "NOREPLICAS"};
   return std::ranges::any_of(kWords, [&](std::string_view word) { return reply.is_error(word); });
-}
-
-std::string run_command(std::string_view verb, std::string_view script, std::string_view key,
-                        std::span<const std::string_view> arguments) {
-  std::array<std::string_view, kWordsMax> words{verb, script, "1", key};
-  const std::size_t count = std::min(arguments.size(), kWordsMax - 4);
-  std::ranges::copy(arguments.first(count), words.begin() + 4);
-  return command({words.data(), 4 + count});
 }
 
 }  // namespace
@@ -133,10 +124,13 @@ io::Task<Result<Reply>> Client::run_once(Link& link, std::size_t script, std::st
   if (!reply) co_return reply;
   if (!reply->is_error()) {
     link.worked();
-  } else if (is_of_server(*reply)) {
-    link.failed({.code = code::kStateAnswer,
-                 .blame = Blame::kUpstream,
-                 .what = "Redis answers with an error"});
+  } else if (!parse_redirection(reply->text())) {
+    link.doubt(reply->text());
+    if (is_of_server(*reply)) {
+      link.failed({.code = code::kStateAnswer,
+                   .blame = Blame::kUpstream,
+                   .what = "Redis answers with an error"});
+    }
   }
   co_return reply;
 }

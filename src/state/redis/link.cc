@@ -1,6 +1,7 @@
 #include "state/redis/link.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <initializer_list>
 #include <optional>
@@ -12,6 +13,7 @@ namespace {
 // How often an idle connection is asked for a sign of life, and sentinels for the master.
 constexpr milliseconds kHeartbeat{1'000};
 constexpr std::string_view kProbeKey = "merlon:probe";
+constexpr std::size_t kWordsMax = 16;
 constexpr milliseconds kPauseFirst{50};
 constexpr std::uint32_t kPauseDoublings = 5;  // 1.6 s, and up to a quarter more
 
@@ -69,6 +71,14 @@ std::string command(std::span<const std::string_view> words) {
   return out;
 }
 
+std::string run_command(std::string_view verb, std::string_view script, std::string_view key,
+                        std::span<const std::string_view> arguments) {
+  std::array<std::string_view, kWordsMax> words{verb, script, "1", key};
+  const std::size_t count = std::min(arguments.size(), kWordsMax - 4);
+  std::ranges::copy(arguments.first(count), words.begin() + 4);
+  return command({words.data(), 4 + count});
+}
+
 Link::Link(io::Loop& loop, io::Broker& broker, std::shared_ptr<const Settings> settings,
            std::span<const Script> scripts, Endpoint endpoint, LinkWatcher& watcher)
     : loop_(loop),
@@ -92,6 +102,11 @@ void Link::failed(Error why) noexcept {
   if (connection_ == nullptr) return;
   connection_->close(why);
   note_failure(why);
+}
+
+void Link::doubt(std::string_view error) noexcept {
+  doubted_ = true;
+  watcher_.on_error(endpoint_, error);
 }
 
 void Link::note_failure(const Error& why) noexcept {
@@ -180,14 +195,27 @@ io::Task<Result<void>> Link::greet() {
     const Result<Reply> loaded = co_await connection_->ask(words({"SCRIPT", "LOAD", script.text}));
     if (!loaded) co_return std::unexpected(loaded.error());
     // While it reads its files it says so (LOADING) to whoever asks for anything.
-    if (loaded->is_error()) co_return wrong(code::kStateAnswer, "Redis does not take the scripts");
+    if (loaded->is_error()) {
+      watcher_.on_error(endpoint_, loaded->text());
+      co_return wrong(code::kStateAnswer, "Redis does not take the scripts");
+    }
   }
-  // A server whose memory is full, or that may not write for another reason, is of no use.
-  const Result<Reply> written =
-      co_await connection_->ask(words({"SET", kProbeKey, "1", "PX", "1000"}));
-  if (!written) co_return std::unexpected(written.error());
-  if (written->is_error() && !written->is_error("MOVED") && !written->is_error("ASK"))
-    co_return wrong(code::kStateAnswer, "Redis does not take writes");
+  co_return co_await try_scripts();
+}
+
+/// A server whose memory is full, or that may not write or count for another reason, is of no use.
+io::Task<Result<void>> Link::try_scripts() {
+  doubted_ = false;
+  for (const Script& script : scripts_) {
+    if (script.probe.empty()) continue;
+    const Result<Reply> run =
+        co_await connection_->ask(run_command("EVALSHA", script.sha1, kProbeKey, script.probe));
+    if (!run) co_return std::unexpected(run.error());
+    // Of a cluster's nodes one has the key.
+    if (!run->is_error() || run->is_error("MOVED") || run->is_error("ASK")) continue;
+    watcher_.on_error(endpoint_, run->text());
+    co_return wrong(code::kStateAnswer, "Redis does not run the script that counts");
+  }
   co_return Result<void>{};
 }
 
@@ -200,6 +228,11 @@ io::Task<bool> Link::still_good() {
           {.code = code::kStateRole, .blame = Blame::kUpstream, .what = "the master has moved"});
       co_return false;
     }
+  }
+  if (doubted_) {
+    const Result<void> tried = co_await try_scripts();
+    if (!tried) failed(tried.error());
+    co_return tried.has_value();
   }
   if (connection_->waiting() != 0 || loop_.now() - connection_->last_answer() < kHeartbeat)
     co_return true;

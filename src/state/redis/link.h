@@ -22,6 +22,8 @@ class LinkWatcher {
   virtual void on_gone(const Endpoint& server) noexcept = 0;
   /// A cluster announces nodes by host names without addresses: what they have is out of reach.
   virtual void on_unresolved(const Endpoint& told_by, std::string_view name) noexcept = 0;
+  /// What was asked was answered with this error, whatever follows from it.
+  virtual void on_error(const Endpoint& server, std::string_view text) noexcept = 0;
 };
 
 /// Keeps one connection to one server, or to the master that sentinels name: connects, makes itself
@@ -44,6 +46,9 @@ class Link {
   /// while it connects for the first time, or again after it had worked, it waits.
   [[nodiscard]] io::Task<Result<Reply>> ask(std::string commands, Instant deadline,
                                             std::uint32_t skip = 0);
+  /// A question was answered with this error, which may be of its key alone: whether the server can
+  /// still be used is tried before long.
+  void doubt(std::string_view error) noexcept;
   /// What was asked did what it should: the next failure is a first one.
   void worked() noexcept { failures_ = 0; }
   /// The server cannot be used as it is (its memory is full, it is no master): connects again.
@@ -57,6 +62,7 @@ class Link {
  private:
   [[nodiscard]] io::Task<void> serve();
   [[nodiscard]] io::Task<Result<void>> greet();
+  [[nodiscard]] io::Task<Result<void>> try_scripts();
   [[nodiscard]] io::Task<bool> still_good();
   [[nodiscard]] io::Task<Result<Endpoint>> locate();
   [[nodiscard]] io::Task<Result<Reply>> ask_sentinel(Endpoint sentinel);
@@ -78,11 +84,16 @@ class Link {
   std::uint32_t failures_ = 0;  ///< in a row
   bool up_ = false;
   bool down_told_ = false;
+  bool doubted_ = false;
   bool closed_ = false;
   bool ended_ = false;
 };
 
 /// A command of these words, as it is sent.
 [[nodiscard]] std::string command(std::span<const std::string_view> words);
+/// EVALSHA or EVAL of a script, over one key.
+[[nodiscard]] std::string run_command(std::string_view verb, std::string_view script,
+                                      std::string_view key,
+                                      std::span<const std::string_view> arguments);
 
 }  // namespace merlon::state::redis

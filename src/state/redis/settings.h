@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,9 @@ struct Settings {
 struct Script {
   std::string_view text;
   std::string sha1;  ///< hexadecimal, what EVALSHA names it by
+  /// What to run it with on a key that counts nothing, to see whether it can be run: it writes
+  /// then. Empty: another one does for it.
+  std::span<const std::string_view> probe{};
 };
 
 }  // namespace merlon::state::redis
