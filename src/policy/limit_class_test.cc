@@ -250,6 +250,17 @@ TEST(LimitClass, TwoLimitsWithClassesOfOneNameCountApart) {
   EXPECT_EQ(request.field("RateLimit-Policy"), "\"client\";q=4;w=14400, \"client-2\";q=4;w=14400");
 }
 
+TEST(LimitClass, TwoLimitsOfTheSameNumbersCountApart) {
+  const RateLimit policy = limit(
+      "[{ rate: 1/h, burst: 4, classes: [{ name: a, networks: [10.0.0.0/8], rate: 9/s, burst: 99 "
+      "}] }, "
+      "{ rate: 1/h, burst: 4, classes: [{ name: b, networks: [11.0.0.0/8], rate: 9/s }] }]");
+  TestRequest request("192.0.2.1");
+  EXPECT_EQ(passed(request, policy, 9), 4);
+  request.from("10.0.0.1");
+  EXPECT_EQ(passed(request, policy, 9), 4) << "the other one's class does not help";
+}
+
 TEST(LimitClass, ChangingWhoIsOfItKeepsTheCounts) {
   TestRequest request("10.0.0.1");
   EXPECT_EQ(passed(request,

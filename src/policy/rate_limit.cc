@@ -30,13 +30,24 @@ std::string identity_of(const LimitClassConfig& each, std::string_view of_limit)
                      each.rate->per.count(), *each.burst);
 }
 
+/// Limits of a route may have the same numbers and other classes: each counts for itself.
+class Identities {
+ public:
+  [[nodiscard]] std::string distinct(std::string identity) {
+    const int nth = ++seen_[identity];
+    return nth == 1 ? identity : fmt::format("{}/{}", identity, nth);
+  }
+
+ private:
+  std::map<std::string, int> seen_;
+};
+
 void name_bounds(RateLimitBounds& bounds, std::string_view name) {
   bounds.told = fmt::format("\"{}\";q={};w={}", name, bounds.gcra.burst,
                             ceil_seconds(bounds.gcra.tolerance()));
 }
 
-RateLimitRule rule_of(const RateLimitConfig& limit, std::string_view place) {
-  const std::string identity = identity_of(limit, place);
+RateLimitRule rule_of(const RateLimitConfig& limit, std::string_view identity) {
   RateLimitRule rule{.bounds = {.gcra = limit.gcra(),
                                 .scope = state::scope_of(identity),
                                 .told = {},
@@ -59,9 +70,10 @@ RateLimitRule rule_of(const RateLimitConfig& limit, std::string_view place) {
 
 RateLimit::RateLimit(const std::vector<RateLimitConfig>& limits, std::string_view place, Step step)
     : step_(step) {
+  Identities identities;
   for (const RateLimitConfig& limit : limits) {
     if (step_of(*limit.per) != step || *limit.shared) continue;
-    rules_.push_back(rule_of(limit, place));
+    rules_.push_back(rule_of(limit, identities.distinct(identity_of(limit, place))));
   }
   std::ranges::sort(rules_, [](const RateLimitRule& a, const RateLimitRule& b) {
     if (a.per != b.per) return a.per < b.per;
@@ -184,6 +196,7 @@ state::SharedRule shared_rule(const state::Gcra& gcra, const SharedSetup& setup,
 /// Those that nodes share: a judge for each, since each may have to wait for an answer.
 void compile_shared(const std::vector<RateLimitConfig>& limits, CompileInput& input, Judges& out) {
   std::map<LimitPer, int> of_kind;
+  Identities identities;
   for (const RateLimitConfig& limit : limits) {
     if (!*limit.shared) continue;
     if (input.shared == nullptr) {
@@ -194,9 +207,9 @@ void compile_shared(const std::vector<RateLimitConfig>& limits, CompileInput& in
     }
     const int nth = ++of_kind[*limit.per];
     // The number of nodes and the mode are left out: counts stay when they change.
-    const std::string identity =
+    const std::string identity = identities.distinct(
         fmt::format("shared/{}/{}/{}/{}/{}", input.reader.place(), limit_per_name(*limit.per),
-                    limit.rate->events, limit.rate->per.count(), *limit.burst);
+                    limit.rate->events, limit.rate->per.count(), *limit.burst));
     SharedLimit::Setup setup{.name = "rate_limit",
                              .label = fmt::format("{}-shared{}", limit_per_name(*limit.per),
                                                   nth > 1 ? fmt::format("-{}", nth) : ""),

@@ -127,7 +127,9 @@ const Object<RateLimitConfig>& schema() {
               "the `route`.")
           .field("delay", &RateLimitConfig::delay, config::boolean(),
                  "Requests of a burst wait for their turn, one at a time at the rate, in place of "
-                 "going on at once; for at most 30 s. What is beyond the burst is refused.")
+                 "going on at once; for at most 30 s, which the route's `timeout` does not count. "
+                 "What "
+                 "is beyond the burst is refused.")
           .field("shared", &RateLimitConfig::shared, config::boolean(),
                  "Whether all nodes count together, in `shared_state`; else each node enforces the "
                  "limit by itself.")

@@ -169,26 +169,26 @@ bool Cluster::passed_over(EndpointState& endpoint) noexcept {
 
 std::size_t Cluster::choose() noexcept {
   if (turns_.size() == 1) return endpoints_.front().healthy() ? 0 : kNobody;
-  std::size_t best = kNobody;
+  std::size_t best = kNobody;  // turns, as `failing`
   std::size_t failing = kNobody;
   for (std::size_t i = 0; i < turns_.size(); ++i) {
-    const std::size_t candidate = turns_[(next_turn_ + i) % turns_.size()];
-    EndpointState& endpoint = endpoints_[candidate];
+    const std::size_t turn = (next_turn_ + i) % turns_.size();
+    EndpointState& endpoint = endpoints_[turns_[turn]];
     if (!endpoint.healthy()) continue;
     if (passed_over(endpoint)) {
-      if (failing == kNobody) failing = candidate;
+      if (failing == kNobody) failing = turn;
       continue;
     }
-    if (upstream_->balance == Balance::kRoundRobin) {
-      best = candidate;
-      break;
-    }
-    if (best == kNobody || endpoint.less_busy_than(endpoints_[best])) best = candidate;
+    if (best == kNobody || endpoint.less_busy_than(endpoints_[turns_[best]])) best = turn;
+    if (upstream_->balance == Balance::kRoundRobin) break;
   }
-  next_turn_ = (next_turn_ + 1) % turns_.size();
   // When all fail, one is tried all the same: refusing everything would prolong the outage. Not so
   // when checks found them unhealthy: that is no guess.
-  return best == kNobody ? failing : best;
+  const std::size_t taken = best == kNobody ? failing : best;
+  if (taken == kNobody) return kNobody;
+  // From there on, so that the turns of one that is out of use are not all its successor's.
+  next_turn_ = (taken + 1) % turns_.size();
+  return turns_[taken];
 }
 
 Lease Cluster::reuse() noexcept {

@@ -102,6 +102,13 @@ TEST_F(Choosing, RoundRobinLeavesOutWhatIsUnhealthy) {
   EXPECT_EQ(std::ranges::count(ask_times(6), 2), 2);
 }
 
+TEST_F(Choosing, TheTurnsOfOneThatIsOutAreEverybodys) {
+  make(Balance::kRoundRobin, 4);
+  checked[0]->set_in_use(false);
+  const Ports ports = ask_times(12);
+  for (const int port : {2, 3, 4}) EXPECT_EQ(std::ranges::count(ports, port), 4) << port;
+}
+
 TEST_F(Choosing, LeastRequestsLeavesItOutHoweverIdleItIs) {
   make(Balance::kLeastRequests);
   checked[2]->set_in_use(false);
