@@ -8,6 +8,7 @@
 
 #include "gateway/digest.h"
 #include "gateway/policy_files.h"
+#include "tls/client_context.h"
 
 namespace merlon::gateway {
 namespace {
@@ -261,6 +262,33 @@ LoadResult reload_files(const LoadResult& in_force, io::Broker& broker, WallTime
          .in_force = &in_force});
   result.diagnostics.sort();
   return result;
+}
+
+bool only_those_in_use_ended(const LoadResult& fresh, const LoadResult& in_force, WallTime today) {
+  const auto fits = [&](const tls::CertificatePair& pair, const auto& is_same) {
+    return tls::is_in_its_dates(pair, today) || is_same(pair);
+  };
+  for (const auto& [listener, pairs] : fresh.pairs) {
+    const auto used = in_force.pairs.find(listener);
+    const auto is_same = [&](const tls::CertificatePair& pair) {
+      return used != in_force.pairs.end() &&
+             std::ranges::any_of(
+                 used->second, [&](const auto& one) { return tls::same_certificate(*one, pair); });
+    };
+    for (const auto& pair : pairs) {
+      if (!fits(*pair, is_same)) return false;
+    }
+  }
+  for (const auto& upstream : fresh.plan->upstreams) {
+    const tls::CertificatePair* const pair = upstream->tls ? upstream->tls->client() : nullptr;
+    const auto& before = in_force.plan->upstreams[upstream->index];
+    const auto is_same = [&](const tls::CertificatePair& own) {
+      const auto* const used = before->tls ? before->tls->client() : nullptr;
+      return used != nullptr && tls::same_certificate(*used, own);
+    };
+    if (pair != nullptr && !fits(*pair, is_same)) return false;
+  }
+  return true;
 }
 
 }  // namespace merlon::gateway

@@ -32,7 +32,8 @@ std::string Server::reload() {
     LoadResult same = source_.load(broker_, clock_.wall_now(), kUnchanged);
     // Keys that went bad under it are no reason to give up those in force.
     const bool unchanged = same.plan != nullptr && same.plan->text_hash == plan_->text_hash;
-    if (unchanged) loaded = std::move(same);
+    if (unchanged && only_those_in_use_ended(same, in_force_, clock_.wall_now()))
+      loaded = std::move(same);
   }
   std::string problem, answer;
   std::vector<std::vector<io::Fd>> sockets(metrics_->workers());
@@ -94,13 +95,10 @@ void Server::watch_files(const LoadResult& loaded) {
 void Server::take_changed_files() {
   if (!watch_->due(broker_, clock_.now())) return;
   LoadResult loaded = reload_files(in_force_, broker_, clock_.wall_now());
-  bool all_taken = loaded.plan != nullptr;
-  std::string bad = all_taken ? "" : loaded.diagnostics.render();
-  for (const Diagnostic& file : loaded.bad_files) {
+  const bool all_taken = loaded.plan != nullptr && loaded.bad_files.empty();
+  std::string bad = loaded.plan != nullptr ? "" : loaded.diagnostics.render();
+  for (const Diagnostic& file : loaded.bad_files)
     bad += fmt::format("{}: {}\n", file.at.file_line(), file.message);
-    // What a date did lasts until the file changes.
-    all_taken &= file.rule == "cert-expired";
-  }
   // Without a plan nobody knows of how many files something is wrong: of one at least.
   metrics_->set_bad_files(std::max<std::size_t>(loaded.bad_files.size(), loaded.plan == nullptr));
   const bool same = watch_->is_again() && bad == bad_files_;

@@ -36,11 +36,22 @@ WallTime to_wall_time(const ASN1_TIME* time) {
   return WallTime{seconds{at}};
 }
 
-std::string date(WallTime time) {
+std::tm fields_of(WallTime time) {
   const std::time_t at = std::chrono::duration_cast<seconds>(time.time_since_epoch()).count();
   std::tm fields{};
   static_cast<void>(gmtime_r(&at, &fields));
+  return fields;
+}
+
+std::string date(WallTime time) {
+  const std::tm fields = fields_of(time);
   return fmt::format("{:04}-{:02}-{:02}", fields.tm_year + 1900, fields.tm_mon + 1, fields.tm_mday);
+}
+
+std::string moment(WallTime time) {
+  const std::tm fields = fields_of(time);
+  return fmt::format("{} {:02}:{:02}:{:02} UTC", date(time), fields.tm_hour, fields.tm_min,
+                     fields.tm_sec);
 }
 
 std::string user_name() {
@@ -318,7 +329,7 @@ class PairLoader {
            fmt::format("{} expired on {}", which(place), date(to)), "renew it");
     else if (now_ < from)
       find(Severity::kError, at, "cert-expired",
-           fmt::format("{} is not valid before {}", which(place), date(from)),
+           fmt::format("{} is not valid before {}", which(place), moment(from)),
            "check the clock of this host, or wait");
     else if (to - now_ < kWarnBefore)
       find(Severity::kWarning, at, "cert-expired",

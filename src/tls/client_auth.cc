@@ -90,6 +90,125 @@ std::optional<std::string> read_lists(const config::Located<config::FilePath>& f
   return std::nullopt;
 }
 
+/// A distinguished name as text (RFC 4514), all but printable ASCII escaped.
+std::optional<std::string> written(const X509_NAME* name) {
+  const BioPtr bio(BIO_new(BIO_s_mem()));
+  if (bio == nullptr || X509_NAME_print_ex(bio.get(), name, 0, XN_FLAG_RFC2253) < 0) {
+    return std::nullopt;
+  }
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &data);
+  return std::string(data, static_cast<std::size_t>(size));
+}
+
+using Authorities = std::vector<X509Ptr>;
+using Lists = std::vector<CrlPtr>;
+
+/// Where `now` stands to two dates: before the first, between them, behind the second, of which
+/// there may be none.
+enum class Age : std::uint8_t { kTooYoung, kGood, kTooOld };
+Age age_of(const ASN1_TIME* from, const ASN1_TIME* to, std::time_t now) {
+  // 0 is an error, and negative: before.
+  if (X509_cmp_time(from, &now) >= 0) return Age::kTooYoung;
+  return to == nullptr || X509_cmp_time(to, &now) > 0 ? Age::kGood : Age::kTooOld;
+}
+
+std::string subject_of(const X509_NAME* name) {
+  const auto text = written(name);
+  return text.has_value() ? json_quoted(*text) : "an authority";
+}
+
+/// What OpenSSL would let a chain end at: an authority, or whoever signed for itself.
+bool is_anchor(X509* certificate) {
+  return X509_check_ca(certificate) != 0 ||
+         X509_NAME_cmp(X509_get_subject_name(certificate), X509_get_issuer_name(certificate)) == 0;
+}
+
+constexpr std::string_view kDates = "cert-expired";
+
+void add_finding(Diagnostics& out, const Mark& at, std::string message, const char* help,
+                 std::string_view rule = {}) {
+  out.add({.severity = Severity::kError,
+           .at = at,
+           .message = std::move(message),
+           .help = help,
+           .rule = std::string(rule)});
+}
+
+/// An error where no client's chain can end at any of them.
+void judge_authorities(const Authorities& all, const Mark& at, std::time_t now, Diagnostics& out) {
+  const auto age = [now](const X509Ptr& one) {
+    return age_of(X509_get0_notBefore(one.get()), X509_get0_notAfter(one.get()), now);
+  };
+  const auto anchors = [](const X509Ptr& one) { return is_anchor(one.get()); };
+  const auto first = std::ranges::find_if(all, anchors);
+  if (first == all.end()) {
+    add_finding(out, at, "no client can enter: none of the certificates is of an authority",
+                "name the authority that issues to clients, not what it issued");
+    return;
+  }
+  const bool any_good = std::ranges::any_of(
+      all, [&](const X509Ptr& one) { return anchors(one) && age(one) == Age::kGood; });
+  if (any_good) return;
+  add_finding(out, at,
+              fmt::format("no client can enter: the authority {} {}",
+                          subject_of(X509_get_subject_name(first->get())),
+                          age(*first) == Age::kTooOld ? "has expired" : "is not valid yet"),
+              "renew it, or check the clock of this host", kDates);
+}
+
+/// An error where each chain lacks a list of its last link, which is refused then.
+void judge_lists(const Authorities& all, const Lists& lists, const Mark& at, std::time_t now,
+                 Diagnostics& out) {
+  const X509_CRL* out_of_date = nullptr;
+  for (const X509Ptr& authority : all) {
+    for (const CrlPtr& list : lists) {
+      const bool issued = X509_NAME_cmp(X509_get_subject_name(authority.get()),
+                                        X509_CRL_get_issuer(list.get())) == 0 &&
+                          X509_CRL_verify(list.get(), X509_get0_pubkey(authority.get())) == 1;
+      ERR_clear_error();
+      if (!issued) continue;
+      const Age age =
+          age_of(X509_CRL_get0_lastUpdate(list.get()), X509_CRL_get0_nextUpdate(list.get()), now);
+      if (age == Age::kGood) return;
+      out_of_date = list.get();
+    }
+  }
+  if (out_of_date == nullptr) {
+    add_finding(out, at, "no client can enter: no list is of an authority in `ca`",
+                "name the lists of those authorities");
+    return;
+  }
+  const bool over = age_of(X509_CRL_get0_lastUpdate(out_of_date),
+                           X509_CRL_get0_nextUpdate(out_of_date), now) == Age::kTooOld;
+  add_finding(out, at,
+              fmt::format("no client can enter: the list of {} {}",
+                          subject_of(X509_CRL_get_issuer(out_of_date)),
+                          over ? "has ended" : "does not count yet"),
+              "fetch a new one, or check the clock of this host", kDates);
+}
+
+/// Whether clients can enter by what was read.
+void judge(const ClientAuthFiles& config, const std::string& ca, const std::string& crl,
+           WallTime now, Diagnostics& out) {
+  const std::time_t at = std::chrono::duration_cast<seconds>(now.time_since_epoch()).count();
+  Authorities authorities;
+  Lists lists;
+  static_cast<void>(each_certificate(ca, [&](X509* one) {
+    X509_up_ref(one);
+    authorities.emplace_back(one);
+    return true;
+  }));
+  judge_authorities(authorities, config.ca.at, at, out);
+  if (crl.empty()) return;
+  static_cast<void>(each_list(crl, [&](X509_CRL* one) {
+    X509_CRL_up_ref(one);
+    lists.emplace_back(one);
+    return true;
+  }));
+  judge_lists(authorities, lists, config.crl->at, at, out);
+}
+
 /// The text of a name, or nullopt when it has a byte that no name has.
 std::optional<std::string> text_of(const ASN1_STRING* name) {
   const auto* data = reinterpret_cast<const char*>(ASN1_STRING_get0_data(name));
@@ -131,17 +250,6 @@ std::string sha256(std::string_view bytes) {
   return digest;
 }
 
-/// A distinguished name as text (RFC 4514), all but printable ASCII escaped.
-std::optional<std::string> written(const X509_NAME* name) {
-  const BioPtr bio(BIO_new(BIO_s_mem()));
-  if (bio == nullptr || X509_NAME_print_ex(bio.get(), name, 0, XN_FLAG_RFC2253) < 0) {
-    return std::nullopt;
-  }
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio.get(), &data);
-  return std::string(data, static_cast<std::size_t>(size));
-}
-
 /// When it is no longer good; nullopt for a date that is none.
 std::optional<WallTime> end_of(X509* certificate) {
   std::tm parts{};
@@ -164,10 +272,14 @@ std::string to_url(std::string text) {
 }  // namespace
 
 std::optional<ClientAuth> load_client_auth(const ClientAuthFiles& config, io::Broker& broker,
-                                           Diagnostics& out, const ClientAuth* in_force) {
+                                           WallTime now, Diagnostics& out,
+                                           const ClientAuth* in_force) {
   auto ca = read_authorities(config.ca, broker, out);
   std::optional<std::string> crl = std::string();
   if (config.crl.has_value()) crl = read_lists(*config.crl, broker, out);
+  const std::size_t errors_before = out.error_count();
+  if (ca.has_value() && crl.has_value()) judge(config, *ca, *crl, now, out);
+  if (in_force != nullptr && out.error_count() != errors_before) ca.reset(), crl.reset();
   if (in_force != nullptr) {
     if (!ca.has_value()) ca = in_force->ca_pem;
     if (!crl.has_value()) crl = in_force->crl_pem;

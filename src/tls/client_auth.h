@@ -36,11 +36,13 @@ struct ClientAuth {
 }
 
 /// Reads the files. In place of each that is an error in `out`, what `in_force` has of it stays: a
-/// list that revokes takes effect whatever became of the authorities. nullopt when there is nothing
-/// in its place: a listener without its authorities would let in everybody. Blocks on files: for
-/// the control thread.
+/// list that revokes takes effect whatever became of the authorities. Both stay where no client
+/// could enter by what was read; those that are out of their dates have the rule `cert-expired`,
+/// and are usable: they refuse. nullopt when there is nothing in its place: a listener without its
+/// authorities would let in everybody. Blocks on files: for the control thread.
 [[nodiscard]] std::optional<ClientAuth> load_client_auth(const ClientAuthFiles& config,
-                                                         io::Broker& broker, Diagnostics& out,
+                                                         io::Broker& broker, WallTime now,
+                                                         Diagnostics& out,
                                                          const ClientAuth* in_force = nullptr);
 
 /// Makes a server context ask for certificates and verify them: chain to the authorities, purpose,

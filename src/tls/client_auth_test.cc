@@ -110,11 +110,16 @@ TEST(ClientCertificate, SaysWhoSignedItAndHowLongItIsGood) {
   EXPECT_EQ(alone->issuer_sha256, read->issuer_sha256);
 }
 
-std::string empty_list_of(const test::Pki& pki) {
+WallTime now() { return SystemClock().wall_now(); }
+
+/// Its next one is due `ends_in_days` from now; 0: never.
+std::string empty_list_of(const test::Pki& pki, long ends_in_days = 0) {
   const std::unique_ptr<X509_CRL, FreeWith<X509_CRL_free>> list(X509_CRL_new());
   X509_CRL_set_issuer_name(list.get(), X509_get_subject_name(pki.root()));
   const std::unique_ptr<ASN1_TIME, FreeWith<ASN1_TIME_free>> now(X509_gmtime_adj(nullptr, 0));
   X509_CRL_set1_lastUpdate(list.get(), now.get());
+  X509_gmtime_adj(now.get(), ends_in_days * 86'400);
+  if (ends_in_days != 0) X509_CRL_set1_nextUpdate(list.get(), now.get());
   X509_CRL_sign(list.get(), pki.root_key(), EVP_sha256());
   const BioPtr bio(BIO_new(BIO_s_mem()));
   PEM_write_bio_X509_CRL(bio.get(), list.get());
@@ -133,14 +138,14 @@ TEST(ClientAuthFiles, ABrokenFileHoldsBackNoOther) {
                               .crl = test::file_at(folder.write("crl", empty_list_of(one)), 2),
                               .at = {}};
   Diagnostics out;
-  const auto first = load_client_auth(files, *broker, out);
+  const auto first = load_client_auth(files, *broker, now(), out);
   ASSERT_TRUE(first.has_value()) << out.render();
 
   folder.write("ca", "nothing");
   const std::string list_of_two = empty_list_of(two);
   folder.write("crl", list_of_two);
-  EXPECT_FALSE(load_client_auth(files, *broker, out).has_value()) << "nothing is in force";
-  const auto second = load_client_auth(files, *broker, out, &*first);
+  EXPECT_FALSE(load_client_auth(files, *broker, now(), out).has_value()) << "nothing is in force";
+  const auto second = load_client_auth(files, *broker, now(), out, &*first);
   ASSERT_TRUE(second.has_value());
   EXPECT_EQ(second->ca_pem, one.root_pem());
   EXPECT_EQ(second->crl_pem, list_of_two);
@@ -148,11 +153,62 @@ TEST(ClientAuthFiles, ABrokenFileHoldsBackNoOther) {
   folder.write("ca", two.root_pem());
   for (const std::string& bad : {std::string(), one.root_pem(), empty_list_of(one).substr(0, 90)}) {
     folder.write("crl", bad);
-    const auto third = load_client_auth(files, *broker, out, &*second);
+    const auto third = load_client_auth(files, *broker, now(), out, &*second);
     ASSERT_TRUE(third.has_value());
     EXPECT_EQ(third->ca_pem, two.root_pem());
     EXPECT_EQ(third->crl_pem, second->crl_pem);
     EXPECT_EQ(out.all().back().at.line, 2U);
+  }
+}
+
+struct Hopeless {
+  const char* name;
+  std::string ca;
+  std::string crl;  ///< "": none
+  const char* says;
+  bool by_date;
+};
+
+TEST(ClientAuthFiles, ByWhichNobodyCanEnterAreErrors) {
+  test::Pki pki("clients");
+  const test::Pki other("other");
+  const KeyPtr key = test::ec_key();
+  const auto leaf =
+      test::make_certificate(key.get(), {.subject = "orders"}, pki.root(), pki.root_key());
+  const auto dated = [&](long from, long to) {
+    return test::pem_of(
+        test::make_certificate(
+            key.get(), {.subject = "dated", .from_days = from, .to_days = to, .authority = true})
+            .get());
+  };
+  const Hopeless cases[] = {
+      {"good", pki.root_pem(), empty_list_of(pki, 2), "", false},
+      {"one_of_two_is_good", dated(-9, -2) + pki.root_pem(), "", "", false},
+      {"one_list_of_two_is_good", pki.root_pem(), empty_list_of(other) + empty_list_of(pki), "",
+       false},
+      {"a_leaf", test::pem_of(leaf.get()), "", "none of the certificates is of an authority",
+       false},
+      {"expired", dated(-9, -2), "", "\"CN=dated\" has expired", true},
+      {"to_come", dated(2, 9), "", "\"CN=dated\" is not valid yet", true},
+      {"list_of_another", pki.root_pem(), empty_list_of(other), "no list is of an authority",
+       false},
+      {"list_that_ended", pki.root_pem(), empty_list_of(pki, -1),
+       "the list of \"CN=clients\" has ended", true},
+  };
+  const auto broker = io::make_local_broker();
+  const test::Folder folder;
+  const ClientAuth before{.ca_pem = "before", .crl_pem = "too", .required = true, .at = {}};
+  for (const Hopeless& one : cases) {
+    ClientAuthFiles files{.ca = test::file_at(folder.write("ca", one.ca), 1), .crl = {}, .at = {}};
+    if (!one.crl.empty()) files.crl = test::file_at(folder.write("crl", one.crl), 2);
+    const bool good = std::string_view(one.says).empty();
+    Diagnostics out;
+    EXPECT_TRUE(load_client_auth(files, *broker, now(), out).has_value()) << "it refuses";
+    EXPECT_EQ(out.ok(), good) << one.name << out.render();
+    EXPECT_TRUE(out.render().contains(one.says)) << one.name << out.render();
+    if (!good) EXPECT_EQ(out.all().front().rule == "cert-expired", one.by_date) << one.name;
+    const auto kept = load_client_auth(files, *broker, now(), out, &before);
+    EXPECT_EQ(kept->ca_pem == "before", !good) << one.name;
   }
 }
 

@@ -53,6 +53,8 @@ class ClientContext {
 
   [[nodiscard]] const std::string& server_name() const noexcept { return server_name_; }
   [[nodiscard]] ssl_ctx_st* native() const noexcept { return context_; }
+  /// What upstreams are shown; null: nothing.
+  [[nodiscard]] const CertificatePair* client() const noexcept { return client_.get(); }
 
   /// Prepares a new connection: name, verification, a session to resume when there is one. False
   /// when memory is short.

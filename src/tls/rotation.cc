@@ -25,6 +25,10 @@ bool is_in_its_dates(const CertificatePair& pair, WallTime now) {
                              [at](X509* one) { return is_in_its_dates(one, at); });
 }
 
+bool same_certificate(const CertificatePair& one, const CertificatePair& other) {
+  return X509_cmp(one.certificate(), other.certificate()) == 0;
+}
+
 bool same_place(const Mark& one, const Mark& other) noexcept {
   return one.source == other.source && one.line == other.line && one.column == other.column;
 }

@@ -18,6 +18,9 @@ namespace merlon::tls {
 /// True when the whole chain is.
 [[nodiscard]] bool is_in_its_dates(const CertificatePair& pair, WallTime now);
 
+/// True when both present the same certificate.
+[[nodiscard]] bool same_certificate(const CertificatePair& one, const CertificatePair& other);
+
 /// `loaded` with the pair of `in_use` put back for each of `files` that cannot be used or is out of
 /// its dates: a renewal that failed takes nothing away.
 [[nodiscard]] LoadedCertificates keep_in_use(

@@ -273,7 +273,8 @@ bool TlsStream::take_client_certificate() noexcept {
   if (chain.empty()) return refuse(code::kTlsPeerCertificate, "the certificate has no chain");
   auto read = read_client_certificate(chain);
   if (!read.has_value())
-    return refuse(code::kTlsPeerCertificate, "the certificate has names that are none");
+    return refuse(code::kTlsPeerCertificate,
+                  "the certificate has names that are none, or more than 64");
   client_certificate_ = std::make_unique<const ClientCertificate>(std::move(*read));
   return true;
 }

@@ -111,6 +111,8 @@ class TlsStream final : public io::SocketStream {
   }
   /// Gives back what `read_before_tls` read too much: the handshake begins with it.
   void unread(std::span<const char> bytes);
+  /// Where the client connected to, as its proxy says. Only before `handshake`.
+  void set_local(const Endpoint& local) noexcept { local_ = local; }
 
   // ---- After the handshake. ----
 

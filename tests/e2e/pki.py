@@ -2,6 +2,7 @@
 
 import ssl
 import subprocess
+from datetime import datetime, timedelta, timezone
 
 
 class Pki:
@@ -15,7 +16,7 @@ class Pki:
             "-addext", "keyUsage=critical,keyCertSign,cRLSign",
         )  # fmt: skip
 
-    def issue(self, *names, days=20, file=None):
+    def issue(self, *names, days=20, file=None, begins_in_s=None):
         """A certificate for DNS names and IP addresses: the paths of certificate and key."""
         stem = file or names[0].replace("*", "any").replace(":", "_")
         cert, key = self.folder / f"{stem}.pem", self.folder / f"{stem}.key"
@@ -32,12 +33,28 @@ class Pki:
             "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
             "-keyout", key, "-out", request, "-subj", f"/CN={names[0]}",
         )  # fmt: skip
-        self._openssl(
-            "x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self._ca_key,
-            "-CAcreateserial", "-out", cert, "-days", str(days), "-extfile", extensions,
-        )  # fmt: skip
+        if begins_in_s is None:
+            self._openssl(
+                "x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self._ca_key,
+                "-CAcreateserial", "-out", cert, "-days", str(days), "-extfile", extensions,
+            )  # fmt: skip
+        else:
+            self._sign_from(begins_in_s, request, cert, "-days", str(days), "-extfile", extensions)
         key.chmod(0o600)
         return str(cert), str(key)
+
+    def _sign_from(self, begins_in_s, request, cert, *how):
+        begins = datetime.now(timezone.utc) + timedelta(seconds=begins_in_s)
+        config = self.folder / "ca.cnf"
+        config.write_text(
+            f"[ca]\ndefault_ca=c\n[c]\ndatabase={self.folder}/index\nnew_certs_dir={self.folder}\nrand_serial=yes\n"
+            "default_md=sha256\npolicy=p\nunique_subject=no\n[p]\ncommonName=supplied\n"
+        )
+        (self.folder / "index").write_text("")
+        self._openssl(
+            "ca", "-batch", "-notext", "-config", config, "-cert", self.ca, "-keyfile", self._ca_key,
+            "-in", request, "-out", cert, "-startdate", begins.strftime("%Y%m%d%H%M%SZ"), *how,
+        )  # fmt: skip
 
     def client(self, **settings):
         """A context that trusts this authority; `settings` are attributes of the context."""

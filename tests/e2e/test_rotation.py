@@ -108,6 +108,33 @@ def test_an_expired_pair_stops_no_other_and_replaces_none(merlon, upstream, site
     assert a.is_served_as_on_disk(gateway)
 
 
+def test_a_reload_replaces_no_good_certificate_by_one_out_of_its_dates(merlon, upstream, sites):
+    """Of the text that is in force no date refuses it, but another certificate is no date."""
+    a, b = sites
+    config = serving(upstream, sites)
+    gateway = merlon(config)
+    old = b.serial_served(gateway)
+    b.renew(days=0)
+    assert gateway.told("file_not_taken", rule="cert-expired")
+    gateway.reload(config)
+    assert gateway.told("reload_refused", rule="cert-expired")
+    assert b.serial_served(gateway) == old
+    b.renew(begins_in_s=3600)
+    gateway.reload(config)
+    assert eventually(lambda: "is not valid before" in str(gateway.events))
+    assert b.serial_served(gateway) == old
+    b.renew()
+    assert b.is_served_as_on_disk(gateway)
+
+
+def test_a_certificate_that_begins_in_a_moment_is_taken_then(merlon, upstream, sites):
+    """It was never looked at again, and the old one was served until it ended, and on."""
+    a, b = sites
+    gateway = merlon(serving(upstream, sites))
+    b.renew(begins_in_s=6)
+    assert eventually(lambda: b.serial_served(gateway) == b.serial_of_file(), within_s=90)
+
+
 def test_a_pair_that_is_expired_since_the_start_stops_no_other(merlon, upstream, sites):
     a, b = sites
     b.renew(days=0)
