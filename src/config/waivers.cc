@@ -17,6 +17,8 @@ using std::chrono::days;
 constexpr std::size_t kWaiversMax = 1024;
 constexpr days kLifeMax{180};
 constexpr days kObservedLifeMax{30};  // shadow mode: long enough to see a month's traffic
+// A start, and what was accepted before, wait for no clock that is behind by this much.
+constexpr days kClockLeeway{2};
 // No program of this source ran before. A clock that says so was never set: a start must not fail
 // for it.
 constexpr Date kClockIsRight{std::chrono::year{2026} / 1 / 1};
@@ -117,9 +119,10 @@ void judge_dates(const Waiver& waiver, Date today, ExpiryMode mode, Diagnostics&
                     format_date(waiver.expires)),
         fmt::format("mend what it waives, or have {} decide anew", waiver.owner));
   } else if (left > life_max(waiver).count()) {
-    // Not one more day passes by waiting: but for a clock that is far behind, the date is a
-    // mistake.
-    if (today >= kClockIsRight) mode = ExpiryMode::kRefuse;
+    // Not one more day passes by waiting: but for a clock that is behind, a little or far, the date
+    // is a mistake.
+    const bool a_little = left <= (life_max(waiver) + kClockLeeway).count();
+    if (today >= kClockIsRight && !a_little) mode = ExpiryMode::kRefuse;
     say(fmt::format("the waiver of `{}` on `{}` lasts {} days, {} are allowed", waiver.rule,
                     waiver.on, left, life_max(waiver).count()),
         fmt::format("the latest date today is {}", format_date(today + life_max(waiver))));

@@ -122,10 +122,17 @@ TEST(Waivers, NeverStopARestart) {
   EXPECT_EQ(read_text(text, ExpiryMode::kWarn).waivers.expired(kToday).size(), 1U);
 }
 
+TEST(Waivers, OfTheLongestLifeOutliveAClockThatIsADayOrTwoBehind) {
+  const std::string text =
+      std::string(kPlaces) + waiver("upstream-cleartext", "upstreams.a", "2027-07-02");
+  EXPECT_TRUE(read_text(text, ExpiryMode::kWarn, kToday).out.ok());
+  EXPECT_FALSE(read_text(text, ExpiryMode::kRefuse, kToday).out.ok()) << "check is exact";
+}
+
 // A year of exception is no exception, and no restart makes it one.
 TEST(Waivers, ThatLastTooLongStopARestartUnlessTheClockWasNeverSet) {
   const std::string text =
-      std::string(kPlaces) + waiver("upstream-cleartext", "upstreams.a", "2027-07-01");
+      std::string(kPlaces) + waiver("upstream-cleartext", "upstreams.a", "2027-07-03");
   EXPECT_EQ(read_text(text, ExpiryMode::kWarn, kToday).out.error_count(), 1U);
   EXPECT_TRUE(read_text(text, ExpiryMode::kWarn, *parse_date("2000-01-01")).out.ok());
   EXPECT_TRUE(read_text(text, ExpiryMode::kWarn, *parse_date("2027-01-02")).out.ok());

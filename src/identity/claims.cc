@@ -8,7 +8,6 @@ namespace merlon::identity {
 namespace {
 
 constexpr std::size_t kAudiencesMax = 64;
-constexpr std::size_t kClaimValuesMax = 256;
 
 std::unexpected<Error> bad(const char* why) {
   return fail(code::kTokenClaims, Blame::kClient, why);
@@ -153,9 +152,7 @@ std::vector<std::vector<std::string_view>> collect_claims(
       append_value(value, out[i]);
       continue;
     }
-    for (JsonValue one = value.first(); one && out[i].size() < kClaimValuesMax; one = one.next()) {
-      append_value(one, out[i]);
-    }
+    for (JsonValue one = value.first(); one; one = one.next()) append_value(one, out[i]);
   }
   return out;
 }

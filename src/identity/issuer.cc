@@ -103,9 +103,9 @@ io::Task<bool> Issuer::renew() {
   std::optional<upstream::HttpsUrl> url = source_->jwks_uri;
   if (!url.has_value()) {
     if (!discovered_.has_value() || ground_.loop.now() >= discovered_until_) {
-      Result<upstream::HttpsUrl> found = co_await discover(deadline);
-      if (!found) co_return failed("metadata", found.error().what);
-      discovered_ = std::move(*found);
+      std::optional<upstream::HttpsUrl> found = co_await discover(deadline);
+      if (!found.has_value()) co_return false;
+      discovered_ = std::move(found);
       discovered_until_ = ground_.loop.now() + kDiscoveryAge;
     }
     url = discovered_;
@@ -120,25 +120,31 @@ io::Task<bool> Issuer::renew() {
   co_return take_keys(*response);
 }
 
-io::Task<Result<upstream::HttpsUrl>> Issuer::discover(Instant deadline) {
-  Error last{.code = code::kKeysUnavailable, .what = "the issuer has no metadata"};
+/// Where the keys are, by the first document that can be used. Of several that cannot be, the first
+/// one that was there is told of.
+io::Task<std::optional<upstream::HttpsUrl>> Issuer::discover(Instant deadline) {
+  std::string problem;
+  std::string url_of_problem;
+  bool was_there = false;
   for (const upstream::HttpsUrl& url : metadata_urls(source_->issuer)) {
     const Result<upstream::FetchResponse> response =
         co_await get(url, true, kMetadataBytesMax, deadline);
-    if (!response) co_return std::unexpected(response.error());
-    if (response->status != 200) {
-      last.what = "the issuer's metadata was not answered with 200";
-      continue;
+    if (!response) {
+      failed("metadata", response.error().what);
+      co_return std::nullopt;
     }
-    auto keys = read_metadata(response->body, source_->issuer);
+    const bool there = response->status == 200;
+    auto keys = there ? read_metadata(response->body, source_->issuer)
+                      : std::unexpected(fmt::format("answered {}", response->status));
     if (keys.has_value()) co_return std::move(*keys);
-    if (ground_.events != nullptr) {
-      ground_.events->error("issuer_metadata_refused",
-                            {str("identity", name_), str("reason", keys.error())});
-    }
-    last.what = "the issuer's metadata cannot be used";
+    if (!problem.empty() && (was_there || !there)) continue;
+    was_there = there;
+    problem = keys.error();
+    url_of_problem = last_url_;
   }
-  co_return std::unexpected(last);
+  last_url_ = url_of_problem;
+  failed("metadata", problem);
+  co_return std::nullopt;
 }
 
 upstream::Origin* Issuer::origin_for(const upstream::HttpsUrl& url, bool named) {

@@ -69,7 +69,7 @@ class Issuer {
     Done done;
   };
   [[nodiscard]] io::Task<bool> renew();
-  [[nodiscard]] io::Task<Result<upstream::HttpsUrl>> discover(Instant deadline);
+  [[nodiscard]] io::Task<std::optional<upstream::HttpsUrl>> discover(Instant deadline);
   [[nodiscard]] io::Task<Result<upstream::FetchResponse>> get(upstream::HttpsUrl url, bool named,
                                                               std::size_t bytes_max,
                                                               Instant deadline);

@@ -268,6 +268,28 @@ bool KeySet::same_keys(const KeySet& other) const noexcept {
          std::ranges::all_of(keys_, [&](const auto& key) { return other.contains(key->id()); });
 }
 
+namespace {
+
+using Keys = std::vector<std::shared_ptr<const PublicKey>>;
+
+bool is_listed(const Keys& keys, const PublicKey& key) {
+  return std::ranges::any_of(keys, [&](const auto& one) { return one->id() == key.id(); });
+}
+
+bool is_ambiguous(const Keys& keys, const PublicKey& key) {
+  return std::ranges::any_of(keys, [&](const auto& one) {
+    if (one->kid() != key.kid() || one->type() != key.type()) return false;
+    for (std::size_t i = 0; i < kAlgorithmCount; ++i) {
+      const auto algorithm = static_cast<Algorithm>(i);
+      if (one->algorithms().contains(algorithm) && key.algorithms().contains(algorithm))
+        return true;
+    }
+    return false;
+  });
+}
+
+}  // namespace
+
 std::expected<ReadKeySet, std::string> read_jwks(std::string_view text) {
   JsonDocument document;
   const JsonLimits limits{
@@ -285,13 +307,20 @@ std::expected<ReadKeySet, std::string> read_jwks(std::string_view text) {
   for (JsonValue one = list.first(); one; one = one.next()) {
     if (++number > kKeysMax) return Unusable("it has more than 64 keys");
     auto key = read_jwk(one);
-    if (key.has_value()) {
-      keys.push_back(std::move(*key));
+    std::string problem;
+    if (!key.has_value()) {
+      problem = key.error();
+    } else if (is_listed(keys, **key)) {
       continue;
+    } else {
+      if (is_ambiguous(keys, **key))
+        problem = "another key has its `kid` and algorithm: tokens that name them are refused";
+      keys.push_back(std::move(*key));
     }
+    if (problem.empty()) continue;
     std::string kid;
     append_json_escaped(kid, one.find("kid").text(), 64);
-    result.skipped.push_back(fmt::format("key {} ({}): {}", number, kid, key.error()));
+    result.skipped.push_back(fmt::format("key {} ({}): {}", number, kid, problem));
   }
   if (keys.empty()) {
     return Unusable(result.skipped.empty() ? "it has no key"

@@ -106,11 +106,22 @@ TEST(KeySet, ChoosesByNameAndAlgorithm) {
   EXPECT_FALSE(set->keys->choose("", true, Algorithm::kRs256).has_value());
   EXPECT_FALSE(set->keys->choose("other", true, Algorithm::kRs256).has_value());
   EXPECT_FALSE(set->keys->choose("same", true, Algorithm::kEs384).has_value());
+  EXPECT_TRUE(set->skipped.empty());
   const auto twins = read_jwks(set_of({also.jwk(), twin.jwk()}));
   ASSERT_TRUE(twins.has_value());
+  EXPECT_EQ(twins->skipped.size(), 1U) << "it is said of them";
   const auto ambiguous = twins->keys->choose("same", true, Algorithm::kEs256);
   ASSERT_FALSE(ambiguous.has_value());
   EXPECT_EQ(ambiguous.error().code, code::kTokenKeyAmbiguous);
+}
+
+TEST(KeySet, OneKeyListedTwiceIsOneKey) {
+  const SigningKey key(Algorithm::kEs256, "k");
+  const auto set = read_jwks(set_of({key.jwk(), key.jwk()}));
+  ASSERT_TRUE(set.has_value());
+  EXPECT_EQ(set->keys->keys().size(), 1U);
+  EXPECT_TRUE(set->skipped.empty());
+  EXPECT_TRUE(set->keys->choose("k", true, Algorithm::kEs256).has_value());
 }
 
 TEST(KeySet, KnowsItsKeysAgain) {

@@ -24,13 +24,15 @@ constexpr std::size_t kChallengeBytes = 512;
 constexpr const char kAskedAtRunTime[] = "the authorisation server is asked at run time only";
 constexpr const char kFetchedAtRunTime[] = "the issuer's keys are fetched at run time only";
 
-/// Failures that speak against the client. Sending nothing, keys that are not there, being told a
-/// nonce for the first time, and being told to wait do not. A key that is looked for later does,
-/// and a token that its server calls nonsense: who guesses is answered so, too.
+/// Failures that speak against the client. Sending nothing, keys that are not there or of which the
+/// issuer has two by one name, being told a nonce for the first time, and being told to wait do
+/// not. A key that is looked for later does, and a token that its server calls nonsense: who
+/// guesses is answered so, too.
 bool counts_as_failure(std::uint16_t code) noexcept {
   switch (code) {
     case code::kCredentialsMissing:
     case code::kKeysUnavailable:
+    case code::kTokenKeyAmbiguous:
     case code::kIntrospectionFailed:
     case code::kProofNonce:
     case code::kProofsFull:
