@@ -28,6 +28,8 @@ class H2Budget {
   /// 4 KiB: at once, where a reader comes late to what both windows let in.
   static constexpr std::size_t kStepBytes = 4 * 1024;
   static constexpr std::int32_t kUpdatesPerStep = 2;
+  /// Others, as Dart's, open both for each frame, however small.
+  static constexpr std::int32_t kUpdatesPerDataSent = 2;
   static constexpr std::int32_t kUpdates = 1 << 20;
   static constexpr std::int32_t kControlsPerDataReceived = 2;
   static constexpr std::int32_t kControlsPerSecond = 10;
@@ -63,7 +65,7 @@ class H2Budget {
     step_bytes_ += bytes;
     const auto steps = static_cast<std::int32_t>(step_bytes_ / kStepBytes);
     step_bytes_ %= kStepBytes;
-    earn(updates_, steps * kUpdatesPerStep, kUpdates);
+    earn(updates_, std::max(steps * kUpdatesPerStep, useful ? kUpdatesPerDataSent : 0), kUpdates);
   }
   void data_received() noexcept { earn(controls_, kControlsPerDataReceived, kControls); }
   /// Time earns a little: keep-alive pings of a connection that lives for days.

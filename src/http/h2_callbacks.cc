@@ -53,9 +53,7 @@ struct H2Callbacks {
       case NGHTTP2_RST_STREAM:
         return session.on_reset(frame->hd.stream_id);
       case NGHTTP2_SETTINGS:
-        ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 ? session.settings_acked_
-                                                   : session.peer_settings_seen_) = true;
-        return 0;
+        return session.on_settings((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0);
       case NGHTTP2_GOAWAY:
         session.peer_goaway_ = {.last = frame->goaway.last_stream_id,
                                 .code = static_cast<H2Code>(frame->goaway.error_code),

@@ -210,6 +210,8 @@ const Case kBadConnections[] = {
     {"frame_too_large", frame(kData, 0, 1, std::string(16'385, 'x')), H2Code::kFrameSizeError},
     {"compression", frame(kHeaders, kEndHeaders, 1, "\x80"), H2Code::kCompressionError},
     {"window_beyond_all_bounds", window_update(0, 0x7fffffff), H2Code::kFlowControlError},
+    {"window_of_a_stream_beyond_all_bounds_by_settings",
+     window_update(1, 0x7fffffff - 65'535) + settings({{4, 65'536}}), H2Code::kFlowControlError},
     {"data_behind_the_end", kDone + data(1, "more"), H2Code::kStreamClosed},
     // CVE-2024-27316
     {"continuations",

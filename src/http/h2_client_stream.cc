@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "http/h2_client.h"
@@ -142,8 +143,11 @@ io::Task<Result<void>> H2ClientStream::send_body(BodyPart part) {
   return until_taken(connection_->loop().now() + idle_);
 }
 
-/// Waits until the part is in the connection's block: until the upstream's windows let it.
+/// Waits until the part is in the connection's block: until the upstream's windows let it. One that
+/// takes nothing is waited for no longer than its idle time.
 io::Task<Result<void>> H2ClientStream::until_taken(Instant deadline) {
+  std::size_t left = connection_->session().unsent(*this).size();
+  Instant due = std::min(deadline, connection_->loop().now() + idle_);
   while (!gone_ && connection_->session().sending(*this)) {
     if (left_behind()) {
       connection_->session().withdraw(*this);
@@ -153,11 +157,15 @@ io::Task<Result<void>> H2ClientStream::until_taken(Instant deadline) {
       connection_->session().withdraw(*this);
       co_return fail(code::kCancelled, Blame::kInternal, "cancelled");
     }
-    const Result<void> waited = co_await output_.wait(deadline);
-    if (!waited) {
+    const Result<void> waited = co_await output_.wait(due);
+    if (waited) continue;
+    const Instant now = connection_->loop().now();
+    const std::size_t before = std::exchange(left, connection_->session().unsent(*this).size());
+    if (left == before || now >= deadline) {
       connection_->session().withdraw(*this);
       co_return timed_out();
     }
+    due = std::min(deadline, now + idle_);
   }
   if ((gone_ || closed()) && !output_done()) co_return gone();
   co_return Result<void>{};

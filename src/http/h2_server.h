@@ -147,6 +147,13 @@ class H2Server final : private H2Connection {
   /// The time of a drain is over: takes no new streams, waits for no more of a body, and ends with
   /// the streams that it has. `tell` is called with the context of each that has an on_gone.
   void end_with_streams(H2ServerStream::GoneHandler tell) noexcept;
+  /// Calls `f` with the context of each stream that has an on_gone.
+  template <class F>
+  void for_each_served(F f) const {
+    for (const auto& stream : streams_) {
+      if (stream->gone_handler_ != nullptr) f(stream->gone_context_);
+    }
+  }
   using H2Connection::abort;
   using H2Connection::input_error;
   using H2Connection::look_again;

@@ -177,6 +177,7 @@ class H2Session {
   int on_data(std::int32_t id, std::string_view data) noexcept;
   int on_data_end(std::int32_t id, bool end_stream, bool empty) noexcept;
   int on_reset(std::int32_t id) noexcept;
+  int on_settings(bool ack) noexcept;
   void on_sent_reset(std::int32_t id, std::uint32_t code) noexcept;
   void on_sent_end(std::int32_t id) noexcept;
   void on_sent_goaway(std::uint32_t code) noexcept;
@@ -249,6 +250,7 @@ class H2Session {
   std::uint32_t block_frames_ = 0;
   mutable H2Stream* found_ = nullptr;  ///< what `find` gave last
   H2Varying varying_;
+  std::size_t queued_frames_ = 0;  ///< when a SETTINGS began
   bool settings_acked_ = false;
   bool peer_settings_seen_ = false;
   std::span<char> out_;  ///< during produce()

@@ -119,6 +119,8 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
         return abort(H2Code::kProtocolError, code::kH2Protocol, "priority of the connection");
       return spend_control();
     case NGHTTP2_SETTINGS:
+      queued_frames_ = nghttp2_session_get_outbound_queue_size(session_);
+      return spend_control();
     case NGHTTP2_PING:
     case NGHTTP2_GOAWAY:
       return spend_control();
@@ -127,6 +129,15 @@ int H2Session::on_begin_frame(std::uint8_t type, std::int32_t id) noexcept {
     default:  // data, and what receive() has counted
       return 0;
   }
+}
+
+int H2Session::on_settings(bool ack) noexcept {
+  (ack ? settings_acked_ : peer_settings_seen_) = true;
+  // nghttp2 has queued its acknowledgement, and a reset for each stream whose window went beyond
+  // the largest. RFC 9113 §6.9.2 ends the connection for that.
+  const std::size_t queued = nghttp2_session_get_outbound_queue_size(session_) - queued_frames_;
+  if (ack || queued < 2) return 0;
+  return abort(H2Code::kFlowControlError, code::kH2Protocol, "a window beyond the largest");
 }
 
 /// nghttp2 has not closed it. Seldom asks it: frames of a stream come in groups.
@@ -326,8 +337,9 @@ int H2Session::on_data_end(std::int32_t id, bool end_stream, bool empty) noexcep
 int H2Session::on_reset(std::int32_t id) noexcept {
   if (!settings_.server) return 0;
   const H2Stream* const stream = find(id);
-  const bool served = stream != nullptr &&
-                      (stream->output_begun_ || now_ - stream->opened_ >= H2Budget::kServedFor);
+  // One that has ended: it comes late, and on_begin_frame has counted it.
+  if (stream == nullptr) return 0;
+  const bool served = stream->output_begun_ || now_ - stream->opened_ >= H2Budget::kServedFor;
   if (served) budget_.stream_served();
   if (served || budget_.spend_reset()) return 0;
   return abort(H2Code::kEnhanceYourCalm, code::kH2RapidReset, "too many streams abandoned at once");

@@ -610,6 +610,19 @@ TEST(Shutdown, TakesStreamsUntilTheSecondGoAway) {
   EXPECT_TRUE(server.session.over());
 }
 
+TEST(Settings, ThatOpenAWindowBeyondTheLargestEndTheConnection) {
+  TestServer server;
+  const std::string wide = headers(1, post(), kOpen) + window_update(1, 0x7fffffff - 65'535);
+  ASSERT_TRUE(server.receive(wide + headers(3, get())).has_value());
+  server.answer(3, std::string(70'000, 'x'));  // waits for its window
+  ASSERT_TRUE(server.receive(settings({{4, 65'535}, {1, 0}, {5, 20'000}})).has_value());
+  ASSERT_TRUE(server.receive(settings({{4, 1}}) + settings({{4, 65'535}})).has_value());
+  EXPECT_FALSE(server.receive(settings({{4, 65'536}})).has_value());
+  server.collect();
+  ASSERT_NE(server.last(kGoAway), nullptr);
+  EXPECT_EQ(server.last(kGoAway)->number(4), static_cast<std::uint32_t>(H2Code::kFlowControlError));
+}
+
 /// Tables of HPACK, windows, open streams and what is read of a frame outlast a rest.
 TEST(Rest, ChangesNothing) {
   TestServer resting;

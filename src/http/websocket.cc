@@ -60,6 +60,28 @@ std::string_view extension_name(std::string_view item) noexcept {
   return ascii::trim_ows(item.substr(0, item.find(';')));
 }
 
+/// A parameter behind a `;` (RFC 6455 §9.1): quoted or not, its value is a token.
+bool is_extension_parameter(std::string_view text) noexcept {
+  const std::size_t equals = text.find('=');
+  if (!ascii::is_token(text.substr(0, equals))) return false;
+  if (equals == std::string_view::npos) return true;
+  std::string_view value = text.substr(equals + 1);
+  if (value.size() >= 2 && value.front() == '"' && value.back() == '"')
+    value = value.substr(1, value.size() - 2);
+  return ascii::is_token(value);
+}
+
+bool is_extension(std::string_view item) noexcept {
+  if (!ascii::is_token(extension_name(item))) return false;
+  for (std::size_t at = item.find(';'); at != std::string_view::npos;) {
+    const std::size_t next = item.find(';', at + 1);
+    const std::string_view parameter = item.substr(at + 1, std::min(next, item.size()) - at - 1);
+    if (!is_extension_parameter(ascii::trim_ows(parameter))) return false;
+    at = next;
+  }
+  return true;
+}
+
 bool offers_extension(const Items& offered, std::string_view name) noexcept {
   return std::any_of(offered.begin(), offered.end(), [&](std::string_view item) {
     return ascii::iequals(extension_name(item), name);
@@ -117,8 +139,7 @@ bool is_websocket_offer(const Fields& asked) noexcept {
   const Items extensions(asked, FieldId::kSecWebSocketExtensions);
   return protocols.ok && extensions.ok && all_different(protocols, &whole) &&
          std::all_of(protocols.begin(), protocols.end(), ascii::is_token) &&
-         std::all_of(extensions.begin(), extensions.end(),
-                     [](std::string_view item) { return ascii::is_token(extension_name(item)); });
+         std::all_of(extensions.begin(), extensions.end(), is_extension);
 }
 
 Result<void> judge_websocket_answer(const ResponseHead& answer, const Fields& asked,
@@ -138,7 +159,7 @@ Result<void> judge_websocket_answer(const ResponseHead& answer, const Fields& as
   const Items used(answer.fields, FieldId::kSecWebSocketExtensions);
   const Items extensions(asked, FieldId::kSecWebSocketExtensions);
   const bool offered = std::all_of(used.begin(), used.end(), [&](std::string_view item) {
-    return offers_extension(extensions, extension_name(item));
+    return is_extension(item) && offers_extension(extensions, extension_name(item));
   });
   if (!used.ok || !offered || !all_different(used, &extension_name))
     return bad("101 with an extension that was not offered");

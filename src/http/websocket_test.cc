@@ -51,6 +51,14 @@ constexpr OfferCase kOffers[] = {
     {"ch at", "", false},
     {"", "; x=1", false},
     {"", "per message", false},
+    {"", "a ; b = c", false},
+    {"", "a;b=\"c\";d", true},
+    {"", "a;;b", false},
+    {"", "a;", false},
+    {"", "a;=b", false},
+    {"", "a;b=", false},
+    {"", "a;b=\"\"", false},
+    {"", "a;b=\"c d\"", false},
 };
 TEST(WebSocketOffer, IsWellFormedOrRefused) {
   for (const OfferCase& offer : kOffers) {

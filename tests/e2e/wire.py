@@ -110,8 +110,9 @@ class Reader:
         while True:
             size = int(self.until(b"\r\n").split(b";")[0], 16)
             if size == 0:
-                while self.until(b"\r\n") != b"\r\n":
-                    pass
+                self.trailers = []
+                while (line := self.until(b"\r\n")) != b"\r\n":
+                    self.trailers.append(line)
                 return body
             body += self.exactly(size)
             assert self.exactly(2) == b"\r\n"
