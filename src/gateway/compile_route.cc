@@ -149,6 +149,9 @@ constexpr std::array kOwnFields = {
     FieldId::kRateLimitPolicy,
     FieldId::kAge,
     FieldId::kRetryAfter,
+    FieldId::kDpopNonce,
+    FieldId::kGrpcStatus,
+    FieldId::kGrpcMessage,
 };
 
 bool one_of(std::span<const FieldId> set, FieldId id) {

@@ -57,7 +57,7 @@ const Object<LimitsConfig>& limits_schema() {
           .field("connections_per_client", &LimitsConfig::connections_per_client,
                  config::integer(1, kCountMax),
                  "Connections of one client address (a /64 for IPv6); `trusted_proxies` are "
-                 "exempt.")
+                 "exempt, but not those whom they name by the PROXY protocol.")
           .field("requests_in_flight", &LimitsConfig::requests_in_flight,
                  config::integer(1, kCountMax), "Requests at a time; 503 above it.")
           .field("memory", &LimitsConfig::memory_bytes,
@@ -85,7 +85,8 @@ const Object<Timeouts>& timeouts_schema() {
           .field("idle", &Timeouts::idle, client_time(milliseconds{100}, minutes{10}),
                  "For the next request on a connection.")
           .field("drain", &Timeouts::drain, config::duration(milliseconds{100}, hours{1}),
-                 "For exchanges that still run when the gateway stops or their route vanishes.");
+                 "For exchanges that still run when the gateway stops, or when a reload changes or "
+                 "removes their route.");
   return schema;
 }
 

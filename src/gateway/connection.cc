@@ -101,7 +101,15 @@ void ClientConnection::compare_with_plan() noexcept {
   const Listener& now = worker_.plan().listener(door_);
   const bool other_terms =
       now.tls != nullptr && (tls_ == nullptr || !tls_->was_asked_as_by(*now.tls));
-  facts_.outdated = other_terms || (now.proxy_protocol && !proxied_);
+  // What a header of the PROXY protocol said counts while its sender is trusted.
+  const auto& trusted = worker_.plan().plan().trusted_proxies;
+  const bool disbelieved = proxied_ && !contains_any(trusted, facts_.peer.address);
+  facts_.outdated = other_terms || (now.proxy_protocol && !proxied_) || disbelieved;
+}
+
+void ClientConnection::for_each_way(const std::function<void(RequestWay&)>& f) const {
+  if (way_ != nullptr) f(*way_);
+  if (http2_ != nullptr) http2_->for_each_way(f);
 }
 
 void ClientConnection::abort() noexcept {
@@ -212,9 +220,10 @@ io::Task<void> ClientConnection::serve_http2(std::string begun) {
   }
   if (error.code != 0) {
     worker_.counters().refusals.count(error.code);
-    worker_.shared().events.warning("http2_connection_ended",
-                                    {str("rule", rule_name(error.code)), str("reason", error.what),
-                                     str("peer", facts_.peer.to_string())});
+    worker_.shared().events.warning(
+        "http2_connection_ended",
+        {str("rule", rule_name(error.code)), str("reason", error.what),
+         str("peer", facts_.peer.to_string()), str("client", facts_.client.to_string())});
   }
   co_await linger();
 }
@@ -229,17 +238,14 @@ io::Task<bool> ClientConnection::open() {
   if (at.proxy_protocol && contains_any(plan.trusted_proxies, facts_.peer.address)) {
     const Result<void> header = co_await read_proxy_header(deadline);
     if (!header) {
-      worker_.counters().refusals.count(header.error().code);
-      worker_.shared().events.warning(
-          "connection_refused",
-          {str("reason", rule_name(header.error().code)), str("peer", facts_.peer.to_string())});
+      tell_refused(header.error(), at);
       co_return false;
     }
   } else if (at.proxy_protocol) {
-    worker_.counters().refusals.count(code::kBadProxyHeader);
-    worker_.shared().events.warning(
-        "connection_refused", {str("reason", "proxy protocol from a peer that is not trusted"),
-                               str("peer", facts_.peer.to_string())});
+    tell_refused({.code = code::kBadProxyHeader,
+                  .blame = Blame::kClient,
+                  .what = "proxy protocol from a peer that is not trusted"},
+                 at);
     co_return false;
   }
   if (tls_ == nullptr) co_return true;
@@ -253,6 +259,30 @@ io::Task<bool> ClientConnection::open() {
     worker_.count_waiver(*pin->running, plan.process_waivers.handshake_time);
   if (tls_->resumed()) worker_.counters().handshakes_resumed.add();
   co_return true;
+}
+
+/// Whom a proxy names is one client, wherever the proxy itself stands.
+Result<void> ClientConnection::count_named_client() noexcept {
+  const WorkerPlan& plan = worker_.plan();
+  const auto& trusted = plan.plan().trusted_proxies;
+  const bool counts = !facts_.unnamed && !only_watches_ && counted_.is_unspecified() &&
+                      !contains_any(trusted, facts_.client);
+  if (!counts) return {};
+  const IpAddress key = facts_.client.client_key();
+  if (!worker_.shared().clients.enter(key, plan.plan().limits.connections_per_client)) {
+    worker_.counters().connections_refused.add();
+    return fail(code::kTooManyConnections, Blame::kClient, "limits.connections_per_client");
+  }
+  counted_ = key;
+  return {};
+}
+
+void ClientConnection::tell_refused(const Error& error, const Listener& at) {
+  worker_.counters().refusals.count(error.code);
+  worker_.shared().events.warning(
+      "connection_refused",
+      {str("rule", rule_name(error.code)), str("reason", error.what), str("listener", at.name),
+       str("peer", facts_.peer.to_string()), str("client", facts_.client.to_string())});
 }
 
 io::Task<Result<void>> ClientConnection::read_proxy_header(Instant deadline) {
@@ -281,9 +311,11 @@ io::Task<Result<void>> ClientConnection::read_proxy_header(Instant deadline) {
     }
     if (header->source) facts_.client = header->source->address;
     facts_.unnamed = !header->source;
-    if (tls_ != nullptr)
+    if (tls_ != nullptr) {
+      if (header->destination) tls_->set_local(*header->destination);
       tls_->unread({data.data() + header->size_bytes, size - header->size_bytes});
-    co_return Result<void>{};
+    }
+    co_return count_named_client();
   }
 }
 
@@ -305,8 +337,9 @@ void ClientConnection::log_handshake_failure(const Error& error) {
   worker_.shared().events.warning(
       "tls_handshake_failed",
       {str("rule", rule_name(error.code)), str("reason", failure.reason),
-       str("peer", facts_.peer.to_string()), str("server_name", name), str("versions", versions),
-       str("suites", suites), num("alert", failure.alert)});
+       str("peer", facts_.peer.to_string()), str("client", facts_.client.to_string()),
+       str("server_name", name), str("versions", versions), str("suites", suites),
+       num("alert", failure.alert)});
 }
 
 /// Of an open connection. One that ends without close_notify is common, and harms nobody between
@@ -314,9 +347,10 @@ void ClientConnection::log_handshake_failure(const Error& error) {
 void ClientConnection::tell_tls_failure(const Error& error) {
   if (error.code == code::kTlsTruncated) return;
   worker_.counters().refusals.count(error.code);
-  worker_.shared().events.warning("tls_connection_ended",
-                                  {str("rule", rule_name(error.code)), str("reason", error.what),
-                                   str("peer", facts_.peer.to_string())});
+  worker_.shared().events.warning(
+      "tls_connection_ended",
+      {str("rule", rule_name(error.code)), str("reason", error.what),
+       str("peer", facts_.peer.to_string()), str("client", facts_.client.to_string())});
 }
 
 /// Serves requests while their bytes are at hand. False: the connection is done.

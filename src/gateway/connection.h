@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -32,6 +33,8 @@ class ClientConnection {
   /// now.
   void compare_with_plan() noexcept;
   [[nodiscard]] bool outdated() const noexcept { return facts_.outdated; }
+  /// The requests in progress.
+  void for_each_way(const std::function<void(RequestWay&)>& f) const;
   /// Ends whatever it waits for. An idle connection is gone afterwards.
   void abort() noexcept;
 
@@ -50,6 +53,8 @@ class ClientConnection {
   void shed();
   [[nodiscard]] io::Task<bool> open();
   [[nodiscard]] io::Task<Result<void>> read_proxy_header(Instant deadline);
+  [[nodiscard]] Result<void> count_named_client() noexcept;
+  void tell_refused(const Error& error, const Listener& at);
   [[nodiscard]] io::Task<bool> serve_requests();
   enum class Next : std::uint8_t { kRequest, kEnd, kLinger };
   [[nodiscard]] io::Task<Next> serve_one(http::H1Server& server, Transaction& t);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <iterator>
 
 #include "base/ascii.h"
 #include "base/escape.h"
@@ -128,6 +129,21 @@ void drop_leaks(http::Fields& fields) noexcept {
   }
 }
 
+/// Of the field of an upstream's trailers.
+bool passes(const http::Field& line, const Route& route) noexcept {
+  const auto is_one_of = [&](const auto& ids) {
+    return std::ranges::find(ids, line.id) != std::end(ids);
+  };
+  const bool own = line.id == FieldId::kOther
+                       ? is_unknown_leak(line.name)
+                       : is_one_of(kLeaks) || is_one_of(kOwn) || is_one_of(kCors) ||
+                             line.id == FieldId::kAltSvc ||
+                             line.id == FieldId::kContentSecurityPolicy;
+  const auto is_name = [&](std::string_view name) { return ascii::iequals(name, line.name); };
+  return !own && std::ranges::none_of(route.remove_headers, is_name) &&
+         std::ranges::none_of(route.set_headers, is_name, &HeaderSetting::name);
+}
+
 }  // namespace
 
 bool is_leak(std::string_view name) noexcept {
@@ -169,6 +185,15 @@ bool dress(http::ResponseHead& head, const DoorFacts& facts) noexcept {
   fields.add("X-Request-Id", facts.request_id, FieldId::kXRequestId);
   if (!fields.contains(FieldId::kDate)) fields.add("Date", facts.date, FieldId::kDate);
   return keep_csp;
+}
+
+void dress_trailers(std::span<const http::Field>& trailers, const Route& route,
+                    std::vector<http::Field>& kept) {
+  const auto is_kept_in = [&](const http::Field& line) { return !passes(line, route); };
+  if (std::ranges::none_of(trailers, is_kept_in)) return;
+  kept.clear();
+  std::ranges::remove_copy_if(trailers, std::back_inserter(kept), is_kept_in);
+  trailers = kept;
 }
 
 void make_problem(http::ResponseHead& head, std::string& body, unsigned status,

@@ -3,6 +3,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "gateway/judge.h"
 #include "gateway/plan.h"
@@ -29,6 +30,11 @@ struct DoorFacts {
 /// sets the security headers, over whatever the upstream said. Views must live until the head is
 /// sent. Allocates nothing. True when the waiver of `csp-html` kept the upstream's own policy.
 bool dress(http::ResponseHead& head, const DoorFacts& facts) noexcept;
+
+/// Takes out of an upstream's trailers what its head may not say either. Where that is something,
+/// `trailers` is then a view of `kept`.
+void dress_trailers(std::span<const http::Field>& trailers, const Route& route,
+                    std::vector<http::Field>& kept);
 
 /// Fills `head` with a refusal and `body` with its problem details (RFC 9457): status, title and
 /// request id, and for authenticated callers whose body does not fit a schema the JSON pointer of

@@ -37,5 +37,23 @@ TEST(Door, FindsRoomForEveryProtectionWhereAllElseIsAtItsBound) {
     EXPECT_EQ(fields.count(id), 1U) << http::field_name(id);
 }
 
+TEST(Door, HoldsForTrailersToo) {
+  Route route;
+  route.remove_headers = {"x-secret"};
+  route.set_headers = {{.name = "X-Tier", .value = "gold"}};
+  http::Fields sent;
+  for (const char* name : {"grpc-status", "X-SECRET", "x-cache", "Server", "X-Request-Id",
+                           "Access-Control-Allow-Origin", "x-tier", "x-sum"})
+    ASSERT_TRUE(sent.add(name, "v"));
+  std::vector<http::Field> lines;
+  for (const http::Field& line : sent) lines.push_back(line);
+  std::span<const http::Field> trailers(lines);
+  std::vector<http::Field> kept;
+  dress_trailers(trailers, route, kept);
+  ASSERT_EQ(trailers.size(), 2U);
+  EXPECT_EQ(trailers[0].name, "grpc-status");
+  EXPECT_EQ(trailers[1].name, "x-sum");
+}
+
 }  // namespace
 }  // namespace merlon::gateway

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <memory>
 
 #include "gateway/request.h"
@@ -37,8 +38,9 @@ io::Task<bool> RequestWay::run_errand(std::shared_ptr<identity::Errand> errand) 
       if (mailbox->waiter != nullptr) mailbox->waiter->notify_all();
     });
   });
-  const Instant deadline = loop.now() + identity::Errand::patience(errand->kind);
-  const Result<void> waited = co_await turn_.wait(deadline);
+  const Instant patience = loop.now() + identity::Errand::patience(errand->kind);
+  const Result<void> waited =
+      co_await turn_.wait(std::min(patience, t_.grpc.deadline.value_or(Instant::max())));
   mailbox->waiter = nullptr;
   if (!waited && waited.error().code != code::kTimedOut) co_return false;
   errand->done = true;

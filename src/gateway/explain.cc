@@ -130,14 +130,15 @@ class Walk {
     if (peer_.has_value() && !at_.allow_from.empty() && !holds(at_.allow_from))
       return drop("the listener drops connections of this network");
     if (peer_.has_value() && at_.proxy_protocol && !holds(plan_.trusted_proxies))
-      return drop("the listener drops connections of who is no trusted proxy");
+      return drop("the listener drops connections of who is no trusted proxy",
+                  code::kBadProxyHeader);
     say("connection", fmt::format("the listener {} accepts it", shown(at_.name)), &at_.at);
     return true;
   }
 
-  bool drop(const char* why) {
+  bool drop(const char* why, std::uint16_t rule = code::kNetworkNotAllowed) {
     refuse({.status = 0,
-            .error = {.code = code::kNetworkNotAllowed, .blame = Blame::kClient, .what = why},
+            .error = {.code = rule, .blame = Blame::kClient, .what = why},
             .step = "connection",
             .line = &at_.at});
     return false;

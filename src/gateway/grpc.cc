@@ -44,14 +44,22 @@ io::Task<void> RequestWay::end_call(Error failure) {
   // The request's body went wrong, and whoever read it stopped the response.
   if (pumped_.code != 0 && failure.code == code::kCancelled) failure = pumped_;
   if (failure.code == code::kCancelled) failure.code = code::kUpstreamReset;
-  const BodyPart end{.data = {}, .last = true, .trailers = t_.grpc.fail(http::status_for(failure))};
+  const bool in_time = !t_.grpc.expired(worker_.loop().now());
+  Result<void> told = co_await tell_end(http::status_for(failure));
+  // Its time went by while the end waited for the client's windows.
+  if (!told && in_time && told.error().code == code::kTimedOut)
+    told = co_await tell_end(http::status_for(kCallExpired));
+  // Whoever is gone by now was not told.
+  if (!told) t_.grpc.told.reset();
+}
+
+io::Task<Result<void>> RequestWay::tell_end(unsigned status) {
   // A client whose time is over, and that keeps its windows shut, is not waited for again.
   if (t_.grpc.expired(worker_.loop().now())) {
     client_.give_up_unsent();
     client_.expect_messages(kLastWord, Instant::max());
   }
-  // Whoever is gone by now is not told.
-  [[maybe_unused]] const Result<void> told = co_await client_.send_body(end);
+  return client_.send_body({.data = {}, .last = true, .trailers = t_.grpc.fail(status)});
 }
 
 }  // namespace merlon::gateway

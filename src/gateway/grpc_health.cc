@@ -1,5 +1,8 @@
+#include <algorithm>
+
 #include "gateway/request.h"
 #include "http/grpc.h"
+#include "upstream/health_probe.h"
 
 /// The health protocol of gRPC (grpc.health.v1), for whoever watches the gateway itself.
 namespace merlon::gateway {
@@ -20,12 +23,9 @@ constexpr std::uint32_t kWatchesMax = 32;
 // How often a watch looks for a change.
 constexpr milliseconds kWatchPulse{250};
 
-/// HealthCheckRequest without a service is an empty message, or one with an empty field 1.
-bool asks_for_everything(std::string_view request) noexcept {
-  constexpr std::string_view kEmpty("\0\0\0\0\0", 5);
-  constexpr std::string_view kEmptyField("\0\0\0\0\2\x0a\0", 7);
-  return request == kEmpty || request == kEmptyField;
-}
+constexpr Error kNoHealthRequest{.code = code::kBadGrpcMessage,
+                                 .blame = Blame::kClient,
+                                 .what = "no request of the health protocol"};
 
 /// A place among the watches of the process, while there is one.
 class WatchPlace {
@@ -47,7 +47,8 @@ class WatchPlace {
 io::Task<void> RequestWay::serve_grpc_health() {
   const std::string_view method = t_.reading.path.substr(kGrpcHealthService.size());
   const bool watch = method == "Watch";
-  if (!watch && method != "Check") {
+  // Over HTTP/1.1 there is no gRPC.
+  if (!t_.grpc.active || (!watch && method != "Check")) {
     co_await refuse({.status = 404,
                      .error = {.code = code::kNoRoute,
                                .blame = Blame::kClient,
@@ -58,11 +59,13 @@ io::Task<void> RequestWay::serve_grpc_health() {
   }
   std::string asked;
   const Result<void> read = co_await read_health_request(asked);
-  if (!read) {
-    co_await refuse(framing_refusal(read.error()));
+  const auto service = upstream::health_request_service(asked);
+  if (!read || !service.has_value()) {
+    const Error why = read ? kNoHealthRequest : read.error();
+    co_await refuse(framing_refusal(why));
     co_return;
   }
-  const bool known = asks_for_everything(asked);
+  const bool known = service->empty();
   if (watch) {
     co_await watch_health(known);
     co_return;
@@ -114,13 +117,16 @@ io::Task<void> RequestWay::watch_health(bool known) {
       sent = co_await client_.send_body({.data = told});
     }
     if (!sent || worker_.draining()) break;
-    const Result<void> woken = co_await turn_.wait(worker_.loop().now() + kWatchPulse);
+    const Instant pulse = worker_.loop().now() + kWatchPulse;
+    const Result<void> woken =
+        co_await turn_.wait(std::min(pulse, t_.grpc.deadline.value_or(Instant::max())));
     if (!woken && woken.error().code != code::kTimedOut) co_return;  // the client is gone
-    if (!follow_plan()) break;
+    if (!follow_plan() || t_.grpc.expired(worker_.loop().now())) break;
   }
   if (!sent) co_return;
-  client_.close_after();
-  const BodyPart end{.data = {}, .last = true, .trailers = t_.grpc.fail(503)};
+  const bool expired = t_.grpc.expired(worker_.loop().now());
+  if (!expired) client_.close_after();
+  const BodyPart end{.data = {}, .last = true, .trailers = t_.grpc.fail(expired ? 504 : 503)};
   [[maybe_unused]] const Result<void> ended = co_await client_.send_body(end);
 }
 
@@ -135,10 +141,11 @@ bool RequestWay::follow_plan() {
 
 io::Task<Result<void>> RequestWay::read_health_request(std::string& asked) {
   for (;;) {
-    const Result<BodyPart> part = co_await client_.read_body(Instant::max());
+    const Result<BodyPart> part =
+        co_await client_.read_body(t_.grpc.deadline.value_or(Instant::max()));
     if (!part) co_return std::unexpected(part.error());
     if (asked.size() + part->data.size() > kHealthRequestBytesMax)
-      co_return fail(code::kBadGrpcMessage, Blame::kClient, "no request of the health protocol");
+      co_return std::unexpected(kNoHealthRequest);
     asked += part->data;
     if (part->last) co_return Result<void>{};
   }

@@ -41,6 +41,10 @@ void Http2Requests::end() noexcept {
   }
 }
 
+void Http2Requests::for_each_way(const std::function<void(RequestWay&)>& f) const {
+  server_.for_each_served([&](void* way) { f(*static_cast<RequestWay*>(way)); });
+}
+
 io::Task<void> Http2Requests::serve(http::H2ServerStream& stream) {
   if (!worker_.plan().has_door(door_)) return shed(stream, code::kDraining);
   std::unique_ptr<Transaction> transaction = worker_.take_transaction(door_);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -8,6 +9,8 @@
 #include "io/task.h"
 
 namespace merlon::gateway {
+
+class RequestWay;
 
 /// The requests of one HTTP/2 connection: each stream goes the same way as an HTTP/1.1 request.
 /// Everything it refers to outlives it.
@@ -24,6 +27,7 @@ class Http2Requests final : private http::H2Server::Handler {
   /// The worker's time is over. Called until the connection ends: requests that wait are answered
   /// so, and what does not end with these answers is cut off.
   void end() noexcept;
+  void for_each_way(const std::function<void(RequestWay&)>& f) const;
 
  private:
   io::Task<void> serve(http::H2ServerStream& stream) override;

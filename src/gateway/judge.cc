@@ -68,6 +68,19 @@ bool asks_for_grpc_health(const http::RequestHead& head, const Reading& reading)
          http::is_grpc(head.fields.value(http::FieldId::kContentType));
 }
 
+/// Software that reads `_` and `.` as `-` would take such a field for one that API keys come in,
+/// and those never go on.
+Result<void> check_credential_names(const http::Fields& fields, const Plan& plan) noexcept {
+  for (const std::string& name : plan.credential_fields) {
+    for (const http::Field& field : fields) {
+      if (field.id == http::FieldId::kOther && http::same_when_aliased(field.name, name) &&
+          !ascii::iequals(field.name, name))
+        return fail(code::kAliasedField, Blame::kClient, "field name can be taken for a key's");
+    }
+  }
+  return {};
+}
+
 /// Only what the status pages answer: any other method goes to the routes, and may find none.
 bool asks_for_status(const http::RequestHead& head, const Listener& at,
                      const Reading& reading) noexcept {
@@ -138,7 +151,7 @@ Result<void> read_request(const http::RequestHead& head, const ConnectionFacts& 
   const Result<http::ClientInfo> client = http::resolve_client(facts.client, trusted, head.fields);
   if (!client) return std::unexpected(client.error());
   out.client = *client;
-  return {};
+  return check_credential_names(head.fields, plan);
 }
 
 bool check_certificate(const ConnectionFacts& facts, const Listener& at, const Reading& reading,

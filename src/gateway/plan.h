@@ -117,8 +117,8 @@ struct Route {
   std::vector<std::unique_ptr<const policy::Policy>> policies;  ///< in the order of their steps
   const policy::Policy* content = nullptr;     ///< of these, the one that judges bodies; or null
   std::optional<milliseconds> websocket_idle;  ///< of a tunnel; absent: no handshake opens one
-  std::string digest;             ///< of all that is written under the route, where it has tunnels
-  bool opens_to_origins = false;  ///< has `cors`: preflights pass step 4
+  std::size_t digest = 0;                      ///< of all that is written under the route
+  bool opens_to_origins = false;               ///< has `cors`: preflights pass step 4
   std::vector<IdentityField> identity_fields;
   std::string provider;  ///< under `identity`, for the log; empty: a public route
   http::PathOddities waived_oddities;

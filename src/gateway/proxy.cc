@@ -52,10 +52,6 @@ bool is_cut_off(const Error& error) noexcept {
   return error.code == code::kH2WindowStalled || error.code == code::kTimedOut;
 }
 
-constexpr Error kCallExpired{.code = code::kUpstreamTimeout,
-                             .blame = Blame::kUpstream,
-                             .what = "the deadline of the call has passed"};
-
 /// An answer that says where it failed: 502, 503 or 504.
 Refusal upstream_refusal(const Error& error, const Route& route) {
   const auto& health = route.upstream->health;
@@ -190,7 +186,7 @@ io::Task<void> RequestWay::proxy() {
 io::Task<void> RequestWay::refuse_failed(const Error& error) {
   if (gone_) return end_unserved();
   if (client_.head_sent()) return io::Task<void>::ready();
-  if (worker_.over() || error.blame == Blame::kClient) return refuse_body(error);
+  if (over() || error.blame == Blame::kClient) return refuse_body(error);
   return refuse(upstream_refusal(error, *t_.route));
 }
 
@@ -235,7 +231,7 @@ io::Task<Result<upstream::Lease>> RequestWay::open(upstream::Cluster& cluster, I
   }
   if (opened.error().code == code::kResources) worker_.note_shed("file descriptors or local ports");
   if (t_.grpc.expired(now)) opened = std::unexpected(kCallExpired);
-  if (worker_.over()) opened = std::unexpected(kCutAtEnd);
+  if (over()) opened = std::unexpected(kCutAtEnd);
   co_return opened;
 }
 
@@ -249,7 +245,7 @@ bool RequestWay::too_hasty(const Error& failure, Instant since) const noexcept {
 
 /// The client left before it was answered: no upstream is to blame, and nothing is sent.
 void RequestWay::note_gone() noexcept {
-  const std::uint16_t why = worker_.over() ? code::kDraining : code::kClosed;
+  const std::uint16_t why = over() ? code::kDraining : code::kClosed;
   t_.outcome.refusal =
       telemetry::RefusalRecord{.step = "forward", .rule = rule_name(why), .line = {}};
 }
@@ -374,7 +370,7 @@ io::Task<Result<void>> RequestWay::exchange_streaming(io::Task<Result<void>> ope
 Result<void> RequestWay::conclude(Error failure) noexcept {
   detach(failure.code == 0);
   if (failure.code == 0) return {};
-  if (worker_.over()) failure = kCutAtEnd;
+  if (over()) failure = kCutAtEnd;
   return std::unexpected(failure);
 }
 
@@ -443,8 +439,10 @@ io::Task<void> RequestWay::relay_response(http::ResponseHead& head) {
     co_await refuse(upstream_refusal(upstream_failure(first.error()), route));
     co_return;
   }
-  if (!trailers) first->trailers = {};
+  std::vector<http::Field> kept;
   if (t_.grpc.active) note_grpc_response(head.fields, *first);
+  if (!trailers) first->trailers = {};
+  dress_trailers(first->trailers, route, kept);
   if (first->last) co_await release_upstream();
   // A call may have to end with a status of the gateway's before its declared length.
   if (t_.grpc.active && !first->last && head.framing == http::Framing::kLength)
@@ -467,10 +465,14 @@ io::Task<void> RequestWay::relay_response(http::ResponseHead& head) {
     co_return;
   }
   // A client that has gone is no failure; one that was cut off for what it did not take is told of.
-  if (relayed || (!begun && !is_cut_off(relayed.error()) && !worker_.over())) co_return;
+  if (relayed || (!begun && !is_cut_off(relayed.error()) && !over())) co_return;
   co_await release_upstream();
+  if (gone_ && !is_cut_off(relayed.error())) {
+    note_gone();
+    co_return;
+  }
   if (body_failed()) relayed = std::unexpected(pumped_);
-  if (worker_.over()) relayed = std::unexpected(kCutAtEnd);
+  if (over()) relayed = std::unexpected(kCutAtEnd);
   worker_.counters().refusals.count(relayed.error().code);
   t_.outcome.refusal = telemetry::RefusalRecord{
       .step = "forward", .rule = rule_name(relayed.error().code), .line = {}};
@@ -483,6 +485,7 @@ io::Task<Result<void>> RequestWay::relay_body() {
   // A fast pair of peers would keep the loop for ever: after so many bytes the others have a turn.
   constexpr std::uint64_t kBytesPerTurn = 512 * 1024;
   std::uint64_t turn = 0;
+  std::vector<http::Field> kept;
   for (;;) {
     if (body_failed()) co_return std::unexpected(pumped_);
     Result<BodyPart> part = co_await upstream_->read_body(t_.grpc.wait(worker_.loop().now(), idle));
@@ -496,8 +499,9 @@ io::Task<Result<void>> RequestWay::relay_body() {
     moved_ = now;
     // What a fast upstream always has at hand ends with the call's time, too.
     if (t_.grpc.expired(now) && !part->last) co_return std::unexpected(kCallExpired);
-    if (!trailers) part->trailers = {};
     if (t_.grpc.active) note_grpc_status(part->trailers);
+    if (!trailers) part->trailers = {};
+    dress_trailers(part->trailers, *t_.route, kept);
     if (part->last) co_await release_upstream();
     const Result<void> sent = co_await client_.send_body(*part);
     if (!sent)

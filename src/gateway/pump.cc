@@ -67,24 +67,33 @@ io::Task<void> RequestWay::pump_request() {
     if (!sent) {
       // One that does not want more has answered, or will: the reader is told. One that takes
       // nothing for so long will not.
-      const std::uint16_t why = sent.error().code;
-      const bool stuck = why == code::kTimedOut || why == code::kUpstreamTimeout;
-      if (stuck && !upstream_->response_started()) pumped_ = kTakesNothing;
+      note_stuck(sent.error());
       break;
     }
     if (part->last) co_return;
     co_await worker_.loop().yield();
   }
-  // The upstream cannot be left waiting for a body that will not come.
+  tell_reader();
+}
+
+/// One that takes nothing of a body will not answer it either.
+void RequestWay::note_stuck(const Error& why) noexcept {
+  const bool stuck = why.code == code::kTimedOut || why.code == code::kUpstreamTimeout;
+  if (stuck && !upstream_->response_started()) pumped_ = kTakesNothing;
+}
+
+/// The upstream cannot be left waiting for a body that will not come.
+void RequestWay::tell_reader() noexcept {
   if (pumped_.code != 0 && upstream_ != nullptr) upstream_->cancel_read();
 }
 
-/// The same, where the upstream takes its time for what goes out with the head. What becomes of
-/// that the reader of the response is told.
+/// The same, where the upstream takes its time for what goes out with the head.
 io::Task<void> RequestWay::pump_opened(io::Task<Result<void>> opened, bool last) {
   client_owes_ = false;
   const Result<void> sent = co_await opened;
   if (sent && !last) co_await pump_request();
+  if (!sent) note_stuck(sent.error());
+  if (!sent) tell_reader();
 }
 
 /// Follows a wait that ended in a timeout while the request's body was on its way: the upstream

@@ -2,11 +2,25 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "gateway/access_line.h"
 
 namespace merlon::gateway {
 
 using telemetry::str;
+
+namespace {
+
+constexpr Refusal kCallExpiredInLine{
+    .status = 504,
+    .error = {.code = code::kTimedOut,
+              .blame = Blame::kClient,
+              .what = "the deadline of the call passed while a policy made it wait"},
+    .step = "deadline",
+    .line = nullptr};
+
+}  // namespace
 
 RequestWay::RequestWay(Worker& worker, const ConnectionFacts& connection, std::uint32_t door,
                        http::ServerExchange& client, Transaction& transaction)
@@ -127,7 +141,9 @@ io::Task<void> RequestWay::heed(policy::Decision decision, policy::Context conte
         break;
       }
       case policy::Decision::Kind::kDelay: {
-        const Result<void> turn = co_await turn_.wait(context.now + decision.delay);
+        const Instant due = context.now + decision.delay;
+        const Result<void> turn =
+            co_await turn_.wait(std::min(due, t_.grpc.deadline.value_or(Instant::max())));
         if (!turn && turn.error().code != code::kTimedOut) {
           co_await end_unserved();
           co_return;
@@ -136,6 +152,10 @@ io::Task<void> RequestWay::heed(policy::Decision decision, policy::Context conte
       }
     }
     context.now = worker_.loop().now();
+    if (t_.grpc.expired(context.now)) {
+      co_await refuse(kCallExpiredInLine);
+      co_return;
+    }
     context.wall = worker_.loop().clock().wall_now();
     decision = ask_policies(context, next);
   }
@@ -143,7 +163,12 @@ io::Task<void> RequestWay::heed(policy::Decision decision, policy::Context conte
 
 io::Task<void> RequestWay::handle() {
   Refusal refusal;
-  switch (judge(refusal)) {
+  const Destination destination = judge(refusal);
+  if (t_.grpc.active && destination != Destination::kRefused) {
+    const Result<void> deadline = t_.grpc.read_deadline(client_.request(), t_.started);
+    if (!deadline) return refuse(framing_refusal(deadline.error()));
+  }
+  switch (destination) {
     case Destination::kRefused:
       if (refusal.error.code == code::kCleartextRefused) {
         worker_.shared().events.warning("cleartext_refused",
@@ -154,8 +179,8 @@ io::Task<void> RequestWay::handle() {
     case Destination::kRedirect:
       return redirect(*listener().redirect_to_port);
     case Destination::kStatusPage: {
-      if (t_.grpc.active) return serve_grpc_health();
       worker_.count_waiver(*t_.plan->running, listener().waivers.status_page);
+      if (t_.reading.path.starts_with(kGrpcHealthService)) return serve_grpc_health();
       StatusPage page = worker_.shared().status_page(t_.reading.path);
       t_.body = std::move(page.body);
       own_answer(page.status, page.content_type);
@@ -171,10 +196,6 @@ io::Task<void> RequestWay::handle() {
                              .what = "too many requests in flight"},
                    .step = "overload",
                    .line = nullptr});
-  if (t_.grpc.active) {
-    const Result<void> deadline = t_.grpc.read_deadline(client_.request(), t_.started);
-    if (!deadline) return refuse(framing_refusal(deadline.error()));
-  }
   return t_.route->policies.empty() ? serve_route() : serve_when_passed();
 }
 
@@ -282,12 +303,27 @@ io::Task<void> RequestWay::refuse(Refusal refusal) {
 /// The answer to a body that cannot be read, or is more than the route takes: what is left of it is
 /// not waited for.
 io::Task<void> RequestWay::refuse_body(const Error& error) {
-  if (gone_ || worker_.over()) return end_unserved();
+  if (gone_ || over()) return end_unserved();
   Refusal refusal = framing_refusal(error);
   refusal.step = "validation";
   if (error.code == code::kBodyTooLarge) refusal.line = body_line(*t_.route);
   client_.close_after();
   return refuse(refusal);
+}
+
+bool RequestWay::compare_with_plan(const RoutesByName& routes, Instant end) noexcept {
+  // A tunnel is told by itself, and a page of the gateway's own has no route.
+  if (tunnel_ != nullptr || t_.route == nullptr || &*t_.plan == &worker_.plan()) return false;
+  const auto now = routes.find(t_.route->name);
+  if (now != routes.end() && now->second->digest == t_.route->digest) return false;
+  end_by_ = std::min(end_by_, end);
+  return true;
+}
+
+void RequestWay::end_if_due(Instant now) noexcept {
+  if (now < end_by_ || end_by_ == Instant::min()) return;
+  end_by_ = Instant::min();
+  abort();
 }
 
 /// The client has left, or the gateway ends: no request is to blame.

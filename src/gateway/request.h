@@ -3,6 +3,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 
 #include "gateway/judge.h"
 #include "gateway/tunnel.h"
@@ -21,6 +23,12 @@ namespace merlon::gateway {
 inline constexpr Error kCutAtEnd{.code = code::kDraining,
                                  .blame = Blame::kInternal,
                                  .what = "the gateway ended before the response did"};
+/// Why a call of gRPC ends whose client gave it no more time.
+inline constexpr Error kCallExpired{.code = code::kUpstreamTimeout,
+                                    .blame = Blame::kUpstream,
+                                    .what = "the deadline of the call has passed"};
+
+using RoutesByName = std::unordered_map<std::string_view, const Route*>;
 
 /// One request on its way, steps 2 to 13: judged, forwarded or answered, and recorded. Knows no
 /// protocol: HTTP/1.1 requests and HTTP/2 streams go the same way. Everything it refers to outlives
@@ -51,7 +59,15 @@ class RequestWay : private Tunnel::Owner {
     if (tunnel_ == nullptr || worker_.over()) abort();
   }
 
+  /// A new plan: where it does not have the route as it was, the request has until `end`. True
+  /// then. `routes` are those of the plan.
+  bool compare_with_plan(const RoutesByName& routes, Instant end) noexcept;
+  /// Ends it where its time is over.
+  void end_if_due(Instant now) noexcept;
+
  private:
+  /// Nothing of it goes on: its worker's time is over, or its own.
+  [[nodiscard]] bool over() const noexcept { return worker_.over() || end_by_ == Instant::min(); }
   void begin_record();
   [[nodiscard]] const Listener& listener() const noexcept { return t_.plan->listener(door_); }
 
@@ -89,6 +105,7 @@ class RequestWay : private Tunnel::Owner {
 
   // grpc.cc
   [[nodiscard]] io::Task<void> end_call(Error failure);
+  [[nodiscard]] io::Task<Result<void>> tell_end(unsigned status);
   void note_grpc_response(const http::Fields& head, const http::BodyPart& first) noexcept;
   void note_grpc_status(std::span<const http::Field> fields) noexcept;
   [[nodiscard]] Result<void> check_body_size(std::string_view part) noexcept;
@@ -143,6 +160,8 @@ class RequestWay : private Tunnel::Owner {
   void keep_sent(const http::BodyPart& part);
   [[nodiscard]] io::Task<void> pump_request();
   [[nodiscard]] io::Task<void> pump_opened(io::Task<Result<void>> opened, bool last);
+  void note_stuck(const Error& why) noexcept;
+  void tell_reader() noexcept;
   [[nodiscard]] io::Task<Result<http::ResponseHead*>> await_head_longer(const io::Fork& pump,
                                                                         Instant deadline);
   [[nodiscard]] io::Task<void> stop_pump(bool goes_on = false);
@@ -180,6 +199,7 @@ class RequestWay : private Tunnel::Owner {
   std::unique_ptr<Sent> sent_;                ///< to send it once more; null once that cannot be
   Error pumped_{};                            ///< why the rest of the request's body did not come
   Instant moved_{};                           ///< when a part of head or body last came or went
+  Instant end_by_ = Instant::max();           ///< min() once that has come
   io::Signal turn_;                           ///< a request that a limit delays waits here
   const std::uint32_t door_;                  ///< Worker::doors_
   bool head_read_ = false;                    ///< and well formed

@@ -64,9 +64,12 @@ bool RequestWay::carry_over(WorkerPlan& plan) {
   if (!plan.has_door(door_) || connection_.outdated) return false;
   for (const auto& route : plan.plan().routes) {
     if (route->name != t_.route->name) continue;
-    if (route->digest.empty() || route->digest != t_.route->digest) return false;
+    if (route->digest != t_.route->digest) return false;
     const std::size_t old = t_.route->upstream->index;
     if (plan.clusters[route->upstream->index] != t_.plan->clusters[old]) return false;
+    // What they name goes with the old plan.
+    note_observations();
+    t_.observations.clear();
     t_.route = route.get();
     t_.outcome.upstream = route->upstream->name;
     t_.plan = PlanPin(plan);

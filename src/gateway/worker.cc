@@ -1,9 +1,11 @@
 #include "gateway/worker.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "gateway/connection.h"
+#include "gateway/request.h"
 #include "gateway/tunnel.h"
 #include "io/warm.h"
 
@@ -135,6 +137,7 @@ void Worker::take_plan(std::shared_ptr<const RunningPlan> running, std::vector<i
   }
   for_each_connection([](ClientConnection& c) { c.compare_with_plan(); });
   carry_tunnels_over();
+  compare_requests();
   drop_unused_plans();
   std::erase_if(clusters_, [](const auto& entry) { return entry.second.expired(); });
 
@@ -150,6 +153,31 @@ void Worker::carry_tunnels_over() {
   for (Tunnel* t = tunnels_; t != nullptr; t = t->next_) {
     if (!t->carry_over(plan())) t->end_by(end);
   }
+}
+
+/// So have other exchanges; those whose route is the same end by themselves, under the old plan.
+void Worker::compare_requests() {
+  const auto older = std::span(plans_).first(plans_.size() - 1);
+  if (std::ranges::all_of(older, [](const auto& one) { return one->users == 0; })) return;
+  const Instant end = loop_.now() + plan().plan().timeouts.drain;
+  RoutesByName routes;
+  for (const auto& route : plan().plan().routes) routes.emplace(route->name, route.get());
+  bool any = false;
+  for_each_connection([&](ClientConnection& c) {
+    c.for_each_way([&](RequestWay& way) { any |= way.compare_with_plan(routes, end); });
+  });
+  if (any) tasks_.spawn(end_requests_at(end));
+}
+
+io::Task<void> Worker::end_requests_at(Instant end) {
+  while (!over_ && loop_.now() < end) {
+    [[maybe_unused]] const Result<void> waited = co_await farewell_.wait(end);
+  }
+  if (over_) co_return;
+  const Instant now = loop_.now();
+  for_each_connection([now](ClientConnection& c) {
+    c.for_each_way([now](RequestWay& way) { way.end_if_due(now); });
+  });
 }
 
 void Worker::enter(Tunnel& tunnel) noexcept {

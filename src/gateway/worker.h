@@ -192,6 +192,8 @@ class Worker {
   [[nodiscard]] std::size_t spares_kept() noexcept;
   void drop_unused_plans() noexcept;
   void carry_tunnels_over();
+  void compare_requests();
+  io::Task<void> end_requests_at(Instant end);
   [[nodiscard]] std::shared_ptr<state::SharedLimits> shared_limits_of(const Plan& plan);
   void shut() noexcept;
 

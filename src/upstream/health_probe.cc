@@ -141,6 +141,16 @@ bool skip_value(std::string_view& in, std::uint64_t wire_type) noexcept {
   return true;
 }
 
+/// What stands behind the prefix, where that is of one message, whole and not compressed.
+std::optional<std::string_view> only_message(std::string_view framed) noexcept {
+  if (framed.size() < kGrpcPrefixBytes || framed.front() != '\0') return std::nullopt;
+  std::size_t size = 0;
+  for (std::size_t i = 1; i < kGrpcPrefixBytes; ++i)
+    size = size << 8 | static_cast<unsigned char>(framed[i]);
+  const std::string_view message = framed.substr(kGrpcPrefixBytes);
+  return message.size() == size ? std::optional(message) : std::nullopt;
+}
+
 ProbeResult bad_answer(std::string reason) {
   return {.outcome = Outcome::kBadAnswer, .reason = std::move(reason)};
 }
@@ -198,13 +208,27 @@ std::string health_request(std::string_view service) {
   return framed + message;
 }
 
+std::optional<std::string_view> health_request_service(std::string_view framed) noexcept {
+  std::optional<std::string_view> message = only_message(framed);
+  std::string_view service;
+  while (message.has_value() && !message->empty()) {
+    std::uint64_t key = 0, size = 0;
+    if (!take_varint(*message, key)) return std::nullopt;
+    if (key == 0x0a) {
+      if (!take_varint(*message, size) || size > message->size()) return std::nullopt;
+      service = message->substr(0, size);
+      message->remove_prefix(size);
+    } else if (key >> 3 == 0 || key >> 3 == 1 || !skip_value(*message, key & 7U)) {
+      return std::nullopt;
+    }
+  }
+  return message.has_value() ? std::optional(service) : std::nullopt;
+}
+
 int health_response_status(std::string_view framed) noexcept {
-  if (framed.size() < kGrpcPrefixBytes || framed.front() != '\0') return -1;
-  std::size_t size = 0;
-  for (std::size_t i = 1; i < kGrpcPrefixBytes; ++i)
-    size = size << 8 | static_cast<unsigned char>(framed[i]);
-  std::string_view message = framed.substr(kGrpcPrefixBytes);
-  if (message.size() != size) return -1;
+  const std::optional<std::string_view> only = only_message(framed);
+  if (!only.has_value()) return -1;
+  std::string_view message = *only;
   int status = 0;  // absent: the first value of the enumeration
   while (!message.empty()) {
     std::uint64_t key = 0;

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -96,6 +97,10 @@ class NetworkProber final : public Prober {
 /// The message of HealthCheckRequest (grpc.health.v1), with its prefix. `service` has at most 16383
 /// bytes.
 [[nodiscard]] std::string health_request(std::string_view service);
+/// The service that a HealthCheckRequest names, with its prefix: "" for all. nullopt for what is no
+/// such message. A view of `framed`.
+[[nodiscard]] std::optional<std::string_view> health_request_service(
+    std::string_view framed) noexcept;
 /// The `status` of a HealthCheckResponse, with its prefix; -1 for what is none.
 [[nodiscard]] int health_response_status(std::string_view message) noexcept;
 

@@ -25,6 +25,19 @@ TEST(HealthRequest, IsAMessageOfTheHealthProtocol) {
   EXPECT_EQ(long_one.size(), 8U + 200U);
 }
 
+TEST(HealthRequest, IsReadAsItIsWritten) {
+  const std::string long_one(200, 's');
+  for (const std::string_view service : {""sv, "a.B"sv, std::string_view(long_one)})
+    EXPECT_EQ(health_request_service(health_request(service)), service);
+  EXPECT_EQ(health_request_service("\0\0\0\0\2\x0a\0"sv), ""sv);
+  EXPECT_EQ(health_request_service("\0\0\0\0\x07\x10\x05\x0a\1x\x0a\0"sv), ""sv)
+      << "other fields are passed over, and the last one counts";
+  for (const std::string_view bad :
+       {""sv, "\1\0\0\0\2\x0a\0"sv, "\0\0\0\0\2\x0a\1"sv, "\0\0\0\0\2\x08\1"sv,
+        "\0\0\0\0\0\0\0\0\0\0"sv, "\0\0\0\0\2\x13\x14"sv})
+    EXPECT_EQ(health_request_service(bad), std::nullopt);
+}
+
 struct ResponseCase {
   const char* name;
   std::string_view message;

@@ -158,3 +158,21 @@ def test_a_head_is_sent_whole_however_much_the_route_and_the_upstream_say(merlon
     assert (got.status, got.body) == (200, b"whole")
     assert {fields[f"x-up-{n}"] for n in range(31)} == {"u" * 1000}
     assert {fields[f"x-set-{n}"] for n in range(16)} == {"s" * 4096}
+
+
+@pytest.mark.parametrize("protocol", ["h1", "h2"])
+def test_what_a_head_may_not_say_trailers_may_not_either(merlon, upstream, protocol):
+    upstream.answer = lambda *_: (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n"
+        b"X-Secret: s\r\nX-Cache: HIT\r\nX-Sum: 7\r\nX-Tier: lead\r\n\r\n"
+    )
+    route = {**API, "headers": {"remove": ["X-Secret"], "set": {"X-Tier": "gold"}}}
+    gateway = merlon(configuration(upstream, routes=[route]))
+    if protocol == "h2":
+        with Http2Client(gateway.ports["public"]) as client:
+            assert client.ask("GET", "/api", [("te", "trailers")]).trailers == {"x-sum": "7"}
+    else:
+        with gateway.client() as client:
+            asked = request("GET", "/api", fields=[("TE", "trailers"), ("Connection", "TE")])
+            assert client.ask(asked).body == b"ab"
+            assert client.trailers == [b"X-Sum: 7\r\n"]

@@ -7,7 +7,7 @@ import pytest
 from grpc_parts import RawCalls, message, outcome
 from http2 import CANCEL, DATA, REFUSED_STREAM, rst
 from http2_upstream import MAX_CONCURRENT_STREAMS, Http2Upstream
-from test_grpc import answered, config, raw, upstream  # noqa: F401
+from test_grpc import ROUTE, answered, config, raw, upstream  # noqa: F401
 from wire import eventually
 
 
@@ -53,6 +53,18 @@ def test_the_deadline_of_a_call_that_waits_for_a_place_is_enforced(merlon):
             upstream.wait_for(1)
             got = calls.wait(calls.call(more=[("grpc-timeout", "100m")]))
             assert outcome(got) == ("4", "Gateway Timeout")
+
+
+def test_the_deadline_of_a_call_that_a_limit_delays_is_enforced(merlon, upstream):
+    upstream.answer = answered
+    limit = {"rate": "10/min", "burst": 3, "delay": True}
+    gateway = merlon(config(upstream, routes=[{**ROUTE, "rate_limit": limit}]))
+    with RawCalls(gateway.ports["public"]) as calls:
+        assert outcome(calls.wait(calls.call())) == ("0", None)
+        got = calls.wait(calls.call(more=[("grpc-timeout", "200m")]))
+        assert outcome(got) == ("4", "Gateway Timeout")
+    line = eventually(lambda: gateway.access_log[1:])[0]
+    assert line["refusal"] == {"step": "deadline", "rule": "timed-out"}
 
 
 def test_a_short_deadline_says_nothing_of_the_upstream(merlon, upstream):

@@ -342,6 +342,19 @@ def test_other_api_keys_are_refused(machines, upstream):
     assert upstream.received == b""
 
 
+@pytest.mark.parametrize("path", ["/any", "/open"])
+def test_other_spellings_of_a_keys_field_are_refused(merlon, machines, upstream, path):
+    """CGI, WSGI and PHP take them for the field that no upstream gets."""
+    keys = {**machines.config["identity"]["machines"]["api_keys"], "header": "X-My-Key"}
+    identity = {"machines": {"api_keys": keys}}
+    gateway = merlon({**machines.config, "listeners": [{"name": "public"}], "identity": identity})
+    for name in ("X_My_Key", "x.my-key"):
+        assert gateway.ask(request("GET", path, fields=[(name, machines.secret)])).status == 400
+    assert gateway.ask(request("GET", path, fields=[("x-my-key", machines.secret)])).status == 200
+    assert gateway.ask(request("GET", "/open", fields=[("X_My_Keys", "k")])).status == 200
+    assert machines.secret.encode() not in upstream.received
+
+
 def test_a43_every_value_of_a_credential_is_seen(machines, upstream):
     """Two lines, of which one is good: neither the first nor the last counts (CVE-2026-26308)."""
     good, bad = ("X-Api-Key", machines.secret), ("X-Api-Key", "mk_aaaaaaaaaaaa_" + "a" * 43)

@@ -441,6 +441,45 @@ def test_a_listener_that_goes_takes_its_pipeline_along(merlon, upstream):
     assert "/second" not in "".join(upstream.heads())
 
 
+@pytest.mark.parametrize("protocol", ["h1", "h2"])
+@pytest.mark.parametrize("stays", [True, False], ids=["same_route", "changed_route"])
+def test_an_endless_response_whose_route_a_reload_changes_has_the_time_of_a_drain(merlon, upstream, protocol, stays):
+    """It went on for ever, and its whole old configuration with it."""
+    go_on = threading.Event()
+
+    def endless(_message, connection):
+        connection.sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n")
+        go_on.wait(60)
+        return b"1\r\nc\r\n0\r\n\r\n"
+
+    upstream.answer = endless
+    config = configuration(upstream, timeouts={"drain": "1s"})
+    gateway = merlon(config)
+    route = config["routes"][0]
+    changed = route if stays else {**route, "headers": {"set": {"X-New": "1"}}}
+    with Http2Client(gateway.ports["public"]) if protocol == "h2" else gateway.client() as client:
+        if protocol == "h2":
+            stream = client.open("GET", "/events")
+            client.until(lambda: client.stream(stream).body == b"ab")
+        else:
+            client.send(request("GET", "/events"))
+            assert client.until(b"2\r\nab\r\n")
+        gateway.reload({**config, "routes": [changed, fixed("/new", "new")]})
+        assert eventually(lambda: body_of(gateway, "/new") == b"new")
+        if stays:
+            time.sleep(2)
+            go_on.set()
+        if protocol == "h2":
+            assert client.wait(stream).body == (b"abc" if stays else b"ab")
+            assert client.stream(stream).ended is stays
+        else:
+            assert client.to_end() == b"" if not stays else client.until(b"0\r\n\r\n")
+    line = eventually(lambda: [one for one in gateway.access_log if one["path"] == "/events"])[0]
+    assert line.get("refusal", {}).get("rule") == (None if stays else "draining")
+    go_on.set()
+    assert gateway.ask(request("GET", "/new")).status == 200
+
+
 @pytest.fixture
 def activated(merlon, upstream):
     """A gateway whose listener was opened by somebody else, who keeps it: systemd, or this test."""

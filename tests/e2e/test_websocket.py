@@ -2,6 +2,7 @@
 
 import signal
 import time
+from datetime import date, timedelta
 
 import pytest
 from gateway import STATUS, configuration
@@ -383,6 +384,24 @@ def test_a_reload_keeps_the_tunnels_of_routes_that_stay(tunnelled):
     gateway.reload({**config, "routes": [changed, config["routes"][1]]})
     opcode, payload = read_frame(client.exactly)
     assert (opcode, close_code(payload)) == (CLOSE, GOING_AWAY)
+
+
+def test_what_was_observed_of_a_handshake_outlives_the_plan_that_it_came_under(tunnelled):
+    """The line of the log names one of a configuration that a reload has taken away."""
+    waiver = {"rule": "policy-observed", "on": "routes.tunnels.rate_limit", "reason": "looked at in this test",
+              "owner": "api@example.com", "expires": str(date.today() + timedelta(days=9))}  # fmt: skip
+    gateway, _ = tunnelled(more={"rate_limit": {"rate": "1/min", "burst": 1}}, waivers=[waiver])
+    opened(gateway)
+    observed, config = opened(gateway), gateway.config
+    for name in ("a", "b"):
+        added = {**config["routes"][1], "name": name, "match": {"host": "*", "path": f"/{name}"}}
+        gateway.reload({**config, "routes": [*config["routes"], added]})
+        assert eventually(lambda: sum(e["event"] == "reloaded" for e in gateway.events) == ord(name) - ord("a") + 1)
+        assert echo(observed, b"on") == (BINARY, b"on")
+    observed.sock.close()
+    line = eventually(lambda: [one for one in gateway.access_log if "observed" in one])[0]
+    assert line["observed"]["rule"] == "rate-limited"
+    assert "merlon.yaml:" in line["observed"]["line"]
 
 
 @pytest.mark.parametrize(
