@@ -95,7 +95,9 @@ void SharedLimits::on_up(const Endpoint& server) noexcept {
   node_.note_up(known_as(server), loop_.now(), events_);
 }
 
-void SharedLimits::on_gone(const Endpoint& server) noexcept { node_.note_gone(known_as(server)); }
+void SharedLimits::on_gone(const Endpoint& server) noexcept {
+  node_.note_gone(known_as(server), events_);
+}
 
 void SharedLimits::on_unresolved(const Endpoint& told_by, std::string_view name) noexcept {
   node_.note_unresolved(told_by, name, loop_.now(), events_);

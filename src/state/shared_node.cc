@@ -65,12 +65,13 @@ void SharedNode::note_error(const Endpoint& server, std::string_view text, Insta
                {str("server", server.to_string()), str("text", text.substr(0, kTextShown))});
 }
 
-void SharedNode::note_gone(const Endpoint& server) {
+void SharedNode::note_gone(const Endpoint& server, telemetry::EventLog& events) {
   const std::lock_guard lock(mutex_);
   const auto found = down_.find(server);
   if (found == down_.end() || --found->second.workers != 0) return;
   down_.erase(found);
   down_count_.store(down_.size());
+  events.info("shared_state_let_go", {str("server", server.to_string())});
 }
 
 }  // namespace merlon::state

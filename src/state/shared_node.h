@@ -53,8 +53,9 @@ class SharedNode {
   /// A server answers with an error. Told once a minute.
   void note_error(const Endpoint& server, std::string_view text, Instant now,
                   telemetry::EventLog& events);
-  /// A worker that had lost it needs it no more.
-  void note_gone(const Endpoint& server);
+  /// A worker that had lost it needs it no more: a reload names another, or made anew what speaks
+  /// to it. The last one is told.
+  void note_gone(const Endpoint& server, telemetry::EventLog& events);
 
   [[nodiscard]] std::uint64_t outages() const noexcept { return outages_.load(); }
   [[nodiscard]] std::uint64_t recoveries() const noexcept { return recoveries_.load(); }

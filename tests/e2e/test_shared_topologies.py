@@ -154,5 +154,5 @@ def test_tls_is_verified(merlon, upstream, redis, pki, name, good):  # noqa: F81
         assert gateway.metric("merlon_shared_state_outages_total") == 0
     else:
         assert volley([gateway], 14) <= 5
-        assert gateway.told("shared_state_down")
+        assert gateway.told("shared_state_down", rule="tls-peer-certificate")
         assert not server.ask("KEYS", "merlon:*")

@@ -142,9 +142,11 @@ io::Task<void> Link::run() {
             std::make_unique<Connection>(loop_, std::move(*stream), settings_->timeout, changed_);
         co_await serve();
       } else if (!stream) {
-        note_failure({.code = code::kStateLost,
-                      .blame = Blame::kUpstream,
-                      .what = "Redis cannot be connected to"});
+        note_failure(is_tls_error(stream.error().code)
+                         ? stream.error()
+                         : Error{.code = code::kStateLost,
+                                 .blame = Blame::kUpstream,
+                                 .what = "Redis cannot be connected to"});
       }
     } else {
       note_failure(found.error());
