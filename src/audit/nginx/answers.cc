@@ -45,7 +45,11 @@ Request request_over(const Carrier& carrier, std::string path) {
   known["https"] = carrier.tls() ? "on" : "";
   known["server_port"] = std::to_string(carrier.listen.port);
   if (!carrier.tls()) {
-    for (const char* name : {"ssl_protocol", "ssl_cipher", "ssl_session_id"}) known[name] = "";
+    // Who comes in clear without a proxy says nothing of a scheme.
+    for (const char* name : {"ssl_protocol", "ssl_cipher", "ssl_session_id",
+                             "http_x_forwarded_proto", "http_x_forwarded_ssl"}) {
+      known[name] = "";
+    }
   }
   known["request_uri"] = path;
   known["uri"] = std::move(path);
