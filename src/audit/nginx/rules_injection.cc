@@ -275,7 +275,12 @@ bool keeps_to_known_places(const Pattern& pattern) {
   const std::string sample = pattern.sample();
   if (sample.empty()) return false;
   if (sample.starts_with('/')) return true;
-  return !matches(sample + ".attacker.test/") && !matches(sample + "@attacker.test/");
+  // Another host that begins like the one in it.
+  const std::size_t scheme = sample.find("://");
+  const std::size_t slash = scheme == std::string::npos ? scheme : sample.find('/', scheme + 3);
+  const std::string host = sample.substr(0, slash);
+  const std::string path = sample.substr(host.size()) + "/";
+  return !matches(host + ".attacker.test" + path) && !matches(host + "@attacker.test" + path);
 }
 
 /// True when the statement stands in an `if` that lets through only such texts of the variable that
