@@ -132,9 +132,12 @@ bool is_everywhere_local(const Loaded& one) {
 /// The certificates that packages make for every host.
 bool is_made_up(std::string_view path) { return path.find("snakeoil") != std::string_view::npos; }
 
-/// A server that gives no client anything, as a default one should: whoever comes to it asked for
-/// a host that nobody serves.
+/// A default server that gives no client anything, as it should: whoever comes to it asked for a
+/// host that nobody serves.
 bool refuses_everyone(const Server& server) {
+  const bool fallback = std::ranges::find(server.names, "_") != server.names.end() ||
+                        std::ranges::any_of(server.listens, &Listen::default_server);
+  if (!fallback) return false;
   const Directive* reject = server.scope->effective("ssl_reject_handshake");
   if (reject != nullptr && reject->arg(0) == "on") return true;
   if (return_status(*server.scope) >= 400) return true;
