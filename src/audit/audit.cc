@@ -389,7 +389,8 @@ Kind detect_kind(std::string_view path, std::string_view text) {
   // A word of Envoy's in a comment makes no Envoy configuration of a file full of directives.
   const bool typed = text.find("type.googleapis.com") != std::string_view::npos ||
                      text.find("static_resources") != std::string_view::npos;
-  if (!typed && fs::path(path).extension() != ".yaml" && nginx::looks_like_nginx(text)) {
+  const bool yaml = fs::path(path).extension() == ".yaml" || is_kubernetes(lines);
+  if (!typed && !yaml && nginx::looks_like_nginx(text)) {
     return Kind::kNginx;
   }
   if (const Kind kind = kind_of_yaml(text, lines); kind != Kind::kUnknown) return kind;
