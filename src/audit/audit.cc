@@ -25,6 +25,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kFolderDepthMax = 16;
+/// The language of a file shows in its first lines.
+constexpr std::size_t kLinesLooked = 5000;
 
 /// Folders whose files belong to the configuration of the folder above them.
 bool is_fragment_folder(std::string_view name) {
@@ -73,6 +75,26 @@ bool names_configuration(const fs::path& path) {
 bool is_meant_for_nginx(const Source& source) {
   return names_configuration(source.path) &&
          (ends_like_nginx(source.text) || !template_hint(source.text).empty());
+}
+
+/// Lines of `text`, at most `count`, without leading blanks.
+std::vector<std::string_view> first_lines(std::string_view text, std::size_t count) {
+  std::vector<std::string_view> out;
+  for (std::size_t at = 0; at < text.size() && out.size() < count;) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    out.push_back(text.substr(at, end - at));
+    at = end + 1;
+  }
+  return out;
+}
+
+bool has_line_with(const std::vector<std::string_view>& lines, std::string_view start) {
+  return std::ranges::any_of(lines, [&](std::string_view line) { return line.starts_with(start); });
+}
+
+/// An object of Kubernetes', as YAML.
+bool is_kubernetes(const std::vector<std::string_view>& lines) {
+  return has_line_with(lines, "apiVersion:") && has_line_with(lines, "kind:");
 }
 
 class Auditor {
@@ -174,6 +196,15 @@ class Auditor {
     out_.findings.push_back(std::move(finding));
   }
 
+  static std::string why_unknown(std::string_view text) {
+    if (std::string hint = template_hint(text); !hint.empty()) return hint;
+    if (is_kubernetes(first_lines(text, kLinesLooked))) {
+      return "of Kubernetes' objects, the files in ConfigMaps are read that are Envoy's: put "
+             "another configuration into a file of its own";
+    }
+    return "the language that it is written in is not recognised";
+  }
+
   /// `asked`: the user meant this very file, so that not understanding it is a gap.
   /// What a reader throws is a gap like any other: never the end of the audit.
   void one(const std::shared_ptr<const Source>& source, const std::vector<std::string>& bases,
@@ -199,9 +230,7 @@ class Auditor {
           note_kind(Kind::kNginx);  // all of it is commented out
           nginx::audit_file(source, bases, files_, options_, on_disk, reached_, out_);
         } else if (asked) {
-          const std::string hint = template_hint(source->text);
-          refused(source->path,
-                  hint.empty() ? "the language that it is written in is not recognised" : hint);
+          refused(source->path, why_unknown(source->text));
         }
         return;
       case Kind::kEnvoy:
@@ -312,23 +341,34 @@ class Auditor {
   std::set<std::string> resolved_;
 };
 
-/// Lines of `text`, at most `count`, without leading blanks.
-std::vector<std::string_view> first_lines(std::string_view text, std::size_t count) {
-  std::vector<std::string_view> out;
-  for (std::size_t at = 0; at < text.size() && out.size() < count;) {
-    const std::size_t end = std::min(text.find('\n', at), text.size());
-    out.push_back(text.substr(at, end - at));
-    at = end + 1;
+/// True when a key of a JSON text is `name`, with `value` behind it if one is given.
+bool has_json_key(std::string_view text, std::string_view name, std::string_view value = {}) {
+  constexpr std::string_view kBlanks = " \t\r\n";
+  const std::string quoted = fmt::format("\"{}\"", name);
+  for (std::size_t at = text.find(quoted); at != std::string_view::npos;
+       at = text.find(quoted, at + 1)) {
+    const std::size_t colon = text.find_first_not_of(kBlanks, at + quoted.size());
+    if (colon == std::string_view::npos || text[colon] != ':') continue;
+    const std::size_t first = text.find_first_not_of(kBlanks, colon + 1);
+    if (first == std::string_view::npos || !text.substr(first).starts_with(value)) continue;
+    const std::size_t end = first + value.size();
+    if (value.empty() || end == text.size() || !ascii::is_alnum(text[end])) return true;
   }
-  return out;
+  return false;
 }
 
-bool has_line_with(const std::vector<std::string_view>& lines, std::string_view start) {
-  return std::ranges::any_of(lines, [&](std::string_view line) { return line.starts_with(start); });
+/// Merlon's own, written as JSON.
+bool is_merlon_json(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos || text[first] != '{') return false;
+  return has_json_key(text, "version", "1") &&
+         (has_json_key(text, "routes") || has_json_key(text, "upstreams") ||
+          has_json_key(text, "listeners"));
 }
 
 Kind kind_of_yaml(std::string_view text, const std::vector<std::string_view>& lines) {
   if (envoy::looks_like_envoy(text)) return Kind::kEnvoy;
+  if (is_merlon_json(text)) return Kind::kMerlon;
   if (has_line_with(lines, "entryPoints:") || has_line_with(lines, "[entryPoints") ||
       text.find("\n  routers:") != std::string_view::npos ||
       text.find("[http.routers") != std::string_view::npos) {
@@ -345,14 +385,16 @@ Kind kind_of_yaml(std::string_view text, const std::vector<std::string_view>& li
 Kind detect_kind(std::string_view path, std::string_view text) {
   constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  const std::vector<std::string_view> lines = first_lines(text, 5000);
+  const std::vector<std::string_view> lines = first_lines(text, kLinesLooked);
   // A word of Envoy's in a comment makes no Envoy configuration of a file full of directives.
   const bool typed = text.find("type.googleapis.com") != std::string_view::npos ||
                      text.find("static_resources") != std::string_view::npos;
-  if (!typed && fs::path(path).extension() != ".yaml" && nginx::looks_like_nginx(text)) {
+  const bool yaml = fs::path(path).extension() == ".yaml" || is_kubernetes(lines);
+  if (!typed && !yaml && nginx::looks_like_nginx(text)) {
     return Kind::kNginx;
   }
   if (const Kind kind = kind_of_yaml(text, lines); kind != Kind::kUnknown) return kind;
+  if (is_kubernetes(lines)) return Kind::kUnknown;
   const fs::path file(path);
   const std::string extension = file.extension().string();
   if (file.filename() == "Caddyfile") return Kind::kCaddy;

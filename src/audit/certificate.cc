@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <ctime>
+#include <initializer_list>
 #include <memory>
 
 #include "base/free_with.h"
@@ -143,33 +144,49 @@ Suite describe(const SSL_CIPHER* cipher) {
   return out;
 }
 
-/// Ciphers that today's library has lost, by the words that would bring them in elsewhere.
-void add_lost_ciphers(const std::string& list, std::vector<Suite>& out) {
+/// The words of a cipher list, with what stands before them.
+std::vector<std::string> words_of(std::string_view list) {
+  std::vector<std::string> out;
   std::size_t at = 0;
   while (at <= list.size()) {
-    const std::size_t end = std::min(list.find_first_of(":, ", at), list.size());
-    std::string word = list.substr(at, end - at);
+    const std::size_t end = std::min(list.find_first_of(":, ;", at), list.size());
+    if (end > at) out.emplace_back(list.substr(at, end - at));
     at = end + 1;
-    if (word.empty() || word[0] == '!' || word[0] == '-' || word[0] == '@') continue;
-    if (word[0] == '+') continue;  // only moves what is there
-    const auto excluded = [&](std::string_view what) {
-      return list.find(std::string("!").append(what)) != std::string::npos;
-    };
-    const auto known = [&](std::string_view name) {
-      return std::ranges::any_of(out, [&](const Suite& s) { return s.name == name; });
-    };
-    if (known(word)) continue;
-    Suite lost;
-    lost.name = word;
-    lost.version = "SSLv3";
-    lost.rc4 = word.find("RC4") != std::string::npos && !excluded("RC4");
-    lost.triple_des =
-        (word.find("DES-CBC") != std::string::npos || word == "3DES" || word == "DES") &&
-        !excluded("3DES") && !excluded("DES");
-    lost.export_grade = word.starts_with("EXP") && !excluded("EXP") && !excluded("EXPORT");
-    lost.null_cipher =
-        (word == "NULL" || word == "eNULL") && !excluded("NULL") && !excluded("eNULL");
-    lost.anonymous = (word == "ADH" || word == "AECDH" || word == "aNULL") && !excluded("aNULL");
+  }
+  return out;
+}
+
+/// What `word` would bring in, unless another word shuts it out. "!DES" is about single DES only.
+Suite lost_suite(const std::string& word, const std::vector<std::string>& words) {
+  const auto excluded = [&](std::initializer_list<std::string_view> names) {
+    return std::ranges::any_of(names, [&](std::string_view name) {
+      return std::ranges::find(words, std::string("!").append(name)) != words.end();
+    });
+  };
+  const auto has = [&](std::string_view part) { return word.find(part) != std::string::npos; };
+  const bool shut_out = excluded({word}) || (word.ends_with("-SHA") && excluded({"SHA", "SHA1"}));
+  Suite out;
+  out.name = word;
+  out.version = "SSLv3";
+  if (shut_out) return out;
+  const bool triple = has("DES-CBC3") || has("3DES");
+  const bool single = !triple && (has("DES-CBC") || word == "DES");
+  out.rc4 = has("RC4") && !excluded({"RC4"});
+  out.triple_des = (triple && !excluded({"3DES"})) || (single && !excluded({"DES"}));
+  out.export_grade = word.starts_with("EXP") && !excluded({"EXP", "EXPORT"});
+  out.null_cipher = (word == "NULL" || word == "eNULL") && !excluded({"NULL", "eNULL"});
+  out.anonymous = (word == "ADH" || word == "AECDH" || word == "aNULL") && !excluded({"aNULL"});
+  return out;
+}
+
+/// Ciphers that today's library has lost, by the words that would bring them in elsewhere.
+void add_lost_ciphers(const std::string& list, std::vector<Suite>& out) {
+  const std::vector<std::string> words = words_of(list);
+  for (const std::string& word : words) {
+    // "+" only moves what is there.
+    if (std::string_view("!-@+").find(word[0]) != std::string_view::npos) continue;
+    if (std::ranges::any_of(out, [&](const Suite& s) { return s.name == word; })) continue;
+    Suite lost = lost_suite(word, words);
     if (lost.rc4 || lost.triple_des || lost.export_grade || lost.null_cipher || lost.anonymous) {
       out.push_back(std::move(lost));
     }

@@ -18,10 +18,24 @@ std::uint32_t line_count(const Source& file) {
   return ends + (file.text.empty() || file.text.ends_with('\n') ? 0 : 1);
 }
 
-void put(std::string& out, char sign, std::string_view line) {
+void put(std::string& out, char sign, std::string_view line, std::string_view ending) {
   out += sign;
   out.append(line);
-  out += '\n';
+  out.append(ending);
+}
+
+/// A line of the file as it stands there: patch compares the carriage return before its end, too.
+void put_line(std::string& out, char sign, const Source& file, std::string_view line) {
+  const char* end = line.data() + line.size();
+  const bool returns = end < file.text.data() + file.text.size() && *end == '\r';
+  put(out, sign, line, returns ? "\r\n" : "\n");
+}
+
+/// How the lines of a file end, going by the first.
+std::string_view ending_of(const Source& file) {
+  const std::size_t end = file.text.find('\n');
+  const bool returns = end != std::string::npos && end > 0 && file.text[end - 1] == '\r';
+  return returns ? "\r\n" : "\n";
 }
 
 /// Edits sorted by line, without those that touch a line that an earlier one changes.
@@ -59,18 +73,20 @@ void hunk(std::string& out, LineIndex& lines, const Source& file,
   std::int64_t delta = 0;
   std::uint32_t at = from;
   for (const Edit* edit : edits) {
-    for (; at < edit->first_line; ++at) put(body, ' ', lines.line(file, at));
-    for (; at <= edit->last_line; ++at) put(body, '-', lines.line(file, at));
+    for (; at < edit->first_line; ++at) put_line(body, ' ', file, lines.line(file, at));
+    for (; at <= edit->last_line; ++at) put_line(body, '-', file, lines.line(file, at));
     std::string_view rest = edit->replacement;
     while (!rest.empty()) {
       const std::size_t end = std::min(rest.find('\n'), rest.size());
-      put(body, '+', rest.substr(0, end));
+      std::string_view line = rest.substr(0, end);
+      if (line.ends_with('\r')) line.remove_suffix(1);
+      put(body, '+', line, ending_of(file));
       rest.remove_prefix(std::min(end + 1, rest.size()));
     }
     delta += std::int64_t{added_lines(*edit)} -
              (std::int64_t{edit->last_line} - std::int64_t{edit->first_line} + 1);
   }
-  for (; at <= to; ++at) put(body, ' ', lines.line(file, at));
+  for (; at <= to; ++at) put_line(body, ' ', file, lines.line(file, at));
   const std::int64_t before = std::int64_t{to} - from + 1;
   out += fmt::format("@@ -{},{} +{},{} @@\n", from, before, from + shift, before + delta);
   out += body;

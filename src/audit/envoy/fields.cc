@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "audit/envoy/message.h"
+#include "base/ascii.h"
 #include "base/diagnostics.h"
 
 /// The lines of fields.tsv, sorted by name; made by the build.
@@ -111,6 +112,20 @@ const MessageInfo& FieldTable::at(std::uint32_t number) {
     place->second = message_of(merlon_envoy_fields[number]);
   }
   return place->second;
+}
+
+std::optional<std::uint32_t> FieldTable::message_named(std::string_view kind) {
+  if (kind.empty()) return std::nullopt;
+  const std::string section = std::string(".").append(kind).append(".v3.");
+  std::string plain(kind);
+  std::erase(plain, '_');
+  for (const std::string_view line : merlon_envoy_fields) {
+    const std::string_view name = name_of(line);
+    const std::size_t at = name.find(section);
+    if (at == std::string_view::npos) continue;
+    if (ascii::iequals(name.substr(at + section.size()), plain)) return line_of(name);
+  }
+  return std::nullopt;
 }
 
 std::string_view FieldTable::nearest_type(std::string_view type) {

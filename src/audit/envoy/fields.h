@@ -53,6 +53,8 @@ class FieldTable {
  public:
   [[nodiscard]] std::optional<std::uint32_t> number_of(std::string_view type) const noexcept;
   [[nodiscard]] const MessageInfo& at(std::uint32_t number);
+  /// The message that an extension of this kind is configured with: of "tcp_proxy", TcpProxy.
+  [[nodiscard]] static std::optional<std::uint32_t> message_named(std::string_view kind);
   /// The type whose name is nearest to a misspelt one; "" when none is near.
   [[nodiscard]] static std::string_view nearest_type(std::string_view type);
 

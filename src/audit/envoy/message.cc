@@ -117,6 +117,12 @@ Typed typed_config(const Message& holder) noexcept {
   return any ? typed(any) : typed(holder.message("config"));
 }
 
+const Node* untyped_config(const Node& holder) noexcept {
+  const Node* config = holder.find("config");
+  const bool untyped = config != nullptr && config->is_mapping() && holder.find("@type") == nullptr;
+  return untyped && holder.find("name") != nullptr ? config : nullptr;
+}
+
 std::optional<double> fraction(const Message& percent) {
   if (!percent) return std::nullopt;
   const Message inner = percent.message("default_value");

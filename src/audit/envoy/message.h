@@ -80,6 +80,10 @@ struct Typed {
 /// The Any in `typed_config` of `holder`, or the old untyped `config`.
 [[nodiscard]] Typed typed_config(const Message& holder) noexcept;
 
+/// The `config` of an extension without its type, as Envoy took it up to 1.17; nullptr when
+/// `holder` has none.
+[[nodiscard]] const Node* untyped_config(const Node& holder) noexcept;
+
 /// A RuntimeFractionalPercent or FractionalPercent as a fraction from 0 to 1; nullopt when absent.
 [[nodiscard]] std::optional<double> fraction(const Message& percent);
 

@@ -411,6 +411,11 @@ bool is_loopback(std::string_view host) noexcept {
   return ip && ip->is_loopback();
 }
 
+bool leads_to_this_host(std::string_view host) noexcept {
+  const auto ip = IpAddress::parse(host);
+  return is_loopback(host) || (ip && ip->is_unspecified());
+}
+
 bool is_private(std::string_view host) noexcept {
   if (is_loopback(host)) return true;
   const auto ip = IpAddress::parse(host);
@@ -482,7 +487,7 @@ bool Listener::is_egress() const {
 
 bool Cluster::is_local() const {
   return !endpoints.empty() && std::ranges::all_of(endpoints, [](const Upstream& one) {
-    return envoy::is_loopback(one.host);
+    return leads_to_this_host(one.host);
   });
 }
 

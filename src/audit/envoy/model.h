@@ -177,6 +177,8 @@ void link(Model& model);
 [[nodiscard]] std::string_view filter_kind(std::string_view type, std::string_view name) noexcept;
 /// True when an address of an upstream or a listener is this host's own.
 [[nodiscard]] bool is_loopback(std::string_view host) noexcept;
+/// The same of a destination, as which the unspecified address (0.0.0.0) is this host.
+[[nodiscard]] bool leads_to_this_host(std::string_view host) noexcept;
 /// True for private, link-local and single-label names: not the open Internet.
 [[nodiscard]] bool is_private(std::string_view host) noexcept;
 

@@ -59,7 +59,9 @@ std::string_view without_host(std::string_view url) {
 
 class Checker {
  public:
-  explicit Checker(std::vector<Misfit>& out) : out_(out) {}
+  /// `old`: names that are not known may be those of the v2 API; slips of v3's are told all the
+  /// same.
+  Checker(std::vector<Misfit>& out, bool old) : out_(out), old_(old) {}
 
   void message(const Node& node, std::uint32_t number, int depth);
   void any(const Node& node, int depth);
@@ -69,6 +71,7 @@ class Checker {
 
   void value(const Node& node, const FieldInfo& field, int depth);
   void items(const Node& node, const FieldInfo& field, int depth);
+  void untyped(const Node& holder, const Node& config, int depth);
   const char* expectation(const Node& node, const FieldInfo& field);
   void enum_value(const Node& node, const MessageInfo& info);
   void add(const Mark& at, std::string what, Misfit::Weight weight) {
@@ -79,12 +82,14 @@ class Checker {
   }
   /// A name that is not known, with the one that was probably meant.
   void unknown(const Mark& at, std::string what, std::string_view meant) {
+    if (meant.empty() && old_) return;
     if (meant.empty()) return add(at, std::move(what), Misfit::Weight::kNewer);
     add(at, what + fmt::format(": did you mean {}?", meant), Misfit::Weight::kRefused);
   }
 
   FieldTable table_;
   std::vector<Misfit>& out_;
+  bool old_;
 };
 
 void Checker::message(const Node& node, std::uint32_t number, int depth) {
@@ -93,11 +98,13 @@ void Checker::message(const Node& node, std::uint32_t number, int depth) {
   if (info.is_enum) return enum_value(node, info);
   for (const config::Member& member : node.members()) {
     const std::string_view key = member.key.text();
-    if (key == "@type" || member.key.ignored() || is_removed(key)) continue;
+    if (key == "@type" || member.key.ignored()) continue;
     if (const FieldInfo* field = info.field(key)) {
       value(member.value, *field, depth + 1);
       continue;
     }
+    if (untyped_config(node) == &member.value) untyped(node, member.value, depth + 1);
+    if (is_removed(key)) continue;
     std::vector<std::string_view> names;
     names.reserve(info.fields.size());
     for (const FieldInfo& field : info.fields) names.push_back(field.name);
@@ -198,6 +205,14 @@ void Checker::any(const Node& node, int depth) {
           FieldTable::nearest_type(type));
 }
 
+/// The `config` of an old filter is of the message that the filter's name stands for. What is
+/// written for v1 has other names.
+void Checker::untyped(const Node& holder, const Node& config, int depth) {
+  if (Message(config).has("deprecated_v1")) return;
+  const std::string_view kind = filter_kind({}, Message(holder).text("name"));
+  if (const auto number = FieldTable::message_named(kind)) message(config, *number, depth);
+}
+
 bool is_v2_type(std::string_view type) {
   return type.find("envoy.api.v2") != std::string_view::npos ||
          type.find("envoy.config.filter.") != std::string_view::npos;
@@ -214,7 +229,7 @@ bool speaks_v2(const Node& root) {
     for (const config::Member& member : node->members()) {
       const std::string_view key = member.key.text();
       old = old || (key == "@type" && is_v2_type(member.value.text())) ||
-            (key == "config" && member.value.is_mapping() && node->find("name") != nullptr);
+            untyped_config(*node) == &member.value;
       todo.push_back(&member.value);
     }
   }
@@ -225,8 +240,8 @@ bool speaks_v2(const Node& root) {
 
 std::vector<Misfit> misfits(const Typed& resource, ResourceKind kind) {
   std::vector<Misfit> out;
-  if (!resource.config || speaks_v2(*resource.config.node())) return out;
-  Checker checker(out);
+  if (!resource.config) return out;
+  Checker checker(out, speaks_v2(*resource.config.node()));
   const FieldTable table;
   const std::string_view type = resource.type.empty() ? type_of(kind) : resource.type;
   if (const auto number = table.number_of(type)) {

@@ -10,6 +10,7 @@
 #include "audit/envoy/model.h"
 #include "audit/envoy/names.h"
 #include "audit/envoy/rules.h"
+#include "audit/line_index.h"
 
 namespace merlon::audit::envoy {
 namespace {
@@ -40,6 +41,44 @@ Level level_of(Misfit::Weight weight) {
       return Level::kMedium;
   }
   return Level::kInfo;
+}
+
+/// The text of a block scalar that begins below line `above`, with the indentation that it has in
+/// the file, so that columns are the file's; as it is where that changes what it says.
+std::string as_indented(const Source& file, std::uint32_t above, std::string_view text) {
+  const std::string_view whole = text;
+  LineIndex lines;
+  std::string out;
+  std::string_view indent;
+  for (std::uint32_t number = above + 1; !text.empty(); ++number) {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = text.substr(0, end);
+    const std::string_view there = lines.line(file, number);
+    if (!line.empty() && indent.empty()) {
+      indent = there.substr(0, there.size() - std::min(line.size(), there.size()));
+    }
+    const bool marks = line.starts_with("---") || line.starts_with("...") || line.starts_with('%');
+    const bool same =
+        line.empty() || (there.starts_with(indent) && there.substr(indent.size()) == line);
+    const bool blank = indent.find_first_not_of(' ') == std::string_view::npos;
+    if (marks || !same || !blank) return std::string(whole);
+    if (!line.empty()) out.append(indent).append(line);
+    out += '\n';
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return out;
+}
+
+/// True when a key or a text below `root` is of Envoy's configuration.
+bool speaks_of_envoy(const Node& root) {
+  bool found = false;
+  walk(root, [&](const Node& node) {
+    found = found || (node.is_scalar() && looks_like_envoy(node.text()));
+    for (const config::Member& member : node.members()) {
+      found = found || looks_like_envoy(member.key.text());
+    }
+  });
+  return found;
 }
 
 class Reading {
@@ -210,7 +249,7 @@ void Reading::embedded(const Message& config_map) {
       const Mark at = member.value.at();
       auto inner = std::make_shared<Source>();
       inner->path = at.source->path;
-      inner->text = std::string(at.line, '\n') + std::string(text);
+      inner->text = std::string(at.line, '\n') + as_indented(*at.source, at.line, text);
       const auto tree = parse(inner);
       any = true;
       if (tree == nullptr) continue;
@@ -220,7 +259,7 @@ void Reading::embedded(const Message& config_map) {
       }
     }
   }
-  if (!any && looks_like_envoy(config_map.at().source->text)) {
+  if (!any && (config_map.text("kind") == "EnvoyFilter" || speaks_of_envoy(*config_map.node()))) {
     gap(config_map.at(),
         fmt::format("a Kubernetes object of kind {} is not read", config_map.text("kind")));
   }
@@ -238,6 +277,15 @@ void Reading::say_what_was_not_followed() {
     if (!hcm.at.has("scoped_routes")) continue;
     skipped(hcm.at.at("scoped_routes"),
             "scoped routes are not followed: their routes are not judged");
+  }
+  for (const auto& tree : model.trees) {
+    for (const Node& root : tree->documents()) {
+      walk(root, [&](const Node& node) {
+        const Node* config = untyped_config(node);
+        if (config == nullptr || !Message(*config).is_true("deprecated_v1")) return;
+        skipped(config->at(), "it is written for the v1 API (deprecated_v1): it is not judged");
+      });
+    }
   }
   for (const RouteConfig& config : model.route_configs) {
     if (!config.at.has("vhds")) continue;

@@ -81,6 +81,44 @@ void check_deprecated(Inspection& in) {
              {{"access_log_path", "access_log"}});
 }
 
+/// A key of a runtime layer, dotted or nested; nullptr when it has none.
+const Node* runtime_key(const Node& layer, std::string_view dotted) {
+  if (const Node* whole = layer.find(dotted)) return whole;
+  const std::size_t dot = dotted.find('.');
+  const Node* inner = dot == std::string_view::npos ? nullptr : layer.find(dotted.substr(0, dot));
+  return inner == nullptr ? nullptr : runtime_key(*inner, dotted.substr(dot + 1));
+}
+
+void check_deprecated_runtime(Inspection& in) {
+  for (const Node& layer : in.model.bootstrap().path("layered_runtime").list("layers")) {
+    const Message fixed = Message(layer).message("static_layer");
+    if (!fixed) continue;
+    const Node* cap = runtime_key(*fixed.node(), "overload.global_downstream_max_connections");
+    if (cap == nullptr) continue;
+    in.report("CFG-04", Level::kInfo, cap->at(),
+              "overload.global_downstream_max_connections of the runtime is deprecated: use the "
+              "resource monitor envoy.resource_monitors.global_downstream_max_connections");
+  }
+}
+
+/// The untyped `config` of filters, which Envoy refuses since 1.18: the first of each file.
+void check_untyped(Inspection& in) {
+  for (const auto& tree : in.model.trees) {
+    const Node* first = nullptr;
+    for (const Node& root : tree->documents()) {
+      walk(root, [&](const Node& node) {
+        const Node* config = untyped_config(node);
+        if (config == nullptr) return;
+        if (first == nullptr || config->at().line < first->at().line) first = config;
+      });
+    }
+    if (first == nullptr) continue;
+    in.report("CFG-04", Level::kInfo, first->at(),
+              "the \"config\" of filters was removed in Envoy 1.18: write typed_config with its "
+              "@type");
+  }
+}
+
 /// Where runtime layers put `envoy.resource_limits.listener.NAME`, as nested keys or dotted ones.
 void check_orphans(Inspection& in) {
   if (in.model.bootstrap().has("dynamic_resources")) return;
@@ -158,10 +196,9 @@ void check_choices(Inspection& in) {
   });
 }
 
-constexpr RuleEntry kRules[] = {{"CFG-01", check_choices},
-                                {"CFG-03", check_domains},
-                                {"CFG-04", check_deprecated},
-                                {"CFG-05", check_orphans}};
+constexpr RuleEntry kRules[] = {{"CFG-01", check_choices},    {"CFG-03", check_domains},
+                                {"CFG-04", check_deprecated}, {"CFG-04", check_deprecated_runtime},
+                                {"CFG-04", check_untyped},    {"CFG-05", check_orphans}};
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 
 #include "audit/envoy/rules.h"
 #include "audit/nginx/origin_witness.h"
+#include "audit/nginx/pattern.h"
 #include "base/ascii.h"
 
 namespace merlon::audit::envoy {
@@ -104,8 +105,12 @@ bool is_star(const Message& matcher) {
   for (const char* key : {"exact", "prefix", "suffix", "contains"}) {
     if (matcher.text(key) == "*") return true;
   }
-  const std::string_view regex = matcher.message("safe_regex").text("regex");
-  return regex == "\\*" || regex == "[*]";
+  const Message regex = matcher.message("safe_regex");
+  const std::string_view text = regex ? regex.text("regex") : matcher.text("regex");
+  if (text.empty()) return false;
+  // Of what takes any origin as it is written, another rule speaks.
+  const nginx::Pattern whole(fmt::format("^(?:{})$", text), matcher.is_true("ignore_case"));
+  return whole.search("*").value_or(false) && !whole.search("https://attacker.test").value_or(true);
 }
 
 void judge_matcher(Inspection& in, const Policy& policy, const Message& matcher, bool credentials) {

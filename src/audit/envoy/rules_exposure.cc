@@ -33,7 +33,7 @@ bool is_admin(const Inspection& in, const Cluster& cluster) {
   return std::ranges::any_of(cluster.endpoints, [&](const Upstream& one) {
     if (!pipe.empty() && one.at.message("pipe").text("path") == pipe) return true;
     return port != 0 && one.port == port &&
-           (is_loopback(one.host) || one.host == socket.text("address"));
+           (leads_to_this_host(one.host) || one.host == socket.text("address"));
   });
 }
 

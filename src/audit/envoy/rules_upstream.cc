@@ -12,7 +12,7 @@ namespace {
 
 std::string first_host(const Cluster& cluster) {
   for (const Upstream& one : cluster.endpoints) {
-    if (!is_loopback(one.host)) return fmt::format("{}:{}", one.host, one.port);
+    if (!leads_to_this_host(one.host)) return fmt::format("{}:{}", one.host, one.port);
   }
   return {};
 }

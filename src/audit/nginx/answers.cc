@@ -47,6 +47,11 @@ Request request_over(const Carrier& carrier, std::string path) {
   if (!carrier.tls()) {
     for (const char* name : {"ssl_protocol", "ssl_cipher", "ssl_session_id"}) known[name] = "";
   }
+  // Who comes in clear without a proxy says nothing of a scheme. Of servers as a whole, which may
+  // stand behind one, nothing is known of it.
+  if (!carrier.tls() && carrier.variables != nullptr) {
+    for (const char* name : {"http_x_forwarded_proto", "http_x_forwarded_ssl"}) known[name] = "";
+  }
   known["request_uri"] = path;
   known["uri"] = std::move(path);
   return out;

@@ -227,6 +227,22 @@ constexpr std::string_view kOnce[] = {"root",
                                       "random_index",
                                       "secure_link_secret"};
 
+/// Why a word can be the name of no directive, of whatever module: what stands there swallows the
+/// words up to the next semicolon. "" when it can.
+std::string no_name(std::string_view word) {
+  constexpr std::size_t kShownMax = 64;
+  const auto fits = [](char c) { return ascii::is_alnum(c) || c == '_'; };
+  if (!word.empty() && std::ranges::all_of(word, fits)) return {};
+  const std::string_view shown = word.substr(0, kShownMax);
+  const bool percent = word.size() > 4 && word.starts_with("%%") && word.ends_with("%%");
+  if (percent || word.starts_with("${")) {
+    return fmt::format("it is a template (by its \"{}\"): render it, then audit what comes out",
+                       shown);
+  }
+  return fmt::format("\"{}\" is no directive: their names are made of letters, digits and \"_\"",
+                     shown);
+}
+
 class Checker {
  public:
   Checker(Tree& tree, std::vector<std::string_view>& unknown) : tree_(tree), unknown_(unknown) {}
@@ -308,6 +324,9 @@ class Checker {
   }
 
   void judge_unknown(const Directive& directive) {
+    if (std::string why = no_name(directive.name.text); !why.empty()) {
+      return refuse(directive, std::move(why));
+    }
     unknown_.push_back(directive.name.text);
     const std::string_view near = nearest_directive(directive.name.text);
     if (near.empty()) return;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "base/ascii.h"
 #include "base/ip.h"
@@ -104,7 +105,58 @@ bool trusts_named_proxies(const Scope& scope) {
   });
 }
 
-bool terminates_elsewhere(const Model& model, const Server& server) {
+namespace {
+
+/// What a proxy in front says of how its client came.
+bool tells_scheme(std::string_view variable) {
+  return variable == "http_x_forwarded_proto" || variable == "http_x_forwarded_ssl" ||
+         variable == "http_cf_visitor" || variable == "http_front_end_https";
+}
+
+/// True when what stands in an `if` sends the client elsewhere, or refuses it.
+bool turns_away(const Directive& block) {
+  return std::ranges::any_of(block.body, [](const Directive* one) {
+    if (one->is("return")) return !one->arg(0).starts_with('2');
+    const std::string_view to = one->arg(1);
+    return one->is("rewrite") && (one->arg(2) == "permanent" || one->arg(2) == "redirect" ||
+                                  to.starts_with("http") || to.starts_with("$scheme"));
+  });
+}
+
+/// The ifs of a server, then those of its locations.
+std::vector<const Scope*> ifs_of(const Server& server) {
+  std::vector<const Scope*> out;
+  const auto add = [&](const Scope& scope) {
+    for (const Scope* child : scope.children) {
+      const bool test = (child->context & (kIfInServer | kIfInLocation)) != 0;
+      if (test && child->block != nullptr) out.push_back(child);
+    }
+  };
+  add(*server.scope);
+  for (const Location* location : server.all_locations) add(*location->scope);
+  return out;
+}
+
+/// True when requests are turned away for the scheme that a proxy in front tells: by an `if` of the
+/// server or of a location, on the field itself or on what a map, `set` or an `if` makes of it.
+bool redirects_by_forwarded_scheme(const Variables& variables, const Server& server) {
+  std::set<std::string_view> flags;  // set where the field has some value
+  const auto tells = [&](std::string_view name) {
+    return tells_scheme(name) || flags.contains(name);
+  };
+  for (const Scope* test : ifs_of(server)) {
+    if (!variables.depends_on(if_variable(*test->block), tells, *test)) continue;
+    if (turns_away(*test->block)) return true;
+    for (const Directive* set : test->own_all("set")) {
+      if (set->arg(0).starts_with('$')) flags.insert(set->arg(0).substr(1));
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+bool terminates_elsewhere(const Model& model, const Variables& variables, const Server& server) {
   const bool tls = std::ranges::any_of(model.servers, [](const Server& s) { return s.has_tls(); });
   const bool own = server.scope->has("set_real_ip_from");
   if (trusts_named_proxies(*server.scope) && (own || !tls)) return true;
@@ -114,30 +166,14 @@ bool terminates_elsewhere(const Model& model, const Server& server) {
   const bool balanced = std::ranges::all_of(
       server.listens, [&](const Listen& l) { return !in_clear(l) || l.proxy_protocol; });
   if (any && balanced) return true;
-  const auto by_forwarded_proto = [](const Directive& directive) {
-    return std::ranges::any_of(directive.args, [](const Word& word) {
-      return word.text.find("http_x_forwarded_proto") != std::string_view::npos ||
-             word.text.find("http_x_forwarded_ssl") != std::string_view::npos ||
-             word.text.find("http_cf_visitor") != std::string_view::npos;
-    });
-  };
-  for (const Scope* level = server.scope; level != nullptr; level = level->parent) {
-    if (std::ranges::any_of(level->settings,
-                            [&](const Directive* d) { return by_forwarded_proto(*d); })) {
-      return true;
-    }
-    for (const Scope* child : level->children) {
-      const bool test = (child->context & (kIfInServer | kIfInLocation)) != 0;
-      if (test && child->block != nullptr && by_forwarded_proto(*child->block)) return true;
-    }
-  }
-  for (const Location* location : server.all_locations) {
-    if (std::ranges::any_of(location->scope->settings,
-                            [&](const Directive* d) { return by_forwarded_proto(*d); })) {
-      return true;
-    }
-  }
-  return false;
+  return !server.has_tls() && redirects_by_forwarded_scheme(variables, server);
+}
+
+bool relies_on_forwarded_scheme(const Server& server) {
+  return std::ranges::any_of(server.all_locations, [](const Location* location) {
+    const Directive* header = forwarded_header(*location->scope, "X-Forwarded-Proto");
+    return header != nullptr && header->arg(1) == "$http_x_forwarded_proto";
+  });
 }
 
 std::string header_of(std::string_view variable) {
@@ -188,7 +224,8 @@ Target parse_target(std::string_view text) {
 Distance distance_of(std::string_view host) {
   if (host.starts_with("unix:") || host == "localhost") return Distance::kLoopback;
   if (const auto address = IpAddress::parse(host)) {
-    if (address->is_loopback()) return Distance::kLoopback;
+    // As a destination the unspecified address is this host.
+    if (address->is_loopback() || address->is_unspecified()) return Distance::kLoopback;
     constexpr std::array<std::string_view, 6> kPrivate = {
         "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10"};
     for (const std::string_view block : kPrivate) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "audit/nginx/model.h"
+#include "audit/nginx/variables.h"
 #include "base/ascii.h"
 
 /// The header fields that a scope sends or hands to its upstream.
@@ -58,9 +59,14 @@ bool hsts_max_age(std::string_view value, std::uint64_t& seconds);
 [[nodiscard]] bool trusts_named_proxies(const Scope& scope);
 
 /// True when the configuration shows that TLS ends before this server: real_ip with a trusted
-/// proxy (for all servers only where none of them has TLS of its own), the PROXY protocol, or
-/// decisions by X-Forwarded-Proto.
-[[nodiscard]] bool terminates_elsewhere(const Model& model, const Server& server);
+/// proxy (for all servers only where none of them has TLS of its own), the PROXY protocol, or, of a
+/// server without TLS of its own, a redirect of what X-Forwarded-Proto calls cleartext. That the
+/// field is logged, mapped or handed on says nothing of who is in front.
+[[nodiscard]] bool terminates_elsewhere(const Model& model, const Variables& variables,
+                                        const Server& server);
+/// True when a location hands X-Forwarded-Proto on as it came: its author takes it that a proxy in
+/// front fills it in.
+[[nodiscard]] bool relies_on_forwarded_scheme(const Server& server);
 
 /// What an `if` compares, such as "$request_method"; "" for something else.
 [[nodiscard]] std::string_view if_variable(const Directive& block);

@@ -267,19 +267,38 @@ class GateFinder {
     return out;
   }
 
+  /// An if that ends its level, by `return` or `break`, and its place among the steps there.
+  struct Ending {
+    std::size_t place;
+    const Scope* block;
+  };
+
+  /// The ifs of a level that end it; looked for once, since every set of the level asks.
+  const std::vector<Ending>& endings_of(const Scope& level) {
+    const auto [found, added] = endings_.try_emplace(&level);
+    if (!added) return found->second;
+    for (std::size_t i = 0; i < level.rewrites.size(); ++i) {
+      const auto block = in_.model.scope_of_block.find(level.rewrites[i]);
+      if (block == in_.model.scope_of_block.end()) continue;
+      const bool ends = block->second->has("break") || block->second->has("return");
+      if (ends) found->second.push_back({i, block->second});
+    }
+    return found->second;
+  }
+
   /// What an Origin must pass that comes to a set: the ifs before it on its level that end there.
   Fence before(const Variables::SetAt& one) {
     Fence out;
     const bool in_if = is_in_if(*one.scope);
     const Directive* last = in_if ? one.scope->block : one.set;
-    for (const Directive* step : (in_if ? one.scope->parent : one.scope)->rewrites) {
-      if (step == last) break;
-      const auto block = in_.model.scope_of_block.find(step);
-      if (block == in_.model.scope_of_block.end()) continue;
-      const bool skips = block->second->has("break") && one.set->is("set");
-      if (skips || block->second->has("return")) {
-        narrow(out, fence_of(*block->second, false));
-      }
+    const Scope& level = in_if ? *one.scope->parent : *one.scope;
+    const std::vector<Ending>& endings = endings_of(level);
+    if (endings.empty()) return out;
+    const auto end = std::ranges::find(level.rewrites, last) - level.rewrites.begin();
+    for (const Ending& ending : endings) {
+      if (ending.place >= static_cast<std::size_t>(end)) break;
+      const bool skips = ending.block->has("break") && one.set->is("set");
+      if (skips || ending.block->has("return")) narrow(out, fence_of(*ending.block, false));
     }
     return out;
   }
@@ -289,10 +308,8 @@ class GateFinder {
   Fence around(const Scope& scope) {
     Fence out;
     for (const Scope* level = &scope; level != nullptr; level = level->parent) {
-      for (const Directive* step : level->rewrites) {
-        const auto block = in_.model.scope_of_block.find(step);
-        if (block == in_.model.scope_of_block.end()) continue;
-        if (return_status(*block->second) >= 400) narrow(out, fence_of(*block->second, false));
+      for (const Ending& ending : endings_of(*level)) {
+        if (return_status(*ending.block) >= 400) narrow(out, fence_of(*ending.block, false));
       }
       if (is_in_if(*level)) narrow(out, fence_of(*level, true));
     }
@@ -301,6 +318,7 @@ class GateFinder {
 
   Inspection& in_;
   std::set<std::string_view> open_questions_;
+  std::map<const Scope*, std::vector<Ending>> endings_;
   std::uint32_t steps_ = 0;
 };
 

@@ -279,7 +279,8 @@ void Pattern::sample_into(std::uint32_t index, Sampling& how, std::string& out) 
       ++how.dots;
       return;
     }
-    for (const char c : {'a', '0', '.', '/'}) {
+    // Of a letter in either case the small one: patterns that heed the case are written so.
+    for (const char c : std::string_view("a0./bcdefghijklmnopqrstuvwxyz")) {
       if (node.chars[index_of(c)]) {
         out += c;
         return;

@@ -49,6 +49,11 @@ TEST(Pattern, SearchesAsPcreDoes) {
   }
 }
 
+TEST(Pattern, TakesTheSmallLettersForASample) {
+  EXPECT_EQ(Pattern("^/Uploads/.*\\.php$", true).sample(), "/uploads/.php");
+  EXPECT_EQ(Pattern("^/Uploads/[A-Z]+$", false).sample(), "/Uploads/A");
+}
+
 TEST(Pattern, IsNotOkWhenItIsNotUnderstood) {
   for (const char* text : {"(", "a)", "[a", "*a", "(a)\\1", "(?(1)a|b)", "a\\", "[z-a]"}) {
     EXPECT_FALSE(Pattern(text, false).ok()) << text;

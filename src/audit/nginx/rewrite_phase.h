@@ -38,6 +38,8 @@ class RewritePhase {
   [[nodiscard]] unsigned status() const noexcept { return status_; }
   /// True when an `if` was the cause of that answer.
   [[nodiscard]] bool answered_by_if() const noexcept { return answered_by_if_; }
+  /// Whether it enters this `if`; nullopt when not known.
+  [[nodiscard]] std::optional<bool> enters(const Directive& block) const { return holds(block); }
   /// Its path, rewritten or not; nullopt when not known.
   [[nodiscard]] std::optional<std::string> uri() const { return value("uri"); }
 

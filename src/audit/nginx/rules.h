@@ -112,6 +112,9 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] bool scripts_edit_header(const Server& server);
 /// True when no outside client gets an answer but a refusal.
 [[nodiscard]] bool is_denied_to_all(const Scope& scope);
+/// The folder that a `root` or `alias` names, with the variables filled in that `set` gives a
+/// constant; those that a request decides are left in it.
+[[nodiscard]] std::string named_folder(const Inspection& inspection, const Directive& root);
 /// True when a client gets `file` from the folder of this `root` or `alias`.
 [[nodiscard]] bool serves_file(const Inspection& inspection, const Directive& root,
                                std::string_view file);

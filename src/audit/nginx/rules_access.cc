@@ -274,9 +274,10 @@ void check_auth_off(Inspection& in) {
 }
 
 /// True when other hosts may speak to the server in clear all the way.
-bool is_reached_in_clear(const Model& model, const Server& server) {
-  return !server.listens.empty() && !server.is_local() && server.scope->block != &model.tree.root &&
-         !terminates_elsewhere(model, server);
+bool is_reached_in_clear(const Inspection& in, const Server& server) {
+  return !server.listens.empty() && !server.is_local() &&
+         server.scope->block != &in.model.tree.root &&
+         !terminates_elsewhere(in.model, in.variables, server);
 }
 
 void check_basic_in_clear(Inspection& in) {
@@ -286,14 +287,15 @@ void check_basic_in_clear(Inspection& in) {
     const Server* server = in.model.server_of(*scope);
     if (basic == nullptr || server == nullptr) continue;
     const auto [clear, added] = in_clear.try_emplace(server);
-    if (added) clear->second = is_reached_in_clear(in.model, *server);
+    if (added) clear->second = is_reached_in_clear(in, *server);
     if (!clear->second) continue;
     const bool exposed = std::ranges::any_of(server->listens, [&](const Listen& l) {
       return !l.ssl && !l.quic && !l.is_local() && !l.proxy_protocol &&
              !redirects_cleartext(in, *scope, l);
     });
     if (!exposed) continue;
-    Finding& finding = in.report("LOC-06", Level::kHigh, *basic,
+    const Level level = relies_on_forwarded_scheme(*server) ? Level::kMedium : Level::kHigh;
+    Finding& finding = in.report("LOC-06", level, *basic,
                                  "passwords travel in clear: auth_basic on a server without TLS");
     finding.confidence = Confidence::kLikely;
     finding.affected.push_back(in.model.route_of(*scope));
@@ -351,6 +353,13 @@ bool passes_below(const Scope& scope) {
   });
 }
 
+/// What to repeat of an outer level: where a fix of its own (HST-01) changes the statement there,
+/// what that makes of it.
+std::string as_repeated(const Directive& header) {
+  const bool host = ascii::iequals(header.arg(0), "Host") && header.arg(1) == "$http_host";
+  return host ? "proxy_set_header Host $host;" : statement(header) + ";";
+}
+
 void check_lost_request_headers(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* first = scope->own("proxy_set_header");
@@ -380,7 +389,7 @@ void check_lost_request_headers(Inspection& in) {
       finding.trail.push_back({cause->mark(), fmt::format("{} is set here", cause->arg(0))});
       if (!shape.empty()) {
         lines += shape[0].replacement.substr(0, shape[0].replacement.size() - 1) +
-                 statement(*cause) + ";\n";
+                 as_repeated(*cause) + "\n";
       }
     }
     finding.affected.push_back(in.model.route_of(*scope));

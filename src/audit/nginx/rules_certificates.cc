@@ -132,16 +132,36 @@ bool is_everywhere_local(const Loaded& one) {
 /// The certificates that packages make for every host.
 bool is_made_up(std::string_view path) { return path.find("snakeoil") != std::string_view::npos; }
 
+/// A default server that gives no client anything, as it should: whoever comes to it asked for a
+/// host that nobody serves.
+bool refuses_everyone(const Server& server) {
+  const bool fallback = std::ranges::find(server.names, "_") != server.names.end() ||
+                        std::ranges::any_of(server.listens, &Listen::default_server);
+  if (!fallback) return false;
+  const Directive* reject = server.scope->effective("ssl_reject_handshake");
+  if (reject != nullptr && reject->arg(0) == "on") return true;
+  if (return_status(*server.scope) >= 400) return true;
+  bool all = false;
+  for (const Location* location : server.all_locations) {
+    if (return_status(*location->scope) < 400 && !is_denied_to_all(*location->scope)) return false;
+    all = all || location->path == "/";
+  }
+  return all;
+}
+
 void check_self_signed(Inspection& in) {
   for (const Loaded& one : load(in)) {
     if (!one.chain.front().self_signed || is_everywhere_local(one)) continue;
     if (is_made_up(one.at->arg(0))) continue;
+    if (std::ranges::all_of(one.servers, [](const auto* s) { return refuses_everyone(*s); })) {
+      continue;
+    }
     in.report("CRT-05", Level::kMedium, *one.at,
               "the certificate is signed by itself: no client can verify it")
         .affected.push_back(one.servers.front()->label());
   }
   for (const Server& server : in.model.servers) {
-    if (!server.has_tls() || server.is_local()) continue;
+    if (!server.has_tls() || server.is_local() || refuses_everyone(server)) continue;
     for (const Directive* at : server.scope->effective_all("ssl_certificate")) {
       if (!is_made_up(at->arg(0))) continue;
       in.report("CRT-05", Level::kMedium, *at,
@@ -170,17 +190,17 @@ void check_pairs(Inspection& in) {
   }
 }
 
-using Roots = std::multimap<std::string_view, const Directive*>;
+using Roots = std::multimap<std::string, const Directive*, std::less<>>;
 
 /// What names the folders that files are served from, by folder without a slash at its end.
-Roots roots_of(const Model& model) {
+Roots roots_of(const Inspection& in) {
   Roots out;
-  for (const Scope& scope : model.scopes) {
+  for (const Scope& scope : in.model.scopes) {
     const Directive* root = scope.own("root");
     if (root == nullptr || root->arg(0).size() < 2) continue;
-    std::string_view folder = root->arg(0);
-    while (folder.ends_with('/')) folder.remove_suffix(1);
-    out.emplace(folder, root);
+    std::string folder = named_folder(in, *root);
+    while (folder.ends_with('/')) folder.pop_back();
+    out.emplace(std::move(folder), root);
   }
   return out;
 }
@@ -220,7 +240,7 @@ Finding* report_open_key(Inspection& in, const Roots& roots, const Directive& ke
 }
 
 void check_key_files(Inspection& in) {
-  const Roots roots = roots_of(in.model);
+  const Roots roots = roots_of(in);
   std::map<std::string, Finding*> reported;  // by the file: many servers may name the same one
   for (const Scope& scope : in.model.scopes) {
     for (const Name name : {Name("ssl_certificate_key"), Name("proxy_ssl_certificate_key")}) {

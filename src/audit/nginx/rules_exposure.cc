@@ -224,17 +224,25 @@ std::span<const std::string_view> parts_of(const Endpoint& endpoint) {
   return kItself;
 }
 
+/// True when `pattern` takes other names that begin as the endpoint's does, or none of it: it is
+/// about a shorter word, such as "/admin" is not about "/adminer".
+bool takes_other_names(const Pattern& pattern, const Endpoint& endpoint, std::string_view part) {
+  std::string other(endpoint.path);
+  const std::size_t name = other.rfind('/') + 1;
+  for (std::size_t i = std::min(other.find('.', name), other.size()); i > name; --i) {
+    other[i - 1] = 'z';
+    if (pattern.search(other + std::string(part)).value_or(true)) return true;
+  }
+  return false;
+}
+
 /// True when the location's pattern takes requests for the endpoint and is about it: it does not
 /// take another name in its place.
 bool matches_endpoint(const Inspection& in, const Location& location, const Endpoint& endpoint) {
-  std::string other(endpoint.path);
-  for (std::size_t i = other.rfind('/') + 1; i < other.size() && other[i] != '.'; ++i) {
-    other[i] = 'z';
-  }
   return std::ranges::any_of(parts_of(endpoint), [&](std::string_view part) {
     const std::string path = fmt::format("{}{}", endpoint.path, part);
     return location.pattern->search(path).value_or(false) &&
-           !location.pattern->search(other + std::string(part)).value_or(true) &&
+           !takes_other_names(*location.pattern, endpoint, part) &&
            in.model.match(*location.server, path) == &location;
   });
 }

@@ -15,6 +15,9 @@
 namespace merlon::audit::nginx {
 namespace {
 
+constexpr std::string_view kFolderOfRequest =
+    "variables that each request decides name the folder that files are served from";
+
 void check_autoindex(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* index = scope->own("autoindex");
@@ -102,10 +105,11 @@ const Scope* open_file_scope(const Inspection& in, const Server& server, const s
 
 /// A file in the folder that must not be served and is, when this host is the one that serves; "".
 std::string hidden_file_in(const Inspection& in, const Server& server, const Directive& root) {
-  if (!in.on_disk || !root.arg(0).starts_with('/')) return {};
+  const std::string folder = named_folder(in, root);
+  if (!in.on_disk || !folder.starts_with('/')) return {};
   for (const char* name : {".git/config", ".env", ".svn/entries", ".hg/hgrc", ".htpasswd",
                            ".aws/credentials", ".ssh/authorized_keys"}) {
-    const std::string path = fmt::format("{}/{}", root.arg(0), name);
+    const std::string path = fmt::format("{}/{}", folder, name);
     if (::access(path.c_str(), F_OK) != 0) continue;
     const Scope* scope = open_file_scope(in, server, fmt::format("/{}", name));
     if (scope != nullptr && folder_of(*scope) == &root) return path;
@@ -138,12 +142,17 @@ void check_hidden_files(Inspection& in) {
     for (const std::string path : {"/.git/config", "/.env"}) {
       const Scope* scope = open_file_scope(in, server, path);
       const Directive* root = scope == nullptr ? nullptr : folder_of(*scope);
-      if (root == nullptr || root->arg(0).find('$') != std::string_view::npos) continue;
+      if (root == nullptr) continue;
+      const std::string folder = named_folder(in, *root);
+      if (folder.find('$') != std::string::npos) {
+        in.not_checked("INF-07", kFolderOfRequest);
+        continue;
+      }
       const std::string found = hidden_file_in(in, server, *root);
       // A folder whose scripts run is where an application lives, with its .env and .git.
-      const bool application = runs_scripts(server) &&
-                               (!is_output_folder(root->arg(0)) || is_document_root(root->arg(0)));
-      const bool package = is_of_package(root->arg(0));
+      const bool application =
+          runs_scripts(server) && (!is_output_folder(folder) || is_document_root(folder));
+      const bool package = is_of_package(folder);
       const Level level = !found.empty() || (application && !package) ? Level::kHigh
                           : package                                   ? Level::kLow
                                                                       : Level::kMedium;
@@ -151,7 +160,7 @@ void check_hidden_files(Inspection& in) {
           in.report("INF-07", level, *root,
                     fmt::format("hidden files under {} are served: expected \"location ~ "
                                 "/\\.(?!well-known) {{ deny all; }}\"",
-                                root->arg(0)));
+                                folder));
       finding.evidence = evidence_of(in, server, path, found);
       finding.confidence = found.empty() ? Confidence::kLikely : Confidence::kCertain;
       finding.affected.push_back(server.label());
@@ -169,7 +178,9 @@ void check_hidden_files_past_refusal(Inspection& in) {
     if (scope.incomplete || scope.has("root") || scope.has("alias")) continue;
     if (location.path.starts_with("/.well-known")) continue;
     const Directive* root = folder_of(scope);
-    if (root == nullptr || root->arg(0).find('$') != std::string_view::npos) continue;
+    if (root == nullptr) continue;
+    const std::string folder = named_folder(in, *root);
+    if (folder.find('$') != std::string::npos) continue;
     const std::string path =
         fmt::format("{}{}.env", location.path, location.path.ends_with('/') ? "" : "/");
     if (open_file_scope(in, server, path) != &scope) continue;
@@ -182,7 +193,7 @@ void check_hidden_files_past_refusal(Inspection& in) {
         in.report("INF-07", Level::kLow, location.at(),
                   fmt::format("hidden files under {}{} are served: with \"^~\" no regular "
                               "expression is asked, and so not the one that refuses them",
-                              root->arg(0), location.path));
+                              folder, location.path));
     finding.remediation =
         "Leave the \"^~\" out, or put `location ~ /\\.(?!well-known) { deny all; }` into this "
         "location";
@@ -241,13 +252,12 @@ bool names_file(const Location& location, std::string_view path) {
 }
 
 /// Only one file can be reached, or the answers to ACME challenges.
-bool serves_little(const Scope& scope, const Directive& root) {
+bool serves_little(const Scope& scope, const Directive& root, std::string_view path) {
   const Location* location = scope.location;
   if (location == nullptr) return false;
   if (location->match == Location::Match::kExact) return true;
   // The path of the location is part of what `root` serves, and not of what `alias` does.
   if (root.is("root")) return location->path.starts_with("/.well-known/");
-  const std::string_view path = root.arg(0);
   const std::string_view leaf = path.substr(path.substr(0, path.size() - 1).rfind('/') + 1);
   return names_file(*location, path) || leaf.starts_with("acme-challenge") ||
          leaf.starts_with("challenge") || leaf.starts_with("wellknown") ||
@@ -256,10 +266,9 @@ bool serves_little(const Scope& scope, const Directive& root) {
 
 /// One of the private keys, which clients get from the folder of `root`; "" when there is none.
 std::string_view key_served_from(const Inspection& in, const Directive& root,
-                                 const std::set<std::string_view>& keys) {
+                                 std::string_view folder, const std::set<std::string_view>& keys) {
   // Sorted: those below the folder stand together.
-  for (auto key = keys.lower_bound(root.arg(0)); key != keys.end() && key->starts_with(root.arg(0));
-       ++key) {
+  for (auto key = keys.lower_bound(folder); key != keys.end() && key->starts_with(folder); ++key) {
     if (serves_file(in, root, *key)) return *key;
   }
   return {};
@@ -275,10 +284,12 @@ void check_roots(Inspection& in) {
     for (const Name name : {Name("root"), Name("alias")}) {
       const Directive* root = scope.own(name);
       if (root == nullptr || (scope.context & (kHttp | kServer | kLocation)) == 0) continue;
-      const std::string_view path = root->arg(0);
-      if (path.empty() || path.find('$') != std::string_view::npos) continue;
-      const std::string_view secret = key_served_from(in, *root, keys);
-      const bool system = is_system_folder(path) && !serves_little(scope, *root) &&
+      const std::string path = named_folder(in, *root);
+      if (path.empty()) continue;
+      if (path.starts_with('$')) in.not_checked("INF-08", kFolderOfRequest);
+      if (path.find('$') != std::string::npos) continue;
+      const std::string_view secret = key_served_from(in, *root, path, keys);
+      const bool system = is_system_folder(path) && !serves_little(scope, *root, path) &&
                           serves_files_from(in.model, *root);
       if (!system && secret.empty()) continue;
       // What is internal is reached by what an upstream says, not by what a client asks for.
@@ -303,8 +314,16 @@ constexpr RuleEntry kRules[] = {
 
 }  // namespace
 
+std::string named_folder(const Inspection& inspection, const Directive& root) {
+  const std::string_view written = root.arg(0);
+  const auto home = inspection.model.scope_of_block.find(root.parent);
+  const bool plain = written.find('$') == std::string_view::npos;
+  if (plain || home == inspection.model.scope_of_block.end()) return std::string(written);
+  return inspection.variables.expanded(written, *home->second);
+}
+
 bool serves_file(const Inspection& inspection, const Directive& root, std::string_view file) {
-  const std::string_view folder = root.arg(0);
+  const std::string folder = named_folder(inspection, root);
   const auto home = inspection.model.scope_of_block.find(root.parent);
   if (!file.starts_with(folder) || home == inspection.model.scope_of_block.end()) return false;
   std::string path(file.substr(folder.size()));

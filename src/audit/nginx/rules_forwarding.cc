@@ -142,15 +142,17 @@ void check_forwarded_host(Inspection& in) {
           ascii::iequals(name, "X-Forwarded-Host") || ascii::iequals(name, "Forwarded");
       const bool proto = ascii::iequals(name, "X-Forwarded-Proto");
       if (!host && !proto) continue;
-      const std::string_view value = header->arg(1);
-      const bool passed = value == "$http_x_forwarded_host" || value == "$http_forwarded" ||
-                          value == "$http_x_forwarded_proto";
+      const Origin origin = in.variables.origin(header->arg(1), scope, *header);
+      const std::string& source = origin.source;
+      const bool passed = source == "$http_x_forwarded_host" || source == "$http_forwarded" ||
+                          source == "$http_x_forwarded_proto";
       if (!passed || trusts_named_proxies(scope)) continue;
-      if (fronts.speak_for(scope, header_of(value))) continue;
-      in.report(
-            "HST-03", Level::kMedium, *header,
-            fmt::format("{} is handed on as the client wrote it: expected nginx's own value", name))
-          .affected.push_back(in.model.route_of(scope));
+      if (fronts.speak_for(scope, header_of(source))) continue;
+      Finding& finding = in.report(
+          "HST-03", Level::kMedium, *header,
+          fmt::format("{} is handed on as the client wrote it: expected nginx's own value", name));
+      finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
+      finding.affected.push_back(in.model.route_of(scope));
     }
   }
   for (const Location& location : in.model.locations) {

@@ -40,46 +40,66 @@ bool merges_headers(const Scope& scope) {
   return inherit != nullptr && inherit->arg(0) == "merge";
 }
 
+using Headers = std::vector<const Directive*>;
+
+/// The security headers that a level adds, the first of each name.
+Headers security_headers_of(const Scope& level) {
+  Headers out;
+  for (const Directive* header : level.own_all("add_header")) {
+    const auto same = [&](const Directive* d) { return ascii::iequals(d->arg(0), header->arg(0)); };
+    if (!is_security_header(header->arg(0)) || std::ranges::any_of(out, same)) continue;
+    out.push_back(header);
+  }
+  return out;
+}
+
+/// What to repeat of an outer level; with the "always" that the fix of HDR-02 gives it there.
+std::string as_repeated(const Directive& header) {
+  const bool lacks_always = header.arg(2) != "always" && !header.arg(1).empty();
+  return statement(header) + (lacks_always ? " always;" : ";");
+}
+
+/// Reports that `first`, and what follows it in its scope, replaces the headers of `outer`.
+void report_lost_headers(Inspection& in, const Scope& scope, const Directive& first,
+                         const Scope& outer, const Headers& lost) {
+  std::vector<std::string> names;
+  for (const Directive* header : lost) names.emplace_back(header->arg(0));
+  Finding& finding = in.report(
+      "HDR-01", Level::kMedium, first,
+      fmt::format("add_header here replaces all of {}: {} {} lost, and should be repeated",
+                  outer.block->name.text.empty() ? "the outer level" : outer.block->name.text,
+                  join_some(names), names.size() == 1 ? "is" : "are"));
+  finding.evidence =
+      fmt::format("{} answers without {}", in.model.route_of(scope), join_some(names, 10));
+  for (const Directive* header : lost) {
+    finding.trail.push_back({header->mark(), fmt::format("{} is set here", header->arg(0))});
+  }
+  finding.trail.push_back({first.mark(), "and this level starts over"});
+  finding.affected.push_back(in.model.route_of(scope));
+  const std::vector<Edit> edit = replace_statement(first, "");
+  if (edit.empty()) return;
+  // Before the first add_header of this level, one line each, at its indentation.
+  const std::string indent = edit[0].replacement.substr(0, edit[0].replacement.size() - 1);
+  std::string lines;
+  for (const Directive* header : lost) lines += indent + as_repeated(*header) + "\n";
+  finding.fix = {{first.file, first.name.line, first.name.line - 1, lines}};
+}
+
 void check_inheritance(Inspection& in) {
+  std::map<const Scope*, Headers> by_level;
   for (const Scope* scope : request_scopes(in.model)) {
     const Directive* first = scope->own("add_header");
     if (first == nullptr || scope->parent == nullptr || merges_headers(*scope)) continue;
     if (answers_nothing(*scope)) continue;
     const Scope* outer = scope->parent->level_of("add_header");
     if (outer == nullptr) continue;
-    std::vector<std::string> lost;
-    std::vector<const Directive*> causes;
-    for (const Directive* header : outer->own_all("add_header")) {
-      if (!is_security_header(header->arg(0))) continue;
-      if (sent_header(*scope, header->arg(0)) != nullptr) continue;
-      const std::string name(header->arg(0));
-      if (std::ranges::find(lost, name) != lost.end()) continue;
-      lost.push_back(name);
-      causes.push_back(header);
-    }
-    if (lost.empty()) continue;
-    Finding& finding = in.report(
-        "HDR-01", Level::kMedium, *first,
-        fmt::format("add_header here replaces all of {}: {} {} lost, and should be repeated",
-                    outer->block->name.text.empty() ? "the outer level" : outer->block->name.text,
-                    join_some(lost), lost.size() == 1 ? "is" : "are"));
-    finding.evidence =
-        fmt::format("{} answers without {}", in.model.route_of(*scope), join_some(lost, 10));
-    std::string repeated;
-    for (const Directive* cause : causes) {
-      finding.trail.push_back({cause->mark(), fmt::format("{} is set here", cause->arg(0))});
-      repeated += (repeated.empty() ? "" : "\n") + statement(*cause) + ";";
-    }
-    finding.trail.push_back({first->mark(), "and this level starts over"});
-    finding.affected.push_back(in.model.route_of(*scope));
-    std::vector<Edit> edit = replace_statement(*first, "");
-    if (!edit.empty() && causes.size() == lost.size()) {
-      // Before the first add_header of this level, one line each, at its indentation.
-      const std::string indent = edit[0].replacement.substr(0, edit[0].replacement.size() - 1);
-      std::string lines;
-      for (const Directive* cause : causes) lines += indent + statement(*cause) + ";\n";
-      finding.fix = {{first->file, first->name.line, first->name.line - 1, lines}};
-    }
+    const auto [known, added] = by_level.try_emplace(outer);
+    if (added) known->second = security_headers_of(*outer);
+    Headers lost;
+    std::ranges::copy_if(known->second, std::back_inserter(lost), [&](const Directive* header) {
+      return sent_header(*scope, header->arg(0)) == nullptr;
+    });
+    if (!lost.empty()) report_lost_headers(in, *scope, *first, *outer, lost);
   }
 }
 
@@ -272,22 +292,63 @@ void check_referrer(Inspection& in) {
   }
 }
 
+constexpr std::string_view kHsts = "Strict-Transport-Security";
+
+bool sends_hsts(const Location* location) {
+  return location != nullptr && sent_header(*location->scope, kHsts) != nullptr;
+}
+
+/// Where a file that is not there leads to: the last word of try_files.
+const Location* fallback_of(const Inspection& in, const Location& location) {
+  const Directive* tries = location.scope->own("try_files");
+  if (tries == nullptr || tries->args.empty()) return nullptr;
+  const std::string_view last = tries->args.back().text;
+  if (last.starts_with('/')) {
+    return in.model.match(*location.server, last.substr(0, last.find_first_of("?$")));
+  }
+  const auto& all = location.server->all_locations;
+  const auto named = std::ranges::find_if(all, [&](const Location* other) {
+    return other->match == Location::Match::kNamed && other->path == last;
+  });
+  return named == all.end() ? nullptr : *named;
+}
+
+/// A location that hands out pages: no single file such as robots.txt, no challenge, no refusal.
+bool hands_out_pages(const Location& location) {
+  const bool one_file = location.match == Location::Match::kExact && location.path != "/";
+  return !one_file && !location.internal && location.match != Location::Match::kNamed &&
+         location.path.find(".well-known") == std::string_view::npos &&
+         return_status(*location.scope) == 0 && !is_denied_to_all(*location.scope);
+}
+
+/// True when the pages of a site come with HSTS: what is answered for "/", or everything where
+/// nothing is.
+bool sends_hsts_for_pages(const Inspection& in, const Server& server) {
+  const Location* root = in.model.match(server, "/");
+  if (root != nullptr && hands_out_pages(*root)) {
+    const Location* script = in.model.match(server, "/index.php");
+    const bool runs = script != nullptr && script->scope->has("fastcgi_pass");
+    return sends_hsts(root) || sends_hsts(fallback_of(in, *root)) || (runs && sends_hsts(script));
+  }
+  bool any = false;
+  for (const Location* location : server.all_locations) {
+    if (!hands_out_pages(*location)) continue;
+    if (!sends_hsts(location)) return false;
+    any = true;
+  }
+  return any;
+}
+
 void check_hsts_missing(Inspection& in) {
-  constexpr std::string_view kHeader = "Strict-Transport-Security";
   for (const Server& server : in.model.servers) {
     if (!server.has_tls() || server.is_local() || !serves_content(server)) continue;
     const Directive* verify = server.scope->effective("ssl_verify_client");
     if (verify != nullptr && verify->arg(0) == "on") continue;
-    if (sent_header(*server.scope, kHeader) != nullptr) continue;
-    const bool in_locations =
-        std::ranges::any_of(server.all_locations, [&](const Location* location) {
-          // One file, such as robots.txt, is not what browsers come for.
-          const bool one_file = location->match == Location::Match::kExact && location->path != "/";
-          return !one_file && sent_header(*location->scope, kHeader) != nullptr;
-        });
+    if (sent_header(*server.scope, kHsts) != nullptr) continue;
+    if (sends_hsts_for_pages(in, server)) continue;
     // Lost by inheritance is HDR-01.
     const Scope* outer = server.scope->parent;
-    if (in_locations || (outer != nullptr && sent_header(*outer, kHeader) != nullptr)) continue;
+    if (outer != nullptr && sent_header(*outer, kHsts) != nullptr) continue;
     if (server.scope->level_of("add_header") == nullptr && server.scope->may_inherit_unseen()) {
       in.not_checked("HDR-07", "the http block, which may set it, is not in the files");
       continue;
@@ -333,7 +394,9 @@ void check_hsts_weak(Inspection& in) {
       }
       const Server* server = in.model.server_of(scope);
       const bool clear = server != nullptr && !server->listens.empty() && !server->has_tls();
-      if (!clear || server->is_local() || terminates_elsewhere(in.model, *server)) continue;
+      if (!clear || server->is_local()) continue;
+      if (terminates_elsewhere(in.model, in.variables, *server)) continue;
+      if (relies_on_forwarded_scheme(*server)) continue;
       in.report("HDR-08", Level::kLow, *header,
                 "HSTS on a server without TLS: browsers ignore it there (RFC 6797)")
           .affected.push_back(server->label());

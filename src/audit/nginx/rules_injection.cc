@@ -1,7 +1,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <optional>
 
+#include "audit/nginx/condition.h"
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
 #include "base/ascii.h"
@@ -34,6 +37,37 @@ bool has_fixed_suffix(std::string_view host) {
   if (uses.empty()) return false;
   const std::size_t after = uses.back().at + uses.back().length;
   return after < host.size() && host[after] == '.';
+}
+
+/// True when the path of a request is what an upstream says (X-Accel-Redirect), and no client's:
+/// the location is internal, and no directive of its server makes such a path of the request's.
+bool is_led_to_by_upstream(const Location* location) {
+  if (location == nullptr || !location->internal) return false;
+  if (location->match == Location::Match::kNamed) return false;  // with the client's own path
+  const std::string sample =
+      location->is_regex() ? location->pattern->sample() : std::string(location->path);
+  const auto may_lead = [&](const Scope& scope) {
+    return std::ranges::any_of(scope.settings, [&](const Directive* one) {
+      const bool moves = one->is("rewrite") || one->is("try_files") || one->is("error_page");
+      if (!moves || one->args.size() < 2) return false;
+      const std::string_view to = one->is("rewrite") ? one->arg(1) : one->args.back().text;
+      const std::string_view path = to.substr(0, to.find('?'));
+      const std::string_view literal = path.substr(0, path.find('$'));
+      if (literal.size() == path.size()) return false;  // one path, which nobody chooses
+      return sample.starts_with(literal) || literal.starts_with(sample);
+    });
+  };
+  for (const Scope* level = location->server->scope; level != nullptr; level = level->parent) {
+    if (may_lead(*level)) return false;
+  }
+  const auto with_ifs = [&](const Scope& scope) {
+    return may_lead(scope) || std::ranges::any_of(scope.children, [&](const Scope* child) {
+             return child->context != kLocation && may_lead(*child);
+           });
+  };
+  const auto& all = location->server->all_locations;
+  return !with_ifs(*location->server->scope) &&
+         std::ranges::none_of(all, [&](const Location* one) { return with_ifs(*one->scope); });
 }
 
 /// Whether a client can make `host` lead where it likes.
@@ -138,6 +172,19 @@ bool stays_within(const Inspection& in, const Origin& origin, const Scope& scope
          has_fixed_suffix(host_part(text, in.variables, scope, pass));
 }
 
+/// Who gets the upstream to answer with an X-Accel-Redirect of its own making gets the request.
+void report_told_by_upstream(Inspection& in, const Scope& scope, const Directive& pass,
+                             const Origin& origin) {
+  Finding& finding =
+      in.report("SSR-01", Level::kLow, pass,
+                fmt::format("{} decides which server is asked, and the upstream chooses it "
+                            "(X-Accel-Redirect): expected a map to a list of upstreams",
+                            origin.source));
+  finding.confidence = Confidence::kPossible;
+  finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
+  finding.affected.push_back(in.model.route_of(scope));
+}
+
 void check_ssrf(Inspection& in) {
   check_upstream_path(in);
   for (const Scope* scope : request_scopes(in.model)) {
@@ -154,8 +201,16 @@ void check_ssrf(Inspection& in) {
       continue;
     }
     const bool within = stays_within(in, origin, *scope, *pass);
+    const Location* location = in.model.location_of(*scope);
+    const bool of_path = !is_written_by_client(origin.source) && origin.source != "$request_uri" &&
+                         (origin.taint & kHostOnly) == 0;
+    if (of_path && is_led_to_by_upstream(location)) {
+      report_told_by_upstream(in, *scope, *pass, origin);
+      continue;
+    }
+    const bool internal = location != nullptr && location->internal;
     Finding& finding = in.report(
-        "SSR-01", scope->has("internal") || within ? Level::kMedium : Level::kCritical, *pass,
+        "SSR-01", internal || within ? Level::kMedium : Level::kCritical, *pass,
         fmt::format("{} decides which server is asked, and the client chooses it: expected a map "
                     "to a list of upstreams",
                     origin.source));
@@ -204,6 +259,44 @@ void check_host_redirect(Inspection& in, const Scope& scope, const Directive& re
       .affected.push_back(in.model.route_of(scope));
 }
 
+/// Texts that lead to another site, in the forms that browsers take.
+constexpr std::array<std::string_view, 6> kElsewhere = {
+    "https://attacker.test", "https://attacker.test/", "http://attacker.test/",
+    "//attacker.test",       "//attacker.test/",       "/\\attacker.test/"};
+
+/// True when a text that `pattern` matches leads to a place that its author meant: to a path of
+/// this site, or to the host that is written out in it.
+bool keeps_to_known_places(const Pattern& pattern) {
+  if (!pattern.ok() || !pattern.anchored_at_start()) return false;
+  const auto matches = [&](const std::string& text) { return pattern.search(text).value_or(true); };
+  for (const std::string_view text : kElsewhere) {
+    if (matches(std::string(text))) return false;
+  }
+  const std::string sample = pattern.sample();
+  if (sample.empty()) return false;
+  if (sample.starts_with('/')) return true;
+  // Another host that begins like the one in it.
+  const std::size_t scheme = sample.find("://");
+  const std::size_t slash = scheme == std::string::npos ? scheme : sample.find('/', scheme + 3);
+  const std::string host = sample.substr(0, slash);
+  const std::string path = sample.substr(host.size()) + "/";
+  return !matches(host + ".attacker.test" + path) && !matches(host + "@attacker.test" + path);
+}
+
+/// True when the statement stands in an `if` that lets through only such texts of the variable that
+/// the target begins with.
+bool is_held_to_known_places(const Scope& scope, std::string_view to) {
+  if (scope.block == nullptr) return false;
+  const std::optional<Condition> condition = condition_of(*scope.block);
+  const std::vector<VariableUse> uses = variables_in(to);
+  if (!condition || uses.empty() || uses[0].at != 0) return false;
+  if (uses[0].name != condition->variable) return false;
+  if (condition->test == Condition::Test::kEqual)
+    return condition->value.find('$') == std::string_view::npos;
+  return condition->test == Condition::Test::kMatch &&
+         keeps_to_known_places(Pattern(condition->value, condition->ignore_case));
+}
+
 void check_open_redirect(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     for (const Directive* directive : scope->settings) {
@@ -212,6 +305,7 @@ void check_open_redirect(Inspection& in) {
       if (to.find('$') == std::string_view::npos) continue;
       const Origin origin = host_origin(in, to, *scope, *directive, 0);
       if (!origin.client() || (origin.taint & kHostOnly) != 0) continue;
+      if (is_held_to_known_places(*scope, to)) continue;
       if (origin.source == "$http_host") {
         check_host_redirect(in, *scope, *directive);
         continue;
@@ -276,12 +370,18 @@ void report_splitting(Inspection& in, const Scope& scope, const Directive& direc
     if (capture && directive.is("rewrite")) continue;
     const Origin origin = in.variables.origin_of_variable(use.name, scope, directive);
     if (!origin.line_breaks() || !origin.client()) continue;
+    const bool told = is_led_to_by_upstream(in.model.location_of(scope));
     Finding& finding =
-        in.report("INJ-01", Level::kHigh, directive,
+        in.report("INJ-01", told ? Level::kLow : Level::kHigh, directive,
                   fmt::format("${} is percent-decoded and can hold a line break, which splits {}: "
-                              "expected $request_uri, or a pattern that excludes line breaks",
-                              use.name, sink.into));
-    finding.evidence = "a path with %0d%0aX-Injected:%20yes adds a field of the client's own";
+                              "expected {}",
+                              use.name, sink.into,
+                              told ? "a pattern that excludes line breaks"
+                                   : "$request_uri, or a pattern that excludes line breaks"));
+    finding.evidence =
+        told ? "only the upstream leads requests here, and chooses their path (X-Accel-Redirect)"
+             : "a path with %0d%0aX-Injected:%20yes adds a field of the client's own";
+    if (told) finding.confidence = Confidence::kPossible;
     finding.trail.insert(finding.trail.end(), origin.trail.begin(), origin.trail.end());
     finding.affected.push_back(in.model.route_of(scope));
     if (use.name == "uri" && directive.is("return")) finding.fix = return_undecoded(directive);

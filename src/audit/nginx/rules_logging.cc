@@ -7,6 +7,8 @@
 
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/identity_view.h"
+#include "audit/nginx/pattern.h"
+#include "audit/nginx/regex_syntax.h"
 #include "audit/nginx/rules.h"
 #include "base/ascii.h"
 
@@ -17,6 +19,9 @@ bool has_any(std::string_view text, std::initializer_list<std::string_view> word
   return std::ranges::any_of(
       words, [&](std::string_view word) { return text.find(word) != std::string_view::npos; });
 }
+
+/// What stands for a secret in texts that patterns are tried on.
+constexpr std::string_view kSecret = "0123456789abcdef0123456789abcdef";
 
 bool is_credential(std::string_view name) {
   if (name == "http_authorization" || name == "http_cookie" || name == "request_body" ||
@@ -44,8 +49,54 @@ std::multimap<std::string_view, std::string_view> set_values(const Model& model)
   return out;
 }
 
-/// True when a map or a `set` hands a credential on whole under the name of `variable`. What a
-/// pattern captures of it may be its scheme, or a cookie that is none.
+/// Texts that hold a secret, of the kind that a variable named so holds.
+std::vector<std::string> samples_of(std::string_view variable, const Pattern& pattern) {
+  if (variable.ends_with("authorization")) {
+    return {fmt::format("Basic {}", kSecret), fmt::format("Bearer {}", kSecret)};
+  }
+  if (variable != "http_cookie") return {std::string(kSecret)};
+  std::vector<std::string> out;
+  for (const std::string_view name :
+       {"sid", "sessionid", "session_id", "session", "PHPSESSID", "JSESSIONID", "connect.sid",
+        "token", "auth", "auth_token", "jwt", "access_token"}) {
+    out.push_back(fmt::format("{}={}", name, kSecret));
+    out.push_back(fmt::format("a=b; {}={}; c=d", name, kSecret));
+  }
+  // Of the cookie that the pattern is about: its name says whether it is a secret.
+  std::string own = pattern.sample();
+  const std::size_t sign = own.find('=');
+  std::string lower = own.substr(0, sign);
+  std::ranges::transform(lower, lower.begin(), ascii::lower);
+  if (sign != std::string::npos && is_credential("cookie_" + lower)) {
+    out.push_back(own.substr(0, sign + 1).append(kSecret));
+  }
+  return out;
+}
+
+/// True when what `value` takes of a match of the key of `entry` is a secret of the credential that
+/// the map looks at. Its scheme, or a cookie that is none, is no secret.
+bool captures_secret(const Directive& map, const Directive& entry) {
+  const std::string_view key = entry.name.text;
+  const std::vector<VariableUse> sources = variables_in(map.arg(0));
+  if (!key.starts_with('~') || sources.size() != 1 || !is_credential(sources[0].name)) return false;
+  const bool ignore_case = key.starts_with("~*");
+  const std::string_view text = key.substr(ignore_case ? 2 : 1);
+  const Pattern pattern(text, ignore_case);
+  const std::vector<std::string> samples = samples_of(sources[0].name, pattern);
+  return std::ranges::any_of(variables_in(entry.arg(0)), [&](const VariableUse& use) {
+    const bool numbered = use.name.size() == 1 && ascii::is_digit(use.name[0]);
+    const std::size_t group =
+        numbered ? static_cast<std::size_t>(use.name[0] - '0') : pattern.group_named(use.name);
+    if (group == 0) return false;
+    return std::ranges::any_of(samples, [&](const std::string& sample) {
+      return captured(text, ignore_case, sample, group).value_or("").find(kSecret) !=
+             std::string::npos;
+    });
+  });
+}
+
+/// True when a map or a `set` hands a credential on under the name of `variable`, whole or what is
+/// secret of it.
 bool copies_credential(const Inspection& in,
                        const std::multimap<std::string_view, std::string_view>& sets,
                        std::string_view variable) {
@@ -56,7 +107,8 @@ bool copies_credential(const Inspection& in,
   if (const Directive* map = in.variables.map_of(variable)) {
     return map->is("map") && std::ranges::any_of(map->body, [&](const Directive* entry) {
              const bool fallback = entry->name.text == "default" && !entry->name.quoted;
-             return (fallback || entry->name.text.starts_with('~')) && holds_one(entry->arg(0));
+             const bool open = fallback || entry->name.text.starts_with('~');
+             return open && (holds_one(entry->arg(0)) || captures_secret(*map, *entry));
            });
   }
   const auto [first, last] = sets.equal_range(variable);

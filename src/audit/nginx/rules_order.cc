@@ -171,7 +171,53 @@ void check_twins(Inspection& in) {
   }
 }
 
-constexpr RuleEntry kRules[] = {{"PTH-10", check_passed_by}, {"PTH-10", check_twins}};
+/// True when a directive of the server may put a path such as `path`, without a slash, in place of
+/// the client's.
+bool is_made_here(const Server& server, std::string_view path) {
+  const auto leads_there = [&](const Scope& scope) {
+    return std::ranges::any_of(scope.settings, [&](const Directive* one) {
+      if (!one->is("rewrite") && !one->is("try_files")) return false;
+      return std::ranges::any_of(one->args, [&](const Word& word) {
+        const std::string_view literal = word.text.substr(0, word.text.find('$'));
+        return !literal.empty() && (literal.starts_with(path) || path.starts_with(literal));
+      });
+    });
+  };
+  const auto around = [&](const Scope& scope) {
+    return leads_there(scope) || std::ranges::any_of(scope.children, [&](const Scope* child) {
+             return child->context != kLocation && leads_there(*child);
+           });
+  };
+  return around(*server.scope) ||
+         std::ranges::any_of(server.all_locations,
+                             [&](const Location* location) { return around(*location->scope); });
+}
+
+/// A path begins with a slash. Most often the sign of a regular expression was forgotten.
+void check_without_slash(Inspection& in) {
+  constexpr std::string_view kMarks[] = {"${", "{{", "<%", "%%"};  // a template's, told elsewhere
+  for (const Location& location : in.model.locations) {
+    if (location.is_regex() || location.match == Location::Match::kNamed) continue;
+    const std::string_view path = location.path;
+    const bool template_text = std::ranges::any_of(
+        kMarks, [&](std::string_view mark) { return path.find(mark) != std::string_view::npos; });
+    if (path.empty() || path.starts_with('/') || template_text || location.internal) continue;
+    if (is_made_here(*location.server, path)) continue;
+    const bool protects = guards_by_itself(in, *location.scope);
+    const char* why = path.starts_with('$') ? "nginx fills in no variables here"
+                      : path.find_first_of("^$(*") != std::string_view::npos
+                          ? "expected \"~\" before a regular expression"
+                          : "expected a slash";
+    Finding& finding =
+        in.report("PTH-10", protects ? Level::kHigh : Level::kLow, location.at(),
+                  fmt::format("never reached{}: no path begins like {}; {}",
+                              protects ? ", and so it protects nothing" : "", path, why));
+    finding.affected.push_back(location.label());
+  }
+}
+
+constexpr RuleEntry kRules[] = {
+    {"PTH-10", check_passed_by}, {"PTH-10", check_twins}, {"PTH-10", check_without_slash}};
 
 }  // namespace
 

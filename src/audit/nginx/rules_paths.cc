@@ -46,7 +46,7 @@ void check_alias(Inspection& in) {
     if (alias == nullptr || !is_prefix(location) || location.path.ends_with('/')) continue;
     if (location.scope->has("internal") || location.path.empty()) continue;
     if (handler_of(*location.scope).kind != Handler::Kind::kStatic) continue;
-    const std::string_view folder = alias->arg(0);
+    const std::string folder = named_folder(in, *alias);
     if (folder.ends_with('/')) {
       Finding& finding = in.report(
           "PTH-01", Level::kCritical, location.at(),

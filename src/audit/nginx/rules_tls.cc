@@ -369,14 +369,15 @@ void check_cleartext(Inspection& in) {
   for (const Server& server : in.model.servers) {
     if (server.scope->block == &in.model.tree.root || refuses_all(server)) continue;
     if (answers_acme_only(server) || is_only_status(server)) continue;
-    if (terminates_elsewhere(in.model, server)) continue;
+    if (terminates_elsewhere(in.model, in.variables, server)) continue;
     if (has_network_acl(*server.scope)) continue;
     for (const Listen& listen : server.listens) {
       if (listen.ssl || listen.quic || listen.is_local() || listen.port == 443) continue;
       if (listen.proxy_protocol || redirects_cleartext(in, *server.scope, listen)) continue;
       const bool meant =
           has_public_name(server) || (tls_somewhere && !has_local_names_only(server));
-      const bool sure = meant && listen.port == 80 && !scripts_decide(server);
+      const bool sure = meant && listen.port == 80 && !scripts_decide(server) &&
+                        !relies_on_forwarded_scheme(server);
       Finding& finding =
           listen.at != nullptr
               ? in.report("TLS-13", sure ? Level::kHigh : Level::kMedium, *listen.at, {})
@@ -441,9 +442,24 @@ void check_listen_443(Inspection& in) {
   }
 }
 
+/// True when an `if` may tell a certificate that an authority vouches for from one that anybody
+/// makes. "$ssl_client_verify = NONE" does not.
+bool tells_strangers(const Inspection& in, const Server& server, const Directive& test,
+                     const Scope& scope) {
+  const auto entered = [&](const char* verify) {
+    RewritePhase phase({.variables = {{"ssl_client_verify", verify}}}, &in.variables);
+    phase.run(*server.scope);
+    if (const Location* location = in.model.location_of(scope)) phase.run(*location->scope);
+    return phase.enters(test);
+  };
+  const std::optional<bool> vouched = entered("SUCCESS");
+  return !vouched || vouched != entered("FAILED:self-signed certificate");
+}
+
 /// True when something that a request to `server` meets reads $ssl_client_verify, through maps and
 /// sets too; of "optional", when an if asks anything about the certificate, for nginx answers one
-/// that fails with 400. What is only logged, kept or told to the client decides nothing.
+/// that fails with 400. Of "optional_no_ca", which lets it in, an if has to tell it from others.
+/// What is only logged, kept or told to the client decides nothing.
 bool tests_client_certificate(const Inspection& in, const Server& server, bool verified) {
   if (scripts_decide(server)) return true;
   const auto reads = [&](const Directive& directive, const Scope& scope) {
@@ -451,7 +467,9 @@ bool tests_client_certificate(const Inspection& in, const Server& server, bool v
         "log_format", "access_log", "map", "set", "add_header", "add_trailer", "more_set_headers"};
     if (std::ranges::find(kIdle, directive.name.text) != kIdle.end()) return false;
     const bool any = verified && directive.is("if");
-    return std::ranges::any_of(directive.args, [&](const Word& word) {
+    const bool idle =
+        !verified && directive.is("if") && !tells_strangers(in, server, directive, scope);
+    return !idle && std::ranges::any_of(directive.args, [&](const Word& word) {
       return in.variables.depends_on(
           word.text,
           [any](std::string_view name) {
@@ -477,9 +495,11 @@ void check_optional_mtls(Inspection& in) {
     if (server.scope->may_inherit_unseen() && server.scope->incomplete) continue;
     Finding& finding = in.report(
         "TLS-16", Level::kHigh, *verify,
-        fmt::format("ssl_verify_client {} lets clients without a certificate in, and nothing tests "
-                    "$ssl_client_verify",
-                    verify->arg(0)));
+        verify->arg(0) == "optional"
+            ? "ssl_verify_client optional lets clients without a certificate in, and nothing tests "
+              "$ssl_client_verify"
+            : "ssl_verify_client optional_no_ca lets in whoever made a certificate for itself, or "
+              "has none, and nothing tests whether $ssl_client_verify is SUCCESS");
     finding.affected.push_back(server.label());
   }
 }

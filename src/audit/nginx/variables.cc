@@ -480,8 +480,10 @@ std::string Variables::expanded(std::string_view text, const Scope& scope) const
         ++near;
         if (!in_if || scope.is_below(*one.scope)) only = &one;
       }
-      const bool itself =
-          only != nullptr && only->set->arg(1).find(use.name) != std::string_view::npos;
+      const bool itself = only != nullptr && std::ranges::any_of(variables_in(only->set->arg(1)),
+                                                                 [&](const VariableUse& inner) {
+                                                                   return inner.name == use.name;
+                                                                 });
       if (near != 1 || only == nullptr || itself) continue;
       next.append(before, from, use.at - from);
       next += only->set->arg(1);

@@ -1,0 +1,113 @@
+#include <gtest/gtest.h>
+
+#include "audit/nginx/findings_for_tests.h"
+
+namespace merlon::audit::nginx {
+namespace {
+
+class Internal : public testing::TestWithParam<RuleCase> {};
+
+TEST_P(Internal, LocationsAreReachedByWhatTheUpstreamSays) {
+  const RuleCase& test = GetParam();
+  EXPECT_EQ(findings_in(fmt::format("server {{ listen 80; server_name a.test; {} }}", test.http),
+                        test.only),
+            test.want);
+}
+
+const RuleCase kInternal[] = {
+    {"led_to_by_the_upstream",
+     {"INJ-01", "SSR-01"},
+     "resolver 127.0.0.1; location ~ ^/s3/(?<h>[^/]+)/(?<p>.*) { internal; proxy_set_header Host "
+     "$h; proxy_pass https://$h/$p; } location / { proxy_pass http://127.0.0.1:1; }",
+     "INJ-01:low SSR-01:low"},
+    {"open_to_clients",
+     {"INJ-01", "SSR-01"},
+     "resolver 127.0.0.1; location ~ ^/s3/(?<h>[^/]+)/(?<p>.*) { proxy_set_header Host $h; "
+     "proxy_pass https://$h/$p; }",
+     "INJ-01:high SSR-01:critical"},
+    {"a_rewrite_leads_there",
+     {"INJ-01", "SSR-01"},
+     "resolver 127.0.0.1; location ~ ^/s3/(?<h>[^/]+)/(?<p>.*) { internal; proxy_set_header Host "
+     "$h; proxy_pass https://$h/$p; } location / { rewrite ^/f/(.*)$ /s3/$1 last; }",
+     "INJ-01:high SSR-01:medium"},
+    {"try_files_leads_there",
+     {"INJ-01", "SSR-01"},
+     "resolver 127.0.0.1; location ~ ^/s3/(?<h>[^/]+)/(?<p>.*) { internal; proxy_set_header Host "
+     "$h; proxy_pass https://$h/$p; } location / { try_files $uri /s3$uri; }",
+     "INJ-01:high SSR-01:medium"},
+    {"a_rewrite_leads_elsewhere",
+     {"INJ-01", "SSR-01"},
+     "resolver 127.0.0.1; location ~ ^/s3/(?<h>[^/]+)/(?<p>.*) { internal; proxy_set_header Host "
+     "$h; proxy_pass https://$h/$p; } location / { rewrite ^/f/(.*)$ /g/$1 last; }",
+     "INJ-01:low SSR-01:low"},
+    {"a_field_of_the_client",
+     {"SSR-01"},
+     "resolver 127.0.0.1; location /s3/ { internal; proxy_pass https://$http_x_store; }",
+     "SSR-01:medium"},
+    {"a_named_location",
+     {"INJ-01"},
+     "location / { try_files $uri @app; } location @app { proxy_set_header X-Path $uri; proxy_pass "
+     "http://127.0.0.1:1; }",
+     "INJ-01:high"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Nginx, Internal, testing::ValuesIn(kInternal),
+                         [](const auto& test) { return test.param.name; });
+
+class HeldRedirect : public testing::TestWithParam<RuleCase> {};
+
+TEST_P(HeldRedirect, LeadsWhereItsConditionAllows) {
+  const RuleCase& test = GetParam();
+  EXPECT_EQ(findings_in(fmt::format("server {{ listen 80; server_name a.test; {} }}", test.http),
+                        test.only),
+            test.want);
+}
+
+const RuleCase kHeldRedirect[] = {
+    {"a_local_path",
+     {"SSR-03"},
+     "location /d { if ($arg_u ~ ^/[a-z]+$) { return 302 $arg_u; } return 204; }",
+     ""},
+    {"a_local_path_with_more_behind",
+     {"SSR-03"},
+     "location /d { if ($arg_u ~ \"^/[a-z]+/\") { return 302 $arg_u; } return 204; }",
+     ""},
+    {"one_text",
+     {"SSR-03"},
+     "location /d { if ($arg_u = /home) { return 302 $arg_u; } return 204; }",
+     ""},
+    {"one_host",
+     {"SSR-03"},
+     "location /d { if ($arg_u ~ ^https://b\\.test/) { return 302 $arg_u; } return 204; }",
+     ""},
+    {"one_host_with_an_open_end",
+     {"SSR-03"},
+     "location /d { if ($arg_u ~ ^https://b\\.test) { return 302 $arg_u; } return 204; }",
+     "SSR-03:medium"},
+    {"anything_behind_a_slash",
+     {"SSR-03"},
+     "location /d { if ($arg_u ~ ^/) { return 302 $arg_u; } return 204; }",
+     "SSR-03:medium"},
+    {"a_backslash",
+     {"SSR-03"},
+     "location /d { if ($arg_u ~ ^/[^/]) { return 302 $arg_u; } return 204; }",
+     "SSR-03:medium"},
+    {"no_start",
+     {"SSR-03"},
+     "location /d { if ($arg_u ~ /[a-z]+$) { return 302 $arg_u; } return 204; }",
+     "SSR-03:medium"},
+    {"what_does_not_match",
+     {"SSR-03"},
+     "location /d { if ($arg_u !~ ^/[a-z]+$) { return 302 $arg_u; } return 204; }",
+     "SSR-03:medium"},
+    {"another_variable",
+     {"SSR-03"},
+     "location /d { if ($arg_v ~ ^/[a-z]+$) { return 302 $arg_u; } return 204; }",
+     "SSR-03:medium"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Nginx, HeldRedirect, testing::ValuesIn(kHeldRedirect),
+                         [](const auto& test) { return test.param.name; });
+
+}  // namespace
+}  // namespace merlon::audit::nginx
