@@ -1,6 +1,7 @@
 """A76: a Redis that is slow, at the limit of the patience that it is given. Nobody waits longer than
 `timeout`, nothing piles up, the limit holds, and answers that come too late cost no quota."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -115,22 +116,23 @@ def test_a76_one_timeout_for_all_that_a_request_waits_for(merlon, upstream):
         asked = 0
         try:
             while True:
-                verb = receive(stream)[0]
+                verb, *words = receive(stream)
                 if verb == "ROLE" and number == 2:
                     time.sleep(patience_s * 0.8)
-                if verb in ("EVALSHA", "EVAL"):
+                if verb in ("EVALSHA", "EVAL") and "merlon:probe" not in words:
                     asked += 1
                     if number >= 2:
                         continue  # silent
                     if asked == 2:
                         break
-                said = {"ROLE": b"*2\r\n$6\r\nmaster\r\n:0\r\n", "SCRIPT": b"$1\r\nx\r\n", "SET": b"+OK\r\n",
+                said = {"ROLE": b"*2\r\n$6\r\nmaster\r\n:0\r\n", "SCRIPT": b"$1\r\nx\r\n",
                         "EVALSHA": b"*3\r\n:1\r\n:0\r\n:0\r\n"}.get(verb, b"+PONG\r\n")  # fmt: skip
                 stream.write(said)
                 stream.flush()
-        except (OSError, IndexError, TypeError):
+        except (OSError, ValueError, TypeError):
             pass
-        peer.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            peer.shutdown(socket.SHUT_RDWR)
 
     def accept():
         while True:
