@@ -456,27 +456,31 @@ io::Task<void> RequestWay::relay_response(http::ResponseHead& head) {
   const bool begun = relayed.has_value() || expired;
   if (relayed) relayed = co_await relay_body();
   if (expired) relayed = std::unexpected(kCallExpired);
-  if (!begun && relayed.error().code == code::kHeadTooLarge) {
+  if (!relayed) co_await end_relay(relayed.error(), begun);
+}
+
+/// Follows a response that did not go out whole. `begun`: its head did.
+io::Task<void> RequestWay::end_relay(Error failure, bool begun) {
+  if (!begun && failure.code == code::kHeadTooLarge) {
     co_await release_upstream();
-    co_await refuse(upstream_refusal({.code = code::kUpstreamBadResponse,
-                                      .blame = Blame::kUpstream,
-                                      .what = relayed.error().what},
-                                     route));
+    failure.code = code::kUpstreamBadResponse;
+    failure.blame = Blame::kUpstream;
+    co_await refuse(upstream_refusal(failure, *t_.route));
     co_return;
   }
   // A client that has gone is no failure; one that was cut off for what it did not take is told of.
-  if (relayed || (!begun && !is_cut_off(relayed.error()) && !over())) co_return;
+  if (!begun && !is_cut_off(failure) && !over()) co_return;
   co_await release_upstream();
-  if (gone_ && !is_cut_off(relayed.error())) {
+  if (gone_ && !is_cut_off(failure)) {
     note_gone();
     co_return;
   }
-  if (body_failed()) relayed = std::unexpected(pumped_);
-  if (over()) relayed = std::unexpected(kCutAtEnd);
-  worker_.counters().refusals.count(relayed.error().code);
-  t_.outcome.refusal = telemetry::RefusalRecord{
-      .step = "forward", .rule = rule_name(relayed.error().code), .line = {}};
-  if (begun && t_.grpc.active) co_await end_call(relayed.error());
+  if (body_failed()) failure = pumped_;
+  if (over()) failure = kCutAtEnd;
+  worker_.counters().refusals.count(failure.code);
+  t_.outcome.refusal =
+      telemetry::RefusalRecord{.step = "forward", .rule = rule_name(failure.code), .line = {}};
+  if (begun && t_.grpc.active) co_await end_call(failure);
 }
 
 io::Task<Result<void>> RequestWay::relay_body() {

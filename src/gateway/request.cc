@@ -111,46 +111,31 @@ io::Task<void> RequestWay::serve_when_passed() {
 /// `decision` is that of the policy before number `next`.
 io::Task<void> RequestWay::heed(policy::Decision decision, policy::Context context,
                                 std::size_t next) {
+  using Kind = policy::Decision::Kind;
   for (;;) {
     switch (decision.kind) {
-      case policy::Decision::Kind::kNext:
+      case Kind::kNext:
         co_await serve_route();
         co_return;
-      case policy::Decision::Kind::kRefuse:
+      case Kind::kRefuse:
         co_await refuse(decision.refusal);
         co_return;
-      case policy::Decision::Kind::kAnswer:
+      case Kind::kAnswer:
         t_.body.clear();
         own_answer(decision.refusal.status, {});
         co_await send_own();
         co_return;
-      case policy::Decision::Kind::kAskShared: {
-        const state::SharedAnswer answer =
-            co_await context.shared->take(*context.question.rule, context.question.party);
-        context.answer = answer;
-        --next;
+      case Kind::kAskShared:
+      case Kind::kAsk:
+      case Kind::kDelay:
         break;
-      }
-      case policy::Decision::Kind::kAsk: {
-        const bool asked = co_await run_errand(context.errand);
-        if (!asked) {
-          co_await end_unserved();
-          co_return;
-        }
-        --next;
-        break;
-      }
-      case policy::Decision::Kind::kDelay: {
-        const Instant due = context.now + decision.delay;
-        const Result<void> turn =
-            co_await turn_.wait(std::min(due, t_.grpc.deadline.value_or(Instant::max())));
-        if (!turn && turn.error().code != code::kTimedOut) {
-          co_await end_unserved();
-          co_return;
-        }
-        break;
-      }
     }
+    const bool wanted = co_await wait_for(decision, context);
+    if (!wanted) {
+      co_await end_unserved();
+      co_return;
+    }
+    if (decision.kind != Kind::kDelay) --next;  // it is asked again, with the answer
     context.now = worker_.loop().now();
     if (t_.grpc.expired(context.now)) {
       co_await refuse(kCallExpiredInLine);
@@ -159,6 +144,24 @@ io::Task<void> RequestWay::heed(policy::Decision decision, policy::Context conte
     context.wall = worker_.loop().clock().wall_now();
     decision = ask_policies(context, next);
   }
+}
+
+/// What a policy waits for; its answer is then in `context`. False: nobody wants the request's.
+io::Task<bool> RequestWay::wait_for(const policy::Decision& decision, policy::Context& context) {
+  if (decision.kind == policy::Decision::Kind::kAskShared) {
+    const state::SharedAnswer answer =
+        co_await context.shared->take(*context.question.rule, context.question.party);
+    context.answer = answer;
+    co_return true;
+  }
+  if (decision.kind == policy::Decision::Kind::kAsk) {
+    const bool asked = co_await run_errand(context.errand);
+    co_return asked;
+  }
+  const Instant due = context.now + decision.delay;
+  const Result<void> turn =
+      co_await turn_.wait(std::min(due, t_.grpc.deadline.value_or(Instant::max())));
+  co_return turn || turn.error().code == code::kTimedOut;
 }
 
 io::Task<void> RequestWay::handle() {

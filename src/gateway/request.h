@@ -78,6 +78,7 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<void> serve_when_passed();
   [[nodiscard]] io::Task<void> heed(policy::Decision decision, policy::Context context,
                                     std::size_t next);
+  [[nodiscard]] io::Task<bool> wait_for(const policy::Decision& decision, policy::Context& context);
   // errand.cc
   [[nodiscard]] io::Task<bool> run_errand(std::shared_ptr<identity::Errand> errand);
   [[nodiscard]] io::Task<void> serve_route();
@@ -143,6 +144,7 @@ class RequestWay : private Tunnel::Owner {
   void rewrite_location(http::ResponseHead& head);
   // Not made a part of who awaits the answer: its frame is taken when there is one.
   [[nodiscard, gnu::noinline]] io::Task<void> relay_response(http::ResponseHead& head);
+  [[nodiscard]] io::Task<void> end_relay(Error failure, bool begun);
   [[nodiscard]] io::Task<Result<void>> relay_body();
   [[nodiscard]] http::ClientExchange& attach(upstream::Lease& lease, const Upstream& upstream);
   void detach(bool good) noexcept;
