@@ -291,8 +291,9 @@ class Compiler {
     plan_->router = builder.build();
   }
 
-  /// What is written under the route: what long is served by it outlives a reload that changes none
-  /// of it. Of a configuration without errors, whose routes are all here.
+  /// Of all that is written under the route: tunnels and other exchanges that last are cut short by
+  /// a reload that changes any of it. 0 in a configuration with errors, whose routes may not all be
+  /// here.
   std::size_t digest_of(std::string_view route_name, std::size_t index) {
     const Node* const routes = context_.root.find("routes");
     if (routes == nullptr || index >= routes->items().size()) return 0;

@@ -288,6 +288,16 @@ bool only_those_in_use_ended(const LoadResult& fresh, const LoadResult& in_force
     };
     if (pair != nullptr && !fits(*pair, is_same)) return false;
   }
+  // Of authorities and lists a date is told where nobody could enter by them.
+  for (const PolicyFile& file : policy_files(fresh.config)) {
+    const bool dated = std::ranges::any_of(fresh.diagnostics.all(), [&](const Diagnostic& found) {
+      return found.rule == "cert-expired" && tls::same_place(found.at, file.at);
+    });
+    const auto before = in_force.digests.find(file.path);
+    const bool same =
+        before != in_force.digests.end() && before->second == fresh.digests.at(file.path);
+    if (dated && !same) return false;
+  }
   return true;
 }
 

@@ -77,9 +77,9 @@ inline constexpr LoadMode kUnchanged{.expiry = config::ExpiryMode::kWarn,
 [[nodiscard]] LoadResult reload_files(const LoadResult& in_force, io::Broker& broker,
                                       WallTime today);
 
-/// True when each certificate of `fresh` that is out of its dates is one that `in_force` has in
-/// use: it has ended since, where any other would be taken in place of a good one. Both are of the
-/// same text and have a plan.
+/// True when each certificate and revocation list of `fresh` that is out of its dates is one that
+/// `in_force` has in use: it has ended since, where any other would be taken in place of a good
+/// one. Both are of the same text and have a plan.
 [[nodiscard]] bool only_those_in_use_ended(const LoadResult& fresh, const LoadResult& in_force,
                                            WallTime today);
 

@@ -91,9 +91,12 @@ void RequestWay::tell_reader() noexcept {
 io::Task<void> RequestWay::pump_opened(io::Task<Result<void>> opened, bool last) {
   client_owes_ = false;
   const Result<void> sent = co_await opened;
-  if (sent && !last) co_await pump_request();
-  if (!sent) note_stuck(sent.error());
-  if (!sent) tell_reader();
+  if (!sent) {
+    note_stuck(sent.error());
+    tell_reader();
+  } else if (!last) {
+    co_await pump_request();
+  }
 }
 
 /// Follows a wait that ended in a timeout while the request's body was on its way: the upstream

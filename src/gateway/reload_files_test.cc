@@ -126,6 +126,23 @@ TEST_F(ReloadFiles, AuthoritiesThatCannotBeReadStayAndNobodyElseGetsIn) {
   EXPECT_NE(reloaded().plan->hash, first_.plan->hash);
 }
 
+// A reload of the text that is in force: no date refuses it, but what is not in use is no date.
+TEST_F(ReloadFiles, OnlyWhatIsInUseMayHaveEnded) {
+  const auto only_those = [&](WallTime today) {
+    const LoadResult fresh = load_plan_text("merlon.yaml", text(), *broker_, today, kUnchanged);
+    EXPECT_NE(fresh.plan, nullptr) << fresh.diagnostics.render();
+    return fresh.plan != nullptr && only_those_in_use_ended(fresh, first_, today);
+  };
+  EXPECT_TRUE(only_those(now()));
+  EXPECT_TRUE(only_those(now() + std::chrono::days{999})) << "all of them have ended";
+  for (const auto& [file, good] : {std::pair{"b", b_}, {"ca", a_}}) {
+    folder_.write(file, expired_b_);
+    EXPECT_FALSE(only_those(now())) << file;
+    folder_.write(file, good);
+    EXPECT_TRUE(only_those(now())) << file;
+  }
+}
+
 TEST_F(ReloadFiles, WhatIsNotWatchedStaysAsItWas) {
   folder_.write("schema", "{ half written", 0644);
   folder_.write("a", renewed_a_);

@@ -155,7 +155,8 @@ void Worker::carry_tunnels_over() {
   }
 }
 
-/// So have other exchanges; those whose route is the same end by themselves, under the old plan.
+/// Other exchanges whose route changed or vanished have that time, too. Those whose route is the
+/// same go on under the old plan to their own end.
 void Worker::compare_requests() {
   const auto older = std::span(plans_).first(plans_.size() - 1);
   if (std::ranges::all_of(older, [](const auto& one) { return one->users == 0; })) return;

@@ -121,7 +121,8 @@ class LocalBroker final : public Broker {
     if (!fd) return last_error();
     struct stat s{};
     if (::fstat(fd.get(), &s) != 0) return last_error();
-    if (!S_ISREG(s.st_mode)) return std::unexpected(OsError{S_ISDIR(s.st_mode) ? EISDIR : kNotRegular});
+    if (!S_ISREG(s.st_mode))
+      return std::unexpected(OsError{S_ISDIR(s.st_mode) ? EISDIR : kNotRegular});
     std::string text;
     char block[16 * 1024];
     for (;;) {
