@@ -191,7 +191,10 @@ Result<BodyPart> H2ClientStream::take_part() noexcept {
     connection_->pump();
   }
   std::swap(held_, inbox_);
-  BodyPart part{.data = held_, .last = input_done()};
+  // What has no content is whole with its head; the upstream's end of the stream may be long in
+  // coming (RFC 9110 §6.4.1).
+  const bool whole = head_in_ && response_->head.framing == Framing::kNone;
+  BodyPart part{.data = held_, .last = whole || input_done()};
   body_done_ = part.last;
   if (part.last && trailers_ != nullptr) part.trailers = trailers_->lines();
   return part;

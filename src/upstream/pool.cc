@@ -192,7 +192,7 @@ std::size_t Cluster::choose() noexcept {
 }
 
 Lease Cluster::reuse() noexcept {
-  if (upstream_->protocol != Protocol::kHttp2 && others_first()) return {};
+  if (others_first()) return {};
   return take_idle();
 }
 
@@ -240,10 +240,13 @@ bool Cluster::close_oldest_idle() noexcept {
 
 /// All places that are free, or can be made so, are for those who wait already. Whoever waits has
 /// not been given one; were a request to wait while there are more, nobody would wake it for them.
-bool Cluster::others_first() const noexcept {
-  if (pending_ == 0) return false;
+bool Cluster::others_first() const noexcept { return pending_ > 0 && pending_ >= free_places(); }
+
+/// How many more requests could be served: on connections that exist, or, of HTTP/1.1, could.
+std::size_t Cluster::free_places() const noexcept {
+  if (upstream_->protocol == Protocol::kHttp2) return free_streams();
   const std::size_t most = upstream_->connections_max;
-  return pending_ >= idle_connections() + (most > open_ ? most - open_ : 0);
+  return idle_connections() + (most > open_ ? most - open_ : 0);
 }
 
 /// Waits until there may be a place. False: in vain.

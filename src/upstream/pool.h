@@ -153,8 +153,8 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   [[nodiscard]] const Upstream& upstream() const noexcept { return *upstream_; }
 
   /// A connection of the endpoint whose turn it is, idle or with room for another stream, or an
-  /// empty lease, also while others wait for a connection of HTTP/1.1: then `open` is due, and it
-  /// is still that endpoint's turn.
+  /// empty lease, also where what is free is for others who wait: then `open` is due, and it is
+  /// still that endpoint's turn.
   [[nodiscard]] Lease reuse() noexcept;
   /// A new connection, to the next endpoint when one fails, within the connect timeout and the time
   /// of `search`, which outlives the task. When `connections_max` are open, one that is idle at
@@ -213,6 +213,7 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   [[nodiscard]] io::Task<Result<Lease>> open_own(Search& search);
   [[nodiscard]] Lease take_idle() noexcept;
   [[nodiscard]] bool close_oldest_idle() noexcept;
+  [[nodiscard]] std::size_t free_places() const noexcept;
   [[nodiscard]] bool others_first() const noexcept;
   [[nodiscard]] io::Task<bool> wait_for_place(Search& search);
   [[nodiscard]] io::Task<Result<Lease>> take_place(Search& search);
@@ -232,6 +233,7 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   // shared_pool.cc: HTTP/2
   [[nodiscard]] Lease share(EndpointState& endpoint) noexcept;
   [[nodiscard]] Lease share_any() noexcept;
+  [[nodiscard]] std::size_t free_streams() const noexcept;
   [[nodiscard]] io::Task<Result<Lease>> open_shared(Search& search);
   [[nodiscard]] io::Task<Result<void>> wait_for_room(std::size_t endpoint, Search& search,
                                                      bool counted);

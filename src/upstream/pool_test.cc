@@ -26,9 +26,11 @@ class Choosing : public testing::Test {
     std::uint32_t connections;
     std::uint32_t pending;
   };
-  void make(Balance balance, std::size_t endpoints = 3, Bounds bounds = {1024, 1024}) {
+  void make(Balance balance, std::size_t endpoints = 3, Bounds bounds = {1024, 1024},
+            Protocol protocol = Protocol::kHttp1) {
     auto upstream = std::make_shared<Upstream>();
     upstream->name = "orders";
+    upstream->protocol = protocol;
     upstream->balance = balance;
     upstream->connections_max = bounds.connections;
     upstream->pending_max = bounds.pending;
@@ -205,6 +207,29 @@ TEST_F(Choosing, AConnectionThatComesFreeGoesToWhoeverWaitsLongest) {
   ASSERT_TRUE(waiting[1].has_value() && waiting[1]->has_value());
   EXPECT_FALSE((*waiting[1])->reused()) << "the other was closed, which left its place";
   EXPECT_EQ(broker.asked(), (Ports{1, 1}));
+}
+
+TEST_F(Choosing, AStreamThatComesFreeGoesToWhoeverWaitsLongest) {
+  // SETTINGS with MAX_CONCURRENT_STREAMS 1.
+  broker.greet_with(std::string("\0\0\6\4\0\0\0\0\0\0\3\0\0\0\1", 15));
+  make(Balance::kRoundRobin, 1, {1, 9}, Protocol::kHttp2);
+  std::vector<Lease> held;
+  EXPECT_EQ(ask(&held), 1);
+  std::optional<Result<Lease>> waiting[3];
+  for (int i = 0; i < 2; ++i) tasks.spawn(open(*cluster, loop.now() + seconds{10}, waiting[i]));
+  held[0].close();
+  EXPECT_FALSE(cluster->reuse()) << "nobody goes before those who wait";
+  tasks.spawn(open(*cluster, loop.now() + seconds{10}, waiting[2]));
+  for (auto& one : waiting) {
+    turn_until(one);
+    ASSERT_TRUE(one.has_value() && one->has_value());
+    for (auto* later = &one + 1; later != std::end(waiting); ++later)
+      EXPECT_FALSE(later->has_value());
+    (*one)->close();
+  }
+  EXPECT_TRUE(cluster->reuse()) << "nobody waits any more";
+  cluster->close_idle();
+  while (cluster->open_connections() > 0) loop.turn(milliseconds{10});
 }
 
 // Whoever waited beside a place that nobody had been woken for waited until another came free, and

@@ -25,8 +25,9 @@ SharedConnection::SharedConnection(Cluster& cluster, std::size_t endpoint,
       greeted_(stream_->loop()),
       endpoint_(endpoint) {}
 
-bool SharedConnection::has_room() const noexcept {
-  return users_ < std::min(client_.streams_max(), kStreamsMax);
+std::uint32_t SharedConnection::room() const noexcept {
+  const std::uint32_t most = std::min(client_.streams_max(), kStreamsMax);
+  return most > users_ ? most - users_ : 0;
 }
 
 void SharedConnection::changed() noexcept {

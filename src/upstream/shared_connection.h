@@ -29,8 +29,9 @@ class SharedConnection final : private http::H2Client::Owner {
   [[nodiscard]] std::uint32_t users() const noexcept { return users_; }
   /// Exchanges that it was lent to so far.
   [[nodiscard]] std::uint32_t uses() const noexcept { return uses_; }
-  /// Another exchange fits.
-  [[nodiscard]] bool has_room() const noexcept;
+  /// How many more exchanges fit.
+  [[nodiscard]] std::uint32_t room() const noexcept;
+  [[nodiscard]] bool has_room() const noexcept { return room() > 0; }
   /// Waits until the upstream has greeted, by `deadline`. Errors: kUpstreamNotH2, kTimedOut.
   [[nodiscard]] io::Task<Result<void>> greeting(Instant deadline);
 

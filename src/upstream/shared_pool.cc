@@ -51,6 +51,15 @@ Lease Cluster::share_any() noexcept {
   return {};
 }
 
+std::size_t Cluster::free_streams() const noexcept {
+  std::size_t free = 0;
+  for (const EndpointState& endpoint : endpoints_) {
+    if (!endpoint.healthy()) continue;
+    for (const auto& connection : endpoint.shared) free += connection->room();
+  }
+  return free;
+}
+
 void Cluster::give_back(SharedConnection& connection) noexcept {
   --connection.users_;
   --endpoints_[connection.endpoint()].active;
@@ -168,20 +177,24 @@ io::Task<Result<Lease>> Cluster::open_shared(Search& search) {
     return std::unexpected(why);
   };
   bool begun = false;
+  bool queued = others_first();
+  if (queued) place_.notify_one();  // they may not know of what has come free
   while (loop_.now() < search.until_) {
     const std::size_t index = choose();
     if (index == kNobody) co_return give_up(kNoHealthyEndpoint);
-    Lease lease = share(endpoints_[index]);
+    Lease lease;
+    if (!queued) lease = share(endpoints_[index]);
     if (lease) co_return lease;
     const std::uint64_t failures = endpoints_[index].connect_failures;
     if (wants_another(endpoints_[index])) {
       begun = true;
       begin_shared(index);
       place_.notify_one();  // another may want the room that has woken this one
-    } else {
+    } else if (!queued) {
       lease = share_any();
       if (lease) co_return lease;
     }
+    queued = false;
     const Result<void> waited = co_await wait_for_room(index, search, !begun);
     if (!waited) co_return give_up(waited.error());
     const EndpointState& endpoint = endpoints_[index];

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/broker.h"
@@ -22,6 +23,11 @@ class PairBroker final : public io::Broker {
   void refuse(std::uint16_t port) {
     const std::lock_guard lock(mutex_);
     refusing_.push_back(port);
+  }
+  /// What the other end says of its own accord: its settings, where HTTP/2 is spoken.
+  void greet_with(std::string bytes) {
+    const std::lock_guard lock(mutex_);
+    greeting_ = std::move(bytes);
   }
   /// The ports that were connected to, in order.
   [[nodiscard]] std::vector<std::uint16_t> asked() const {
@@ -42,6 +48,8 @@ class PairBroker final : public io::Broker {
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
       return std::unexpected(io::OsError{.number = errno});
     far_.emplace_back(pair[1]);
+    if (::send(pair[1], greeting_.data(), greeting_.size(), 0) < 0)
+      return std::unexpected(io::OsError{.number = errno});
     return io::Fd(pair[0]);
   }
   io::OsResult<io::Fd> listen_tcp(const Endpoint&, const io::ListenOptions&) override {
@@ -67,6 +75,7 @@ class PairBroker final : public io::Broker {
   mutable std::mutex mutex_;
   std::vector<std::uint16_t> asked_;
   std::vector<std::uint16_t> refusing_;
+  std::string greeting_;
   std::vector<io::Fd> far_;
 };
 

@@ -383,6 +383,18 @@ def test_a_body_for_a_head_request_is_a_violation(client, upstream):
     assert eventually(lambda: upstream.calls[0].reset in (CANCEL, PROTOCOL_ERROR))
 
 
+@pytest.mark.parametrize("method, status", [("HEAD", "200"), ("GET", "204"), ("GET", "304")])
+def test_an_answer_without_content_is_whole_with_its_head(gateway, upstream, method, status):
+    upstream.script = [lambda call: call.head([(":status", status)])]
+    with gateway.client() as http1:
+        assert http1.ask(request(method, "/")).status == int(status)
+        assert http1.ask(request("GET", "/next")).status == 200, "the end of the stream is not waited for"
+    assert eventually(lambda: upstream.calls[0].reset == CANCEL), "nor left open"
+    assert eventually(lambda: len(gateway.access_log) == 2)
+    line = gateway.access_log[0]
+    assert line["status"] == int(status) and "rule" not in line
+
+
 @pytest.mark.parametrize("sent", [b"abc", b"abcde"], ids=["less", "more"])
 def test_a_body_of_another_length_than_declared_is_cut_off(client, upstream, sent):
     def lie(call):
