@@ -117,6 +117,7 @@ struct Measure {
   std::size_t covered = 0;  ///< routes or listeners that have it, of `total`; both 0: always taken
   std::size_t total = 0;
   std::vector<std::string> missing;  ///< the names of those that have it not
+  std::vector<std::string> waived;   ///< waivers that take from it: "csp-html on routes.pages"
 };
 
 /// A certificate file that was read; the report draws its timeline.

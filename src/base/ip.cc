@@ -99,6 +99,12 @@ IpAddress IpAddress::masked(unsigned prefix_bits) const noexcept {
   return result;
 }
 
+IpAddress IpAddress::with_bit(unsigned bit) const noexcept {
+  IpAddress result = *this;
+  result.bytes_[bit / 8] |= static_cast<std::uint8_t>(0x80U >> (bit % 8));
+  return result;
+}
+
 std::optional<Endpoint> Endpoint::parse(std::string_view text) noexcept {
   const std::size_t colon = text.rfind(':');
   if (colon == std::string_view::npos) return {};
@@ -161,6 +167,28 @@ std::optional<Cidr> Cidr::parse(std::string_view text) noexcept {
 
 bool Cidr::contains(const IpAddress& address) const noexcept {
   return address.is_v6() == network.is_v6() && address.masked(prefix_bits) == network;
+}
+
+bool Cidr::covers(const Cidr& other) const noexcept {
+  return prefix_bits <= other.prefix_bits && contains(other.network);
+}
+
+bool covered_by(const Cidr& block, const std::vector<Cidr>& blocks) noexcept {
+  bool any = false;
+  for (const Cidr& each : blocks) {
+    if (each.covers(block)) return true;
+    any = any || block.covers(each);
+  }
+  if (!any) return false;
+  const auto bits = static_cast<std::uint8_t>(block.prefix_bits + 1);
+  const Cidr lower{.network = block.network, .prefix_bits = bits};
+  const Cidr upper{.network = block.network.with_bit(block.prefix_bits), .prefix_bits = bits};
+  return covered_by(lower, blocks) && covered_by(upper, blocks);
+}
+
+bool has_everyone(const std::vector<Cidr>& blocks) noexcept {
+  return covered_by({.network = IpAddress::v4(0), .prefix_bits = 0}, blocks) ||
+         covered_by({.network = IpAddress::v6({}), .prefix_bits = 0}, blocks);
 }
 
 std::string Cidr::to_string() const {

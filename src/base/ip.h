@@ -43,6 +43,8 @@ class IpAddress {
   [[nodiscard]] std::string to_string() const;
   /// The address with all but the first `prefix_bits` bits cleared.
   [[nodiscard]] IpAddress masked(unsigned prefix_bits) const noexcept;
+  /// The address with this bit set, of 32 or 128; 0 is the first.
+  [[nodiscard]] IpAddress with_bit(unsigned bit) const noexcept;
   /// What counts as one client: the address for IPv4, its /64 for IPv6, since one subscriber
   /// commonly holds a whole /64.
   [[nodiscard]] IpAddress client_key() const noexcept { return is_v6_ ? masked(64) : *this; }
@@ -78,10 +80,17 @@ struct Cidr {
   /// set.
   [[nodiscard]] static std::optional<Cidr> parse(std::string_view text) noexcept;
   [[nodiscard]] bool contains(const IpAddress& address) const noexcept;
+  /// True when every address of `other` is in it.
+  [[nodiscard]] bool covers(const Cidr& other) const noexcept;
   [[nodiscard]] std::string to_string() const;
 
   auto operator<=>(const Cidr&) const = default;
 };
+
+/// True when the blocks have every address of `block` between them.
+[[nodiscard]] bool covered_by(const Cidr& block, const std::vector<Cidr>& blocks) noexcept;
+/// True when the blocks have every address of IPv4, or of IPv6, between them.
+[[nodiscard]] bool has_everyone(const std::vector<Cidr>& blocks) noexcept;
 
 /// True when any block contains the address. Linear: lists of trust are short.
 [[nodiscard]] bool contains_any(const std::vector<Cidr>& blocks, const IpAddress& address) noexcept;

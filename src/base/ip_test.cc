@@ -62,5 +62,32 @@ TEST(Cidr, ContainsItsNetworkOnly) {
   }
 }
 
+std::vector<Cidr> blocks(std::initializer_list<std::string_view> texts) {
+  std::vector<Cidr> out;
+  for (const std::string_view text : texts) out.push_back(*Cidr::parse(text));
+  return out;
+}
+
+TEST(Cidr, IsCoveredByOthersBetweenThem) {
+  const Cidr ten = *Cidr::parse("10.0.0.0/8");
+  EXPECT_TRUE(covered_by(ten, blocks({"10.0.0.0/8"})));
+  EXPECT_TRUE(covered_by(ten, blocks({"8.0.0.0/6"})));
+  EXPECT_TRUE(covered_by(ten, blocks({"10.128.0.0/9", "10.0.0.0/9"})));
+  EXPECT_TRUE(covered_by(ten, blocks({"10.0.0.0/9", "10.192.0.0/10", "10.128.0.0/10"})));
+  EXPECT_FALSE(covered_by(ten, blocks({"10.0.0.0/9", "10.192.0.0/10"})));
+  EXPECT_FALSE(covered_by(ten, blocks({"10.0.0.0/9", "11.0.0.0/8", "a00::/8"})));
+  EXPECT_FALSE(covered_by(ten, {}));
+  EXPECT_TRUE(covered_by(*Cidr::parse("2001:db8::/127"), blocks({"2001:db8::", "2001:db8::1"})));
+  EXPECT_FALSE(covered_by(*Cidr::parse("2001:db8::1"), blocks({"2001:db8::"})));
+}
+
+TEST(Cidr, EveryoneOfOneFamilyIsEveryone) {
+  EXPECT_TRUE(has_everyone(blocks({"0.0.0.0/0"})));
+  EXPECT_TRUE(has_everyone(blocks({"::/0"})));
+  EXPECT_TRUE(has_everyone(blocks({"0.0.0.0/1", "2001:db8::/32", "128.0.0.0/1"})));
+  EXPECT_FALSE(has_everyone(blocks({"0.0.0.0/1", "8000::/1"})));
+  EXPECT_FALSE(has_everyone({}));
+}
+
 }  // namespace
 }  // namespace merlon

@@ -71,9 +71,12 @@ std::optional<RequestLine> parse_request(std::string_view text) {
   if (space == std::string_view::npos) return std::nullopt;
   out.method = text.substr(0, space);
   std::string_view url = text.substr(space + 1);
-  out.secure = url.starts_with("https://");
-  if (!out.secure && !url.starts_with("http://")) return std::nullopt;
-  url.remove_prefix(out.secure ? 8 : 7);
+  const std::size_t scheme = url.find("://");
+  if (scheme == std::string_view::npos) return std::nullopt;
+  out.secure = ascii::iequals(url.substr(0, scheme), "https");
+  if (!out.secure && !ascii::iequals(url.substr(0, scheme), "http")) return std::nullopt;
+  url.remove_prefix(scheme + 3);
+  url = url.substr(0, url.find('#'));  // no client sends a fragment
   const std::size_t end = url.find_first_of("/?");
   out.authority = url.substr(0, end);
   if (end != std::string_view::npos) out.target = url.substr(end);
@@ -211,6 +214,7 @@ int explain_one(const Arguments& arguments, const Plan& plan) {
                           host && host->port != 0 ? fmt::format(" on port {}", host->port) : "")
             : fmt::format("no listener is named {}", arguments.listener));
   }
+  const std::string_view secure_name = line->secure && host ? host->name : std::string_view();
   std::optional<IpAddress> proxy;
   if (!read_proxy(arguments.proxy, *listener, proxy)) {
     return complain(
@@ -221,22 +225,44 @@ int explain_one(const Arguments& arguments, const Plan& plan) {
                                                .body = arguments.body,
                                                .client = *client,
                                                .proxy = proxy,
-                                               .listener = listener});
+                                               .listener = listener,
+                                               .server_name = std::string(secure_name)});
   print(arguments.format == "json" ? json_report(found) : text_report(found));
   return exit_code_of(found);
 }
 
+/// An object of strings with members that are known, so that none is passed over: a misspelt one
+/// would have another request explained.
+bool is_wish(const nlohmann::json& wish) {
+  constexpr std::string_view kMembers[] = {"head",  "body",     "client",
+                                           "proxy", "listener", "server_name"};
+  if (!wish.is_object() || !wish.contains("head")) return false;
+  for (const auto& [key, value] : wish.items()) {
+    const bool known = std::ranges::find(kMembers, key) != std::end(kMembers);
+    if (!known || !value.is_string()) return false;
+  }
+  return true;
+}
+
+int complain_of_line(std::size_t number) {
+  return complain(fmt::format(
+      "line {} of standard input is no request: {{\"head\": \"GET / HTTP/1.1\\r\\n…\"}}, with "
+      "`body`, `client`, `proxy`, `listener` and `server_name` as they are wanted",
+      number));
+}
+
 /// Requests as JSON lines from standard input: `head` (the bytes of one, with its empty line), and
-/// optionally `body`, `client`, `proxy` and `listener`. An answer goes out for each, in order.
+/// optionally `body`, `client`, `proxy`, `listener` and `server_name`. An answer goes out for each,
+/// in order.
 int explain_batch(const Arguments& arguments, const Plan& plan) {
   int code = 0;
   std::string text;
   for (std::size_t number = 1; std::getline(std::cin, text); ++number) {
     const auto wish = nlohmann::json::parse(text, nullptr, false);
     const auto value = [&](const char* key, std::string otherwise) {
-      if (!wish.is_object() || !wish.contains(key) || !wish[key].is_string()) return otherwise;
-      return wish[key].get<std::string>();
+      return wish.contains(key) ? wish[key].get<std::string>() : otherwise;
     };
+    if (!is_wish(wish)) return complain_of_line(number);
     const std::string head = value("head", "");
     const auto client = IpAddress::parse(value("client", arguments.client));
     const std::string name = value("listener", arguments.listener);
@@ -244,15 +270,14 @@ int explain_batch(const Arguments& arguments, const Plan& plan) {
     std::optional<IpAddress> proxy;
     if (head.empty() || !client || listener == nullptr ||
         !read_proxy(value("proxy", arguments.proxy), *listener, proxy)) {
-      return complain(fmt::format(
-          "line {} of standard input is no request: {{\"head\": \"GET / HTTP/1.1\\r\\n…\"}}",
-          number));
+      return complain_of_line(number);
     }
     const Explanation found = explain_now(plan, {.head = head,
                                                  .body = value("body", ""),
                                                  .client = *client,
                                                  .proxy = proxy,
-                                                 .listener = listener});
+                                                 .listener = listener,
+                                                 .server_name = value("server_name", "")});
     print(json_report(found));
     code = std::max(code, exit_code_of(found));
   }
@@ -294,7 +319,8 @@ void add_explain_command(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->add_flag("--batch", arguments->batch,
                     "Read requests from standard input, one JSON object a line: head, and "
-                    "optionally body, client, proxy, listener; answers are JSON lines");
+                    "optionally body, client, proxy, listener, server_name (of TLS, in lower case; "
+                    "the Host otherwise); answers are JSON lines");
   command->footer(
       "No request is sent and no limit is spent. What the answer does not take into account (load, "
       "counts of limits, Redis, the upstream) stands at its end.\n"

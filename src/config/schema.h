@@ -72,6 +72,14 @@ struct Located {
   const T* operator->() const noexcept { return &value; }
 };
 
+template <class T>
+[[nodiscard]] std::vector<T> values_of(const std::vector<Located<T>>& located) {
+  std::vector<T> out;
+  out.reserve(located.size());
+  for (const auto& each : located) out.push_back(*each);
+  return out;
+}
+
 /// A file that the configuration names.
 struct FilePath {
   std::string written;  ///< as in the configuration, for messages and `show`

@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
+#include <filesystem>
 
 #include "config/catalogue.h"
 #include "config/shown.h"
@@ -15,35 +15,15 @@ namespace {
 using config::Reader;
 using config::shown;
 
-bool covers(const Cidr& outer, const Cidr& inner) {
-  return outer.prefix_bits <= inner.prefix_bits && outer.network.is_v6() == inner.network.is_v6() &&
-         outer.contains(inner.network);
-}
-
-/// The share of all addresses of one family that the blocks hold. Blocks lie in each other or
-/// apart, so that those that lie in none add up; powers of two add exactly.
-double share(const std::vector<Located<Cidr>>& blocks, bool v6) {
-  double sum = 0;
-  for (std::size_t i = 0; i < blocks.size(); ++i) {
-    if (blocks[i]->network.is_v6() != v6) continue;
-    bool inside = false;
-    for (std::size_t j = 0; j < blocks.size() && !inside; ++j) {
-      inside = i != j && covers(*blocks[j], *blocks[i]) && (*blocks[j] != *blocks[i] || j < i);
-    }
-    if (!inside) sum += std::ldexp(1.0, -int{blocks[i]->prefix_bits});
-  }
-  return sum;
-}
-
 bool is_everyone(const std::vector<Located<Cidr>>& blocks) {
-  return share(blocks, false) >= 1.0 || share(blocks, true) >= 1.0;
+  return has_everyone(config::values_of(blocks));
 }
 
 /// A block that lies in another changes nothing.
 void judge_overlaps(const std::vector<Located<Cidr>>& blocks, CompileContext& context) {
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     for (std::size_t j = 0; j < blocks.size(); ++j) {
-      if (i == j || !covers(*blocks[j], *blocks[i])) continue;
+      if (i == j || !blocks[j]->covers(*blocks[i])) continue;
       if (*blocks[j] == *blocks[i] && j > i) continue;
       context.reader.error(blocks[i].at,
                            fmt::format("{} changes nothing: {} holds it already",
@@ -68,7 +48,7 @@ void judge_proxies_allowed(const ListenerConfig& listener,
                            const std::vector<Located<Cidr>>& trusted, CompileContext& context) {
   for (const Located<Cidr>& block : listener.allow_from) {
     const bool may_hold_one = std::ranges::any_of(trusted, [&](const Located<Cidr>& proxies) {
-      return covers(*block, *proxies) || covers(*proxies, *block);
+      return block->covers(*proxies) || proxies->covers(*block);
     });
     if (may_hold_one) continue;
     context.reader.error(block.at,
@@ -135,11 +115,6 @@ struct Bound {
   Mark at;
 };
 
-bool collide(const Endpoint& a, const Endpoint& b) {
-  if (a.port != b.port || a.address.is_v6() != b.address.is_v6()) return false;
-  return a.address == b.address || a.address.is_unspecified() || b.address.is_unspecified();
-}
-
 std::vector<Bound> bound_addresses(const Config& config) {
   std::vector<Bound> all;
   for (const ListenerConfig& listener : config.listeners) {
@@ -159,10 +134,15 @@ void judge_collisions(const Config& config, CompileContext& context) {
   const std::vector<Bound> all = bound_addresses(config);
   for (std::size_t i = 0; i < all.size(); ++i) {
     for (std::size_t j = 0; j < i; ++j) {
-      if (!collide(all[i].endpoint, all[j].endpoint)) continue;
+      const Endpoint& one = all[i].endpoint;
+      const Endpoint& other = all[j].endpoint;
+      if (one != other && !covers(one, other) && !covers(other, one)) continue;
+      const bool both_families = one.address.is_v6() != other.address.is_v6();
       context.reader.error(
-          all[i].at, fmt::format("{} is taken already", all[i].endpoint.to_string()),
-          fmt::format("{} is bound at {}", all[j].endpoint.to_string(), all[j].at.to_string()));
+          all[i].at, fmt::format("{} is taken already", one.to_string()),
+          fmt::format(
+              "{} is bound at {}{}", other.to_string(), all[j].at.to_string(),
+              both_families ? "; `[::]` is every address of the host, those of IPv4 too" : ""));
       break;
     }
   }
@@ -284,6 +264,12 @@ void judge_admin(const Config& config, CompileContext& context) {
   }
   const Reader::Step log(context.reader, "log");
   const Reader::Step access(context.reader, "access");
+  const std::string file = std::filesystem::path(config.log.access->path).lexically_normal();
+  if (file == "/dev/null" || file == "/dev/zero") {
+    context.reader.error(config.log.access.at,
+                         fmt::format("{} keeps no line: the access log would be off", shown(file)),
+                         "write `off`, which takes a waiver of `access-log-off`");
+  }
   if (config.log.access->written == "off") {
     static_cast<void>(context.reader.require_waived("access-log-off", config.log.access.at,
                                                     "the access log is switched off"));

@@ -220,7 +220,8 @@ class Compiler {
       upstream->connections_max = from.limits.connections;
       upstream->pending_max = from.limits.pending;
       upstream->tls = compile_tls(from, context_);
-      const std::string terms = terms_of(name, from, context_.broker);
+      const bool aes128 = waiver_index(context_, "tls-aes128") != kNoWaiver;
+      const std::string terms = terms_of(name, from, aes128, context_.broker);
       upstream->identity = identity_of(terms, from);
       if (from.health.has_value()) compile_checks(from, terms, *upstream);
       upstream->closed = from.tls.has_value() && upstream->tls == nullptr;
@@ -275,6 +276,7 @@ class Compiler {
       compile_auth(from, providers_, *compiled.route, context_);
       judge_places(from, *plan_, context_);
       judge_held_size(*compiled.route, *plan_, context_);
+      if (shared) judge_quotas(from, shared->nodes, context_);
       compiled.route->digest = digest_of(from.name, compiled.route->index);
       plan_->has_tunnels |= compiled.route->websocket_idle.has_value();
       order_policies(*compiled.route);
@@ -395,6 +397,7 @@ class Compiler {
     }
     judge_handshake_time(config_, context_);
     judge_own_pages(config_, *plan_, context_);
+    judge_peers(config_, context_);
     judge_class_networks(config_, context_);
     if (names_.all_routes_read) judge_upstream_times(*plan_, context_);
   }

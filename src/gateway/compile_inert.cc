@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <iterator>
 #include <optional>
 
 #include "base/units.h"
@@ -84,20 +85,46 @@ void judge_time(const Upstream& upstream, std::string_view key, milliseconds tim
                        "give a route a longer `timeout`, or shorten this one");
 }
 
-bool overlap(const Cidr& a, const Cidr& b) {
-  return a.network.is_v6() == b.network.is_v6() && (a.contains(b.network) || b.contains(a.network));
+bool overlap(const Cidr& a, const Cidr& b) { return a.covers(b) || b.covers(a); }
+
+/// True when a listener at this address has peers of IPv6, or of IPv4. `[::]` has both.
+bool has_peers(const IpAddress& address, bool v6) {
+  return address.is_v6() == v6 || (address.is_v6() && address.is_unspecified());
 }
 
-void judge_networks(const policy::LimitClassConfig& config, const std::vector<Cidr>& allowed,
+/// Who connects to the listener.
+std::vector<Cidr> peers_of(const ListenerConfig& listener) {
+  if (!listener.allow_from.empty()) return config::values_of(listener.allow_from);
+  std::vector<Cidr> out;
+  for (const char* const all : {"0.0.0.0/0", "::/0"}) {
+    const Cidr block = *Cidr::parse(all);
+    if (has_peers(listener.address->address, block.network.is_v6())) out.push_back(block);
+  }
+  return out;
+}
+
+void judge_networks(const policy::LimitClassConfig& config, const std::vector<Cidr>& peers,
                     CompileContext& context) {
   for (const Located<Cidr>& network : config.networks) {
-    if (std::ranges::any_of(allowed, [&](const Cidr& block) { return overlap(block, *network); }))
+    if (std::ranges::any_of(peers, [&](const Cidr& block) { return overlap(block, *network); }))
       continue;
     context.reader.error(network.at,
-                         fmt::format("nobody connects from {}: no listener that serves the API has "
-                                     "any of it in `allow_from`",
+                         fmt::format("nobody connects from {}: no listener that serves the API "
+                                     "has an address of that kind, or lets any of it in by "
+                                     "`allow_from`",
                                      network->to_string()));
   }
+}
+
+/// The most requests that a limit lets one identity make in a window of a quota; nullopt where it
+/// counts others.
+std::optional<double> most_of_identity(const policy::RateLimitConfig& limit, nanoseconds window,
+                                       unsigned nodes) {
+  if (*limit.per == policy::LimitPer::kClient || !limit.classes.empty()) return std::nullopt;
+  using Seconds = std::chrono::duration<double>;
+  const double periods = Seconds(window) / Seconds(limit.rate->per);
+  const double most = *limit.burst + static_cast<double>(limit.rate->events) * periods;
+  return *limit.shared ? most : most * nodes;
 }
 
 }  // namespace
@@ -176,15 +203,50 @@ void judge_own_pages(const Config& config, const Plan& plan, CompileContext& con
 void judge_class_networks(const Config& config, CompileContext& context) {
   // By way of a trusted proxy a client may come from anywhere.
   if (!config.trusted_proxies.empty()) return;
-  std::vector<Cidr> allowed;
+  std::vector<Cidr> peers;
   for (const ListenerConfig& listener : config.listeners) {
-    if (!listener.serves(Served::kApi)) continue;
-    if (listener.allow_from.empty()) return;
-    for (const auto& block : listener.allow_from) allowed.push_back(*block);
+    if (listener.serves(Served::kApi)) std::ranges::copy(peers_of(listener), back_inserter(peers));
   }
   for (const RouteConfig& route : config.routes) {
     for (const auto& limit : policy::setting<policy::RateLimits>(route)) {
-      for (const auto& each : limit.classes) judge_networks(each, allowed, context);
+      for (const auto& each : limit.classes) judge_networks(each, peers, context);
+    }
+  }
+}
+
+void judge_peers(const Config& config, CompileContext& context) {
+  for (const ListenerConfig& listener : config.listeners) {
+    const IpAddress& address = listener.address->address;
+    const auto connects = [&](const Located<Cidr>& block) {
+      return has_peers(address, block->network.is_v6());
+    };
+    if (listener.allow_from.empty() || std::ranges::any_of(listener.allow_from, connects)) continue;
+    context.reader.error(
+        listener.allow_from.front().at,
+        fmt::format("nobody can connect: {} is an address of {}, and all of `allow_from` is of {}",
+                    address.to_string(), address.is_v6() ? "IPv6" : "IPv4",
+                    address.is_v6() ? "IPv4" : "IPv6"));
+  }
+}
+
+void judge_quotas(const RouteConfig& config, unsigned nodes, CompileContext& context) {
+  const bool observed =
+      waiver_index(context, "policy-observed", policy::RateLimits::kKey) != kNoWaiver;
+  if (observed) return;
+  for (const auto& quota : policy::setting<policy::Quotas>(config)) {
+    constexpr std::chrono::hours kMonth{24 * 30};
+    constexpr std::chrono::hours kLongestMonth{24 * 31};
+    const nanoseconds window = quota.limit->per == kMonth ? kLongestMonth : quota.limit->per;
+    for (const auto& limit : policy::setting<policy::RateLimits>(config)) {
+      const auto most = most_of_identity(limit, window, nodes);
+      if (!most.has_value() || *most > static_cast<double>(quota.limit->events)) continue;
+      context.reader.error(
+          quota.at,
+          fmt::format("this quota limits nothing: `{}` lets an identity make {:.0f} "
+                      "requests in that time",
+                      policy::RateLimits::kKey, *most),
+          fmt::format("the limit is at {}", limit.at.to_string()));
+      break;
     }
   }
 }

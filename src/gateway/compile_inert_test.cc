@@ -44,6 +44,20 @@ std::string classes(std::string_view listener, std::string_view network, std::st
               rest);
 }
 
+/// `text` with `what` in place of the first `part`.
+std::string replaced(std::string text, std::string_view part, std::string_view what) {
+  return text.replace(text.find(part), part.size(), what);
+}
+
+std::string quota(std::string_view limit, std::string_view rate, int nodes = 1) {
+  return replaced(
+      with("", "", fmt::format("quota: {{ limit: {} }}\n    rate_limit: {{ {} }}", limit, rate),
+           fmt::format("shared_state: {{ redis: {{ address: 127.0.0.1:6379 }}, nodes: {} }}\n"
+                       "identity: {{ staff: {{ issuer: https://id.example/, audience: a }} }}\n",
+                       nodes)),
+      "auth: none", "auth: { jwt: staff }");
+}
+
 struct Case {
   const char* name;
   std::string text;
@@ -121,6 +135,28 @@ std::vector<Case> cases() {
       {"class_behind_proxies",
        classes("allow_from: [10.0.0.0/8]", "192.0.2.0/24", "trusted_proxies: [10.0.0.0/8]"), ""},
 
+      {"class_of_another_family", classes("", "2001:db8::/32", ""),
+       "nobody connects from 2001:db8::/32"},
+      {"class_of_a_family_of_both",
+       replaced(classes("", "2001:db8::/32", ""), "127.0.0.1:8080", "'[::1]:8080'"), ""},
+      {"peers_of_another_family", with("allow_from: ['2001:db8::/32']"),
+       "nobody can connect: 127.0.0.1 is an address of IPv4"},
+      {"peers_of_both_families", with("allow_from: ['2001:db8::/32', 10.0.0.0/8]"), ""},
+
+      {"quota_that_the_rate_outdoes", quota("1000/h", "rate: 1/min, burst: 5, per: identity"),
+       "this quota limits nothing: `rate_limit` lets an identity make 65 requests in that time"},
+      {"quota_within_the_rate", quota("64/h", "rate: 1/min, burst: 5, per: identity"), ""},
+      {"quota_beside_a_limit_of_clients", quota("1000/h", "rate: 1/min, burst: 5"), ""},
+      {"quota_that_the_route_outdoes", quota("1000/h", "rate: 1/min, burst: 5, per: route"),
+       "this quota limits nothing"},
+      {"quota_over_nodes", quota("129/h", "rate: 1/min, burst: 5, per: identity", 2), ""},
+      {"quota_over_nodes_that_share",
+       quota("129/h", "rate: 1/min, burst: 5, per: identity, shared: true", 2),
+       "this quota limits nothing"},
+      {"quota_of_the_longest_month", quota("744/month", "rate: 1/h, per: identity"), ""},
+      {"quota_of_more_than_a_month", quota("745/month", "rate: 1/h, per: identity"),
+       "lets an identity make 745 requests"},
+
       {"rewrite_to_the_same",
        with("", "", "rewrite: { strip_prefix: /orders, add_prefix: /orders }"),
        "`rewrite` changes nothing"},
@@ -160,7 +196,9 @@ TEST(Load, WhatIsWrittenIsNothingThatIsRead) {
         .diagnostics.render();
   };
   EXPECT_EQ(said_of("log: { access: access.log, process: process.log }"), "");
-  EXPECT_EQ(said_of("log: { access: /dev/null, process: /dev/null }"), "");
+  EXPECT_EQ(said_of("log: { process: /dev/null }"), "");
+  EXPECT_NE(said_of("log: { access: /dev/../dev/null }").find("`/dev/null` keeps no line"),
+            std::string::npos);
   EXPECT_NE(said_of("log: { access: one.log, process: one.log }").find("both logs go to"),
             std::string::npos);
   EXPECT_NE(said_of("log: { access: merlon.yaml }").find("is the configuration itself"),

@@ -68,7 +68,7 @@ struct ListenerCertificates {
                                                               CompileContext& context);
 /// How an upstream is reached and secured, wherever its endpoints are: a digest.
 [[nodiscard]] std::string terms_of(std::string_view name, const UpstreamConfig& upstream,
-                                   io::Broker& broker);
+                                   bool aes128, io::Broker& broker);
 /// See Upstream::identity.
 [[nodiscard]] std::string identity_of(const std::string& terms, const UpstreamConfig& upstream);
 
@@ -116,6 +116,10 @@ void judge_handshake_time(const Config& config, CompileContext& context);
 void judge_upstream_times(const Plan& plan, CompileContext& context);
 /// Routes of which every request is answered with a page of the gateway's own.
 void judge_own_pages(const Config& config, const Plan& plan, CompileContext& context);
+/// Quotas that a rate limit of the route outdoes. The reader stands at the route.
+void judge_quotas(const RouteConfig& config, unsigned nodes, CompileContext& context);
+/// Listeners that nobody can connect to.
+void judge_peers(const Config& config, CompileContext& context);
 /// Networks of classes that nobody connects from.
 void judge_class_networks(const Config& config, CompileContext& context);
 

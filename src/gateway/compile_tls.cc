@@ -279,7 +279,8 @@ std::shared_ptr<tls::ClientContext> compile_tls(const UpstreamConfig& upstream,
   return client;
 }
 
-std::string terms_of(std::string_view name, const UpstreamConfig& upstream, io::Broker& broker) {
+std::string terms_of(std::string_view name, const UpstreamConfig& upstream, bool aes128,
+                     io::Broker& broker) {
   Digest digest;
   // Two upstreams may reach the same servers on different terms.
   digest.add(name);
@@ -289,6 +290,7 @@ std::string terms_of(std::string_view name, const UpstreamConfig& upstream, io::
     add_file(digest, upstream.tls->ca, broker);
     add_file(digest, upstream.tls->cert, broker);
     digest.add(upstream.tls->server_name.has_value() ? upstream.tls->server_name->value : "");
+    digest.add(aes128 ? "aes128" : "");
   }
   return digest.hex();
 }

@@ -147,7 +147,8 @@ const Object<ListenerConfig>& listener_schema() {
                  "What it answers with. `health` and `metrics` need `allow_from`, "
                  "`client_auth` that is required, or a loopback address.")
           .field("tls", &ListenerConfig::tls, config::object(tls::listener_tls_schema()),
-                 "Certificates; may be absent on loopback addresses only, or with a waiver of "
+                 "Certificates; where the API is served they may be absent on loopback addresses "
+                 "only, or with a waiver of "
                  "`cleartext-listener`.")
           .mark(&ListenerConfig::at)
           .check(check_listener);

@@ -37,7 +37,7 @@ bool is_silent(std::uint16_t code) noexcept {
 ClientConnection::ClientConnection(Worker& worker, std::size_t door, io::Fd fd,
                                    const Endpoint& peer, const IpAddress& counted)
     : worker_(worker),
-      facts_{.peer = peer, .client = peer.address, .tls = nullptr, .made_up_tls = false},
+      facts_{.peer = peer, .client = peer.address},
       counted_(counted),
       door_(static_cast<std::uint32_t>(door)),
       proxied_(worker.plan().listener(door).proxy_protocol),
@@ -104,7 +104,9 @@ void ClientConnection::compare_with_plan() noexcept {
   // What a header of the PROXY protocol said counts while its sender is trusted.
   const auto& trusted = worker_.plan().plan().trusted_proxies;
   const bool disbelieved = proxied_ && !contains_any(trusted, facts_.peer.address);
-  facts_.outdated = other_terms || (now.proxy_protocol && !proxied_) || disbelieved;
+  const bool stranger =
+      !now.allow_from.empty() && !contains_any(now.allow_from, facts_.peer.address);
+  facts_.outdated = other_terms || (now.proxy_protocol && !proxied_) || disbelieved || stranger;
 }
 
 void ClientConnection::for_each_way(const std::function<void(RequestWay&)>& f) const {
@@ -384,6 +386,9 @@ io::Task<ClientConnection::Next> ClientConnection::serve_one(http::H1Server& ser
   t.plan = PlanPin(worker_.plan());
   const Timeouts& timeouts = t.plan->plan().timeouts;
   Result<bool> head = co_await server.next_head(worker_.loop().now() + timeouts.head);
+  // A head that took its time is judged by what holds when it is whole.
+  if (&*t.plan != &worker_.plan() && worker_.plan().has_door(door_))
+    t.plan = PlanPin(worker_.plan());
   if (head && !*head) co_return Next::kEnd;
   if (!head && is_silent(head.error().code)) {
     if (head.error().code == code::kTimedOut) static_cast<void>(close_quietly());
@@ -411,7 +416,9 @@ io::Task<ClientConnection::Next> ClientConnection::serve_one(http::H1Server& ser
   if (aborted_) co_return Next::kEnd;
   if (head && server.finish()) co_return Next::kRequest;
   if (server.response_broken()) {
-    // Cut short: nothing may make it look complete, a TLS close_notify least of all.
+    // Cut short, and its framing says so, except to HTTP/1.0: nothing may make it look complete
+    // there, a TLS close_notify least of all. A reset takes answers before it along.
+    if (head && server.request().minor_version > 0) co_return Next::kLinger;
     stream_->reset_on_close();
     co_return Next::kEnd;
   }

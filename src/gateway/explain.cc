@@ -34,10 +34,10 @@ class Walk {
         request_(request),
         at_(*request.listener),
         peer_(at_.proxy_protocol ? request.proxy : request.client),
+        made_up_tls_{request.server_name},
         facts_{.peer = {.address = peer_.value_or(request.client), .port = 0},
                .client = request.client,
-               .tls = nullptr,
-               .made_up_tls = at_.tls != nullptr},
+               .made_up_tls = at_.tls != nullptr ? &made_up_tls_ : nullptr},
         parser_(plan.head_limits),
         context_{.head = parser_.head(),
                  .reading = reading_,
@@ -132,6 +132,9 @@ class Walk {
     if (peer_.has_value() && at_.proxy_protocol && !holds(plan_.trusted_proxies))
       return drop("the listener drops connections of who is no trusted proxy",
                   code::kBadProxyHeader);
+    const std::string& name = request_.server_name;
+    if (at_.tls != nullptr && !name.empty() && at_.tls->find(name) == nullptr)
+      return drop("no certificate of the listener is for this name", code::kTlsUnknownName);
     say("connection", fmt::format("the listener {} accepts it", shown(at_.name)), &at_.at);
     return true;
   }
@@ -184,7 +187,9 @@ class Walk {
   /// Of whoever connects for this host.
   [[nodiscard]] bool asks_for_certificate() const {
     if (at_.tls == nullptr) return false;
-    const tls::ServerContext::Site* const site = at_.tls->find(reading_.host.name);
+    const std::string_view name =
+        request_.server_name.empty() ? reading_.host.name : std::string_view(request_.server_name);
+    const tls::ServerContext::Site* const site = at_.tls->find(name);
     return site != nullptr && site->client_auth != nullptr;
   }
 
@@ -320,6 +325,7 @@ class Walk {
   const MadeUpRequest& request_;
   const Listener& at_;
   const std::optional<IpAddress> peer_;  ///< absent: not told
+  const policy::MadeUpTls made_up_tls_;
   ConnectionFacts facts_;
   http::RequestParser parser_;
   ReadingScratch scratch_;

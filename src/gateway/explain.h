@@ -22,6 +22,8 @@ struct MadeUpRequest {
   /// Who connects where the listener has `proxy_protocol`; absent: taken as one that it believes.
   std::optional<IpAddress> proxy;
   const Listener* listener = nullptr;  ///< where it arrives
+  /// Whom the client names in the handshake of TLS, in lower case; empty: whom it asks for.
+  std::string server_name{};
 };
 
 /// What one step decided.

@@ -114,6 +114,11 @@ bool may_redirect(const http::RequestHead& head, const Plan& plan,
          !carries_credentials(head.fields, plan) && !reading.host.name.empty();
 }
 
+bool covers(const policy::MadeUpTls& tls, const Listener& at, std::string_view host) {
+  const auto* const site = at.tls->find(tls.server_name.empty() ? host : tls.server_name);
+  return site != nullptr && at.tls->covers(*site, host);
+}
+
 }  // namespace
 
 bool is_own_page(const Serve& serve, std::string_view path) noexcept {
@@ -157,10 +162,9 @@ Result<void> read_request(const http::RequestHead& head, const ConnectionFacts& 
 bool check_certificate(const ConnectionFacts& facts, const Listener& at, const Reading& reading,
                        Refusal& refusal) noexcept {
   if (!facts.secure()) return true;
-  const bool covered = facts.tls != nullptr
-                           ? facts.tls->covers(reading.host.name)
-                           : at.tls != nullptr && at.tls->find(reading.host.name) != nullptr;
-  if (covered) return true;
+  const std::string_view host = reading.host.name;
+  if (facts.tls != nullptr ? facts.tls->covers(host) : covers(*facts.made_up_tls, at, host))
+    return true;
   refusal = refused(421, code::kMisdirected, "the certificate does not cover this host", "reading",
                     &at.at);
   return false;

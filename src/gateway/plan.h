@@ -140,6 +140,10 @@ struct Serve {
   bool metrics = false;
 };
 
+/// True when one socket at `wide` takes what comes to the other address, too: the unspecified
+/// address stands for all of its family, and that of IPv6 for IPv4 besides (ipv6(7)).
+[[nodiscard]] bool covers(const Endpoint& wide, const Endpoint& other) noexcept;
+
 /// An address that clients connect to.
 struct Listener {
   std::string name;

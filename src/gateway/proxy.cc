@@ -28,6 +28,11 @@ bool is_untouched(const Error& error) noexcept {
   return error.code == code::kH2StreamRefused || error.code == code::kH2GoAway;
 }
 
+/// What a kept connection shows that the upstream had closed while nobody used it.
+bool is_idle_close(const Error& error) noexcept {
+  return error.code == code::kUpstreamReset && error.retryable;
+}
+
 /// Why the head of a request did not go out.
 Error unsent(const Error& error) noexcept {
   // With what the gateway adds: the client's certificate, its claims. No upstream saw any of it.
@@ -145,6 +150,10 @@ io::Task<void> RequestWay::proxy() {
       std::min(worker_.loop().now() + route.timeout, t_.grpc.deadline.value_or(Instant::max()));
 
   for (unsigned attempt = 0;; ++attempt) {
+    if (over()) {
+      co_await refuse_failed(kCutAtEnd);
+      co_return;
+    }
     upstream::Lease lease;
     if (attempt == 0) lease = cluster.reuse();
     if (lease) {
@@ -172,7 +181,7 @@ io::Task<void> RequestWay::proxy() {
     const bool blamed = done.error().blame == Blame::kUpstream && !gone_;
     if (blamed) upstream_counters().failures.add();
     if (gone_ || !goes_again(done.error(), attempt, reused, *first)) {
-      if (blamed && !reused && !too_hasty(done.error(), asked))
+      if (blamed && !(reused && is_idle_close(done.error())) && !too_hasty(done.error(), asked))
         cluster.note_failure(endpoint, done.error());
       co_await refuse_failed(done.error());
       co_return;
@@ -224,8 +233,9 @@ io::Task<Result<upstream::Lease>> RequestWay::open(upstream::Cluster& cluster, I
   const bool in_vain = !opened && !gone_;
   counted.failures.add(in_vain ? std::max(failed, 1U) : failed);
   if (opened) {
-    // Whoever waited for a place may have been handed a connection that came free.
-    (opened->reused() && opened->h2() == nullptr ? counted.reuses : counted.connects).add();
+    // Whoever waited for a place may have been handed a connection that came free, or that others
+    // share.
+    (opened->reused() ? counted.reuses : counted.connects).add();
     t_.outcome.upstream_connect = std::chrono::duration_cast<microseconds>(now - begun);
     co_return opened;
   }
@@ -492,6 +502,7 @@ io::Task<Result<void>> RequestWay::relay_body() {
   std::vector<http::Field> kept;
   for (;;) {
     if (body_failed()) co_return std::unexpected(pumped_);
+    if (over()) co_return std::unexpected(kCutAtEnd);
     Result<BodyPart> part = co_await upstream_->read_body(t_.grpc.wait(worker_.loop().now(), idle));
     const Instant now = worker_.loop().now();
     if (!part) {

@@ -39,7 +39,7 @@ void RequestWay::keep_sent(const BodyPart& part) {
 /// Sends the request while the response is awaited: an upstream may answer before it has all.
 io::Task<void> RequestWay::pump_request() {
   const milliseconds idle = t_.route->upstream->idle_timeout;
-  while (!stop_pump_) {
+  while (!stop_pump_ && !over()) {
     const Instant asked = worker_.loop().now();
     const bool owed = std::exchange(client_owes_, true);
     const Result<BodyPart> part = co_await client_.read_body(Instant::max());

@@ -318,15 +318,20 @@ bool RequestWay::compare_with_plan(const RoutesByName& routes, Instant end) noex
   // A tunnel is told by itself, and a page of the gateway's own has no route.
   if (tunnel_ != nullptr || t_.route == nullptr || &*t_.plan == &worker_.plan()) return false;
   const auto now = routes.find(t_.route->name);
-  if (now != routes.end() && now->second->digest == t_.route->digest) return false;
+  if (now != routes.end() && now->second->digest == t_.route->digest) {
+    if (!over()) end_by_ = Instant::max();  // one that a reload had changed is as it was
+    return false;
+  }
   end_by_ = std::min(end_by_, end);
   return true;
 }
 
 void RequestWay::end_if_due(Instant now) noexcept {
   if (now < end_by_ || end_by_ == Instant::min()) return;
+  if (tunnel_ != nullptr) return;  // which knows
   end_by_ = Instant::min();
-  abort();
+  stop_waiting();
+  client_.cut_off();
 }
 
 /// The client has left, or the gateway ends: no request is to blame.

@@ -48,10 +48,8 @@ class RequestWay : private Tunnel::Owner {
   void finish();
   /// Ends a wait for the upstream or for its turn.
   void abort() noexcept {
-    if (search_ != nullptr) search_->cancel();
-    if (upstream_ != nullptr) upstream_->cancel();
     if (tunnel_ != nullptr) tunnel_->abort();
-    turn_.cancel();
+    stop_waiting();
   }
   /// The same, since nobody wants the answer any more. A tunnel sees its own ends.
   void client_gone() noexcept {
@@ -66,7 +64,13 @@ class RequestWay : private Tunnel::Owner {
   void end_if_due(Instant now) noexcept;
 
  private:
-  /// Nothing of it goes on: its worker's time is over, or its own.
+  void stop_waiting() noexcept {
+    if (search_ != nullptr) search_->cancel();
+    if (upstream_ != nullptr) upstream_->cancel();
+    turn_.cancel();
+  }
+  /// Nothing of it goes on: its worker's time is over, or its own. Whoever has waited, or is about
+  /// to, looks: only what waits at that moment is told.
   [[nodiscard]] bool over() const noexcept { return worker_.over() || end_by_ == Instant::min(); }
   void begin_record();
   [[nodiscard]] const Listener& listener() const noexcept { return t_.plan->listener(door_); }
@@ -175,6 +179,7 @@ class RequestWay : private Tunnel::Owner {
   void prepare_handshake(http::RequestHead& out, struct OwnFields& own) const noexcept;
   [[nodiscard]] io::Task<void> relay_tunnel(http::ResponseHead& head);
   [[nodiscard]] io::Task<void> carry_tunnel(bool extended);
+  void follow_reload(Tunnel& tunnel);
   bool carry_over(WorkerPlan& plan) override;
 
   /// The rest of the request's body did not come, and that ends the exchange.

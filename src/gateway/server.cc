@@ -198,9 +198,9 @@ void Server::tell_started(std::size_t workers, const std::vector<Diagnostic>& ba
                             num("workers", workers), num("listeners", plan_->listeners.size()),
                             num("routes", plan_->routes.size())});
   for (const std::string& part : plan_->closed)
-    events_->error(
-        "closed_at_start",
-        {str("part", part), str("reason", "no certificate or key that it needs can be used")});
+    events_->error("closed_at_start",
+                   {str("part", part),
+                    str("reason", "a file that it needs cannot be used: see bad_file_at_start")});
   for (const telemetry::ActivatedSocket& socket : activated_) {
     const bool used = socket.listening && std::ranges::any_of(plan_->listeners, [&](const auto& l) {
                         return l.address == socket.local;

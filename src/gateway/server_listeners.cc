@@ -2,21 +2,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "gateway/server.h"
 
 /// The sockets that clients connect to, at the start and in a reload.
 namespace merlon::gateway {
-namespace {
 
-/// True when one socket at `wide` takes what comes to the other address, too: the unspecified
-/// address stands for all of its family, and that of IPv6 for IPv4 besides (ipv6(7)).
-bool covers(const Endpoint& wide, const Endpoint& other) {
+bool covers(const Endpoint& wide, const Endpoint& other) noexcept {
   return wide.port == other.port && wide.address.is_unspecified() &&
          (wide.address.is_v6() || !other.address.is_v6());
 }
-
-}  // namespace
 
 /// With SO_REUSEPORT a second gateway would silently take half of the connections: first alone.
 bool Server::is_free(const Listener& listener, std::string& problem) {
@@ -42,8 +38,12 @@ bool Server::bind_one(const Listener& listener, std::size_t index,
   });
   if (given != activated_.end()) {
     io::set_for_connections(given->fd.get());
-    for (auto& of_worker : sockets)
+    for (auto& of_worker : sockets) {
       of_worker[index] = io::Fd(::fcntl(given->fd.get(), F_DUPFD_CLOEXEC, 3));
+      if (of_worker[index]) continue;
+      problem = fmt::format("listener `{}`: {}", listener.name, io::OsError{errno}.text());
+      return false;
+    }
     return true;
   }
   if (!is_free(listener, problem)) return false;

@@ -27,7 +27,8 @@ Tunnel::Tunnel(Worker& worker, Owner& owner, http::TunnelEnd& client, http::Tunn
       up_{.from = client, .to = upstream, .frames = {true, extended}, .blame = Blame::kClient},
       down_{.from = upstream, .to = client, .frames = {false, extended}, .blame = Blame::kUpstream},
       idle_timeout_(idle_timeout),
-      moved_(worker.loop().now()) {
+      moved_(worker.loop().now()),
+      end_by_(worker.tunnels_end()) {
   worker_.enter(*this);
 }
 

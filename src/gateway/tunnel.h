@@ -71,8 +71,8 @@ class Tunnel {
   Flow up_;
   Flow down_;
   const milliseconds idle_timeout_;
-  Instant moved_;                    ///< when bytes last passed
-  Instant end_by_ = Instant::max();  ///< of a drain, or of last words
+  Instant moved_;   ///< when bytes last passed
+  Instant end_by_;  ///< of a drain, a reload or last words
   Error why_{};
   bool over_ = false;
   bool aborted_ = false;

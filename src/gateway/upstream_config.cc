@@ -90,7 +90,7 @@ const Object<UpstreamTimeoutsConfig>& timeouts_schema() {
                  "For a connection, TLS included; 504 after it.")
           .field("response", &UpstreamTimeoutsConfig::response,
                  upstream_time(milliseconds{10}, kResponseTimeMax),
-                 "From the request to the first byte of its response; 504 after it.")
+                 "From the request to the end of the head of its response; 504 after it.")
           .field("idle", &UpstreamTimeoutsConfig::idle,
                  upstream_time(milliseconds{100}, minutes{10}),
                  "Between two parts of a body, and for a connection that is kept for reuse.");

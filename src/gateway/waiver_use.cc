@@ -18,10 +18,11 @@ void RequestWay::note_observations() {
   }
   const Refusal& first = observed.front().refusal;
   t_.observed_line = first.line == nullptr ? std::string() : first.line->file_line();
+  t_.observed_class = first.limit_class;
   t_.outcome.observed = telemetry::RefusalRecord{.step = first.step,
                                                  .rule = rule_name(first.error.code),
                                                  .line = t_.observed_line,
-                                                 .limit_class = first.limit_class};
+                                                 .limit_class = t_.observed_class};
 }
 
 void RequestWay::count_waivers() noexcept {

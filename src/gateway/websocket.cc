@@ -51,12 +51,21 @@ io::Task<void> RequestWay::carry_tunnel(bool extended) {
   Tunnel tunnel(worker_, *this, client_.tunnel(), *upstream_->tunnel(), *t_.route->websocket_idle,
                 extended);
   tunnel_ = &tunnel;
+  follow_reload(tunnel);
   const Error why = co_await tunnel.run();
   tunnel_ = nullptr;
   if (why.code == 0) co_return;
   worker_.counters().refusals.count(why.code);
   t_.outcome.refusal =
       telemetry::RefusalRecord{.step = "websocket", .rule = rule_name(why.code), .line = {}};
+}
+
+/// Of a reload that came while the handshake was under way.
+void RequestWay::follow_reload(Tunnel& tunnel) {
+  tunnel.end_by(end_by_);
+  WorkerPlan& now = worker_.plan();
+  if (&*t_.plan == &now || end_by_ != Instant::max() || carry_over(now)) return;
+  tunnel.end_by(worker_.loop().now() + now.plan().timeouts.drain);
 }
 
 /// A reload that changed nothing of the route and its upstream changes nothing of the tunnel.

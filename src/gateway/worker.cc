@@ -378,8 +378,8 @@ void Worker::drain() {
     }
     for_each_connection([](ClientConnection& c) { c.announce_end(); });
     const milliseconds time = plan().plan().timeouts.drain;
-    const Instant end = loop_.now() + time - std::min(kTunnelFarewell, time / 2);
-    for (Tunnel* t = tunnels_; t != nullptr; t = t->next_) t->end_by(end);
+    tunnels_end_ = loop_.now() + time - std::min(kTunnelFarewell, time / 2);
+    for (Tunnel* t = tunnels_; t != nullptr; t = t->next_) t->end_by(tunnels_end_);
     tasks_.spawn(say_farewell());
   });
 }

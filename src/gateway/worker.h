@@ -97,6 +97,7 @@ struct Transaction {
   std::string identity_text;  ///< the values of the fields that tell of `identity`
   std::string location;
   std::string observed_line;
+  std::string observed_class;
 
   /// Brings near what a request writes at its begin: see io/warm.h. Reads nothing of it.
   void warm() const noexcept;
@@ -148,6 +149,8 @@ class Worker {
   [[nodiscard]] identity::ThreadState& identities() noexcept { return identities_; }
   [[nodiscard]] WorkerPlan& plan() noexcept { return *plans_.back(); }
   [[nodiscard]] bool draining() const noexcept { return draining_; }
+  /// When tunnels are told to go away: a while before the end of a drain.
+  [[nodiscard]] Instant tunnels_end() const noexcept { return tunnels_end_; }
   /// The time to drain is over: what still runs is cut off.
   [[nodiscard]] bool over() const noexcept { return over_; }
   /// Connections of this door are told to close with their next answer: the worker drains, or the
@@ -218,6 +221,7 @@ class Worker {
   std::atomic<std::size_t> open_{0};  ///< connections that a drain waits for
   io::Signal farewell_{loop_};        ///< ends the wait of `say_farewell` early
   bool draining_ = false;
+  Instant tunnels_end_ = Instant::max();
   bool over_ = false;
   Instant shed_told_until_{};
   std::array<char, kHttpDateBytes> date_{};

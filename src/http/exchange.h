@@ -64,6 +64,8 @@ class ServerExchange {
   virtual void close_after() noexcept = 0;
   /// Ends a wait in read_body with kCancelled; nothing is lost, and it may be called again.
   virtual void cancel_body() noexcept = 0;
+  /// Nothing is waited for any more on the client's part: what waits for it ends with kCancelled.
+  virtual void cut_off() noexcept = 0;
   /// What comes and goes is a stream of messages, which may be quiet: each wait may take `idle`, in
   /// place of a least pace, and sending lasts until `deadline` at most: kTimedOut. read_body may be
   /// called again after kBodyTooSlow.

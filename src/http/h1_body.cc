@@ -32,6 +32,8 @@ Result<ChunkedDecoder::Step> ChunkedDecoder::next(std::string_view in) noexcept 
       step.consumed += step.data.size();
       chunk_left_ -= step.data.size();
       body_bytes_ += step.data.size();
+      extension_bytes_ -=
+          static_cast<std::uint32_t>(std::min<std::size_t>(extension_bytes_, step.data.size()));
       if (chunk_left_ == 0) state_ = State::kDataCr;
       return step;
     }

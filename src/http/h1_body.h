@@ -13,8 +13,9 @@ namespace merlon::http {
 
 /// Bounds on what chunked coding adds to a body.
 struct ChunkLimits {
-  /// Of all extensions of one body together. They mean nothing to Merlon and are dropped; without
-  /// a sum, one-byte chunks make them an amplifier (CVE-2023-39326).
+  /// Of all extensions of one body together, beyond as many bytes as it has had of data. They mean
+  /// nothing to Merlon and are dropped; without a sum, one-byte chunks make them an amplifier
+  /// (CVE-2023-39326).
   std::uint32_t extension_bytes_max = 4 * 1024;
 };
 

@@ -110,6 +110,16 @@ TEST(ChunkedDecoder, BoundsExtensionsOfTheWholeBody) {
   EXPECT_LT(decoder.body_bytes(), 100U);
 }
 
+// A stream whose every chunk has a small one may go on for as long as it likes.
+TEST(ChunkedDecoder, DataEarnsExtensions) {
+  std::string raw;
+  for (int i = 0; i < 2000; ++i) raw += "a;ieof=1\r\n0123456789\r\n";
+  raw += "0\r\n\r\n";
+  ChunkedDecoder decoder;
+  EXPECT_TRUE(decode(decoder, raw, raw.size()).done);
+  EXPECT_EQ(decoder.body_bytes(), 20'000U);
+}
+
 TEST(ChunkedDecoder, StopsAtTheEndOfItsBody) {
   const std::string_view raw = "1\r\nx\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\n";
   ChunkedDecoder decoder;

@@ -43,16 +43,17 @@ io::Task<Result<void>> H1Client::send_head(const RequestHead& head, std::string_
 }
 
 io::Task<Result<void>> H1Client::send_body(BodyPart part) {
-  return send({}, part, stream_->loop().now() + idle_);
+  // One that takes some of it now and then is not idle.
+  return send({}, part, io::Stream::Pace{.interval = idle_, .bytes = 1});
 }
 
 /// Most writes end at once, without a coroutine.
 io::Task<Result<void>> H1Client::send(std::string_view head, BodyPart part,
-                                      std::optional<Instant> deadline) {
+                                      WritePatience patience) {
   io::Task<Result<void>> written = write_out(
       *stream_, head,
       {.data = part.data, .chunked = chunked_out_, .last = part.last, .trailers = part.trailers},
-      deadline);
+      patience);
   const Result<void>* const done = written.result();
   if (done == nullptr) return note_when_sent(std::move(written), part.last);
   request_done_ = done->has_value() && part.last;

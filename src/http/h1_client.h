@@ -1,11 +1,11 @@
 #pragma once
 
 #include <array>
-#include <optional>
 
 #include "http/exchange.h"
 #include "http/h1_body.h"
 #include "http/h1_response_parser.h"
+#include "http/h1_write_out.h"
 #include "io/stream.h"
 
 namespace merlon::http {
@@ -39,7 +39,7 @@ class H1Client final : public ClientExchange {
 
   [[nodiscard]] Result<BodyPart> decode() noexcept;
   [[nodiscard]] io::Task<Result<void>> send(std::string_view head, BodyPart part,
-                                            std::optional<Instant> deadline);
+                                            WritePatience patience);
   [[nodiscard]] io::Task<Result<void>> note_when_sent(io::Task<Result<void>> written, bool last);
   void begin_body(std::size_t head_bytes) noexcept;
   [[nodiscard]] Error read_error(Error error) const noexcept;

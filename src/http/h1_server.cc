@@ -216,7 +216,7 @@ io::Task<Result<void>> H1Server::send(std::string_view head, BodyPart part) {
   io::Task<Result<void>> written = write_out(
       *stream_, head,
       {.data = part.data, .chunked = chunked_out_, .last = part.last, .trailers = part.trailers},
-      {});
+      io::Stream::kLeastPace);
   const Result<void>* const done = written.result();
   if (done == nullptr) return note_when_sent(std::move(written), part.data.size(), part.last);
   if (*done) note_sent(part.data.size(), part.last);

@@ -49,6 +49,7 @@ class H1Server final : public ServerExchange {
   [[nodiscard]] TunnelEnd& tunnel() noexcept override { return tunnel_; }
   void close_after() noexcept override { close_ = true; }
   void cancel_body() noexcept override { stream_->cancel_read(); }
+  void cut_off() noexcept override { stream_->cancel(); }
   [[nodiscard]] std::uint64_t bytes_received() const noexcept override {
     return received_ + tunnel_.bytes_read();
   }

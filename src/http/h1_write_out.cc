@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <optional>
 #include <string>
 #include <utility>
 
@@ -83,16 +82,15 @@ bool join(Pieces& pieces, std::string_view head) noexcept {
   return true;
 }
 
-/// What the socket did not take at once: `kept`, then `data`, then `end`. Without a deadline the
-/// peer is held to the least pace instead.
+/// What the socket did not take at once: `kept`, then `data`, then `end`.
 io::Task<Result<void>> write_rest(io::Stream& stream, std::string kept, std::string_view data,
-                                  std::string end, std::optional<Instant> deadline) {
+                                  std::string end, WritePatience patience) {
   std::array<iovec, 3> pieces = {piece(kept), piece(data), piece(end)};
-  if (!deadline) {
-    const Result<void> paced = co_await stream.write_paced(pieces);
+  if (const auto* const pace = std::get_if<io::Stream::Pace>(&patience)) {
+    const Result<void> paced = co_await stream.write_paced(pieces, *pace);
     co_return paced;
   }
-  const Result<void> written = co_await stream.write(pieces, *deadline);
+  const Result<void> written = co_await stream.write(pieces, std::get<Instant>(patience));
   co_return written;
 }
 
@@ -104,7 +102,7 @@ std::span<char> head_scratch() noexcept {
 }
 
 io::Task<Result<void>> write_out(io::Stream& stream, std::string_view head, OutPart part,
-                                 std::optional<Instant> deadline) {
+                                 WritePatience patience) {
   using Done = io::Task<Result<void>>;
   Pieces pieces;
   if (!head.empty()) pieces.add(head);
@@ -134,7 +132,7 @@ io::Task<Result<void>> write_out(io::Stream& stream, std::string_view head, OutP
       (data.empty() ? kept : end).append(bytes);
     }
   }
-  return write_rest(stream, std::move(kept), data, std::move(end), deadline);
+  return write_rest(stream, std::move(kept), data, std::move(end), patience);
 }
 
 }  // namespace merlon::http

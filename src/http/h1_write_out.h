@@ -1,8 +1,8 @@
 #pragma once
 
 #include <array>
-#include <optional>
 #include <span>
+#include <variant>
 
 #include "base/error.h"
 #include "http/h1_body.h"
@@ -24,11 +24,13 @@ struct OutPart {
   bool last = false;
   std::span<const Field> trailers{};
 };
+/// How long a write may wait: until a deadline, or for as long as the peer keeps pace
+/// (Stream::write_paced).
+using WritePatience = std::variant<Instant, io::Stream::Pace>;
 /// Writes `head`, which may stand in head_scratch() with room behind it, and the part. What the
-/// socket takes at once costs no coroutine; a rest is written as room comes, until `deadline`;
-/// without one, for as long as the peer keeps pace (Stream::write_paced).
-/// `part.data` stays valid until then.
+/// socket takes at once costs no coroutine; a rest is written as room comes. `part.data` stays
+/// valid until then.
 [[nodiscard]] io::Task<Result<void>> write_out(io::Stream& stream, std::string_view head,
-                                               OutPart part, std::optional<Instant> deadline);
+                                               OutPart part, WritePatience patience);
 
 }  // namespace merlon::http

@@ -140,7 +140,7 @@ io::Task<Result<void>> H2ClientStream::send_body(BodyPart part) {
   connection_->pump();
   if (part.data.empty() || !connection_->session().sending(*this))
     return io::Task<Result<void>>::ready({});
-  return until_taken(connection_->loop().now() + idle_);
+  return until_taken(Instant::max());
 }
 
 /// Waits until the part is in the connection's block: until the upstream's windows let it. One that

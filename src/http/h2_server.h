@@ -36,6 +36,10 @@ class H2ServerStream final : public ServerExchange, public H2Stream, private Tun
   /// Other streams have nothing to do with this one: only what is left of its body is refused.
   void close_after() noexcept override {}
   void cancel_body() noexcept override;
+  void cut_off() noexcept override {
+    cancel_body();
+    cancel_write();
+  }
   void expect_messages(milliseconds idle, Instant deadline) noexcept override {
     message_idle_ = idle;
     messages_end_ = deadline;

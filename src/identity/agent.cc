@@ -22,6 +22,7 @@ void Agent::shut() {
   stopping_ = true;
   for (auto& [id, running] : issuers_) running.issuer->stop();
   for (auto& [id, introspector] : introspectors_) introspector->stop();
+  for (auto& introspector : leaving_) introspector->stop();
   resolver_.cancel();
   tasks_.spawn(stop_when_idle());
 }

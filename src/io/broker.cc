@@ -20,10 +20,9 @@ constexpr int kNotRegular = ESPIPE;
 
 std::unexpected<OsError> last_error() { return std::unexpected(OsError{errno}); }
 
-void set_flag(int fd, int level, int option) {
-  const int one = 1;
+void set_flag(int fd, int level, int option, int value = 1) {
   // These only tune; a socket without them still works.
-  static_cast<void>(::setsockopt(fd, level, option, &one, sizeof one));
+  static_cast<void>(::setsockopt(fd, level, option, &value, sizeof value));
 }
 
 FileStatus to_status(const struct stat& s) {
@@ -54,6 +53,8 @@ class LocalBroker final : public Broker {
     set_flag(fd.get(), SOL_SOCKET, SO_REUSEADDR);
     if (options.reuse_port) set_flag(fd.get(), SOL_SOCKET, SO_REUSEPORT);
     set_for_connections(fd.get());
+    // `[::]` is every address of the host, whatever net.ipv6.bindv6only says.
+    if (endpoint.address.is_v6()) set_flag(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 0);
     if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0)
       return last_error();
     if (::listen(fd.get(), options.backlog) != 0) return last_error();

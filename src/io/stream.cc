@@ -86,13 +86,13 @@ bool Stream::Write::settle(const Attempt& outcome) noexcept {
 }
 
 bool Stream::Write::extend() noexcept {
-  if (!paced_) return false;
+  if (!pace_) return false;
   const std::size_t still = stream_.unacknowledged_bytes();
   const std::size_t before = unacknowledged_ + written_;
-  if (before < still || before - still < kPaceBytes) return false;
+  if (before < still || before - still < pace_->bytes) return false;
   unacknowledged_ = still;
   written_ = 0;
-  deadline_ = stream_.loop_.now() + kPaceInterval;
+  deadline_ = stream_.loop_.now() + pace_->interval;
   return true;
 }
 

@@ -5,6 +5,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/error.h"
@@ -128,12 +129,19 @@ class Stream {
     bool attempt() noexcept override { return stream_.readable(); }
   };
 
+  /// How fast a peer takes what it is sent, at least.
+  struct Pace {
+    milliseconds interval;
+    std::size_t bytes;  ///< in each interval
+  };
+
   class Write final : public Operation {
    public:
-    Write(Stream& stream, std::span<iovec> pieces, Instant deadline, bool paced) noexcept
-        : Operation(stream, Side::kWrite, deadline), pieces_(pieces), paced_(paced) {}
+    Write(Stream& stream, std::span<iovec> pieces, Instant deadline,
+          std::optional<Pace> pace) noexcept
+        : Operation(stream, Side::kWrite, deadline), pieces_(pieces), pace_(pace) {}
     void await_suspend(std::coroutine_handle<> waiting) noexcept {
-      if (paced_) unacknowledged_ = stream_.unacknowledged_bytes();
+      if (pace_) unacknowledged_ = stream_.unacknowledged_bytes();
       written_ = 0;
       Operation::await_suspend(waiting);
     }
@@ -149,7 +157,7 @@ class Stream {
     std::span<iovec> pieces_;
     std::size_t unacknowledged_ = 0;  ///< when the wait, or its extension, began
     std::size_t written_ = 0;         ///< since then
-    const bool paced_;
+    const std::optional<Pace> pace_;
   };
 
   /// Reads at least one byte into `into`, which stays valid until then. No buffer is held while the
@@ -163,15 +171,15 @@ class Stream {
   /// ones; without pieces that is all it does. `pieces` itself is used up. Both stay valid until
   /// then.
   [[nodiscard]] Write write(std::span<iovec> pieces, Instant deadline) noexcept {
-    return {*this, pieces, deadline, false};
+    return {*this, pieces, deadline, std::nullopt};
   }
-  /// The same, for as long as the peer takes at least kPaceBytes in each kPaceInterval. What it
-  /// takes is told by its acknowledgements: buffers between may be larger than all of `pieces`.
-  [[nodiscard]] Write write_paced(std::span<iovec> pieces) noexcept {
-    return {*this, pieces, loop_.now() + kPaceInterval, true};
+  /// The same, for as long as the peer keeps pace. What it takes is told by its acknowledgements:
+  /// buffers between may be larger than all of `pieces`.
+  [[nodiscard]] Write write_paced(std::span<iovec> pieces, Pace pace = kLeastPace) noexcept {
+    return {*this, pieces, loop_.now() + pace.interval, pace};
   }
-  static constexpr milliseconds kPaceInterval{10'000};
-  static constexpr std::size_t kPaceBytes = 10 * 1024;  ///< 1 KiB/s
+  static constexpr Pace kLeastPace{.interval = milliseconds{10'000},
+                                   .bytes = 10 * 1024};  ///< 1 KiB/s
 
   /// Ends what waits on this stream, with kCancelled, later in this turn.
   void cancel() noexcept;

@@ -161,8 +161,8 @@ TEST_F(Simulated, APacedWriteToAPeerThatTakesNothingEnds) {
   run_until_idle(tasks);
   ASSERT_FALSE(sent.has_value());
   EXPECT_EQ(sent.error().code, code::kTimedOut);
-  EXPECT_GE(loop_.now() - start, Stream::kPaceInterval);
-  EXPECT_LE(loop_.now() - start, Stream::kPaceInterval + milliseconds{2});
+  EXPECT_GE(loop_.now() - start, Stream::kLeastPace.interval);
+  EXPECT_LE(loop_.now() - start, Stream::kLeastPace.interval + milliseconds{2});
 }
 
 TEST_F(Simulated, CancellingEndsBothSides) {

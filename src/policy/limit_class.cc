@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 
 #include "config/shown.h"
 
@@ -13,6 +14,7 @@ namespace {
 using config::Object;
 using config::Reader;
 using config::shown;
+using config::values_of;
 
 // All of them are looked through for a request that is of none.
 constexpr std::size_t kClassesMax = 16;
@@ -21,6 +23,10 @@ constexpr std::size_t kIdentitiesMax = 256;
 constexpr std::uint32_t kBurstMax = 1'000'000;
 
 void check_one(const LimitClassConfig& each, Reader& reader) {
+  if (has_everyone(values_of(each.networks))) {
+    reader.error(each.networks.front().at,
+                 "everyone is of these networks: that is the limit itself");
+  }
   if (each.networks.empty() && each.identities.empty()) {
     reader.error(each.at, "it does not say who is of this class",
                  "name `networks`, `identities` or both");
@@ -38,15 +44,7 @@ const Object<LimitClassConfig>& schema() {
                     "For the access log, `merlon explain` and `merlon limits`; clients do not see "
                     "it.")
           .field("networks", &LimitClassConfig::networks,
-                 config::list_of(
-                     config::located(config::where<Cidr>(
-                         config::cidr(),
-                         [](const Cidr& network) {
-                           return network.prefix_bits == 0
-                                      ? "everyone is of this network: that is the limit itself"
-                                      : "";
-                         })),
-                     1, kNetworksMax),
+                 config::list_of(config::located(config::cidr()), 1, kNetworksMax),
                  "Where its clients come from; their addresses as `trusted_proxies` tell them.")
           .field("identities", &LimitClassConfig::identities,
                  config::list_of(config::located(config::text(1, 256)), 1, kIdentitiesMax),
@@ -65,22 +63,22 @@ template <class T>
 using Entries = std::vector<Located<T>>;
 
 /// Whether `narrow` is part of `wide`.
-bool covers(const Cidr& wide, const Cidr& narrow) {
-  return wide.prefix_bits <= narrow.prefix_bits && wide.contains(narrow.network);
-}
+bool covers(const Cidr& wide, const Cidr& narrow) { return wide.covers(narrow); }
 bool covers(const std::string& a, const std::string& b) { return a == b; }
 
 template <class T>
-bool holds(const Entries<T>& entries, const T& value) {
-  return std::ranges::any_of(entries, [&](const auto& each) { return covers(*each, value); });
+bool holds(const std::vector<T>& values, const T& value) {
+  return std::ranges::find(values, value) != values.end();
 }
+bool holds(const std::vector<Cidr>& blocks, const Cidr& block) { return covered_by(block, blocks); }
 
 /// Whether all that a list of `narrow` names is named by that of `wide`; an absent one names all.
 template <class T>
 bool holds_all(const Entries<T>& wide, const Entries<T>& narrow) {
   if (wide.empty()) return true;
+  const std::vector<T> values = values_of(wide);
   return !narrow.empty() &&
-         std::ranges::all_of(narrow, [&](const auto& each) { return holds(wide, *each); });
+         std::ranges::all_of(narrow, [&](const auto& each) { return holds(values, *each); });
 }
 
 std::string text_of(const Cidr& network) { return shown(network.to_string()); }
@@ -97,8 +95,8 @@ bool is_named_twice(const Entries<T>& entries, std::size_t i) {
   return false;
 }
 
-/// Entries of one list of `classes[at]` that come to nothing: named twice there, or taken by a
-/// class before. `list` is that list, `other` the other one.
+/// Entries of one list of `classes[at]` that come to nothing: named twice there, or taken by the
+/// classes before. `list` is that list, `other` the other one.
 template <class T, class U>
 void check_entries(const std::vector<LimitClassConfig>& classes, std::size_t at,
                    Entries<T> LimitClassConfig::* list, Entries<U> LimitClassConfig::* other,
@@ -110,10 +108,12 @@ void check_entries(const std::vector<LimitClassConfig>& classes, std::size_t at,
       reader.error(entry.at, fmt::format("{} is named in this class already", text_of(*entry)));
       continue;
     }
+    std::vector<T> taken;
     for (std::size_t k = 0; k < at; ++k) {
       const LimitClassConfig& before = classes[k];
-      const bool takes = (before.*list).empty() || holds(before.*list, *entry);
-      if (!takes || !holds_all(before.*other, classes[at].*other)) continue;
+      if (!holds_all(before.*other, classes[at].*other)) continue;
+      std::ranges::copy(values_of(before.*list), std::back_inserter(taken));
+      if (!(before.*list).empty() && !holds(taken, *entry)) continue;
       reader.error(entry.at,
                    fmt::format("{} is of the class {} already, which comes first", text_of(*entry),
                                shown(before.name)),

@@ -16,17 +16,22 @@ class TlsStream;
 /// What the gateway read of a request, for those who judge it.
 namespace merlon::policy {
 
+/// For `explain`: TLS, of which there is no stream.
+struct MadeUpTls {
+  std::string_view server_name;  ///< in lower case; empty: the host that is asked for
+};
+
 /// What of a connection matters to its requests. Outlives them.
 struct ConnectionFacts {
-  Endpoint peer;                        ///< of the socket
-  IpAddress client;                     ///< the peer, or whom the PROXY protocol names
-  const tls::TlsStream* tls = nullptr;  ///< null: cleartext
-  bool made_up_tls = false;             ///< for `explain`: TLS, of which there is no stream
-  bool certificate_open = false;        ///< the same: what a client certificate would show
+  Endpoint peer;          ///< of the socket
+  IpAddress client;       ///< the peer, or whom the PROXY protocol names
   bool unnamed = false;   ///< a PROXY header named nobody: no forwarded field is believed
   bool outdated = false;  ///< a reload asks more of those who connect, or other certificates
+  bool certificate_open = false;        ///< for `explain`: what a client certificate would show
+  const tls::TlsStream* tls = nullptr;  ///< null: cleartext, or made up
+  const MadeUpTls* made_up_tls = nullptr;
 
-  [[nodiscard]] bool secure() const noexcept { return tls != nullptr || made_up_tls; }
+  [[nodiscard]] bool secure() const noexcept { return tls != nullptr || made_up_tls != nullptr; }
 };
 
 /// A request as Merlon reads it: each part once, by one function. Views live as long as the head's

@@ -267,7 +267,7 @@ void Metrics::collect_upstreams(Families& out) const {
   by_upstream("merlon_upstream_retries_total", "Attempts after the first.",
               &UpstreamCounters::retries);
   Family(out, "merlon_upstream_first_byte_seconds",
-         "Time from a request sent to the first byte of the upstream's answer.",
+         "Time from a request sent to the end of the head of the upstream's answer.",
          MetricType::Histogram)
       .add(merge(workers_, &WorkerCounters::upstream_time));
   if (!endpoints_) return;

@@ -160,7 +160,10 @@ Attempt TlsStream::try_write(std::span<const iovec> pieces) noexcept {
     if (broken_) return Attempt::error(code::kTlsProtocol);
     if (!raw_writable()) return held_back();
     accepted_ = encrypt(pieces);
-    if (broken_) return Attempt::error(code::kTlsProtocol);
+    if (broken_) {
+      flush();  // what stays in the block of the thread would go to another peer
+      return Attempt::error(code::kTlsProtocol);
+    }
     if (ends_with_write_ && accepted_ == bytes_of(pieces)) notify_close();
     flush();
     if (output_code_ != 0) return Attempt::error(output_code_);

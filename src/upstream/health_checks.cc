@@ -84,7 +84,7 @@ class HealthChecks::Thread {
 };
 
 HealthChecks::HealthChecks(io::Broker& broker, const Clock& clock, telemetry::EventLog& events)
-    : broker_(broker), clock_(clock), events_(events) {}
+    : broker_(broker), clock_(clock), events_(events), thread_(std::make_unique<Thread>(*this)) {}
 
 HealthChecks::~HealthChecks() = default;
 
@@ -123,8 +123,6 @@ std::vector<std::shared_ptr<const UpstreamHealth>> HealthChecks::adopt(
     known_ = std::move(known);
     for (const Known& one : known_) static_cast<void>(counts_[one.upstream]);  // zero, not absent
   }
-  if (thread_ == nullptr && targets.empty()) return result;
-  if (thread_ == nullptr) thread_ = std::make_unique<Thread>(*this);
   thread_->adopt(std::move(targets));
   return result;
 }

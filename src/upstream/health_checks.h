@@ -30,7 +30,8 @@ class HealthChecks {
   /// Checks in progress at once.
   static constexpr std::size_t kInProgressMax = 128;
 
-  /// `broker`, `clock` and `events` outlive it. There is no thread before something is checked.
+  /// `broker`, `clock` and `events` outlive it. The thread is there from the beginning: a reload
+  /// that is the first to check something may come when descriptors are short.
   HealthChecks(io::Broker& broker, const Clock& clock, telemetry::EventLog& events);
   /// Ends the checks in progress.
   ~HealthChecks();

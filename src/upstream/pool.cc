@@ -367,9 +367,11 @@ io::Task<Result<Lease>> Cluster::open_own(Search& search) {
   co_return std::unexpected(last);
 }
 
-/// Has an endpoint passed over for a while, and tells of it each time that this begins.
+/// Has an endpoint passed over for a while, and tells of it each time that this begins. What fails
+/// meanwhile was on its way before, or had nowhere else to go: that is no further failure.
 void Cluster::failed(EndpointState& endpoint, const Error& why) noexcept {
-  if (events_ != nullptr && endpoint.passed_over_until <= loop_.now()) {
+  if (passed_over(endpoint)) return;
+  if (events_ != nullptr) {
     events_->warning(
         "upstream_endpoint_failed",
         {telemetry::str("upstream", upstream_->name), telemetry::str("endpoint", endpoint.text),

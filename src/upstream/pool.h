@@ -237,7 +237,10 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   [[nodiscard]] io::Task<Result<Lease>> open_shared(Search& search);
   [[nodiscard]] io::Task<Result<void>> wait_for_room(std::size_t endpoint, Search& search,
                                                      bool counted);
+  [[nodiscard]] static bool room_is_coming(const EndpointState& endpoint) noexcept;
+  [[nodiscard]] std::size_t in_service() const noexcept;
   [[nodiscard]] bool wants_another(const EndpointState& endpoint) const noexcept;
+  void make_place_for(const EndpointState& endpoint) noexcept;
   void begin_shared(std::size_t endpoint);
   [[nodiscard]] io::Task<void> connect_shared(std::size_t endpoint);
   [[nodiscard]] io::Task<Result<void>> greet(std::size_t endpoint,

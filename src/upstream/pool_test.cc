@@ -209,9 +209,63 @@ TEST_F(Choosing, AConnectionThatComesFreeGoesToWhoeverWaitsLongest) {
   EXPECT_EQ(broker.asked(), (Ports{1, 1}));
 }
 
+// Each of many requests that met the same failure doubled the time: to 32 s, after one moment.
+TEST_F(Choosing, WhatFailsTogetherFailsOnce) {
+  make(Balance::kRoundRobin, 2);
+  for (int i = 0; i < 20; ++i) cluster->note_failure(endpoint(1), kLate);
+  EXPECT_EQ(ask_times(4), (Ports{2, 2, 2, 2}));
+  const Instant begun = loop.now();
+  while (ask() != 1 && loop.now() < begun + seconds{20}) loop.turn(milliseconds{10});
+  EXPECT_LT(loop.now(), begun + seconds{20});
+  cluster->note_failure(endpoint(1), kLate);
+  EXPECT_EQ(ask_times(2), (Ports{2, 2}));
+}
+
+/// SETTINGS with MAX_CONCURRENT_STREAMS.
+std::string greeting(char streams) {
+  return std::string("\0\0\6\4\0\0\0\0\0\0\3\0\0\0", 14) + streams;
+}
+
+TEST_F(Choosing, ConnectionsOfAnEndpointThatIsOutTakeNoPlaceOfOthers) {
+  broker.greet_with(greeting(100));
+  make(Balance::kRoundRobin, 2, {1, 9}, Protocol::kHttp2);
+  EXPECT_EQ(ask_times(2), (Ports{1, 1})) << "there is one connection for both";
+  std::vector<Lease> held;
+  EXPECT_EQ(ask(&held), 1);
+  checked[0]->set_in_use(false);
+  EXPECT_EQ(ask_times(2), (Ports{2, 2})) << "also while the other is busy";
+  held.clear();
+  checked[0]->set_in_use(true);
+  cluster->close_idle();
+  while (cluster->open_connections() > 0) loop.turn(milliseconds{10});
+}
+
+TEST_F(Choosing, NorDoThoseThatAreIdleWhereAnEndpointFails) {
+  broker.greet_with(greeting(100));
+  make(Balance::kRoundRobin, 2, {1, 9}, Protocol::kHttp2);
+  EXPECT_EQ(ask_times(2), (Ports{1, 1}));
+  cluster->note_failure(endpoint(1), kLate);
+  EXPECT_EQ(ask(), 2);
+  cluster->close_idle();
+  while (cluster->open_connections() > 0) loop.turn(milliseconds{10});
+}
+
+TEST_F(Choosing, WhoWaitsForAConnectionThatIsBeingMadeWaitsForNoPlace) {
+  broker.greet_with(greeting(100));
+  make(Balance::kRoundRobin, 1, {1, 2}, Protocol::kHttp2);
+  std::optional<Result<Lease>> found[9];
+  for (auto& one : found) tasks.spawn(open(*cluster, loop.now() + seconds{10}, one));
+  for (auto& one : found) {
+    turn_until(one);
+    ASSERT_TRUE(one.has_value() && one->has_value());
+    (*one)->close();
+  }
+  cluster->close_idle();
+  while (cluster->open_connections() > 0) loop.turn(milliseconds{10});
+}
+
 TEST_F(Choosing, AStreamThatComesFreeGoesToWhoeverWaitsLongest) {
-  // SETTINGS with MAX_CONCURRENT_STREAMS 1.
-  broker.greet_with(std::string("\0\0\6\4\0\0\0\0\0\0\3\0\0\0\1", 15));
+  broker.greet_with(greeting(1));
   make(Balance::kRoundRobin, 1, {1, 9}, Protocol::kHttp2);
   std::vector<Lease> held;
   EXPECT_EQ(ask(&held), 1);

@@ -111,13 +111,47 @@ io::Task<Result<void>> Cluster::greet(std::size_t index, std::unique_ptr<io::Soc
   co_return greeted;
 }
 
+/// Those that are being made have room for another request.
+bool Cluster::room_is_coming(const EndpointState& endpoint) noexcept {
+  return endpoint.connecting * SharedConnection::kStreamsMax > endpoint.waiting;
+}
+
+/// Connections that requests go to, or soon will. Those of an endpoint that is out of use, and
+/// those that the upstream has told to end, only finish what they have: they take no place of
+/// others.
+std::size_t Cluster::in_service() const noexcept {
+  std::size_t count = 0;
+  for (const EndpointState& endpoint : endpoints_) {
+    if (!endpoint.healthy()) continue;
+    count += endpoint.connecting;
+    count += static_cast<std::size_t>(std::ranges::count_if(
+        endpoint.shared, [](const auto& one) { return !one->client().goaway().has_value(); }));
+  }
+  return count;
+}
+
 /// Requests that come together open no more connections than they fill. An upstream that allows no
 /// streams for a while (RFC 9113 §5.1.2) does not mean to have them by another connection.
 bool Cluster::wants_another(const EndpointState& endpoint) const noexcept {
-  const bool coming = endpoint.connecting * SharedConnection::kStreamsMax > endpoint.waiting;
-  if (coming || open_ >= upstream_->connections_max) return false;
+  if (room_is_coming(endpoint)) return false;
+  const std::size_t most = upstream_->connections_max;
+  if (open_ >= most && in_service() >= most) return false;
   return std::ranges::none_of(endpoint.shared,
                               [](const auto& one) { return one->client().paused(); });
+}
+
+/// An endpoint without any connection, and no place for one: connections that nobody uses, of
+/// endpoints that fail, are ended for it. Their end wakes those who wait.
+void Cluster::make_place_for(const EndpointState& endpoint) noexcept {
+  const bool has_one = !endpoint.shared.empty() || endpoint.connecting > 0;
+  if (has_one || open_ < upstream_->connections_max) return;
+  for (const EndpointState& other : endpoints_) {
+    const bool out_of_use = !other.healthy() || other.passed_over_until > loop_.now();
+    if (&other == &endpoint || !out_of_use) continue;
+    for (const auto& connection : other.shared) {
+      if (connection->users() == 0) connection->client().retire();
+    }
+  }
 }
 
 /// Makes a connection for all who wait: it takes the time that an upstream has for it, whatever
@@ -186,6 +220,8 @@ io::Task<Result<Lease>> Cluster::open_shared(Search& search) {
     if (!queued) lease = share(endpoints_[index]);
     if (lease) co_return lease;
     const std::uint64_t failures = endpoints_[index].connect_failures;
+    make_place_for(endpoints_[index]);
+    const bool coming = room_is_coming(endpoints_[index]);
     if (wants_another(endpoints_[index])) {
       begun = true;
       begin_shared(index);
@@ -195,7 +231,7 @@ io::Task<Result<Lease>> Cluster::open_shared(Search& search) {
       if (lease) co_return lease;
     }
     queued = false;
-    const Result<void> waited = co_await wait_for_room(index, search, !begun);
+    const Result<void> waited = co_await wait_for_room(index, search, !begun && !coming);
     if (!waited) co_return give_up(waited.error());
     const EndpointState& endpoint = endpoints_[index];
     if (endpoint.connect_failures == failures) continue;

@@ -86,6 +86,26 @@ def test_a_reload_without_descriptors_changes_nothing(merlon, upstream):
     assert gateway.told("reloaded")
 
 
+def test_the_first_checks_of_health_may_come_when_descriptors_are_short(merlon, upstream):
+    """A thread of theirs was made then, and ended the process for want of descriptors."""
+    config = with_status(upstream)
+    gateway = merlon(config, starved=True)
+    checked = {"api": {**config["upstreams"]["api"], "health": {"path": "/up"}}}
+
+    def outcomes():
+        return [event for event in gateway.events if event["event"] in ("reloaded", "reload_refused")]
+
+    hard = limit_descriptors(gateway, 4096)
+    for free in (0, 1, 2, 3):
+        before = len(outcomes())
+        taken = [int(entry.name) for entry in Path(f"/proc/{gateway.process.pid}/fd").iterdir()]
+        limit_descriptors(gateway, max(taken) + 1 + free)
+        gateway.reload({**config, "upstreams": checked, "timeouts": {"idle": f"{30 + free}s"}})
+        assert eventually(lambda: len(outcomes()) > before), gateway.errors
+        limit_descriptors(gateway, hard)
+    assert eventually(lambda: served_or_none(gateway) == 200)
+
+
 def test_memory_is_bounded_and_told(merlon, upstream):
     """`limits.memory` bounds what requests hold: more of them are shed with an answer."""
     with reserve() as admin:

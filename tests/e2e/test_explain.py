@@ -7,8 +7,9 @@ import socket
 import subprocess
 from datetime import date, timedelta
 
+import pytest
 from gateway import configuration, reserve
-from wire import Client, eventually
+from wire import Client, eventually, request
 
 REQUESTS = 3000
 
@@ -252,6 +253,45 @@ def test_a_url_without_a_port_means_the_port_of_its_scheme(merlon_bin, upstream,
     # Nobody listens at 80 or 443: what stands in front may.
     config["listeners"] = config["listeners"][:1]
     assert explain(merlon_bin, tmp_path, config, "GET http://a.test/")[0] == 0
+
+
+def test_a_url_names_the_server_in_the_handshake_too(merlon, merlon_bin, upstream, pki):
+    """A client of this URL never gets another certificate, whatever its Host says."""
+    certificates = [dict(zip(("cert", "key"), pki.issue(name), strict=True)) for name in ("a.test", "b.test")]
+    route = {"name": "r", "match": {"host": "*", "path": "/**"}, "methods": ["GET"], "auth": "none",
+             "respond": {"status": 204}}  # fmt: skip
+    gateway = merlon(configuration(
+        upstream, routes=[route], listeners=[{"name": "public", "tls": {"certificates": certificates}}]
+    ))  # fmt: skip
+    port = gateway.ports["public"]
+
+    def asked(url, *more):
+        ran = subprocess.run([merlon_bin, "explain", "-c", gateway.file, "--format", "json", f"GET {url}", *more],
+                             capture_output=True, text=True, timeout=60)  # fmt: skip
+        found = json.loads(ran.stdout)
+        return found["verdict"], found["status"], found.get("rule")
+
+    assert asked(f"https://a.test:{port}/x") == ("answered", 204, None)
+    assert asked(f"HTTPS://A.test:{port}/x#part") == ("answered", 204, None)
+    other = asked(f"https://a.test:{port}/x", "-H", f"Host: b.test:{port}")
+    assert other == ("refused", 421, "misdirected-request")
+    with gateway.client(tls=pki.client(), name="a.test") as client:
+        assert client.ask(request("GET", "/x", host=f"b.test:{port}")).status == 421
+    assert asked(f"https://c.test:{port}/x") == ("refused", None, "tls-unknown-server-name")
+    wishes = [{"head": "GET / HTTP/1.1\r\nHost: b.test\r\n\r\n", "server_name": name} for name in ("a.test", "b.test")]
+    assert [answer["status"] for answer in explained(merlon_bin, gateway.file, wishes)] == [421, 204]
+
+
+@pytest.mark.parametrize("wish", [{"clinet": "10.0.0.1"}, {"client": 9}, {"listener": "nobody"}, {"body": None}, 7])
+def test_a_batch_passes_over_nothing(merlon_bin, upstream, tmp_path, wish):
+    file = tmp_path / "merlon.json"
+    file.write_text(json.dumps(configuration(upstream, listeners=[{"name": "public", "address": "127.0.0.1:8080"}])))
+    file.chmod(0o640)
+    whole = {"head": "GET / HTTP/1.1\r\nHost: b.test\r\n\r\n"}
+    text = json.dumps(whole) + "\n" + json.dumps({**whole, **wish} if isinstance(wish, dict) else wish) + "\n"
+    ran = subprocess.run([merlon_bin, "explain", "-c", file, "--batch"],
+                         input=text, capture_output=True, text=True, timeout=60)  # fmt: skip
+    assert ran.returncode == 2 and "line 2 of standard input" in ran.stderr, ran.stderr
 
 
 def test_who_connects_for_a_client_is_judged_in_its_place(merlon_bin, upstream, tmp_path):

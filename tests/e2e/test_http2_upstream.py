@@ -163,6 +163,20 @@ def test_requests_that_come_together_share_a_connection(merlon):
             answer_all()
 
 
+def test_a_connection_is_counted_once_however_many_wait_for_it(merlon):
+    """Those who wait for one that is being made are not those of whom `pending` may wait for a place."""
+    with Http2Upstream() as upstream:
+        listeners = [{"name": "public"}, dict(STATUS)]
+        gateway = merlon(over_http2(upstream, {"limits": {"pending": 3}}, listeners=listeners))
+        with Http2Client(gateway.ports["public"]) as client:
+            numbers = [client.take_id() for _ in range(20)]
+            client.send(b"".join(client.head(number, client.fields()) for number in numbers))
+            assert [client.wait(number).status for number in numbers] == [200] * 20
+        assert len(upstream.connections) == 1
+        assert gateway.metric("merlon_upstream_connects_total") == 1
+        assert gateway.metric("merlon_upstream_reuses_total") == 19
+
+
 def test_requests_beyond_what_may_wait_are_shed(merlon):
     with Http2Upstream(entries=[(MAX_CONCURRENT_STREAMS, 1)]) as upstream:
         upstream.answer = lambda call: None
@@ -453,6 +467,31 @@ def test_a_large_request_waits_for_the_upstreams_windows(merlon):
     with Http2Upstream(entries=[(INITIAL_WINDOW_SIZE, 1000)]) as upstream:
         gateway = merlon(over_http2(upstream))
         assert gateway.ask(request("POST", body=body)).status == 200
+        assert upstream.calls[0].body == body
+
+
+def test_an_upstream_that_reads_slowly_is_waited_for(merlon):
+    """It was given up where a part of 64 KiB took longer than `timeouts.idle`."""
+    body = bytes(65_535 + 40 * 200)
+    with Http2Upstream() as upstream:
+
+        def take_slowly(call):
+            def take():
+                for _ in range(40):
+                    time.sleep(0.05)
+                    call.connection.send(window_update(0, 200) + window_update(call.stream, 200))
+                assert eventually(lambda: call.ended)
+                call.reply()
+
+            threading.Thread(target=take, daemon=True).start()
+
+        upstream.windows, upstream.on_head = False, take_slowly
+        gateway = merlon(over_http2(upstream, {"timeouts": {"idle": "1s"}}))
+        with gateway.client() as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: api.example.com\r\nTransfer-Encoding: chunked\r\n\r\n")
+            upstream.wait_for(1)
+            client.send(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+            assert client.response("POST").status == 200
         assert upstream.calls[0].body == body
 
 

@@ -480,6 +480,50 @@ def test_an_endless_response_whose_route_a_reload_changes_has_the_time_of_a_drai
     assert gateway.ask(request("GET", "/new")).status == 200
 
 
+@pytest.mark.parametrize("protocol", ["h1", "h2"])
+def test_so_has_one_that_the_client_takes_its_time_for(merlon, upstream, protocol):
+    """The gateway did not wait for the upstream when the time was over, so that nothing ended it."""
+    over = threading.Event()
+
+    def pour(_message, connection):
+        piece = b"4000\r\n" + b"a" * 0x4000 + b"\r\n"
+        connection.sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        connection.sock.settimeout(30)
+        while not over.is_set():
+            connection.sock.sendall(piece)
+
+    upstream.answer = pour
+    config = configuration(upstream, timeouts={"drain": "1s"}, listeners=[{"name": "public"}, dict(STATUS)])
+    gateway = merlon(config)
+    changed = {**config["routes"][0], "headers": {"set": {"X-New": "1"}}}
+    with Http2Client(gateway.ports["public"], windows=False) if protocol == "h2" else gateway.client() as client:
+        if protocol == "h2":
+            client.open("GET", "/events")
+        else:
+            client.send(request("GET", "/events"))
+        assert eventually(lambda: (gateway.metric("merlon_upstream_connects_total") or 0) >= 1)
+        gateway.reload({**config, "routes": [changed]})
+        assert gateway.told("reloaded")
+        line = eventually(lambda: [one for one in gateway.access_log if one["path"] == "/events"])[0]
+        assert line["refusal"]["rule"] == "draining"
+    over.set()
+
+
+def test_a_head_that_took_its_time_is_judged_by_what_holds_at_its_end(merlon, upstream):
+    """Whoever kept half a head was served by a route that a reload had removed."""
+    config = configuration(upstream, routes=[fixed("/old", "old"), fixed("/kept", "kept")],
+                           listeners=[{"name": "public"}, dict(STATUS)])  # fmt: skip
+    gateway = merlon(config)
+    head = request("GET", "/old")
+    with gateway.client() as client:
+        client.send(head[:-2])
+        assert eventually(lambda: gateway.metric("merlon_requests_in_flight") == 2)
+        gateway.reload({**config, "routes": [fixed("/kept", "kept")]})
+        assert gateway.told("reloaded")
+        client.send(head[-2:])
+        assert client.response().status == 404
+
+
 @pytest.fixture
 def activated(merlon, upstream):
     """A gateway whose listener was opened by somebody else, who keeps it: systemd, or this test."""

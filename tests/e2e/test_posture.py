@@ -1,6 +1,7 @@
 """What `merlon audit` says of the gateway's own configuration: who may use what, and how it is known."""
 
 import json
+import re
 import subprocess
 from datetime import date, timedelta
 
@@ -76,6 +77,38 @@ def test_each_route_says_how_callers_are_known(audit, form):
     if form == "json":
         rows = {row["route"].rpartition("(")[2][:-1]: row["auth"] for row in json.loads(said)["exposure"]}
         assert rows == AUTH
+
+
+@pytest.mark.parametrize("form", ["text", "json", "html"])
+def test_a_measure_says_what_waivers_take_from_it(audit, form):
+    """It said "always", in the words of standards, of what the same file switched off."""
+    end = date.today() + timedelta(days=20)
+    places = {"Every refusal is recorded": ("access-log-off", "log.access"),
+              "One canonical path and host": ("path-semicolon", "routes.bound"),
+              "No leaks in answers": ("upstream-error-bodies", "routes.plain")}  # fmt: skip
+    config = CONFIG + "log: { access: 'off' }\nwaivers:\n" + "".join(
+        f"  - {{ rule: {rule}, on: {on}, reason: looked at in this test, owner: a@b.example, expires: {end} }}\n"
+        for rule, on in places.values()
+    )  # fmt: skip
+    _, said = audit(config, "--format", form)
+    if form == "json":
+        measures = {each["what"]: each["waived"] for each in json.loads(said)["measures"]}
+        assert {what: list_ for what, list_ in measures.items() if list_} == {
+            what: [f"{rule} on {on}"] for what, (rule, on) in places.items()
+        }
+    else:
+        for rule, on in places.values():
+            assert re.search(f"but for (<code>)?{rule} on {on}", said), said
+
+
+def test_routes_that_the_gateway_adds_are_shown_too(audit):
+    """The plan has more routes than the configuration: the program ended for what was read behind those."""
+    config = CONFIG.replace("audience: orders }", "audience: orders, resource: https://a.example/open }")
+    code, out = audit(config, "--format", "json")
+    assert code == 0, out
+    rows = {row["route"]: row for row in json.loads(out)["exposure"]}
+    added = rows["GET /.well-known/oauth-protected-resource/open (plain:resource-metadata)"]
+    assert (added["auth"], added["upstream"]) == ("public", "return 200")
 
 
 def test_a_waiver_says_whether_its_uses_are_counted(audit):

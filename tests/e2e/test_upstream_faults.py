@@ -4,6 +4,7 @@ Whatever they do, a client gets the right status, or a connection that broke vis
 that looks whole and is not, and never a wait without an end.
 """
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -11,10 +12,12 @@ import time
 
 import pytest
 from gateway import STATUS, configuration, reserve
+from http2 import rst
 from http2_upstream import Http2Upstream
 from pki import Pki
 from wire import ConnectionEnded, eventually, reply, request
 
+INTERNAL_ERROR = 2
 LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -298,6 +301,26 @@ def test_a_dead_endpoint_is_passed_over(merlon, upstream):
         gateway = merlon(config)
         for _ in range(20):
             assert gateway.ask(request("POST", body=b"x")).status == 200
+
+
+@pytest.mark.parametrize("protocol", ["http1", "h2"])
+def test_an_endpoint_that_fails_on_kept_connections_is_passed_over(merlon, upstreams, protocol):
+    """Only what a connection of its first request met was counted against an endpoint."""
+    with contextlib.ExitStack() as stack:
+        if protocol == "h2":
+            good, bad = (stack.enter_context(Http2Upstream()) for _ in range(2))
+        else:
+            good, bad = upstreams(), upstreams()
+        config = configuration(good, limits={"workers": 1})
+        config["upstreams"]["api"] = {"endpoints": [good.address, bad.address], "protocol": protocol}
+        gateway = merlon(config)
+        assert [gateway.ask(request()).status for _ in range(4)] == [200] * 4
+        if protocol == "h2":
+            bad.answer = lambda call: call.connection.send(rst(call.stream, INTERNAL_ERROR))
+        else:
+            bad.answer = lambda *_: b"garbage\r\n\r\n"
+        assert 502 in [gateway.ask(request()).status for _ in range(2)]
+        assert gateway.told("upstream_endpoint_failed", upstream="api", endpoint=bad.address)
 
 
 def test_each_failure_to_connect_is_told_of(merlon, upstream):

@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 from gateway import STATUS, configuration, reserve
+from upstream_server import UpstreamServer
 from wire import eventually, request
 
 
@@ -84,6 +85,24 @@ def test_only_connections_with_aes128_need_its_waiver(merlon, upstream, pki):
         context.set_ciphers(suite)
         assert gateway.ask(request("GET", "/", host="a.test"), tls=context, name="a.test").status == 200
         assert eventually(lambda: uses(gateway, *place) == count)  # noqa: B023
+
+
+def test_a_waiver_that_goes_takes_the_connections_that_needed_it(merlon, pki):
+    """Kept connections of a suite that no new one could agree on were used on, for as long as there was work."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pki.issue("u.test"))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+    upstream = UpstreamServer(tls=context)
+    secured = {"endpoints": [upstream.address], "tls": {"ca": str(pki.ca), "server_name": "u.test"}}
+    config = configuration(upstream, upstreams={"api": secured}, limits={"workers": 1},
+                           waivers=[waiver("tls-aes128", "upstreams.api")])  # fmt: skip
+    gateway = merlon(config)
+    assert gateway.ask(request("GET", "/")).status == 200
+    gateway.reload({**config, "waivers": []})
+    assert gateway.told("reloaded")
+    assert gateway.ask(request("GET", "/")).status == 502
+    upstream.stop()
 
 
 def test_limits_that_fail_open_count(merlon, upstream):

@@ -1,6 +1,7 @@
 """WebSocket over HTTP/1.1: the handshake on both sides, the tunnel, its bounds and its end."""
 
 import signal
+import threading
 import time
 from datetime import date, timedelta
 
@@ -387,10 +388,12 @@ def test_a_reload_keeps_the_tunnels_of_routes_that_stay(tunnelled):
 
 
 def test_what_was_observed_of_a_handshake_outlives_the_plan_that_it_came_under(tunnelled):
-    """The line of the log names one of a configuration that a reload has taken away."""
+    """The line of the log names a line and a class of a configuration that a reload has taken away."""
     waiver = {"rule": "policy-observed", "on": "routes.tunnels.rate_limit", "reason": "looked at in this test",
               "owner": "api@example.com", "expires": str(date.today() + timedelta(days=9))}  # fmt: skip
-    gateway, _ = tunnelled(more={"rate_limit": {"rate": "1/min", "burst": 1}}, waivers=[waiver])
+    classes = [{"name": "a-class-whose-name-is-kept-in-memory-of-its-own", "networks": ["127.0.0.0/8"], "rate": "1/min"}]
+    limit = {"rate": "9/min", "burst": 9, "classes": classes}
+    gateway, _ = tunnelled(more={"rate_limit": limit}, waivers=[waiver])
     opened(gateway)
     observed, config = opened(gateway), gateway.config
     for name in ("a", "b"):
@@ -402,6 +405,43 @@ def test_what_was_observed_of_a_handshake_outlives_the_plan_that_it_came_under(t
     line = eventually(lambda: [one for one in gateway.access_log if "observed" in one])[0]
     assert line["observed"]["rule"] == "rate-limited"
     assert "merlon.yaml:" in line["observed"]["line"]
+    assert line["observed"]["class"] == classes[0]["name"]
+
+
+@pytest.mark.parametrize("how", ["reload_of_the_route", "reload_of_the_upstream", "drain"])
+def test_a_tunnel_that_opens_late_is_told_like_the_others(tunnelled, upstreams, how):
+    """Its handshake was under way when a reload, or a drain, told those that were open."""
+    gateway, upstream = tunnelled(timeouts={"drain": "3s"})
+    asked, go_on, config = threading.Event(), threading.Event(), gateway.config
+    echo_back = upstream.answer
+
+    def late(message, connection):
+        asked.set()
+        go_on.wait(30)
+        return echo_back(message, connection)
+
+    upstream.answer = late
+    client = gateway.client()
+    client.send(handshake())
+    assert asked.wait(20)
+    if how == "drain":
+        gateway.process.send_signal(signal.SIGTERM)
+        assert gateway.told("draining")
+    elif how == "reload_of_the_route":
+        changed = {**config["routes"][0], "websocket": {"idle_timeout": "9s"}}
+        gateway.reload({**config, "routes": [changed, *config["routes"][1:]]})
+        assert gateway.told("reloaded")
+    else:
+        elsewhere = {**config["upstreams"]["api"], "endpoints": [upstreams().address]}
+        gateway.reload({**config, "upstreams": {"api": elsewhere}})
+        assert gateway.told("reloaded")
+    go_on.set()
+    assert client.response().status == 101
+    opcode, payload = read_frame(client.exactly)
+    assert (opcode, close_code(payload)) == (CLOSE, GOING_AWAY)
+    client.send(frame(payload, CLOSE))
+    assert client.is_closed_by_peer()
+    assert ended_by(gateway, "draining")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@
 #include "base/units.h"
 #include "config/catalogue.h"
 #include "gateway/load.h"
+#include "gateway/resource_metadata.h"
 #include "tls/server_context.h"
 
 namespace merlon::audit::own {
@@ -51,7 +52,7 @@ class OwnReader {
     if (loaded_.plan == nullptr) return;
     add_waivers();
     add_certificates();
-    for (std::size_t i = 0; i < loaded_.plan->routes.size(); ++i) add_route(i);
+    add_routes();
     add_measures(loaded_, out_);
   }
 
@@ -204,16 +205,22 @@ class OwnReader {
     }
   }
 
-  void add_route(std::size_t index) {
-    const Route& route = *loaded_.plan->routes[index];
-    const gateway::RouteConfig& config = loaded_.config.routes[index];
+  /// Those of the configuration, and those that the gateway adds to them.
+  void add_routes() {
+    gateway::Config whole = loaded_.config;
+    Diagnostics said_already;
+    gateway::add_resource_metadata(whole, said_already);
+    for (const auto& route : loaded_.plan->routes) add_route(*route, whole.routes[route->index]);
+  }
+
+  void add_route(const Route& route, const gateway::RouteConfig& config) {
     ExposureRow row;
     row.at = route.at;
     for (const auto& host : config.match.hosts) row.host += (row.host.empty() ? "" : " ") + *host;
     row.route =
         fmt::format("{} {} ({})", fmt::join(route.methods, ","), *config.match.path, route.name);
     row.auth = auth_of(config);
-    row.limit = limits_of(config);
+    row.limit = limits_of(route, config);
     if (route.upstream != nullptr) {
       const bool secure = route.upstream->tls != nullptr || route.upstream->closed;
       row.upstream = fmt::format("{}://{}", secure ? "https" : "http", route.upstream->name);
@@ -274,15 +281,21 @@ class OwnReader {
   }
 
   /// "10/s per client, burst 20; quota 100000/day per identity; 20 at a time per client".
-  static std::string limits_of(const gateway::RouteConfig& config) {
+  static std::string limits_of(const Route& route, const gateway::RouteConfig& config) {
     std::vector<std::string> parts;
+    const auto add = [&](std::string_view key, std::string text) {
+      const bool observes = std::ranges::any_of(route.policies, [&](const auto& policy) {
+        return policy->name() == key && policy->observed_by().has_value();
+      });
+      parts.push_back(text + (observes ? ", only observed" : ""));
+    };
     for (const policy::RateLimitConfig& limit : policy::setting<policy::RateLimits>(config))
-      parts.push_back(rate_of(limit));
+      add(policy::RateLimits::kKey, rate_of(limit));
     for (const policy::QuotaConfig& quota : policy::setting<policy::Quotas>(config))
-      parts.push_back(fmt::format("quota {} per {}", format_rate(*quota.limit),
-                                  policy::limit_per_name(*quota.per)));
+      add(policy::Quotas::kKey, fmt::format("quota {} per {}", format_rate(*quota.limit),
+                                            policy::limit_per_name(*quota.per)));
     for (const policy::ConcurrencyConfig& places : policy::setting<policy::Concurrencies>(config))
-      parts.push_back(
+      add(policy::Concurrencies::kKey,
           fmt::format("{} at a time per {}", *places.limit, policy::limit_per_name(*places.per)));
     return parts.empty() ? "-" : fmt::format("{}", fmt::join(parts, "; "));
   }

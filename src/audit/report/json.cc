@@ -132,7 +132,8 @@ Json measures_of(const AuditResult& result) {
                   {"how", measure.how},
                   {"owasp", split_list(measure.owasp)},
                   {"nist", split_list(measure.nist)},
-                  {"always", measure.total == 0}};
+                  {"always", measure.total == 0},
+                  {"waived", measure.waived}};
     if (measure.total != 0) {
       entry["covered"] = measure.covered;
       entry["total"] = measure.total;

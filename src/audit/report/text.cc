@@ -186,6 +186,7 @@ class TextWriter {
                                     ? std::string("always")
                                     : fmt::format("{} of {}", measure.covered, measure.total);
       put("  {:<34} {:<8} OWASP {}; NIST {}\n", measure.what, where, measure.owasp, measure.nist);
+      for (const std::string& waiver : measure.waived) put("  {:<34} but for {}\n", "", waiver);
     }
   }
 
