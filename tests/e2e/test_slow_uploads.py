@@ -9,6 +9,8 @@ import threading
 import time
 
 from gateway import STATUS, configuration
+from http2 import window_update
+from http2_upstream import INITIAL_WINDOW_SIZE, Http2Upstream, over_http2
 from wire import eventually, reply, request
 
 
@@ -133,3 +135,36 @@ def test_an_upstream_that_reads_slowly_but_steadily_gets_all(merlon, upstream):
         return len(body.read(min(64 << 10, left)))
 
     assert gets_all(merlon, upstream, 5 << 20, "1500ms", read)
+
+
+def test_a_large_request_waits_for_the_upstreams_windows(merlon):
+    body = bytes(range(256)) * 2400  # in so many crumbs that they once were taken for a flood
+    with Http2Upstream(entries=[(INITIAL_WINDOW_SIZE, 1000)]) as upstream:
+        gateway = merlon(over_http2(upstream))
+        assert gateway.ask(request("POST", body=body)).status == 200
+        assert upstream.calls[0].body == body
+
+
+def test_an_upstream_that_reads_slowly_is_waited_for(merlon):
+    """It was given up where a part of 64 KiB took longer than `timeouts.idle`."""
+    body = bytes(65_535 + 40 * 200)
+    with Http2Upstream() as upstream:
+
+        def take_slowly(call):
+            def take():
+                for _ in range(40):
+                    time.sleep(0.05)
+                    call.connection.send(window_update(0, 200) + window_update(call.stream, 200))
+                assert eventually(lambda: call.ended)
+                call.reply()
+
+            threading.Thread(target=take, daemon=True).start()
+
+        upstream.windows, upstream.on_head = False, take_slowly
+        gateway = merlon(over_http2(upstream, {"timeouts": {"idle": "1s"}}))
+        with gateway.client() as client:
+            client.send(b"POST / HTTP/1.1\r\nHost: api.example.com\r\nTransfer-Encoding: chunked\r\n\r\n")
+            upstream.wait_for(1)
+            client.send(b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+            assert client.response("POST").status == 200
+        assert upstream.calls[0].body == body
