@@ -299,7 +299,7 @@ void judge_captured_folder(Inspection& in, const Scope& scope, const Directive& 
                            std::string_view path) {
   constexpr std::array<std::string_view, 6> kFiles = {
       "/etc/passwd",       "/etc/nginx/nginx.conf",  "/etc/ssl/private/ssl-cert-snakeoil.key",
-      "/var/log/auth.log", "/home/user/.ssh/id_rsa", "/root/.ssh/id_rsa"};
+      "/var/log/auth.log", "/home/USER/.ssh/id_rsa", "/root/.ssh/id_rsa"};
   const Location* location = scope.location;
   const bool captures = location != nullptr && location->is_regex() && root.is("alias");
   const bool serves = handler_of(scope).kind == Handler::Kind::kStatic && !is_denied_to_all(scope);
