@@ -294,10 +294,18 @@ bool is_reached_in_clear(const Inspection& in, const Server& server) {
          !terminates_elsewhere(in.model, in.variables, server);
 }
 
+/// The auth_basic by which at least those are asked for a password who do not switch it off.
+const Directive* password_of_some(const Inspection& in, const Scope& scope) {
+  if (const Directive* asked = asked_password(in, scope)) return asked;
+  const Directive* basic = scope.effective("auth_basic");
+  const bool file = basic != nullptr && scope.effective("auth_basic_user_file") != nullptr;
+  return file && !switch_of_client(in, scope, *basic).empty() ? basic : nullptr;
+}
+
 void check_basic_in_clear(Inspection& in) {
   std::map<const Server*, bool> in_clear;
   for (const Scope* scope : request_scopes(in.model)) {
-    const Directive* basic = asked_password(in, *scope);
+    const Directive* basic = password_of_some(in, *scope);
     const Server* server = in.model.server_of(*scope);
     if (basic == nullptr || server == nullptr) continue;
     const auto [clear, added] = in_clear.try_emplace(server);

@@ -82,6 +82,13 @@ TEST_P(RealmOf, IsAskedForUnlessItIsOff) {
   EXPECT_EQ(found_in(inside.c_str(), {"LOC-05", "EXP-03"}, test.around), test.want);
 }
 
+TEST(RealmOf, ThatSomeSwitchOffAsksOthersInClear) {
+  EXPECT_EQ(found_in("location / { auth_basic $realm; auth_basic_user_file /etc/h; proxy_pass "
+                     "http://127.0.0.1:1; }",
+                     {"LOC-06"}, "map $http_x_skip $realm { default R; 1 off; }"),
+            "LOC-06:high");
+}
+
 constexpr Realm kRealms[] = {
     {"by_a_header", "map $http_x_skip $realm { default R; 1 off; }", "",
      "EXP-03:high LOC-05:medium"},
