@@ -464,6 +464,23 @@ bool asks_for_h2c(const Inspection& in, const Scope& scope, const Directive& upg
   return value && ascii::iequals(*value, "h2c");
 }
 
+void report_h2c(Inspection& in, const Scope& scope, const Directive& upgrade,
+                const Directive& connection, bool copied) {
+  const bool literal = upgrade.arg(1).find('$') == std::string_view::npos;
+  const char* what =
+      copied    ? "the client's Upgrade and Connection are passed on: with \"h2c\" the upstream "
+                  "speaks HTTP/2 to the client past every rule of this server"
+      : literal ? "every request asks the upstream to upgrade to h2c: then it speaks HTTP/2 to the "
+                  "client past every rule of this server"
+                : "every request asks the upstream to upgrade to what the client names, h2c too: "
+                  "expected a map that lets \"websocket\" through only";
+  Finding& finding = in.report("INJ-05", copied ? Level::kHigh : Level::kMedium, connection, what);
+  finding.confidence = Confidence::kLikely;
+  finding.trail.push_back(
+      {upgrade.mark(), literal ? "Upgrade asks for h2c" : "Upgrade is the client's"});
+  finding.affected.push_back(in.model.route_of(scope));
+}
+
 void check_h2c(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     if (!scope->has("proxy_pass")) continue;
@@ -480,17 +497,7 @@ void check_h2c(Inspection& in) {
     const Directive* version = scope->effective("proxy_http_version");
     if (version == nullptr || version->arg(0) == "1.0") continue;  // 1.0 has no upgrade
     if (parse_target(scope->own("proxy_pass")->arg(0)).scheme == "https") continue;
-    Finding& finding = in.report(
-        "INJ-05", copied ? Level::kHigh : Level::kMedium, *connection,
-        copied ? "the client's Upgrade and Connection are passed on: with \"h2c\" the upstream "
-                 "speaks HTTP/2 to the client past every rule of this server"
-               : "every request asks the upstream to upgrade to what the client names, h2c too: "
-                 "expected a map that lets \"websocket\" through only");
-    finding.confidence = Confidence::kLikely;
-    const bool literal = upgrade->arg(1).find('$') == std::string_view::npos;
-    finding.trail.push_back(
-        {upgrade->mark(), literal ? "Upgrade asks for h2c" : "Upgrade is the client's"});
-    finding.affected.push_back(in.model.route_of(*scope));
+    report_h2c(in, *scope, *upgrade, *connection, copied);
   }
 }
 
