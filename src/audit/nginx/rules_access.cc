@@ -129,9 +129,29 @@ void report_rewrite(Inspection& in, const Location& location, const Directive& r
   finding.affected.push_back(location.label());
 }
 
+/// The rewrites in the ifs of a guarded location. False when `steps`, those of the location for
+/// each if, are more than may be gone through.
+bool judge_rewrites_in_ifs(Inspection& in, const Location& location, std::size_t& steps) {
+  constexpr std::size_t kStepsMax = 100'000;
+  const Scope& scope = *location.scope;
+  for (const Scope* block : scope.children) {
+    const Directive* rewrite = block->context == kIfInLocation ? block->own("rewrite") : nullptr;
+    if (rewrite == nullptr) continue;
+    steps += scope.rewrites.size();
+    if (steps > kStepsMax) return false;
+    if (!strangers_may_enter(in, *block)) continue;
+    const Location* next = unguarded_end_of(in, location, *rewrite);
+    // A page of its own for some, such as for old browsers, is nothing of what is guarded.
+    if (next == nullptr || pass_of(*next->scope) == nullptr) continue;
+    report_rewrite(in, location, *rewrite, *next, "whoever meets the if gets");
+  }
+  return true;
+}
+
 /// Where a rewrite that stands in a guarded location leads: nginx rewrites before it looks at who
 /// asks, so that only what guards the new location counts.
 void check_rewrite(Inspection& in) {
+  std::size_t steps = 0;
   for (const Location& location : in.model.locations) {
     const Scope& scope = *location.scope;
     if (own_access_control(in, scope).empty() || return_status(scope) != 0) continue;
@@ -142,14 +162,8 @@ void check_rewrite(Inspection& in) {
       report_rewrite(in, location, *rewrite, *next, "everyone gets");
       break;
     }
-    for (const Scope* block : scope.children) {
-      const Directive* rewrite = block->context == kIfInLocation ? block->own("rewrite") : nullptr;
-      if (rewrite == nullptr || !strangers_may_enter(in, *block)) continue;
-      const Location* next = unguarded_end_of(in, location, *rewrite);
-      // A page of its own for some, such as for old browsers, is nothing of what is guarded.
-      if (next == nullptr || pass_of(*next->scope) == nullptr) continue;
-      report_rewrite(in, location, *rewrite, *next, "whoever meets the if gets");
-    }
+    if (judge_rewrites_in_ifs(in, location, steps)) continue;
+    return in.not_checked("LOC-02", "there are too many ifs to go through them all");
   }
 }
 

@@ -164,7 +164,7 @@ std::optional<WayOut> way_out_of(std::string_view text, std::string_view regex, 
 
 /// The same of a text in a location whose regular expression captures.
 std::optional<WayOut> way_out_of(std::string_view text, const Location& location) {
-  if (!location.is_regex()) return std::nullopt;
+  if (!location.is_regex() || text.find('$') == std::string_view::npos) return std::nullopt;
   return way_out_of(text, location.path, location.match == Location::Match::kRegexNoCase);
 }
 
@@ -201,15 +201,23 @@ bool are_served_anyway(const Inspection& in, const Location& location, std::stri
          !scope.has("internal") && scope.effective("root") == location.scope->effective("root");
 }
 
+/// A way out is matched with every location of its server: so many times in all.
+constexpr std::size_t kWayMatchesMax = 200'000;
+
 /// What try_files looks for, and what a rewrite with break leads to, is put behind the root as it
 /// is: nginx resolves the path of the client only.
 void check_captured_file(Inspection& in) {
+  std::size_t matches = 0;
   for (const Location& location : in.model.locations) {
     const Scope& scope = *location.scope;
     if (handler_of(scope).kind != Handler::Kind::kStatic || scope.has("alias")) continue;
     if (scope.has("internal") || is_denied_to_all(scope)) continue;
     const auto judge = [&](const Directive& by, const std::optional<WayOut>& way) {
       if (!way || !way->folder.starts_with('/')) return;
+      matches += location.server->locations.size();
+      if (matches > kWayMatchesMax) {
+        return in.not_checked("PTH-01", "there are too many locations to match them all");
+      }
       if (in.model.match(*location.server, way->attack) != &location) return;
       if (!are_served_anyway(in, location, way->folder)) report_way_out(in, location, by, *way);
     };
