@@ -29,6 +29,14 @@ unsigned families_around(const Scope& scope) {
   return out;
 }
 
+/// True when every address of `inner` is one of `outer`.
+bool covers(std::string_view outer, std::string_view inner) {
+  const auto around = Cidr::parse(outer);
+  const auto within = Cidr::parse(inner);
+  return around && within && around->prefix_bits <= within->prefix_bits &&
+         around->contains(within->network);
+}
+
 }  // namespace
 
 unsigned whole_families(std::string_view addresses) noexcept {
@@ -53,6 +61,17 @@ ListEnd end_of_list(const Scope& level, const Scope& scope) {
     out.half = rule;
   }
   return out;
+}
+
+bool closes_list(const Scope& scope) {
+  if (end_of_list(scope, scope).closed != nullptr) return true;
+  std::vector<std::string_view> allowed;
+  for (const Directive* rule : scope.settings) {
+    if (rule->is("allow")) allowed.push_back(rule->arg(0));
+    if (!rule->is("deny")) continue;
+    std::erase_if(allowed, [&](std::string_view address) { return covers(rule->arg(0), address); });
+  }
+  return allowed.empty();
 }
 
 const Scope* list_in_force(const Scope& scope) noexcept {

@@ -24,6 +24,11 @@ struct ListEnd {
 /// which families its sockets take. Of sockets that are not known, any family stands for all.
 [[nodiscard]] ListEnd end_of_list(const Scope& level, const Scope& scope);
 
+/// A list of addresses that does what it says: it ends with a deny for everyone, or each allow is
+/// an exception to a deny after it, in a list of those that are kept out. Any other allow does
+/// nothing.
+[[nodiscard]] bool closes_list(const Scope& scope);
+
 /// The level whose list is in force; nullptr when there is none.
 [[nodiscard]] const Scope* list_in_force(const Scope& scope) noexcept;
 

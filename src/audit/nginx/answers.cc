@@ -3,8 +3,10 @@
 #include <string>
 #include <utility>
 
+#include "audit/nginx/header_view.h"
 #include "audit/nginx/rewrite_phase.h"
 #include "audit/nginx/rules.h"
+#include "base/ascii.h"
 
 // What clients are answered before nginx looks at who asks, or whatever they ask for.
 namespace merlon::audit::nginx {
@@ -128,6 +130,29 @@ Request by_a_stranger(const Scope& scope, Request known, std::string_view secret
   return known;
 }
 
+/// What a stranger may send where a secret is expected: nothing, or something in its place.
+constexpr std::array<std::string_view, 2> kInPlaceOfSecret = {"", kGuess};
+
+/// Such a request behind what the directives of the server of `scope`, and of its location, do.
+RewritePhase run_for_stranger(const Inspection& in, const Server& server, const Scope& scope,
+                              Request known, std::string_view secrets) {
+  const Location* location = in.model.location_of(scope);
+  if (location != nullptr && location->match != Location::Match::kNamed) {
+    known.variables.try_emplace("uri", path_in(*location));
+  }
+  RewritePhase phase(by_a_stranger(scope, std::move(known), secrets), &in.variables);
+  phase.run(*server.scope);
+  if (location != nullptr) phase.run(*location->scope);
+  return phase;
+}
+
+/// A key of a map that anyone may come upon, as opposed to one that is a secret.
+bool is_guessable(const Directive& entry) {
+  constexpr std::size_t kSecretBytesMin = 12;
+  const std::string_view key = entry.name.text;
+  return key.size() < kSecretBytesMin || std::ranges::none_of(key, ascii::is_digit);
+}
+
 }  // namespace
 
 bool only_redirects(const Server& server) {
@@ -151,18 +176,46 @@ bool redirects_cleartext(const Inspection& inspection, const Scope& scope, const
 bool refused_by_if(const Inspection& inspection, const Scope& scope, const Request& known) {
   const Server* server = inspection.model.server_of(scope);
   if (server == nullptr) return false;
-  const Location* location = inspection.model.location_of(scope);
-  Request request = known;
-  if (location != nullptr && location->match != Location::Match::kNamed) {
-    request.variables.try_emplace("uri", path_in(*location));
-  }
-  // Who does not know a secret may send anything in its place, or nothing.
-  return std::ranges::all_of(std::array{std::string_view(), kGuess}, [&](std::string_view sent) {
-    RewritePhase phase(by_a_stranger(scope, request, sent), &inspection.variables);
-    phase.run(*server->scope);
-    if (location != nullptr) phase.run(*location->scope);
+  return std::ranges::all_of(kInPlaceOfSecret, [&](std::string_view sent) {
+    const RewritePhase phase = run_for_stranger(inspection, *server, scope, known, sent);
     return phase.status() >= 300 && phase.answered_by_if();
   });
+}
+
+bool strangers_may_enter(const Inspection& inspection, const Scope& block) {
+  const Server* server = inspection.model.server_of(block);
+  if (server == nullptr) return true;
+  return std::ranges::any_of(kInPlaceOfSecret, [&](std::string_view sent) {
+    const RewritePhase phase = run_for_stranger(inspection, *server, block, {}, sent);
+    return phase.enters(*block.block).value_or(true);
+  });
+}
+
+bool is_switched_off(const Inspection& inspection, const Scope& scope,
+                     const Directive& auth_basic) {
+  const std::string_view realm = auth_basic.arg(0);
+  const Server* server = inspection.model.server_of(scope);
+  if (realm.find('$') == std::string_view::npos || server == nullptr) return false;
+  const bool surely = std::ranges::any_of(kInPlaceOfSecret, [&](std::string_view sent) {
+    return run_for_stranger(inspection, *server, scope, {}, sent).filled_in(realm) == "off";
+  });
+  return surely || !switch_of_client(inspection, scope, auth_basic).empty();
+}
+
+std::string switch_of_client(const Inspection& inspection, const Scope& scope,
+                             const Directive& auth_basic) {
+  const std::vector<VariableUse> uses = variables_in(auth_basic.arg(0));
+  const Directive* map = uses.size() == 1 ? inspection.variables.map_of(uses[0].name) : nullptr;
+  if (map == nullptr || !map->is("map")) return {};
+  std::string source = inspection.variables.origin(map->arg(0), scope, auth_basic).source;
+  // The name in Host chooses the server too. What a proxy in front fills in is not the client's,
+  // and who shows a token in place of a password is asked for it by the upstream.
+  if (!is_written_by_client(source) || source == "$http_host") return {};
+  if (holds_secret(source.substr(1)) || trusts_named_proxies(scope)) return {};
+  const bool off = std::ranges::any_of(map->body, [](const Directive* entry) {
+    return entry->arg(0) == "off" && is_guessable(*entry);
+  });
+  return off ? source : std::string{};
 }
 
 }  // namespace merlon::audit::nginx

@@ -35,7 +35,7 @@ std::string authentication(const Inspection& in, const Scope& scope) {
     if (!out.empty()) out += ", ";
     out += text;
   };
-  if (const Directive* basic = asked_password(scope))
+  if (const Directive* basic = asked_password(in, scope))
     add(fmt::format("auth_basic {}", basic->arg(0)));
   for (const Name name : {Name("auth_request"), Name("auth_jwt")}) {
     const Directive* at = scope.effective(name);

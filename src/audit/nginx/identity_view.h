@@ -24,4 +24,7 @@ inline std::string_view query_credential_in(std::string_view text) {
 /// The directives that take a credential from the query: they check it, or hand it on.
 [[nodiscard]] std::vector<const Directive*> query_credential_uses(const Inspection& inspection);
 
+/// True when an error_page answers whom the scope refuses with what it protects.
+[[nodiscard]] bool answers_the_refused(const Inspection& inspection, const Scope& scope);
+
 }  // namespace merlon::audit::nginx

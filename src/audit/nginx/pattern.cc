@@ -367,4 +367,12 @@ std::string Pattern::explosive() const {
   return {};
 }
 
+std::size_t group_of(const Pattern& pattern, std::string_view name) {
+  if (name.size() == 1 && name[0] >= '1' && name[0] <= '9') {
+    const auto number = static_cast<std::size_t>(name[0] - '0');
+    return number <= pattern.groups() ? number : 0;
+  }
+  return pattern.group_named(name);
+}
+
 }  // namespace merlon::audit::nginx

@@ -116,4 +116,8 @@ class Pattern {
   bool loose_dot_ = false;
 };
 
+/// The number of the group that variable `name` holds, when `pattern` matched last: "1", or a named
+/// one. 0: none.
+[[nodiscard]] std::size_t group_of(const Pattern& pattern, std::string_view name);
+
 }  // namespace merlon::audit::nginx

@@ -51,4 +51,24 @@ std::optional<std::string> captured(std::string_view pattern, bool ignore_case,
   return std::string(text.substr(ends[2 * number], ends[2 * number + 1] - ends[2 * number]));
 }
 
+std::size_t start_of_group(std::string_view regex, std::size_t number) {
+  bool in_class = false;
+  for (std::size_t i = 0; i < regex.size(); ++i) {
+    if (regex[i] == '\\') {
+      ++i;
+    } else if (in_class) {
+      in_class = regex[i] != ']';
+    } else if (regex[i] == '[') {
+      in_class = true;
+    } else if (regex[i] == '(') {
+      const std::string_view rest = regex.substr(i + 1);
+      const bool named = (rest.starts_with("?<") || rest.starts_with("?P<")) &&
+                         !rest.starts_with("?<=") && !rest.starts_with("?<!");
+      const bool captures = !rest.starts_with('?') || rest.starts_with("?'") || named;
+      if (captures && --number == 0) return i;
+    }
+  }
+  return std::string_view::npos;
+}
+
 }  // namespace merlon::audit::nginx

@@ -16,4 +16,7 @@ namespace merlon::audit::nginx {
 [[nodiscard]] std::optional<std::string> captured(std::string_view pattern, bool ignore_case,
                                                   std::string_view text, std::size_t number);
 
+/// Where capturing group `number` opens in a regular expression; npos when it has none.
+[[nodiscard]] std::size_t start_of_group(std::string_view regex, std::size_t number);
+
 }  // namespace merlon::audit::nginx

@@ -19,7 +19,14 @@ constexpr std::size_t kTextMax = 4096;
 /// Maps that lead to each other: nginx refuses those that never end, when it comes to them.
 constexpr std::uint32_t kMapsMax = 16;
 
-/// A header, cookie or argument in which a client shows a secret, going by its name.
+bool leads_out(const Directive& rewrite) {
+  const std::string_view to = rewrite.arg(1);
+  return rewrite.arg(2) == "permanent" || rewrite.arg(2) == "redirect" ||
+         to.starts_with("http://") || to.starts_with("https://") || to.starts_with("$scheme");
+}
+
+}  // namespace
+
 bool holds_secret(std::string_view name) {
   const bool sent =
       name.starts_with("http_") || name.starts_with("cookie_") || name.starts_with("arg_");
@@ -28,14 +35,6 @@ bool holds_secret(std::string_view name) {
            return name.find(word) != std::string_view::npos;
          });
 }
-
-bool leads_out(const Directive& rewrite) {
-  const std::string_view to = rewrite.arg(1);
-  return rewrite.arg(2) == "permanent" || rewrite.arg(2) == "redirect" ||
-         to.starts_with("http://") || to.starts_with("https://") || to.starts_with("$scheme");
-}
-
-}  // namespace
 
 RewritePhase::RewritePhase(Request request, const Variables* variables)
     : request_(std::move(request)), variables_(variables) {

@@ -23,6 +23,9 @@ struct Request {
   std::optional<std::string> secrets = std::nullopt;
 };
 
+/// True for a header, cookie or argument in which a client shows a secret, going by its name.
+[[nodiscard]] bool holds_secret(std::string_view name);
+
 /// Carries out set, if, rewrite, return and break for one request: what nginx does with it before
 /// it looks for a location, and in that location before it looks at who asks.
 class RewritePhase {
@@ -40,6 +43,10 @@ class RewritePhase {
   [[nodiscard]] bool answered_by_if() const noexcept { return answered_by_if_; }
   /// Whether it enters this `if`; nullopt when not known.
   [[nodiscard]] std::optional<bool> enters(const Directive& block) const { return holds(block); }
+  /// `text` with the variables filled in; nullopt when one of them is not known.
+  [[nodiscard]] std::optional<std::string> filled_in(std::string_view text) const {
+    return expand(text);
+  }
   /// Its path, rewritten or not; nullopt when not known.
   [[nodiscard]] std::optional<std::string> uri() const { return value("uri"); }
 

@@ -139,12 +139,12 @@ unsigned return_status(const Scope& scope) {
   return at == nullptr ? 0 : status_of(*at);
 }
 
-const Directive* asked_password(const Scope& scope) {
+const Directive* asked_password(const Inspection& inspection, const Scope& scope) {
   const Directive* basic = scope.effective("auth_basic");
   if (basic == nullptr || basic->arg(0) == "off") return nullptr;
   const bool has_file =
       scope.effective("auth_basic_user_file") != nullptr || scope.may_inherit_unseen();
-  return has_file ? basic : nullptr;
+  return has_file && !is_switched_off(inspection, scope, *basic) ? basic : nullptr;
 }
 
 bool asks_for_certificate(const Inspection& inspection, const Scope& scope) {
@@ -158,7 +158,7 @@ bool asks_for_certificate(const Inspection& inspection, const Scope& scope) {
 }
 
 bool has_authentication(const Inspection& inspection, const Scope& scope) {
-  if (asked_password(scope) != nullptr) return true;
+  if (asked_password(inspection, scope) != nullptr) return true;
   for (const Name name : {Name("auth_request"), Name("auth_jwt"), Name("auth_digest"),
                           Name("auth_ldap"), Name("auth_pam"), Name("auth_oidc")}) {
     const Directive* at = scope.effective(name);

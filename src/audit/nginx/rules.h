@@ -91,9 +91,17 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] unsigned status_of(const Directive& directive);
 /// `return` with this status; 0 when the scope has no unconditional one.
 [[nodiscard]] unsigned return_status(const Scope& scope);
-/// The auth_basic by which the scope asks for a password; nullptr when none does. Without a file of
-/// passwords nginx asks nobody.
-[[nodiscard]] const Directive* asked_password(const Scope& scope);
+/// True unless it is sure that no one from elsewhere, without a secret, gets into this `if`.
+[[nodiscard]] bool strangers_may_enter(const Inspection& inspection, const Scope& block);
+/// The auth_basic by which the scope asks strangers for a password; nullptr when none does. Without
+/// a file of passwords nginx asks nobody, nor where the name of the realm comes out as "off".
+[[nodiscard]] const Directive* asked_password(const Inspection& inspection, const Scope& scope);
+/// True when variables make "off" of the name of the realm for someone from elsewhere.
+[[nodiscard]] bool is_switched_off(const Inspection& inspection, const Scope& scope,
+                                   const Directive& auth_basic);
+/// The variable by which a client makes "off" of it, such as "$http_x_skip"; "" when none does.
+[[nodiscard]] std::string switch_of_client(const Inspection& inspection, const Scope& scope,
+                                           const Directive& auth_basic);
 /// True when no client gets past the question for a certificate: nginx asks in TLS only.
 [[nodiscard]] bool asks_for_certificate(const Inspection& inspection, const Scope& scope);
 /// True when the scope asks who the client is: by auth_basic, auth_request, auth_jwt, Lua, or a

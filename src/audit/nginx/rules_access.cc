@@ -9,7 +9,6 @@
 #include "audit/nginx/rules.h"
 #include "audit/password.h"
 #include "base/ascii.h"
-#include "base/ip.h"
 
 namespace merlon::audit::nginx {
 namespace {
@@ -47,11 +46,11 @@ void check_if(Inspection& in) {
 
 /// The access control that stands in this very scope and that return and rewrite come before; ""
 /// when there is none. limit_except is none: for the methods that it limits, nginx leaves them out.
-std::string own_access_control(const Scope& scope) {
+std::string own_access_control(const Inspection& in, const Scope& scope) {
   for (const Directive* deny : scope.own_all("deny")) {
     return fmt::format("deny {}", deny->arg(0));
   }
-  if (scope.has("auth_basic") && asked_password(scope) != nullptr) return "auth_basic";
+  if (scope.has("auth_basic") && asked_password(in, scope) != nullptr) return "auth_basic";
   for (const Name name : {Name("auth_request"), Name("auth_jwt")}) {
     const Directive* at = scope.own(name);
     if (at != nullptr && at->arg(0) != "off") return std::string(name.text);
@@ -66,16 +65,31 @@ bool answers_with_text(const Scope& scope) {
   return return_status(scope) / 100 == 2 && at->args.size() > 1 && !at->arg(1).empty();
 }
 
+/// The access control around a location that answers with a text of its own, which comes before
+/// that too; "" when there is none, and for texts that are for everyone by their name.
+std::string outer_access_control(const Inspection& in, const Scope& scope) {
+  const bool text = scope.location != nullptr && answers_with_text(scope);
+  if (!text || is_open_on_purpose(scope.location->path)) return {};
+  if (!has_authentication(in, scope) && !has_network_acl(scope)) return {};
+  std::string out;
+  for (const Scope* level = scope.parent; level != nullptr && out.empty(); level = level->parent) {
+    out = own_access_control(in, *level);
+  }
+  return out;
+}
+
 void check_return(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     const unsigned status = return_status(*scope);
     if (status == 0 || (status >= 400 && status < 600)) continue;
     const bool in_if = (scope->context & (kIfInServer | kIfInLocation)) != 0;
     if (in_if && !answers_with_text(*scope)) continue;
-    const std::string control = own_access_control(in_if ? *scope->parent : *scope);
+    std::string control = own_access_control(in, in_if ? *scope->parent : *scope);
+    const bool outer = control.empty();
+    if (outer) control = outer_access_control(in, *scope);
     if (control.empty()) continue;
     const bool redirect = status >= 300;
-    const Level level = redirect ? Level::kLow : in_if ? Level::kMedium : Level::kHigh;
+    const Level level = redirect ? Level::kLow : in_if || outer ? Level::kMedium : Level::kHigh;
     Finding& finding =
         in.report("LOC-02", level, *scope->own("return"),
                   fmt::format("return answers before {} is looked at: {} the {}", control,
@@ -87,56 +101,70 @@ void check_return(Inspection& in) {
   }
 }
 
+/// The location that a rewrite in a guarded one leads to, when nothing guards that.
+const Location* unguarded_end_of(const Inspection& in, const Location& location,
+                                 const Directive& rewrite) {
+  const std::string_view flag = rewrite.arg(2);
+  const std::string_view to = rewrite.arg(1);
+  if (!to.starts_with('/') || (flag != "last" && !flag.empty())) return nullptr;
+  const std::string path(to.substr(0, to.find_first_of("?$")));
+  const Location* next = in.model.match(*location.server, path);
+  if (next == nullptr || next == &location || next->scope->is_below(*location.scope)) {
+    return nullptr;
+  }
+  if (guards(in, *next->scope) || next->scope->incomplete) return nullptr;
+  // A path of its own that a regular expression takes is PTH-10, rewritten or not.
+  return next->is_regex() && path.starts_with(location.path) ? nullptr : next;
+}
+
+void report_rewrite(Inspection& in, const Location& location, const Directive& rewrite,
+                    const Location& next, std::string_view who) {
+  Finding& finding =
+      in.report("LOC-02", Level::kHigh, rewrite,
+                fmt::format("rewrite leads to {} before {} is looked at, and nothing guards "
+                            "that: {} its answer",
+                            next.path, own_access_control(in, *location.scope), who));
+  finding.trail.push_back({next.at().mark(), "the request is answered here"});
+  finding.evidence = fmt::format("{} answers a denied client", location.label());
+  finding.affected.push_back(location.label());
+}
+
+/// The rewrites in the ifs of a guarded location. False when `steps`, those of the location for
+/// each if, are more than may be gone through.
+bool judge_rewrites_in_ifs(Inspection& in, const Location& location, std::size_t& steps) {
+  constexpr std::size_t kStepsMax = 100'000;
+  const Scope& scope = *location.scope;
+  for (const Scope* block : scope.children) {
+    const Directive* rewrite = block->context == kIfInLocation ? block->own("rewrite") : nullptr;
+    if (rewrite == nullptr) continue;
+    steps += scope.rewrites.size();
+    if (steps > kStepsMax) return false;
+    if (!strangers_may_enter(in, *block)) continue;
+    const Location* next = unguarded_end_of(in, location, *rewrite);
+    // A page of its own for some, such as for old browsers, is nothing of what is guarded.
+    if (next == nullptr || pass_of(*next->scope) == nullptr) continue;
+    report_rewrite(in, location, *rewrite, *next, "whoever meets the if gets");
+  }
+  return true;
+}
+
 /// Where a rewrite that stands in a guarded location leads: nginx rewrites before it looks at who
 /// asks, so that only what guards the new location counts.
 void check_rewrite(Inspection& in) {
+  std::size_t steps = 0;
   for (const Location& location : in.model.locations) {
-    const std::string control = own_access_control(*location.scope);
-    if (control.empty() || return_status(*location.scope) != 0) continue;
-    if (!guards(in, *location.scope)) continue;  // a list of a few that are kept out
-    for (const Directive* rewrite : location.scope->own_all("rewrite")) {
-      const std::string_view flag = rewrite->arg(2);
-      const std::string_view to = rewrite->arg(1);
-      if (!to.starts_with('/') || (flag != "last" && !flag.empty())) continue;
-      const std::string path(to.substr(0, to.find_first_of("?$")));
-      const Location* next = in.model.match(*location.server, path);
-      if (next == nullptr || next == &location || next->scope->is_below(*location.scope)) continue;
-      if (guards(in, *next->scope) || next->scope->incomplete) continue;
-      // A path of its own that a regular expression takes is PTH-10, rewritten or not.
-      if (next->is_regex() && path.starts_with(location.path)) continue;
-      Finding& finding =
-          in.report("LOC-02", Level::kHigh, *rewrite,
-                    fmt::format("rewrite leads to {} before {} is looked at, and nothing guards "
-                                "that: everyone gets its answer",
-                                next->path, control));
-      finding.trail.push_back({next->at().mark(), "the request is answered here"});
-      finding.evidence = fmt::format("{} answers a denied client", location.label());
-      finding.affected.push_back(location.label());
+    const Scope& scope = *location.scope;
+    if (own_access_control(in, scope).empty() || return_status(scope) != 0) continue;
+    if (!guards(in, scope)) continue;  // a list of a few that are kept out
+    for (const Directive* rewrite : scope.own_all("rewrite")) {
+      const Location* next = unguarded_end_of(in, location, *rewrite);
+      if (next == nullptr) continue;
+      report_rewrite(in, location, *rewrite, *next, "everyone gets");
       break;
     }
+    if (judge_rewrites_in_ifs(in, location, steps)) continue;
+    return in.not_checked("LOC-02", "there are too many ifs to go through them all");
   }
-}
-
-/// True when every address of `inner` is one of `outer`.
-bool covers(std::string_view outer, std::string_view inner) {
-  const auto around = Cidr::parse(outer);
-  const auto within = Cidr::parse(inner);
-  return around && within && around->prefix_bits <= within->prefix_bits &&
-         around->contains(within->network);
-}
-
-/// A list of addresses that does what it says: it ends with a deny for everyone, or each allow is
-/// an exception to a deny after it, in a list of those that are kept out. Any other allow does
-/// nothing.
-bool closes_list(const Scope& scope) {
-  if (end_of_list(scope, scope).closed != nullptr) return true;
-  std::vector<std::string_view> allowed;
-  for (const Directive* rule : scope.settings) {
-    if (rule->is("allow")) allowed.push_back(rule->arg(0));
-    if (!rule->is("deny")) continue;
-    std::erase_if(allowed, [&](std::string_view address) { return covers(rule->arg(0), address); });
-  }
-  return allowed.empty();
 }
 
 /// A few that are kept out, where the outer level keeps out all but a few: its list is replaced.
@@ -280,10 +308,18 @@ bool is_reached_in_clear(const Inspection& in, const Server& server) {
          !terminates_elsewhere(in.model, in.variables, server);
 }
 
+/// The auth_basic by which at least those are asked for a password who do not switch it off.
+const Directive* password_of_some(const Inspection& in, const Scope& scope) {
+  if (const Directive* asked = asked_password(in, scope)) return asked;
+  const Directive* basic = scope.effective("auth_basic");
+  const bool file = basic != nullptr && scope.effective("auth_basic_user_file") != nullptr;
+  return file && !switch_of_client(in, scope, *basic).empty() ? basic : nullptr;
+}
+
 void check_basic_in_clear(Inspection& in) {
   std::map<const Server*, bool> in_clear;
   for (const Scope* scope : request_scopes(in.model)) {
-    const Directive* basic = asked_password(*scope);
+    const Directive* basic = password_of_some(in, *scope);
     const Server* server = in.model.server_of(*scope);
     if (basic == nullptr || server == nullptr) continue;
     const auto [clear, added] = in_clear.try_emplace(server);
@@ -437,6 +473,23 @@ void check_auth_off_beside(Inspection& in) {
   }
 }
 
+/// A realm whose name is "off" for clients that send something: they leave the question out.
+void check_auth_off_by_client(Inspection& in) {
+  for (const Scope* scope : request_scopes(in.model)) {
+    const Directive* basic = scope->own("auth_basic");
+    const std::string source = basic == nullptr ? "" : switch_of_client(in, *scope, *basic);
+    if (source.empty() || return_status(*scope) != 0 || is_denied_to_all(*scope)) continue;
+    Finding& finding = in.report(
+        "LOC-05", has_network_acl(*scope) ? Level::kLow : Level::kMedium, *basic,
+        fmt::format("the client switches auth_basic off by what it sends in {}: expected a realm "
+                    "that no client chooses",
+                    source));
+    const Directive* map = in.variables.map_of(variables_in(basic->arg(0))[0].name);
+    finding.trail.push_back({map->mark(), "it makes \"off\" of the realm"});
+    finding.affected.push_back(in.model.route_of(*scope));
+  }
+}
+
 /// True when content of a server comes from its own scope, and not from locations only.
 bool answers_itself(const Server& server) {
   return std::ranges::none_of(server.locations,
@@ -448,7 +501,8 @@ void check_missing_passwords(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     if ((scope->context & (kServer | kLocation)) == 0) continue;
     const Directive* basic = scope->effective("auth_basic");
-    if (basic == nullptr || basic->arg(0) == "off" || asked_password(*scope) != nullptr) continue;
+    if (basic == nullptr || basic->arg(0) == "off" || scope->may_inherit_unseen()) continue;
+    if (scope->effective("auth_basic_user_file") != nullptr) continue;
     if (scope->server != nullptr && !answers_itself(*scope->server)) continue;
     if (return_status(*scope) != 0 || is_denied_to_all(*scope) || scope->has("internal")) continue;
     const bool guarded = has_network_acl(*scope) || has_authentication(in, *scope);
@@ -469,6 +523,7 @@ constexpr RuleEntry kRules[] = {
     {"LOC-04", check_satisfy},
     {"LOC-05", check_auth_off},
     {"LOC-05", check_auth_off_beside},
+    {"LOC-05", check_auth_off_by_client},
     {"LOC-05", check_missing_passwords},
     {"LOC-06", check_basic_in_clear},
     {"LOC-06", check_password_files},

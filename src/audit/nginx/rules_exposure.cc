@@ -7,6 +7,7 @@
 
 #include "audit/nginx/address_list.h"
 #include "audit/nginx/header_view.h"
+#include "audit/nginx/identity_view.h"
 #include "audit/nginx/rules.h"
 #include "base/ascii.h"
 
@@ -144,6 +145,7 @@ void check_debug_log(Inspection& in) {
 }
 
 bool is_guarded(const Inspection& in, const Scope& scope) {
+  if (answers_the_refused(in, scope)) return false;
   if (has_authentication(in, scope) || has_network_acl(scope)) return true;
   if (is_denied_to_all(scope) || scope.has("internal")) return true;
   if (refused_by_if(in, scope)) return true;

@@ -4,10 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <iterator>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 
+#include "audit/nginx/regex_syntax.h"
 #include "audit/nginx/rewrite_phase.h"
 #include "audit/nginx/rules.h"
 
@@ -77,6 +80,18 @@ bool is_of_package(std::string_view root) {
          root.starts_with("/opt/bitnami/");
 }
 
+/// True when one of the files that try_files looks for is the one of the request: without, it
+/// serves those that it names itself. The last word is where the request goes on to.
+bool tries_what_was_asked_for(const Directive& tries) {
+  const auto is_path = [](const Word& word) {
+    const std::vector<VariableUse> uses = variables_in(word.text);
+    return !uses.empty() && (uses.back().name == "uri" || uses.back().name == "document_uri") &&
+           uses.back().at + uses.back().length == word.text.size();
+  };
+  return !tries.args.empty() &&
+         std::any_of(tries.args.begin(), std::prev(tries.args.end()), is_path);
+}
+
 /// The scope that answers a request for `path` with a file; nullptr when something else is done
 /// with it. `request` holds what is known of it besides.
 const Scope* file_scope(const Inspection& in, const Server& server, const std::string& path,
@@ -89,16 +104,16 @@ const Scope* file_scope(const Inspection& in, const Server& server, const std::s
   if (location != nullptr) phase.run(scope);
   const bool file = phase.status() == 0 && handler_of(scope).kind == Handler::Kind::kStatic;
   if (!file || is_denied_to_all(scope)) return nullptr;
-  // try_files that names no request file serves one file only.
+  const std::optional<std::string> asked = phase.uri();
+  if (asked ? *asked != path : scope.has("rewrite")) return nullptr;
   const Directive* tries = scope.own("try_files");
-  if (tries != nullptr && tries->arg(0).find("$uri") == std::string_view::npos) return nullptr;
-  return &scope;
+  return tries == nullptr || tries_what_was_asked_for(*tries) ? &scope : nullptr;
 }
 
 /// The scope from which everyone gets the hidden file `path`; nullptr when nobody does.
 const Scope* open_file_scope(const Inspection& in, const Server& server, const std::string& path) {
   const Scope* scope = file_scope(in, server, path);
-  if (scope == nullptr || scope->has("rewrite") || scope->has("internal")) return nullptr;
+  if (scope == nullptr || scope->has("internal")) return nullptr;
   if (has_authentication(in, *scope) || has_network_acl(*scope)) return nullptr;
   return refused_by_if(in, *scope, {.variables = {{"uri", path}}}) ? nullptr : scope;
 }
@@ -264,6 +279,48 @@ bool serves_little(const Scope& scope, const Directive& root, std::string_view p
          leaf.starts_with("well-known") || leaf.starts_with(".well-known");
 }
 
+/// A request in which the capture that ends `path`, the alias of the location, makes it name
+/// `file`; "" when none was found.
+std::string request_for(const Location& location, std::string_view path, std::string_view file) {
+  const std::vector<VariableUse> uses = variables_in(path);
+  if (uses.size() != 1 || uses[0].at + uses[0].length != path.size()) return {};
+  const std::size_t group = group_of(*location.pattern, uses[0].name);
+  if (group == 0 || !file.starts_with(path.substr(0, uses[0].at))) return {};
+  const std::string_view rest = file.substr(uses[0].at);
+  const std::size_t open = start_of_group(location.path, group);
+  if (open == std::string_view::npos) return {};
+  std::string request = Pattern(location.path.substr(0, open), false).sample().append(rest);
+  const bool ignore_case = location.match == Location::Match::kRegexNoCase;
+  return captured(location.path, ignore_case, request, group) == rest ? request : std::string{};
+}
+
+/// An alias with variables: what a capture may add to it can be one of the system's files.
+void judge_captured_folder(Inspection& in, const Scope& scope, const Directive& root,
+                           std::string_view path) {
+  constexpr std::array<std::string_view, 6> kFiles = {
+      "/etc/passwd",       "/etc/nginx/nginx.conf",  "/etc/ssl/private/ssl-cert-snakeoil.key",
+      "/var/log/auth.log", "/home/USER/.ssh/id_rsa", "/root/.ssh/id_rsa"};
+  const Location* location = scope.location;
+  const bool captures = location != nullptr && location->is_regex() && root.is("alias");
+  const bool serves = handler_of(scope).kind == Handler::Kind::kStatic && !is_denied_to_all(scope);
+  for (const std::string_view file : kFiles) {
+    const std::string request = captures && serves ? request_for(*location, path, file) : "";
+    if (request.empty()) continue;
+    Finding& finding =
+        in.report("INF-08", scope.has("internal") ? Level::kMedium : Level::kCritical, root,
+                  fmt::format("alias {} serves the system's own files, whichever the client names: "
+                              "expected a folder that holds nothing else",
+                              path));
+    finding.evidence = fmt::format("GET {} reads {}", request, file);
+    finding.affected.push_back(location->label());
+    return;
+  }
+  const std::string_view folder = path.substr(0, path.rfind('/', path.find('$')) + 1);
+  if (path.starts_with('$') || (serves && is_system_folder(folder))) {
+    in.not_checked("INF-08", kFolderOfRequest);
+  }
+}
+
 /// One of the private keys, which clients get from the folder of `root`; "" when there is none.
 std::string_view key_served_from(const Inspection& in, const Directive& root,
                                  std::string_view folder, const std::set<std::string_view>& keys) {
@@ -286,8 +343,10 @@ void check_roots(Inspection& in) {
       if (root == nullptr || (scope.context & (kHttp | kServer | kLocation)) == 0) continue;
       const std::string path = named_folder(in, *root);
       if (path.empty()) continue;
-      if (path.starts_with('$')) in.not_checked("INF-08", kFolderOfRequest);
-      if (path.find('$') != std::string::npos) continue;
+      if (path.find('$') != std::string::npos) {
+        judge_captured_folder(in, scope, *root, path);
+        continue;
+      }
       const std::string_view secret = key_served_from(in, *root, path, keys);
       const bool system = is_system_folder(path) && !serves_little(scope, *root, path) &&
                           serves_files_from(in.model, *root);

@@ -52,6 +52,57 @@ const RuleCase kFolders[] = {
      {"PTH-01"},
      "set $m /srv/m/; location /pub { alias $m; }",
      "PTH-01:critical"},
+    {"of_the_system_by_a_capture",
+     {"INF-08"},
+     "location ~ ^/f/(.*)$ { alias /$1; }",
+     "INF-08:critical"},
+    {"of_the_system_by_a_capture_of_names",
+     {"INF-08"},
+     "location ~ ^/f/([a-z]+)$ { alias /etc/$1; }",
+     "INF-08:critical"},
+    {"of_the_users_by_a_capture",
+     {"INF-08"},
+     "location ~ ^/f/(?<f>.+)$ { alias /home/$f; }",
+     "INF-08:critical"},
+    {"of_the_pages_of_users",
+     {"INF-08"},
+     "location ~ ^/~([^/]+)/(.*)$ { alias /home/$1/public_html/$2; }",
+     ""},
+    {"of_two_files", {"INF-08"}, "location ~ ^/(robots\\.txt|favicon\\.ico)$ { alias /$1; }", ""},
+    {"of_documentation", {"INF-08"}, "location ~ ^/(usr/share/doc/.*)$ { alias /$1; }", ""},
+    {"of_a_site_by_a_capture", {"INF-08"}, "location ~ ^/f/(.*)$ { alias /srv/files/$1; }", ""},
+    {"with_a_file_of_maintenance",
+     {"INF-07"},
+     "root /srv/www; location / { try_files /maintenance.html $uri $uri/ =404; }",
+     "INF-07:medium"},
+    {"with_braces",
+     {"INF-07"},
+     "root /srv/www; location / { try_files \"${uri}\" =404; }",
+     "INF-07:medium"},
+    {"by_the_other_name_of_the_path",
+     {"INF-07"},
+     "root /srv/www; location / { try_files $document_uri =404; }",
+     "INF-07:medium"},
+    {"with_a_rewrite_of_another_path",
+     {"INF-07"},
+     "root /srv/www; location / { rewrite ^/old$ /new permanent; try_files $uri =404; }",
+     "INF-07:medium"},
+    {"with_a_rewrite_of_every_path",
+     {"INF-07"},
+     "root /srv/www; location / { rewrite ^ /index.html break; }",
+     ""},
+    {"with_a_rewrite_that_is_not_known",
+     {"INF-07"},
+     "root /srv/www; location / { rewrite ^/(.*)$ /pages/$1 break; }",
+     ""},
+    {"with_an_ending_put_behind",
+     {"INF-07"},
+     "root /srv/www; location / { try_files $uri.html /index.html =404; }",
+     ""},
+    {"with_the_path_as_the_last_word",
+     {"INF-07"},
+     "root /srv/www; location / { try_files /index.html $uri; }",
+     ""},
     {"that_end_right", {"PTH-01"}, "set $m /srv/m; location /pub/ { alias $m/pub/; }", ""},
 };
 
@@ -63,6 +114,15 @@ TEST(Folders, OfEachRequestAreToldAsNotJudged) {
       "nginx.conf", "events {}\nhttp { server { listen 80; root /srv/$host; location / {} } }\n");
   const bool told =
       std::ranges::any_of(result.not_checked, [](const auto& one) { return one.rule == "INF-07"; });
+  EXPECT_TRUE(told);
+}
+
+TEST(Folders, OfTheSystemThatARequestDecidesAreToldAsNotJudged) {
+  const AuditResult result = audit_text("nginx.conf",
+                                        "events {}\nhttp { server { listen 80; location ~ "
+                                        "^/~([^/]+)/(.*)$ { alias /home/$1/www/$2; } } }\n");
+  const bool told =
+      std::ranges::any_of(result.not_checked, [](const auto& one) { return one.rule == "INF-08"; });
   EXPECT_TRUE(told);
 }
 

@@ -5,6 +5,8 @@
 #include <iterator>
 #include <map>
 #include <optional>
+#include <set>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,15 +34,33 @@ bool refuses_unknown_hosts(const Inspection& in, const Server& server) {
   });
 }
 
-bool rejects(const Inspection& in, const Server& server) {
+/// True when clients get something of an upstream, or out of a folder, from the location.
+bool hands_out(const Location& location) {
+  const Scope& scope = *location.scope;
+  const bool acme = location.path.find("acme-challenge") != std::string_view::npos ||
+                    location.path.find(".well-known") != std::string_view::npos;
+  if (location.internal || location.match == Location::Match::kNamed || acme) return false;
+  if (return_status(scope) != 0 || is_denied_to_all(scope)) return false;
+  const Handler handler = handler_of(scope);
+  if (handler.kind != Handler::Kind::kStatic) return handler.kind != Handler::Kind::kStatus;
+  const bool file = location.match == Location::Match::kExact ||
+                    location.path.find('.', location.path.rfind('/') + 1) != std::string_view::npos;
+  return !file && (scope.has("alias") || scope.effective("root") != nullptr);
+}
+
+/// True when nobody gets anything from the server at this socket.
+bool rejects(const Inspection& in, const Server& server, const Listen& listen) {
   if (refuses_unknown_hosts(in, server)) return true;
+  const bool handing_out = std::ranges::any_of(
+      server.all_locations, [](const Location* location) { return hands_out(*location); });
   const Directive* reject = server.scope->own("ssl_reject_handshake");
-  if (reject != nullptr && reject->arg(0) == "on") return true;
-  const Location* root = nullptr;
-  for (const Location* location : server.locations) {
-    if (location->path == "/") root = location;
-  }
-  return root != nullptr && return_status(*root->scope) >= 400;
+  const bool no_handshake = reject != nullptr && reject->arg(0) == "on";
+  // What comes in clear knows no handshake.
+  if (no_handshake && (listen.ssl || listen.quic || !handing_out)) return true;
+  const auto root = std::ranges::find_if(
+      server.locations, [](const Location* location) { return location->path == "/"; });
+  const bool refuses = root != server.locations.end() && return_status(*(*root)->scope) >= 400;
+  return refuses && !handing_out;
 }
 
 /// Only requests for the names of the server reach it.
@@ -49,9 +69,9 @@ bool is_fenced(const Inspection& in, const Server& server) {
   for (const Socket& socket : in.model.sockets) {
     const bool here = std::ranges::any_of(socket.servers,
                                           [&](const auto& pair) { return pair.first == &server; });
-    const Server& first = *socket.servers.front().first;
+    const auto& [first, listen] = socket.servers.front();
     const bool turned_away =
-        &first == &server ? refuses_unknown_hosts(in, server) : rejects(in, first);
+        first == &server ? refuses_unknown_hosts(in, server) : rejects(in, *first, *listen);
     if (here && !turned_away) return false;
   }
   return std::ranges::none_of(server.names, [](std::string_view name) {
@@ -110,7 +130,7 @@ void check_default_server(Inspection& in) {
   if (in.model.http->incomplete) return;
   for (const Socket& socket : in.model.sockets) {
     const auto& [server, listen] = socket.servers.front();
-    if (listen->is_local() || rejects(in, *server) || only_redirects(*server)) continue;
+    if (listen->is_local() || rejects(in, *server, *listen) || only_redirects(*server)) continue;
     const bool alone = in.model.servers.size() == 1 || socket.servers.size() == 1;
     const bool meant = std::ranges::any_of(
         server->names, [](std::string_view name) { return name == "_" || name.empty(); });
@@ -246,90 +266,158 @@ void check_proxy_protocol(Inspection& in) {
   }
 }
 
-/// Request headers in which a scope tells its upstream who the user is, by lower-case name.
-std::map<std::string, const Directive*> identity_headers(const Inspection& in, const Scope& scope) {
-  std::map<std::string, const Directive*> out;
-  for (const Directive* header : scope.effective_all("proxy_set_header")) {
-    std::string name(header->arg(0));
-    std::ranges::transform(name, name.begin(), ascii::lower);
-    if (name == "host" || name == "cookie" || name == "authorization" || name == "connection") {
+/// How requests are handed on, by their *_pass: what writes their fields, and what lets those of
+/// the client through.
+struct Passing {
+  Name pass;
+  Name setter;
+  Name client_fields;  ///< a flag, on by default; of grpc_pass there is none
+  bool cgi = false;    ///< fields are parameters, such as HTTP_X_USER
+};
+
+constexpr std::array<Passing, 4> kPassings = {{
+    {"proxy_pass", "proxy_set_header", "proxy_pass_request_headers"},
+    {"grpc_pass", "grpc_set_header", "grpc_pass_request_headers"},
+    {"fastcgi_pass", "fastcgi_param", "fastcgi_pass_request_headers", true},
+    {"uwsgi_pass", "uwsgi_param", "uwsgi_pass_request_headers", true},
+}};
+
+/// The header field that an upstream knows under `name`: lower case, with "-" for "_"; "" of a
+/// parameter that is none.
+std::string field_of(const Passing& passing, std::string_view name) {
+  std::string field(name);
+  for (char& c : field) c = c == '_' ? '-' : ascii::lower(c);
+  if (!passing.cgi) return field;
+  return field.starts_with("http-") ? field.substr(5) : std::string{};
+}
+
+/// A location that clients reach and that hands requests to an upstream.
+struct Way {
+  const Location* location = nullptr;
+  const Passing* passing = nullptr;
+  /// The Host by which ways of other servers lead to the same application; "" when that cannot be
+  /// told. One that the client names is of its server's own.
+  std::string host;
+};
+
+std::string host_told(const Hop& hop, const Passing& passing, const Server& server) {
+  if (passing.cgi || hop.target.has_variable) return {};
+  const Directive* header = forwarded_header(*hop.scope, "Host");
+  if (header == nullptr) return "$proxy_host";
+  const std::string_view value = header->arg(1);
+  return value.find('$') == std::string_view::npos ? std::string(value) : "$" + server.label();
+}
+
+/// All ways, by the host and port that they lead to.
+std::map<std::pair<std::string, std::string>, std::vector<Way>> ways_to_upstreams(
+    const Inspection& in) {
+  std::map<std::pair<std::string, std::string>, std::vector<Way>> out;
+  for (const Hop& hop : hops(in)) {
+    const Location* location = hop.scope->location;
+    const auto passing = std::ranges::find_if(
+        kPassings, [&](const Passing& one) { return hop.pass->is(one.pass.text); });
+    if (location == nullptr || passing == kPassings.end() || hop.scope->has("internal")) continue;
+    out[{hop.target.host, hop.target.port}].push_back(
+        {location, &*passing, host_told(hop, *passing, *location->server)});
+  }
+  return out;
+}
+
+/// What tells an upstream who the user is, and where it does.
+struct Identity {
+  const Directive* header = nullptr;
+  std::set<const Server*> servers;
+  std::set<std::string> hosts;
+
+  /// True when `way` leads to an application that this one is told to.
+  [[nodiscard]] bool is_for(const Way& way) const {
+    const Server& server = *way.location->server;
+    if (servers.contains(&server)) return true;
+    return hosts.contains(way.host) && !server.is_local() && !has_network_acl(*way.location->scope);
+  }
+};
+
+bool speaks_of_user(std::string_view v) {
+  return v.starts_with("upstream_http_") || v == "remote_user" ||
+         v.starts_with("ssl_client_s_dn") || v.starts_with("ssl_client_cert") ||
+         v.starts_with("ssl_client_escaped_cert") || v == "ssl_client_verify" ||
+         v.starts_with("ssl_client_fingerprint") || v.starts_with("jwt_claim_");
+}
+
+/// Adds the fields in which `way` tells its upstream who the user is, by name.
+void add_identities(const Inspection& in, const Way& way, std::map<std::string, Identity>& out) {
+  const Scope& scope = *way.location->scope;
+  for (const Directive* header : scope.effective_all(way.passing->setter)) {
+    const std::string name = field_of(*way.passing, header->arg(0));
+    if (name.empty() || name == "host" || name == "cookie" || name == "authorization" ||
+        name == "connection") {
       continue;
     }
-    const bool identity = in.variables.depends_on(
-        header->arg(1),
-        [](std::string_view v) {
-          return v.starts_with("upstream_http_") || v == "remote_user" ||
-                 v.starts_with("ssl_client_s_dn") || v.starts_with("ssl_client_cert") ||
-                 v.starts_with("ssl_client_escaped_cert") || v == "ssl_client_verify" ||
-                 v.starts_with("ssl_client_fingerprint") || v.starts_with("jwt_claim_");
-        },
-        scope);
-    if (identity) out.emplace(name, header);
+    if (!in.variables.depends_on(header->arg(1), speaks_of_user, scope)) continue;
+    Identity& identity = out[name];
+    if (identity.header == nullptr) identity.header = header;
+    identity.servers.insert(way.location->server);
+    if (!way.host.empty()) identity.hosts.insert(way.host);
   }
-  return out;
 }
 
-/// The locations of a server that clients reach, by the host and port they hand requests to.
-std::map<std::pair<std::string, std::string>, std::vector<const Location*>> by_upstream(
-    const Server& server) {
-  std::map<std::pair<std::string, std::string>, std::vector<const Location*>> out;
-  for (const Location* location : server.all_locations) {
-    const Directive* pass = location->scope->own("proxy_pass");
-    if (pass == nullptr || location->scope->has("internal")) continue;
-    const Target to = parse_target(pass->arg(0));
-    out[{to.host, to.port}].push_back(location);
-  }
-  return out;
-}
-
-/// True when a client's own header of this name reaches the upstream from `location`.
-bool lets_through(const Location& location, std::string_view name) {
-  const Scope& scope = *location.scope;
+/// True when a client's own field of this name reaches the upstream.
+bool lets_through(const Way& way, std::string_view name) {
+  const Scope& scope = *way.location->scope;
   if (scope.incomplete || return_status(scope) != 0 || is_denied_to_all(scope)) return false;
-  return std::ranges::none_of(scope.effective_all("proxy_set_header"),
-                              [&](const Directive* d) { return ascii::iequals(d->arg(0), name); });
+  if (!scope.flag(way.passing->client_fields, true)) return false;
+  return std::ranges::none_of(scope.effective_all(way.passing->setter), [&](const Directive* d) {
+    return field_of(*way.passing, d->arg(0)) == name;
+  });
 }
 
-void report_believed_header(Inspection& in, const Directive& header,
-                            const std::vector<const Location*>& open) {
+void report_believed_header(Inspection& in, const std::string& field, const Directive& header,
+                            std::span<const Way> open) {
   const std::string_view name = header.arg(0);
+  const Way& first = open.front();
   Finding& finding = in.report(
-      "XFF-04", Level::kHigh, *open.front()->scope->own("proxy_pass"),
+      "XFF-04", Level::kHigh, *pass_of(*first.location->scope),
       fmt::format("the upstream trusts {}, and here the client's own reaches it: expected "
-                  "proxy_set_header {} \"\"",
-                  name, name));
+                  "{} {} \"\"",
+                  name, first.passing->setter.text, name));
   finding.trail.push_back({header.mark(), "elsewhere it carries the verified identity"});
-  finding.evidence = fmt::format("{}: admin, sent by a client, is believed", name);
-  for (const Location* location : open) finding.affected.push_back(location->label());
+  finding.evidence = fmt::format("{}: admin, sent by a client, is believed",
+                                 first.passing->cgi ? std::string_view(field) : name);
+  for (const Way& way : open) finding.affected.push_back(way.location->label());
+}
+
+/// Once for each server: the ways of one follow each other.
+void report_by_server(Inspection& in, const std::string& field, const Directive& header,
+                      std::span<const Way> open) {
+  while (!open.empty()) {
+    const Server* server = open.front().location->server;
+    const auto next =
+        std::ranges::find_if(open, [&](const Way& way) { return way.location->server != server; });
+    const auto count = static_cast<std::size_t>(next - open.begin());
+    report_believed_header(in, field, header, open.first(count));
+    open = open.subspan(count);
+  }
 }
 
 /// Every header that carries an identity is looked for in every location of its upstream: so many
 /// times in all.
 constexpr std::size_t kHeaderLooksMax = 200'000;
 
-void judge_identity_headers(Inspection& in, const std::vector<const Location*>& locations,
-                            std::size_t& looks) {
-  std::map<std::string, const Directive*> headers;
-  for (const Location* location : locations) {
-    headers.merge(identity_headers(in, *location->scope));
-  }
-  for (const auto& [name, header] : headers) {
-    looks += locations.size();
-    if (looks > kHeaderLooksMax) {
-      return in.not_checked("XFF-04", "too many locations share upstreams to compare them all");
-    }
-    std::vector<const Location*> open;
-    std::ranges::copy_if(locations, std::back_inserter(open),
-                         [&](const Location* location) { return lets_through(*location, name); });
-    if (!open.empty()) report_believed_header(in, *header, open);
-  }
-}
-
 void check_identity_headers(Inspection& in) {
   std::size_t looks = 0;
-  for (const Server& server : in.model.servers) {
-    for (const auto& [upstream, locations] : by_upstream(server)) {
-      judge_identity_headers(in, locations, looks);
+  for (const auto& [upstream, ways] : ways_to_upstreams(in)) {
+    std::map<std::string, Identity> identities;
+    for (const Way& way : ways) add_identities(in, way, identities);
+    for (const auto& [field, identity] : identities) {
+      looks += ways.size();
+      if (looks > kHeaderLooksMax) {
+        return in.not_checked("XFF-04", "too many locations share upstreams to compare them all");
+      }
+      std::vector<Way> open;
+      std::ranges::copy_if(ways, std::back_inserter(open), [&](const Way& way) {
+        return identity.is_for(way) && lets_through(way, field);
+      });
+      report_by_server(in, field, *identity.header, open);
     }
   }
 }

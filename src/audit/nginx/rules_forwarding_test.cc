@@ -51,5 +51,115 @@ const RuleCase kForwarded[] = {
 INSTANTIATE_TEST_SUITE_P(Nginx, Forwarded, testing::ValuesIn(kForwarded),
                          [](const auto& test) { return test.param.name; });
 
+constexpr const char* kUser = "auth_request /auth; auth_request_set $u $upstream_http_x_user; ";
+
+class Identities : public testing::TestWithParam<RuleCase> {};
+
+TEST_P(Identities, AreClearedWhereverTheyAreNotSet) {
+  const std::string server = fmt::format(
+      "server {{ listen 80; server_name a.test; location = /auth {{ internal; proxy_pass "
+      "http://127.0.0.1:2; }} location /a {{ {} {}",
+      kUser, GetParam().http);
+  EXPECT_EQ(findings_in(server, {"XFF-04"}), GetParam().want);
+}
+
+const RuleCase kIdentities[] = {
+    {"in_another_server",
+     {},
+     "proxy_set_header X-User $u; proxy_pass http://u; } } upstream u { server 127.0.0.1:1; } "
+     "server { listen 80; server_name b.test; location / { proxy_pass http://u; } }",
+     "XFF-04:high"},
+    {"in_a_server_of_another_application",
+     {},
+     "proxy_set_header X-User $u; proxy_set_header Host $host; proxy_pass http://127.0.0.1:1; } } "
+     "server { listen 80; server_name b.test; location / { proxy_set_header Host $host; "
+     "proxy_pass http://127.0.0.1:1; } }",
+     ""},
+    {"in_another_server_of_the_same_name",
+     {},
+     "proxy_set_header X-User $u; proxy_set_header Host $host; proxy_pass http://127.0.0.1:1; } } "
+     "server { listen 81; server_name a.test; location / { proxy_set_header Host $host; "
+     "proxy_pass http://127.0.0.1:1; } }",
+     "XFF-04:high"},
+    {"in_a_server_for_this_host",
+     {},
+     "proxy_set_header X-User $u; proxy_pass http://127.0.0.1:1; } } "
+     "server { listen 127.0.0.1:81; location / { proxy_pass http://127.0.0.1:1; } }",
+     ""},
+    {"in_grpc",
+     {},
+     "grpc_set_header X-User $u; grpc_pass grpc://127.0.0.1:1; } "
+     "location /b { grpc_pass grpc://127.0.0.1:1; } }",
+     "XFF-04:high"},
+    {"in_fastcgi",
+     {},
+     "fastcgi_param HTTP_X_USER $u; fastcgi_pass 127.0.0.1:1; } "
+     "location /b { fastcgi_pass 127.0.0.1:1; } }",
+     "XFF-04:high"},
+    {"in_fastcgi_cleared",
+     {},
+     "fastcgi_param HTTP_X_USER $u; fastcgi_pass 127.0.0.1:1; } "
+     "location /b { fastcgi_param HTTP_X_USER \"\"; fastcgi_pass 127.0.0.1:1; } }",
+     ""},
+    {"in_fastcgi_without_those_of_the_client",
+     {},
+     "fastcgi_param HTTP_X_USER $u; fastcgi_pass 127.0.0.1:1; } "
+     "location /b { fastcgi_pass_request_headers off; fastcgi_pass 127.0.0.1:1; } }",
+     ""},
+    {"in_a_parameter_that_no_client_sends",
+     {},
+     "fastcgi_param X_USER $u; fastcgi_pass 127.0.0.1:1; } "
+     "location /b { fastcgi_pass 127.0.0.1:1; } }",
+     ""},
+    {"in_fastcgi_of_another_site",
+     {},
+     "fastcgi_param HTTP_X_USER $u; fastcgi_pass 127.0.0.1:1; } } "
+     "server { listen 80; server_name b.test; location / { fastcgi_pass 127.0.0.1:1; } }",
+     ""},
+};
+
+INSTANTIATE_TEST_SUITE_P(Nginx, Identities, testing::ValuesIn(kIdentities),
+                         [](const auto& test) { return test.param.name; });
+
+class UnknownHosts : public testing::TestWithParam<RuleCase> {};
+
+TEST_P(UnknownHosts, AreRefusedByAServerThatHandsOutNothing) {
+  EXPECT_EQ(findings_in(fmt::format("server {{ server_name a.test; {} }} server {{ listen 80; "
+                                    "listen 443 ssl; server_name b.test; root /srv; }}",
+                                    GetParam().http),
+                        {"HST-02"}),
+            GetParam().want);
+}
+
+const RuleCase kUnknownHosts[] = {
+    {"but_for_an_api",
+     {},
+     "listen 80; listen 443 ssl; location / { return 404; } location /api { proxy_pass "
+     "http://127.0.0.1:1; }",
+     "HST-02:medium"},
+    {"but_for_one_file",
+     {},
+     "listen 80; listen 443 ssl; root /srv; location / { return 404; } location = /robots.txt { } "
+     "location /favicon.ico { }",
+     ""},
+    {"but_for_checks",
+     {},
+     "listen 80; listen 443 ssl; location / { return 404; } location = /healthz { return 200 ok; } "
+     "location = /status { stub_status; }",
+     ""},
+    {"in_the_handshake_only",
+     {},
+     "listen 80; listen 443 ssl; ssl_reject_handshake on; location / { proxy_pass "
+     "http://127.0.0.1:1; }",
+     "HST-02:medium"},
+    {"in_the_handshake_and_with_nothing_in_clear",
+     {},
+     "listen 80; listen 443 ssl; ssl_reject_handshake on;",
+     ""},
+};
+
+INSTANTIATE_TEST_SUITE_P(Nginx, UnknownHosts, testing::ValuesIn(kUnknownHosts),
+                         [](const auto& test) { return test.param.name; });
+
 }  // namespace
 }  // namespace merlon::audit::nginx

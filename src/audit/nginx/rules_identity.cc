@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "audit/nginx/address_list.h"
 #include "audit/nginx/directives.h"
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/identity_view.h"
@@ -226,32 +227,77 @@ bool serves_the_same(const Inspection& in, const Scope& guarded, const Location&
          !scope.has("try_files") && !scope.has("alias") && !guarded.has("alias");
 }
 
-/// True when an error_page is for refusals of the authorisation service, or for its failures.
-bool is_for_refusals(const Directive& page) {
-  return std::ranges::any_of(page.args, [](const Word& word) {
-    return is_server_error(word.text) || word.text == "401" || word.text == "403";
+/// A question that decides about a request, and the statuses of its refusals.
+struct Guard {
+  const Directive* at = nullptr;
+  bool refuses_401 = false;
+  bool refuses_403 = false;
+  bool may_fail = false;  ///< it asks a service: what goes wrong there is answered with 5xx
+};
+
+/// What decides about the requests of a scope.
+std::vector<Guard> guards_of(const Inspection& in, const Scope& scope) {
+  std::vector<Guard> out;
+  const Directive* request = scope.effective("auth_request");
+  if (request != nullptr && request->arg(0) != "off") out.push_back({request, true, true, true});
+  const Directive* satisfy = scope.effective("satisfy");
+  const bool either = satisfy != nullptr && satisfy->arg(0) == "any";
+  if (const Directive* basic = asked_password(in, scope))
+    out.push_back({.at = basic, .refuses_401 = true});
+  const Scope* list = list_in_force(scope);
+  const Directive* closed = list == nullptr ? nullptr : end_of_list(*list, scope).closed;
+  // Whoever may show a password instead is asked for it.
+  if (closed != nullptr) out.push_back({.at = closed, .refuses_401 = either, .refuses_403 = true});
+  return out;
+}
+
+/// True when an error_page is for refusals of `guard`, or for its failures.
+bool is_for_refusals(const Directive& page, const Guard& guard) {
+  return std::ranges::any_of(page.args, [&](const Word& word) {
+    return (guard.may_fail && is_server_error(word.text)) ||
+           (guard.refuses_401 && word.text == "401") || (guard.refuses_403 && word.text == "403");
   });
+}
+
+/// The location by which an error_page answers those whom `guard` refuses with what it protects;
+/// nullptr when it does not.
+const Location* opened_by(const Inspection& in, const Scope& scope, const Guard& guard,
+                          const Directive& page) {
+  const Server* server = in.model.server_of(scope);
+  if (server == nullptr || !is_for_refusals(page, guard)) return nullptr;
+  const Location* to = target_of(in.model, *server, page);
+  if (to == nullptr || !serves_the_same(in, scope, *to)) return nullptr;
+  // A list or a password of the whole server is asked for there once more.
+  return guard.may_fail || !guards(in, *to->scope) ? to : nullptr;
+}
+
+Finding& report_fail_open(Inspection& in, const Guard& guard, const Directive& page,
+                          const Location& to) {
+  Finding& finding = in.report(
+      "JWT-08", Level::kHigh, page,
+      guard.may_fail
+          ? std::string("when the authorisation service fails or refuses, the request is answered "
+                        "all the same: expected an error")
+          : fmt::format("whom {} refuses gets what it protects all the same: expected an error",
+                        guard.at->name.text));
+  finding.trail.push_back({guard.at->mark(), guard.may_fail ? "authorised here" : "refused here"});
+  finding.trail.push_back({to.at().mark(), "answered here, without a question"});
+  return finding;
 }
 
 /// An error_page that leads to the same content without the question.
 void check_fail_open(Inspection& in) {
   std::map<const Directive*, Finding*> reported;
   for (const Scope* scope : request_scopes(in.model)) {
-    const Directive* request = scope->effective("auth_request");
-    const Server* server = in.model.server_of(*scope);
-    if (request == nullptr || request->arg(0) == "off" || server == nullptr) continue;
     for (const Directive* page : scope->effective_all("error_page")) {
-      const Location* to = is_for_refusals(*page) ? target_of(in.model, *server, *page) : nullptr;
-      if (to == nullptr || !serves_the_same(in, *scope, *to)) continue;
-      Finding*& finding = reported[page];
-      if (finding == nullptr) {
-        finding = &in.report("JWT-08", Level::kHigh, *page,
-                             "when the authorisation service fails or refuses, the request is "
-                             "answered all the same: expected an error");
-        finding->trail.push_back({request->mark(), "authorised here"});
-        finding->trail.push_back({to->at().mark(), "answered here, without a question"});
+      for (const Guard& guard : guards_of(in, *scope)) {
+        const Location* to = opened_by(in, *scope, guard, *page);
+        if (to == nullptr) continue;
+        Finding*& finding = reported[page];
+        if (finding == nullptr) finding = &report_fail_open(in, guard, *page, *to);
+        finding->affected.push_back(in.model.route_of(*scope));
+        break;
       }
-      finding->affected.push_back(in.model.route_of(*scope));
     }
   }
 }
@@ -337,6 +383,17 @@ constexpr RuleEntry kRules[] = {
 };
 
 }  // namespace
+
+bool answers_the_refused(const Inspection& inspection, const Scope& scope) {
+  const std::vector<const Directive*> pages = scope.effective_all("error_page");
+  if (pages.empty()) return false;
+  const std::vector<Guard> all = guards_of(inspection, scope);
+  return std::ranges::any_of(pages, [&](const Directive* page) {
+    return std::ranges::any_of(all, [&](const Guard& guard) {
+      return opened_by(inspection, scope, guard, *page) != nullptr;
+    });
+  });
+}
 
 std::vector<const Directive*> query_credential_uses(const Inspection& inspection) {
   const std::set<std::string_view> read_elsewhere = read_outside_logs(inspection.model);

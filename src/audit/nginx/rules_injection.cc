@@ -6,6 +6,7 @@
 
 #include "audit/nginx/condition.h"
 #include "audit/nginx/header_view.h"
+#include "audit/nginx/rewrite_phase.h"
 #include "audit/nginx/rules.h"
 #include "base/ascii.h"
 
@@ -454,29 +455,49 @@ bool speaks_of_websocket(const Location* location) {
   return location != nullptr && location->path != "/" && is_streaming_path(location->path);
 }
 
+/// True when the field asks the upstream for "h2c" where a client does, or by itself.
+bool asks_for_h2c(const Inspection& in, const Scope& scope, const Directive& upgrade) {
+  RewritePhase phase({.variables = {{"http_upgrade", "h2c"}}}, &in.variables);
+  if (const Server* server = in.model.server_of(scope)) phase.run(*server->scope);
+  if (const Location* location = in.model.location_of(scope)) phase.run(*location->scope);
+  const std::optional<std::string> value = phase.filled_in(upgrade.arg(1));
+  return value && ascii::iequals(*value, "h2c");
+}
+
+void report_h2c(Inspection& in, const Scope& scope, const Directive& upgrade,
+                const Directive& connection, bool copied) {
+  const bool literal = upgrade.arg(1).find('$') == std::string_view::npos;
+  const char* what =
+      copied    ? "the client's Upgrade and Connection are passed on: with \"h2c\" the upstream "
+                  "speaks HTTP/2 to the client past every rule of this server"
+      : literal ? "every request asks the upstream to upgrade to h2c: then it speaks HTTP/2 to the "
+                  "client past every rule of this server"
+                : "every request asks the upstream to upgrade to what the client names, h2c too: "
+                  "expected a map that lets \"websocket\" through only";
+  Finding& finding = in.report("INJ-05", copied ? Level::kHigh : Level::kMedium, connection, what);
+  finding.confidence = Confidence::kLikely;
+  finding.trail.push_back(
+      {upgrade.mark(), literal ? "Upgrade asks for h2c" : "Upgrade is the client's"});
+  finding.affected.push_back(in.model.route_of(scope));
+}
+
 void check_h2c(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     if (!scope->has("proxy_pass")) continue;
     const Directive* upgrade = forwarded_header(*scope, "Upgrade");
     const Directive* connection = forwarded_header(*scope, "Connection");
     if (upgrade == nullptr || connection == nullptr) continue;
-    if (upgrade->arg(1) != "$http_upgrade") continue;
+    if (!asks_for_h2c(in, *scope, *upgrade)) continue;
     const Location* location = in.model.location_of(*scope);
-    const bool copied = connection->arg(1) == "$http_connection";
-    if (!copied && !is_constant_upgrade(connection->arg(1))) continue;
+    const bool copied =
+        in.variables.origin(connection->arg(1), *scope, *connection).source == "$http_connection";
+    const std::string sent = in.variables.expanded(connection->arg(1), *scope);
+    if (!copied && !is_constant_upgrade(sent)) continue;
     if (!copied && speaks_of_websocket(location)) continue;
     const Directive* version = scope->effective("proxy_http_version");
     if (version == nullptr || version->arg(0) == "1.0") continue;  // 1.0 has no upgrade
     if (parse_target(scope->own("proxy_pass")->arg(0)).scheme == "https") continue;
-    Finding& finding = in.report(
-        "INJ-05", copied ? Level::kHigh : Level::kMedium, *connection,
-        copied ? "the client's Upgrade and Connection are passed on: with \"h2c\" the upstream "
-                 "speaks HTTP/2 to the client past every rule of this server"
-               : "every request asks the upstream to upgrade to what the client names, h2c too: "
-                 "expected a map that lets \"websocket\" through only");
-    finding.confidence = Confidence::kLikely;
-    finding.trail.push_back({upgrade->mark(), "Upgrade is the client's"});
-    finding.affected.push_back(in.model.route_of(*scope));
+    report_h2c(in, *scope, *upgrade, *connection, copied);
   }
 }
 

@@ -109,5 +109,50 @@ const RuleCase kHeldRedirect[] = {
 INSTANTIATE_TEST_SUITE_P(Nginx, HeldRedirect, testing::ValuesIn(kHeldRedirect),
                          [](const auto& test) { return test.param.name; });
 
+class Upgrades : public testing::TestWithParam<RuleCase> {};
+
+TEST_P(Upgrades, ToHttp2AreFollowedThroughMapsAndSets) {
+  const auto [name, only, http, want] = GetParam();
+  EXPECT_EQ(
+      findings_in(fmt::format("map $http_upgrade $any {{ default $http_upgrade; }}"
+                              "map $http_upgrade $ws {{ default \"\"; ~*^websocket$ websocket; }}"
+                              "map $http_upgrade $con {{ default upgrade; \"\" close; }}"
+                              "server {{ listen 80; set $u $http_upgrade; location / {{ "
+                              "proxy_http_version 1.1; {} proxy_pass http://127.0.0.1:1; }} }}",
+                              http),
+                  {"INJ-05"}),
+      want);
+}
+
+const RuleCase kUpgrades[] = {
+    {"by_a_map",
+     {},
+     "proxy_set_header Upgrade $any; proxy_set_header Connection $http_connection;",
+     "INJ-05:high"},
+    {"by_a_set",
+     {},
+     "proxy_set_header Upgrade $u; proxy_set_header Connection $http_connection;",
+     "INJ-05:high"},
+    {"by_a_constant",
+     {},
+     "proxy_set_header Upgrade h2c; proxy_set_header Connection \"Upgrade, HTTP2-Settings\";",
+     "INJ-05:medium"},
+    {"of_websockets_only",
+     {},
+     "proxy_set_header Upgrade $ws; proxy_set_header Connection $http_connection;",
+     ""},
+    {"as_guides_write_it",
+     {},
+     "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $con;",
+     ""},
+    {"of_a_constant_websocket",
+     {},
+     "proxy_set_header Upgrade websocket; proxy_set_header Connection upgrade;",
+     ""},
+};
+
+INSTANTIATE_TEST_SUITE_P(Nginx, Upgrades, testing::ValuesIn(kUpgrades),
+                         [](const auto& test) { return test.param.name; });
+
 }  // namespace
 }  // namespace merlon::audit::nginx

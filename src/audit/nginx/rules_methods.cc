@@ -100,9 +100,9 @@ void check_dav(Inspection& in) {
   }
 }
 
-bool restricts(const Scope& limit) {
+bool restricts(const Inspection& in, const Scope& limit) {
   if (has_network_acl(limit)) return true;
-  if (limit.has("auth_basic") && asked_password(limit) != nullptr) return true;
+  if (limit.has("auth_basic") && asked_password(in, limit) != nullptr) return true;
   for (const Name name : {Name("auth_request"), Name("auth_jwt"), Name("auth_digest"),
                           Name("auth_ldap"), Name("auth_pam")}) {
     const Directive* at = limit.own(name);
@@ -114,7 +114,7 @@ bool restricts(const Scope& limit) {
 void check_limit_except(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     if (scope.context != kLimitExcept || scope.incomplete) continue;
-    if (restricts(scope)) continue;
+    if (restricts(in, scope)) continue;
     // A deny list inside narrows something, but lets every other address through.
     in.report("MTH-04", Level::kHigh, *scope.block,
               fmt::format("limit_except {} holds neither \"deny all\" nor authentication: every "
@@ -126,7 +126,7 @@ void check_limit_except(Inspection& in) {
 
 void check_override(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
-    if (scope.context != kLimitExcept || !restricts(scope) || scope.parent == nullptr) continue;
+    if (scope.context != kLimitExcept || !restricts(in, scope) || scope.parent == nullptr) continue;
     if (!scope.parent->has("proxy_pass")) continue;
     if (forwarded_header(*scope.parent, "X-HTTP-Method-Override") != nullptr) continue;
     if (scope.parent->level_of("proxy_set_header") == nullptr &&

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "audit/nginx/header_view.h"
@@ -11,19 +12,34 @@
 namespace merlon::audit::nginx {
 namespace {
 
-/// Paths under a prefix that a regular expression at its level might take.
-std::vector<std::string> paths_under(std::string base) {
-  if (!base.ends_with('/')) base += '/';
-  std::vector<std::string> out;
-  for (const std::string_view leaf : {"index.php", "a.php", "a.js", "a.css", "a.jpg", "a.png",
-                                      "a.html", "a.json", "a.txt", "a", "a.jsp", "a.cgi"}) {
-    out.push_back(base + std::string(leaf));
+/// Names of files that a regular expression of the server might take: usual ones, and one with the
+/// ending that each of them speaks of.
+std::vector<std::string> leaves_of(const Server& server) {
+  std::vector<std::string> out = {"index.php", "a.php",  "a.js",  "a.css", "a.jpg", "a.png",
+                                  "a.html",    "a.json", "a.txt", "a",     "a.jsp", "a.cgi"};
+  std::set<std::string> known(out.begin(), out.end());
+  for (const Location* location : server.locations) {
+    const std::string sample = location->is_regex() ? location->pattern->sample() : "";
+    const std::size_t dot = sample.rfind('.');
+    if (dot == std::string::npos || sample.find('/', dot) != std::string::npos) continue;
+    const std::string leaf = "a" + sample.substr(dot);
+    if (known.insert(leaf).second) out.push_back(leaf);
   }
   return out;
 }
 
+/// Paths under a prefix that a regular expression at its level might take.
+std::vector<std::string> paths_under(std::string base, const std::vector<std::string>& leaves) {
+  if (!base.ends_with('/')) base += '/';
+  std::vector<std::string> out;
+  out.reserve(leaves.size());
+  for (const std::string& leaf : leaves) out.push_back(base + leaf);
+  return out;
+}
+
 /// Paths that the pattern of a location matches, as far as its own literals show.
-std::vector<std::string> paths_matching(const Location& location) {
+std::vector<std::string> paths_matching(const Location& location,
+                                        const std::vector<std::string>& leaves) {
   std::vector<std::string> out;
   for (const bool swap : {false, true}) {
     std::string sample = location.pattern->sample(swap);
@@ -31,7 +47,7 @@ std::vector<std::string> paths_matching(const Location& location) {
     // What a pattern of hidden files matches has no scripts below it that anyone would run.
     const bool folder = sample.find("/.") == std::string::npos;
     out.push_back(sample);
-    for (std::string& path : folder ? paths_under(sample) : std::vector<std::string>{}) {
+    for (std::string& path : folder ? paths_under(sample, leaves) : std::vector<std::string>{}) {
       out.push_back(std::move(path));
     }
     const std::size_t slash = sample.rfind('/');
@@ -122,8 +138,28 @@ void report_passed(Inspection& in, const Location& guarded, const Location& winn
   finding.affected.push_back(guarded.label());
 }
 
+/// Reports what takes requests from a protected location. False when `matches`, of a path with a
+/// location each, are more than may be tried.
+bool judge_guarded(Inspection& in, const Location& guarded, const std::vector<std::string>& paths,
+                   std::size_t& matches) {
+  const Location* last = nullptr;
+  for (const std::string& path : paths) {
+    if (matches > kMatchesMax) return false;
+    matches += guarded.server->locations.size();
+    const Location* winner = taker_of(in, guarded, path);
+    if (winner == nullptr || winner == last) continue;
+    // Of "/", everything else is an exception that someone meant, but scripts of any name.
+    if (guarded.path == "/" && pass_of(*winner->scope) == nullptr) continue;
+    report_passed(in, guarded, *winner, path);
+    if (pass_of(*winner->scope) != nullptr) break;
+    last = winner;
+  }
+  return true;
+}
+
 void check_passed_by(Inspection& in) {
   std::size_t matches = 0;
+  std::map<const Server*, std::vector<std::string>> leaves;
   for (const Location& guarded : in.model.locations) {
     const bool prefix = guarded.match == Location::Match::kPrefix;
     const bool regex = guarded.is_regex() && guarded.pattern->ok();
@@ -135,22 +171,13 @@ void check_passed_by(Inspection& in) {
         guarded.server->locations,
         [&](const Location* location) { return location != &guarded && location->is_regex(); });
     if (!any_regex) continue;
-    if (matches > kMatchesMax) {
-      in.not_checked("PTH-10", "there are too many locations to match them all with each other");
-      break;
-    }
-    const auto paths = prefix ? paths_under(std::string(guarded.path)) : paths_matching(guarded);
-    const Location* last = nullptr;
-    for (const std::string& path : paths) {
-      matches += guarded.server->locations.size();
-      const Location* winner = taker_of(in, guarded, path);
-      if (winner == nullptr || winner == last) continue;
-      // Of "/", everything else is an exception that someone meant, but scripts of any name.
-      if (guarded.path == "/" && pass_of(*winner->scope) == nullptr) continue;
-      report_passed(in, guarded, *winner, path);
-      if (pass_of(*winner->scope) != nullptr) break;
-      last = winner;
-    }
+    const auto [names, added] = leaves.try_emplace(guarded.server);
+    if (added) names->second = leaves_of(*guarded.server);
+    const auto paths = prefix ? paths_under(std::string(guarded.path), names->second)
+                              : paths_matching(guarded, names->second);
+    if (judge_guarded(in, guarded, paths, matches)) continue;
+    in.not_checked("PTH-10", "there are too many locations to match them all with each other");
+    break;
   }
 }
 

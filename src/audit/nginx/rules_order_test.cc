@@ -38,6 +38,51 @@ TEST(Order, ThatProtectsFirstIsRight) {
             "");
 }
 
+/// A location with a password, and one that a regular expression gives its requests to.
+class Endings : public testing::TestWithParam<RuleCase> {};
+
+TEST_P(Endings, AreThoseThatThePatternsSpeakOf) {
+  const std::string private_files =
+      "location /private/ { auth_basic x; auth_basic_user_file /h; proxy_pass http://127.0.0.1:1; "
+      "} ";
+  EXPECT_EQ(
+      findings_in("server { listen 80; " + private_files + GetParam().http + " }", {"PTH-10"}),
+      GetParam().want);
+}
+
+const RuleCase kEndings[] = {
+    {"of_documents",
+     {},
+     "location ~* \\.(pdf|zip)$ { proxy_pass http://127.0.0.1:1; }",
+     "PTH-10:high"},
+    {"of_fonts", {}, "location ~ \\.woff2?$ { proxy_pass http://127.0.0.1:1; }", "PTH-10:high"},
+    {"of_scripts",
+     {},
+     "location ~ \\.(aspx|do)$ { proxy_pass http://127.0.0.1:1; }",
+     "PTH-10:high"},
+    {"below_another_folder",
+     {},
+     "location ~ ^/public/.*\\.pdf$ { proxy_pass http://127.0.0.1:1; }",
+     ""},
+    {"of_one_name", {}, "location ~ /health\\.txt$ { proxy_pass http://127.0.0.1:1; }", ""},
+    {"of_another_upstream", {}, "location ~ \\.pdf$ { proxy_pass http://127.0.0.1:2; }", ""},
+    {"that_are_guarded_too",
+     {},
+     "location ~ \\.pdf$ { allow 10.0.0.0/8; deny all; proxy_pass http://127.0.0.1:1; }",
+     ""},
+};
+
+INSTANTIATE_TEST_SUITE_P(Nginx, Endings, testing::ValuesIn(kEndings),
+                         [](const auto& test) { return test.param.name; });
+
+TEST(Endings, OfScriptsThatRunAmongGuardedFiles) {
+  EXPECT_EQ(findings_in("server { listen 80; root /srv; location /private/ { auth_basic x; "
+                        "auth_basic_user_file /h; } location ~ \\.(phtml|php5)$ { fastcgi_pass "
+                        "127.0.0.1:9000; } }",
+                        {"PTH-10"}),
+            "PTH-10:high");
+}
+
 class WithoutSlash : public testing::TestWithParam<RuleCase> {};
 
 TEST_P(WithoutSlash, ALocationIsNeverReached) {

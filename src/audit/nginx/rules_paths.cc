@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
+#include <set>
+#include <utility>
 
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/regex_syntax.h"
@@ -73,13 +76,37 @@ void check_alias(Inspection& in) {
   }
 }
 
+/// The servers whose requests are read with this merge_slashes: nginx reads the path before the
+/// Host, with what the default server of the socket says; in TLS also with what the server says
+/// that the client named in its greeting, which need not be the one of its Host.
+std::set<const Server*> read_with(const Model& model, const Directive& merge) {
+  std::set<const Server*> out;
+  for (const Socket& socket : model.sockets) {
+    const Server* first = model.framed ? socket.servers.front().first : nullptr;
+    const bool reads = std::ranges::any_of(socket.servers, [&](const auto& one) {
+      const auto& [server, listen] = one;
+      const bool asked = first == nullptr || server == first || listen->ssl || listen->quic;
+      return asked && server->scope->effective("merge_slashes") == &merge;
+    });
+    if (!reads) continue;
+    for (const auto& [server, listen] : socket.servers) out.insert(server);
+  }
+  // Of a server whose sockets are not in the files, its own is believed.
+  for (const Server& server : model.servers) {
+    const bool alone = server.listens.empty();
+    if (alone && server.scope->effective("merge_slashes") == &merge) out.insert(&server);
+  }
+  return out;
+}
+
 void check_merge_slashes(Inspection& in) {
   for (const Scope& scope : in.model.scopes) {
     const Directive* merge = scope.own("merge_slashes");
     if (merge == nullptr || merge->arg(0) != "off") continue;
+    const std::set<const Server*> servers = read_with(in.model, *merge);
     std::vector<std::string> guarded;
     for (const Location& location : in.model.locations) {
-      if (!location.scope->is_below(scope) || location.path == "/") continue;
+      if (!servers.contains(location.server) || location.path == "/") continue;
       const Scope& outer = *location.server->scope;
       if (guards(in, *location.scope) && !guards(in, outer)) guarded.push_back(location.label());
     }
@@ -100,65 +127,110 @@ void check_merge_slashes(Inspection& in) {
   }
 }
 
-/// Where capturing group `number` opens in a regular expression; npos when it has none.
-std::size_t start_of_group(std::string_view regex, std::size_t number) {
-  bool in_class = false;
-  for (std::size_t i = 0; i < regex.size(); ++i) {
-    if (regex[i] == '\\') {
-      ++i;
-    } else if (in_class) {
-      in_class = regex[i] != ']';
-    } else if (regex[i] == '[') {
-      in_class = true;
-    } else if (regex[i] == '(') {
-      const std::string_view rest = regex.substr(i + 1);
-      const bool named = (rest.starts_with("?<") || rest.starts_with("?P<")) &&
-                         !rest.starts_with("?<=") && !rest.starts_with("?<!");
-      const bool captures = !rest.starts_with('?') || rest.starts_with("?'") || named;
-      if (captures && --number == 0) return i;
-    }
-  }
-  return std::string_view::npos;
-}
-
-/// A path of which group `number` of the location captures "../secret", and which nginx has no
-/// reason to resolve; "" when none was found.
-std::string path_out_of(const Location& location, std::size_t number) {
-  const std::size_t open = start_of_group(location.path, number);
+/// A path of which group `number` of a regular expression captures "../secret", and which nginx has
+/// no reason to resolve; "" when none was found.
+std::string path_out_of(std::string_view regex, bool ignore_case, std::size_t number) {
+  const std::size_t open = start_of_group(regex, number);
   if (open == std::string_view::npos) return {};
-  std::string path = Pattern(location.path.substr(0, open), false).sample();
+  std::string path = Pattern(regex.substr(0, open), false).sample();
   if (!path.starts_with('/')) path.insert(0, "/");
   while (path.ends_with('/')) path.pop_back();
   if (path.empty()) return {};
   path += "../secret";
-  const bool ignore_case = location.match == Location::Match::kRegexNoCase;
-  const auto taken = captured(location.path, ignore_case, path, number);
+  const auto taken = captured(regex, ignore_case, path, number);
   return taken && taken->starts_with("../") ? path : std::string{};
 }
 
-/// A capture that is put behind a folder must start with a slash, or behind one: "/dl(.*)" takes
-/// "../" too, which nginx has no reason to resolve in "/dl../".
+/// What a capture that may begin with "../" is put behind, and a path of which it does.
+struct WayOut {
+  std::string_view folder;
+  std::string attack;
+};
+
+/// The first capture of a regular expression in `text` that leads out of the folder before it: it
+/// must start with a slash, or behind one. "/dl(.*)" takes "../" too, which nginx has no reason to
+/// resolve in "/dl../".
+std::optional<WayOut> way_out_of(std::string_view text, std::string_view regex, bool ignore_case) {
+  const Pattern pattern(regex, ignore_case);
+  for (const VariableUse& use : variables_in(text)) {
+    const std::size_t group = group_of(pattern, use.name);
+    const std::string_view folder = text.substr(0, use.at);
+    if (group == 0 || !folder.ends_with('/')) continue;
+    std::string attack = path_out_of(regex, ignore_case, group);
+    if (!attack.empty()) return WayOut{folder, std::move(attack)};
+  }
+  return std::nullopt;
+}
+
+/// The same of a text in a location whose regular expression captures.
+std::optional<WayOut> way_out_of(std::string_view text, const Location& location) {
+  if (!location.is_regex() || text.find('$') == std::string_view::npos) return std::nullopt;
+  return way_out_of(text, location.path, location.match == Location::Match::kRegexNoCase);
+}
+
+void report_way_out(Inspection& in, const Location& location, const Directive& by,
+                    const WayOut& way) {
+  Finding& finding = in.report(
+      "PTH-01", Level::kCritical, location.at(),
+      fmt::format("what {} captures may start with \"../\": files outside of {} are served; "
+                  "expected a slash before the group",
+                  by.is("rewrite") ? by.arg(0) : location.path, way.folder));
+  finding.evidence = fmt::format("GET {} reads {}../secret", way.attack, way.folder);
+  finding.trail.push_back({by.mark(), "what is captured is put behind this"});
+  finding.affected.push_back(location.label());
+}
+
 void check_captured_alias(Inspection& in) {
   for (const Location& location : in.model.locations) {
     const Directive* alias = location.scope->own("alias");
-    if (alias == nullptr || !location.is_regex() || location.scope->has("internal")) continue;
-    const std::vector<VariableUse> uses = variables_in(alias->arg(0));
-    if (uses.size() != 1) continue;
-    const std::string_view name = uses[0].name;
-    const std::size_t group = ascii::is_digit(name[0]) ? static_cast<std::size_t>(name[0] - '0')
-                                                       : location.pattern->group_named(name);
-    const std::string_view folder = alias->arg(0).substr(0, uses[0].at);
-    if (group == 0 || !folder.ends_with('/')) continue;
-    const std::string attack = path_out_of(location, group);
-    if (attack.empty()) continue;
-    Finding& finding = in.report(
-        "PTH-01", Level::kCritical, location.at(),
-        fmt::format("what {} captures may start with \"../\": files outside of {} are served; "
-                    "expected a slash before the group",
-                    location.path, folder));
-    finding.evidence = fmt::format("GET {} reads {}../secret", attack, folder);
-    finding.trail.push_back({alias->mark(), "what is captured is put behind this"});
-    finding.affected.push_back(location.label());
+    if (alias == nullptr || location.scope->has("internal")) continue;
+    const std::optional<WayOut> way = way_out_of(alias->arg(0), location);
+    if (way) report_way_out(in, location, *alias, *way);
+  }
+}
+
+/// True when everyone gets the files beside `folder`, which lies below the root of the location,
+/// from that root by their own names.
+bool are_served_anyway(const Inspection& in, const Location& location, std::string_view folder) {
+  if (folder.size() < 2) return false;  // those beside the root itself
+  const std::size_t slash = folder.rfind('/', folder.size() - 2);
+  const std::string beside = std::string(folder.substr(0, slash + 1)) + "secret";
+  const Location* other = in.model.match(*location.server, beside);
+  const Scope& scope = other == nullptr ? *location.server->scope : *other->scope;
+  return handler_of(scope).kind == Handler::Kind::kStatic && !guards(in, scope) &&
+         !scope.has("internal") && scope.effective("root") == location.scope->effective("root");
+}
+
+/// A way out is matched with every location of its server: so many times in all.
+constexpr std::size_t kWayMatchesMax = 200'000;
+
+/// What try_files looks for, and what a rewrite with break leads to, is put behind the root as it
+/// is: nginx resolves the path of the client only.
+void check_captured_file(Inspection& in) {
+  std::size_t matches = 0;
+  for (const Location& location : in.model.locations) {
+    const Scope& scope = *location.scope;
+    if (handler_of(scope).kind != Handler::Kind::kStatic || scope.has("alias")) continue;
+    if (scope.has("internal") || is_denied_to_all(scope)) continue;
+    const auto judge = [&](const Directive& by, const std::optional<WayOut>& way) {
+      if (!way || !way->folder.starts_with('/')) return;
+      matches += location.server->locations.size();
+      if (matches > kWayMatchesMax) {
+        return in.not_checked("PTH-01", "there are too many locations to match them all");
+      }
+      if (in.model.match(*location.server, way->attack) != &location) return;
+      if (!are_served_anyway(in, location, way->folder)) report_way_out(in, location, by, *way);
+    };
+    if (const Directive* tries = scope.own("try_files")) {
+      // The last word is where the request goes on to.
+      for (std::size_t i = 0; i + 1 < tries->args.size(); ++i) {
+        judge(*tries, way_out_of(tries->arg(i), location));
+      }
+    }
+    for (const Directive* rewrite : scope.own_all("rewrite")) {
+      if (rewrite->arg(2) != "break") continue;
+      judge(*rewrite, way_out_of(rewrite->arg(1), rewrite->arg(0), false));
+    }
   }
 }
 
@@ -356,9 +428,10 @@ void check_php(Inspection& in) {
 
 constexpr RuleEntry kRules[] = {
     {"PTH-01", check_alias},         {"PTH-01", check_captured_alias},
-    {"PTH-02", check_merge_slashes}, {"PTH-04", check_passed_path},
-    {"PTH-05", check_case},          {"PTH-07", check_loose_regex},
-    {"PTH-08", check_redos},         {"PTH-09", check_php},
+    {"PTH-01", check_captured_file}, {"PTH-02", check_merge_slashes},
+    {"PTH-04", check_passed_path},   {"PTH-05", check_case},
+    {"PTH-07", check_loose_regex},   {"PTH-08", check_redos},
+    {"PTH-09", check_php},
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "audit/certificate.h"
+#include "audit/nginx/address_list.h"
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
 
@@ -175,14 +176,19 @@ void check_optional_mtls(Inspection& in) {
 }
 
 void check_allow_without_deny(Inspection& in) {
+  std::map<const Directive*, Finding*> reported;
   for (const Scope* server : stream_servers(in.model)) {
-    const std::vector<const Directive*> allows = server->own_all("allow");
-    if (allows.empty() || server->has("deny")) continue;
-    if (std::ranges::any_of(allows, [](const Directive* d) { return d->arg(0) == "all"; }))
-      continue;
-    in.report("LOC-03", Level::kHigh, *allows.front(),
-              "allow without \"deny all\" after it: addresses that match nothing are let in")
-        .affected.push_back(label_of(*server));
+    const Scope* list = list_in_force(*server);
+    const Directive* allow = list == nullptr ? nullptr : list->own("allow");
+    if (allow == nullptr || list->incomplete || closes_list(*list)) continue;
+    if (end_of_list(*list, *server).open != nullptr) continue;
+    Finding*& finding = reported[allow];
+    if (finding == nullptr) {
+      finding = &in.report(
+          "LOC-03", Level::kHigh, *allow,
+          "allow without \"deny all\" after it: addresses that match nothing are let in");
+    }
+    finding->affected.push_back(label_of(*server));
   }
 }
 

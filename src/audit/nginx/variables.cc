@@ -66,15 +66,6 @@ Origin combine(const Origin& so_far, const Origin& next) {
   return out;
 }
 
-/// The number of the capture that `name` means in `pattern`: "1" or a named group. 0: none.
-std::size_t group_of(const Pattern& pattern, std::string_view name) {
-  if (name.size() == 1 && name[0] >= '1' && name[0] <= '9') {
-    const auto number = static_cast<std::size_t>(name[0] - '0');
-    return number <= pattern.groups() ? number : 0;
-  }
-  return pattern.group_named(name);
-}
-
 /// The decoded path, of which the pattern of `by` at `at` captures a part as `name`.
 Origin path_origin(std::string_view name, const Mark& at, std::string_view by) {
   Origin origin;
