@@ -17,18 +17,24 @@ const Scope* limit_except_of(const Scope& scope) {
   return nullptr;
 }
 
-/// An if on the method, in the location or its server, or on a variable that a map makes of it.
+/// True when an `if` of the location or its server, on the method or on what a map makes of it, may
+/// turn away a method that nobody knows. One that looks for a known method does not.
 bool tests_method(const Inspection& in, const Scope& scope) {
-  for (const Scope* level = &scope; level != nullptr; level = level->parent) {
-    if (level != &scope && level->context == kLocation) continue;  // its ifs are not inherited
-    for (const Directive* step : level->rewrites) {
-      if (!step->is("if")) continue;
-      const bool method = in.variables.depends_on(
-          if_variable(*step), [](std::string_view v) { return v == "request_method"; }, scope);
-      if (method) return true;
-    }
-  }
-  return false;
+  RewritePhase phase({.variables = {{"request_method", "MERLON-MADE-UP"}}}, &in.variables);
+  std::vector<const Scope*> levels;
+  if (const Server* server = in.model.server_of(scope)) levels.push_back(server->scope);
+  if (levels.empty() || levels.back() != &scope) levels.push_back(&scope);
+  for (const Scope* level : levels) phase.run(*level);
+  const auto leads_away = [](const Directive* one) {
+    return one->is("rewrite") || (one->is("return") && status_of(*one) >= 300);
+  };
+  const auto on_method = [](std::string_view name) { return name == "request_method"; };
+  return std::ranges::any_of(levels, [&](const Scope* level) {
+    return std::ranges::any_of(level->rewrites, [&](const Directive* step) {
+      return step->is("if") && in.variables.depends_on(if_variable(*step), on_method, scope) &&
+             phase.enters(*step).value_or(true) && std::ranges::any_of(step->body, leads_away);
+    });
+  });
 }
 
 bool forwards_any_method(const Inspection& in, const Location& location) {
