@@ -31,6 +31,18 @@ bool has_pattern(const std::vector<std::string>& words,
   });
 }
 
+/// The first words of the segments of a path: those of "/user-login/api/" are "user" and "api".
+std::string heads_of(std::string_view path) {
+  std::string out;
+  while (!path.empty()) {
+    const std::size_t end = std::min(path.find('/'), path.size());
+    const std::vector<std::string> words = words_of(path.substr(0, end));
+    if (!words.empty()) out += words.front() + ' ';
+    path.remove_prefix(std::min(end + 1, path.size()));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<std::string> words_of(std::string_view text) {
@@ -73,11 +85,12 @@ bool speaks_of_authentication(std::string_view text) {
 }
 
 bool is_open_by_nature(std::string_view path) {
-  return path.find(".well-known") != std::string_view::npos || speaks_of_authentication(path) ||
-         has_word(path, {"health",     "healthz", "healthcheck*", "ping",     "ready",  "readyz",
-                         "readiness",  "live",    "livez",        "liveness", "acme",   "robots",
-                         "favicon*",   "login*",  "static*",      "*assets",  "public", "*webhook*",
-                         "*callback*", "ico",     "css"});
+  const std::string heads = heads_of(path);
+  return path.find(".well-known") != std::string_view::npos || speaks_of_authentication(heads) ||
+         has_word(heads, {"ping", "login*", "public"}) ||
+         has_word(path, {"health", "healthz", "healthcheck*", "ready", "readyz", "readiness",
+                         "live", "livez", "liveness", "acme", "robots", "favicon*", "static*",
+                         "*assets", "*webhook*", "*callback*", "ico", "css"});
 }
 
 }  // namespace merlon::audit

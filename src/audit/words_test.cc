@@ -61,7 +61,8 @@ TEST(Words, TellWhichPathsAreOpenByNature) {
                            "= /favicon.ico", "/static/", "\\.(css|ico)$", "/webhooks/stripe"}) {
     EXPECT_TRUE(is_open_by_nature(path)) << path;
   }
-  for (const char* path : {"/deliveries", "/authors", "/olive", "/api/", "/healthcare", "/"}) {
+  for (const char* path : {"/deliveries", "/authors", "/olive", "/api/", "/healthcare",
+                           "/non-public/", "/admin-login", "/"}) {
     EXPECT_FALSE(is_open_by_nature(path)) << path;
   }
 }

@@ -109,20 +109,14 @@ bool never_repeats(std::string_view name) {
   return std::ranges::find(kNames, name) != kNames.end();
 }
 
-/// True when clients choose the path or the host of requests that zone `name` counts: not where a
-/// location takes one path only, and not where servers take only their own names.
-bool is_varied(const Inspection& in, std::string_view name, std::string_view variable) {
-  const bool path = variable == "uri" || variable == "document_uri";
-  if (!path && variable != "host") return false;
+/// True when a server where zone `name` counts takes requests for any host: clients make names up.
+bool counts_any_host(const Inspection& in, std::string_view name) {
   return std::ranges::any_of(in.model.scopes, [&](const Scope& scope) {
     const auto counts = [&](const Directive* limit) { return used_zone(*limit) == name; };
     const bool here = std::ranges::any_of(scope.own_all("limit_req"), counts) ||
                       std::ranges::any_of(scope.own_all("limit_conn"), counts);
-    const Server* server = in.model.server_of(scope);
-    if (!here || server == nullptr) return false;
-    const Location* location = in.model.location_of(scope);
-    return path ? location == nullptr || location->match != Location::Match::kExact
-                : accepts_any_host(in.model, *server);
+    const Server* server = here ? in.model.server_of(scope) : nullptr;
+    return server != nullptr && accepts_any_host(in.model, *server);
   });
 }
 
@@ -154,7 +148,7 @@ std::string spoofable_source(const Inspection& in, const Scope& scope, const Dir
     const std::string_view from =
         origin.source.empty() ? std::string_view{} : std::string_view(origin.source).substr(1);
     if (is_spoofable(use.name) || never_repeats(use.name) ||
-        is_varied(in, zone_name(zone), use.name)) {
+        (use.name == "host" && counts_any_host(in, zone_name(zone)))) {
       source = fmt::format("${}", use.name);
     } else if (!from.empty() && is_spoofable(from)) {
       source = origin.source;
@@ -170,10 +164,9 @@ void check_spoofable_key(Inspection& in) {
       for (const Directive* zone : scope.own_all(name)) {
         const std::string source = spoofable_source(in, scope, *zone);
         if (source.empty()) continue;
-        // A limit for robots that say who they are, or for each page, comes on top of the one for
+        // A limit for robots that say who they are, or for each host, comes on top of the one for
         // everyone.
-        const bool finer = source == "$http_user_agent" || source == "$uri" ||
-                           source == "$document_uri" || source == "$host";
+        const bool finer = source == "$http_user_agent" || source == "$host";
         const bool beside =
             finer && in.model.http != nullptr && has_address_limit_beside(in, zone_name(*zone));
         Finding& finding = in.report(

@@ -23,26 +23,20 @@ const RuleCase kCountedKeys[] = {
      "limit_req_zone $remote_addr$remote_port zone=z:1m rate=1r/s; server { listen 80; limit_req "
      "zone=z; root /srv; }",
      "LIM-03:high"},
-    {"one_for_each_path",
+    {"one_for_each_page",
      {"LIM-03"},
      "limit_req_zone $binary_remote_addr$uri zone=z:1m rate=1r/s; server { listen 80; limit_req "
      "zone=z; root /srv; }",
-     "LIM-03:high"},
-    {"of_one_path",
-     {"LIM-03"},
-     "limit_req_zone $binary_remote_addr$uri zone=z:1m rate=1r/s; server { listen 80; location = "
-     "/login { limit_req zone=z; proxy_pass http://127.0.0.1:1; } }",
      ""},
-    {"one_for_each_path_on_top",
-     {"LIM-03"},
-     "limit_req_zone $binary_remote_addr zone=a:1m rate=9r/s; limit_req_zone "
-     "$binary_remote_addr$uri zone=z:1m rate=1r/s; server { listen 80; limit_req zone=a; limit_req "
-     "zone=z; root /srv; }",
-     "LIM-03:info"},
     {"any_host",
      {"LIM-03"},
      "limit_req_zone $host zone=z:1m rate=1r/s; server { listen 80; limit_req zone=z; root /srv; }",
      "LIM-03:high"},
+    {"any_host_on_top",
+     {"LIM-03"},
+     "limit_req_zone $binary_remote_addr zone=a:1m rate=9r/s; limit_req_zone $host zone=z:1m "
+     "rate=1r/s; server { listen 80; limit_req zone=a; limit_req zone=z; root /srv; }",
+     "LIM-03:info"},
     {"own_names_only",
      {"LIM-03"},
      "limit_req_zone $host zone=z:1m rate=1r/s; server { listen 80 default_server; return 444; } "

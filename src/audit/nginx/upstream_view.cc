@@ -79,7 +79,9 @@ void look_up_map(const Upstreams& upstreams, const Variables& variables, Hop& ho
   std::ranges::sort(hop.hosts);
   hop.hosts.erase(std::ranges::unique(hop.hosts).begin(), hop.hosts.end());
   hop.resolved = hop.resolved && !hop.hosts.empty();
-  if (!hop.resolved) hop.hosts.clear();
+  if (hop.resolved) return;
+  hop.hosts.clear();
+  hop.distance = Distance::kLoopback;
 }
 
 void look_up(const Upstreams& upstreams, const Variables& variables, Hop& hop) {
