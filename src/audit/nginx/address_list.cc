@@ -46,6 +46,13 @@ unsigned whole_families(std::string_view addresses) noexcept {
   return network->network.is_v6() ? kIpv6 : kIpv4;
 }
 
+unsigned open_families(std::string_view addresses) noexcept {
+  constexpr int kBitsMax = 4;  // everyone, said in halves or quarters, or 2000::/3
+  const auto network = Cidr::parse(addresses);
+  if (!network || network->prefix_bits > kBitsMax) return whole_families(addresses);
+  return network->network.is_v6() ? kIpv6 : kIpv4;
+}
+
 ListEnd end_of_list(const Scope& level, const Scope& scope) {
   const unsigned coming = families_around(scope);
   unsigned shut = 0;
@@ -53,7 +60,9 @@ ListEnd end_of_list(const Scope& level, const Scope& scope) {
   // In order: what stands behind a rule for everyone is never looked at.
   for (const Directive* rule : level.settings) {
     const bool allows = rule->is("allow");
-    const unsigned whole = allows || rule->is("deny") ? whole_families(rule->arg(0)) : 0;
+    const unsigned whole = allows             ? open_families(rule->arg(0))
+                           : rule->is("deny") ? whole_families(rule->arg(0))
+                                              : 0;
     if (whole == 0 || (coming != 0 && (whole & coming & ~shut) == 0)) continue;
     if (allows) return {.open = rule};
     shut |= whole;

@@ -14,6 +14,10 @@ enum AddressFamily : unsigned { kIpv4 = 1U << 0, kIpv6 = 1U << 1 };
 /// addresses only.
 [[nodiscard]] unsigned whole_families(std::string_view addresses) noexcept;
 
+/// The families that an allow of `addresses` opens, though it may name a part of them: where a half
+/// of the Internet is let in, so is the other.
+[[nodiscard]] unsigned open_families(std::string_view addresses) noexcept;
+
 /// What happens to clients whose address a list does not name.
 struct ListEnd {
   const Directive* open = nullptr;    ///< the allow that lets all of a family in

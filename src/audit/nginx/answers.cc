@@ -75,11 +75,7 @@ const Location* handed_on_to(const Location& location) {
   if (tries == nullptr || tries->args.size() < 2) return nullptr;
   const auto follows = [](const Word& word) { return word.text.find('$') != std::string::npos; };
   if (std::ranges::any_of(tries->args, follows)) return nullptr;
-  const auto& all = location.server->all_locations;
-  const auto named = std::ranges::find_if(all, [&](const Location* other) {
-    return other->match == Location::Match::kNamed && other->path == tries->args.back().text;
-  });
-  return named == all.end() ? nullptr : *named;
+  return location.server->named(tries->args.back().text);
 }
 
 bool turns_away(const Carrier& carrier, const Location& location) {

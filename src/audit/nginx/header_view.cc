@@ -4,6 +4,7 @@
 #include <array>
 #include <set>
 
+#include "audit/words.h"
 #include "base/ascii.h"
 #include "base/ip.h"
 
@@ -15,13 +16,6 @@ bool names_header(std::string_view field, std::string_view name) {
   const std::size_t colon = field.find(':');
   return colon != std::string_view::npos &&
          ascii::iequals(ascii::trim_ows(field.substr(0, colon)), name);
-}
-
-bool has_any(std::string_view text, std::initializer_list<std::string_view> words) {
-  std::string lower(text);
-  std::ranges::transform(lower, lower.begin(), ascii::lower);
-  return std::ranges::any_of(
-      words, [&](std::string_view word) { return lower.find(word) != std::string::npos; });
 }
 
 }  // namespace
@@ -245,16 +239,15 @@ Distance distance_of(std::string_view host) {
 }
 
 bool is_streaming_path(std::string_view path) {
-  return has_any(
-      path, {"ws", "socket", "stream", "sse", "event", "grpc", "hub", "signalr", "watch", "live",
-             "terminal", "console", "notify", "notifications", "longpoll", "poll", "chat"});
+  return has_word(path, {"ws",    "wss",     "*websock*", "*socket*", "sockjs", "*stream*",
+                         "sse",   "event*",  "*grpc*",    "hub",      "hubs",   "*signalr*",
+                         "watch", "live",    "*terminal", "*console", "notify", "notification*",
+                         "*poll", "polling", "chat*"});
 }
 
 bool is_open_on_purpose(std::string_view path) {
-  return has_any(path,
-                 {"health",  "/ping",  "ready",   "live",     ".well-known", "acme",   "robots.txt",
-                  "favicon", "/login", "/oauth",  "/auth",    "static",      "assets", "/public",
-                  "webhook", "/api",   "/socket", "callback", ".ico",        ".css"});
+  return is_open_by_nature(path) || path.find("/api") != std::string_view::npos ||
+         path.find("/socket") != std::string_view::npos;
 }
 
 }  // namespace merlon::audit::nginx

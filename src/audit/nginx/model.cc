@@ -392,6 +392,13 @@ bool Server::is_local() const noexcept {
          std::ranges::all_of(listens, [](const Listen& l) { return l.is_local(); });
 }
 
+const Location* Server::named(std::string_view name) const noexcept {
+  const auto found = std::ranges::find_if(all_locations, [&](const Location* location) {
+    return location->match == Location::Match::kNamed && location->path == name;
+  });
+  return found == all_locations.end() ? nullptr : *found;
+}
+
 const Location* Model::match(const Server& server, std::string_view path) const {
   return find_location(server.locations, path).location;
 }

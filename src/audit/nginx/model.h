@@ -114,6 +114,8 @@ struct Server {
   [[nodiscard]] bool has_tls() const noexcept;
   [[nodiscard]] bool has_cleartext() const noexcept;
   [[nodiscard]] bool is_local() const noexcept;  ///< every socket is local
+  /// The location "@name"; nullptr when there is none.
+  [[nodiscard]] const Location* named(std::string_view name) const noexcept;
 };
 
 /// A socket and the servers on it, the default one first.

@@ -43,6 +43,7 @@ RewritePhase::RewritePhase(Request request, const Variables* variables)
 
 void RewritePhase::run(const Scope& scope) {
   stopped_ = false;
+  ran_.push_back(&scope);
   for (const Directive* directive : scope.rewrites) step(*directive);
 }
 
@@ -130,7 +131,7 @@ std::optional<bool> RewritePhase::matches(std::string_view pattern, bool ignore_
   return Pattern(pattern, ignore_case).search(text);
 }
 
-RewritePhase::Value RewritePhase::expand(std::string_view text) const {
+std::optional<std::string> RewritePhase::expand(std::string_view text) const {
   std::string out;
   std::size_t from = 0;
   for (const VariableUse& use : variables_in(text)) {
@@ -147,6 +148,7 @@ RewritePhase::Value RewritePhase::expand(std::string_view text) const {
 RewritePhase::Value RewritePhase::value(std::string_view name) const {
   if (const auto found = values_.find(name); found != values_.end()) return found->second;
   const Directive* map = variables_ == nullptr ? nullptr : variables_->map_of(name);
+  if (map == nullptr && is_unset(name)) return "";
   if (map == nullptr) return holds_secret(name) ? request_.secrets : std::nullopt;
   if (++work_ > kWorkMax || maps_ == kMapsMax) return std::nullopt;
   if (map->is("geo")) return located(*map);
@@ -155,6 +157,19 @@ RewritePhase::Value RewritePhase::value(std::string_view name) const {
   const Value out = mapped(*map);
   --maps_;
   return out;
+}
+
+/// nginx takes a variable for "" that some `set` defines and none was met for: of what ran, and
+/// where no other scope may have set it before it handed the request on.
+bool RewritePhase::is_unset(std::string_view name) const {
+  if (variables_ == nullptr || ran_.empty() || !variables_->comes_from_set(name)) return false;
+  if (std::ranges::any_of(ran_, [](const Scope* scope) { return scope->incomplete; })) return false;
+  const std::vector<Variables::SetAt>* sets = variables_->sets_of(name, *ran_.back());
+  return sets == nullptr || std::ranges::all_of(*sets, [&](const Variables::SetAt& one) {
+           const bool in_if = (one.scope->context & (kIfInServer | kIfInLocation)) != 0;
+           const Scope* base = in_if ? one.scope->parent : one.scope;
+           return std::ranges::find(ran_, base) != ran_.end();
+         });
 }
 
 /// What a map gives: an exact key goes before patterns, those in their order, then the default.

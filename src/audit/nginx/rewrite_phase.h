@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "audit/nginx/model.h"
 #include "audit/nginx/variables.h"
@@ -49,6 +50,8 @@ class RewritePhase {
   }
   /// Its path, rewritten or not; nullopt when not known.
   [[nodiscard]] std::optional<std::string> uri() const { return value("uri"); }
+  /// `text` with its variables filled in; nullopt when one of them is not known.
+  [[nodiscard]] std::optional<std::string> expand(std::string_view text) const;
 
  private:
   using Value = std::optional<std::string>;
@@ -59,8 +62,8 @@ class RewritePhase {
   void rewrite(const Directive& directive);
   void answer(unsigned status);
   [[nodiscard]] std::optional<bool> holds(const Directive& block) const;
-  [[nodiscard]] Value expand(std::string_view text) const;
   [[nodiscard]] Value value(std::string_view name) const;
+  [[nodiscard]] bool is_unset(std::string_view name) const;
   [[nodiscard]] Value mapped(const Directive& map) const;
   [[nodiscard]] Value located(const Directive& geo) const;
   [[nodiscard]] std::optional<bool> matches(std::string_view pattern, bool ignore_case,
@@ -69,6 +72,7 @@ class RewritePhase {
   Request request_;
   const Variables* variables_;
   std::map<std::string, Value, std::less<>> values_;
+  std::vector<const Scope*> ran_;
   mutable std::uint32_t work_ = 0;
   mutable std::uint32_t maps_ = 0;  ///< inside of each other, that are being looked up
   unsigned status_ = 0;

@@ -393,19 +393,21 @@ bool passes_below(const Scope& scope) {
 /// what that makes of it.
 std::string as_repeated(const Directive& header) {
   const bool host = ascii::iequals(header.arg(0), "Host") && header.arg(1) == "$http_host";
-  return host ? "proxy_set_header Host $host;" : statement(header) + ";";
+  return host ? fmt::format("{} Host $host;", header.name.text) : statement(header) + ";";
 }
 
 void check_lost_request_headers(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
-    const Directive* first = scope->own("proxy_set_header");
+    const Name name =
+        scope->has("grpc_set_header") ? Name("grpc_set_header") : Name("proxy_set_header");
+    const Directive* first = scope->own(name);
     if (first == nullptr || scope->parent == nullptr || !passes_below(*scope)) continue;
-    const Scope* outer = scope->parent->level_of("proxy_set_header");
+    const Scope* outer = scope->parent->level_of(name);
     if (outer == nullptr) continue;
-    const auto own = scope->own_all("proxy_set_header");
+    const auto own = scope->own_all(name);
     std::vector<std::string> lost;
     std::vector<const Directive*> causes;
-    for (const Directive* header : outer->own_all("proxy_set_header")) {
+    for (const Directive* header : outer->own_all(name)) {
       if (!is_vital(header->arg(0))) continue;
       const bool repeated = std::ranges::any_of(
           own, [&](const Directive* d) { return ascii::iequals(d->arg(0), header->arg(0)); });
@@ -416,9 +418,8 @@ void check_lost_request_headers(Inspection& in) {
     if (lost.empty()) continue;
     Finding& finding = in.report(
         "LOC-07", Level::kMedium, *first,
-        fmt::format("proxy_set_header here replaces all of the outer level: {} {} lost, and should "
-                    "be repeated",
-                    join_some(lost), lost.size() == 1 ? "is" : "are"));
+        fmt::format("{} here replaces all of the outer level: {} {} lost, and should be repeated",
+                    name.text, join_some(lost), lost.size() == 1 ? "is" : "are"));
     const std::vector<Edit> shape = replace_statement(*first, "");
     std::string lines;
     for (const Directive* cause : causes) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <map>
+#include <optional>
 
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/origin_gates.h"
@@ -15,9 +16,34 @@ namespace {
 
 constexpr std::string_view kAllowOrigin = "Access-Control-Allow-Origin";
 
-bool is_true(const Directive* header) {
-  return header != nullptr &&
-         ascii::iequals(header_value(*header, "Access-Control-Allow-Credentials"), "true");
+constexpr std::string_view kAllowCredentials = "Access-Control-Allow-Credentials";
+/// An origin that no configuration lists.
+constexpr std::string_view kAttacker = "https://attacker.test";
+
+/// True when one of the values that maps and `set` give the variables of `text` is "true".
+bool may_be_true(const Inspection& in, const Scope& scope, std::string_view text) {
+  return std::ranges::any_of(variables_in(text), [&](const VariableUse& use) {
+    const Directive* map = in.variables.map_of(use.name);
+    const bool mapped = map != nullptr && std::ranges::any_of(map->body, [](const auto* entry) {
+                          return ascii::iequals(entry->arg(0), "true");
+                        });
+    return mapped || std::ranges::any_of(in.variables.sets_before(use.name, scope),
+                                         [](const Variables::SetAt& one) {
+                                           return ascii::iequals(one.set->arg(1), "true");
+                                         });
+  });
+}
+
+/// True when the attacker's origin is, or may be, answered with the leave to use credentials.
+bool allows_credentials(const Inspection& in, const Scope& scope) {
+  const Directive* header = sent_header(scope, kAllowCredentials);
+  if (header == nullptr) return false;
+  const std::string_view value = header_value(*header, kAllowCredentials);
+  RewritePhase phase({.variables = {{"http_origin", std::string(kAttacker)}}}, &in.variables);
+  if (const Server* server = in.model.server_of(scope)) phase.run(*server->scope);
+  if (const Location* location = in.model.location_of(scope)) phase.run(*location->scope);
+  const std::optional<std::string> sent = phase.expand(value);
+  return sent ? ascii::iequals(*sent, "true") : may_be_true(in, scope, value);
 }
 
 /// One gate can stand before many routes, and looking for a witness takes long.
@@ -72,14 +98,14 @@ Finding& report_any_origin(Inspection& in, const Directive& header, const Direct
                     "the user; expected a map with exact origins"
                   : "whatever origin asks is allowed: expected a map with exact origins");
   if (&open != &header) finding.trail.push_back({header.mark(), "allowed here"});
-  finding.evidence = "Origin: https://attacker.test is answered with itself";
+  finding.evidence = fmt::format("Origin: {} is answered with itself", kAttacker);
   return finding;
 }
 
 /// Judges one Access-Control-Allow-Origin by its value: any origin, "null", or what variables hold.
 void judge_allowed_origin(Inspection& in, const Scope& scope, const Directive& header,
                           std::string_view value, Witnesses& witnesses) {
-  const bool credentials = is_true(sent_header(scope, "Access-Control-Allow-Credentials"));
+  const bool credentials = allows_credentials(in, scope);
   const std::string route = in.model.route_of(scope);
   if (value == "*") {
     if (!credentials) return;

@@ -152,7 +152,7 @@ bool is_guarded(const Inspection& in, const Scope& scope) {
   // An allow without its deny is a finding of its own, with this very cause.
   const std::vector<const Directive*> allows = scope.effective_all("allow");
   return !allows.empty() && std::ranges::none_of(allows, [](const Directive* allow) {
-    return whole_families(allow->arg(0)) != 0;
+    return open_families(allow->arg(0)) != 0;
   });
 }
 
@@ -249,14 +249,40 @@ bool matches_endpoint(const Inspection& in, const Location& location, const Endp
   });
 }
 
+/// What even a closed endpoint tells everyone.
+bool is_harmless(std::string_view path) {
+  return path.find("/health") != std::string_view::npos || path.starts_with("/actuator/info");
+}
+
+/// True when the path that proxy_pass puts in place of the location's is the endpoint's.
+bool leads_to_endpoint(const Directive& pass, const Endpoint& endpoint) {
+  const std::string_view path = parse_target(pass.arg(0)).path;
+  // What a request puts behind the actuator may be /health alone.
+  const bool open_end = path.find('$') != std::string_view::npos && endpoint.path == "/actuator";
+  return !open_end && !is_harmless(path) && names_endpoint(path, endpoint.path);
+}
+
 bool passes_endpoint(const Inspection& in, const Location& location, const Endpoint& endpoint) {
   if (!location.is_regex()) {
-    const bool harmless = location.path.find("/health") != std::string_view::npos ||
-                          location.path.starts_with("/actuator/info");
-    return !harmless && names_endpoint(location.path, endpoint.path);
+    return !is_harmless(location.path) && names_endpoint(location.path, endpoint.path);
   }
   if (matches_endpoint(in, location, endpoint)) return true;
   return endpoint.path != "/actuator" && names_endpoint(location.path, endpoint.path);
+}
+
+/// Where a location hands requests on to an upstream: itself, or the named location that its
+/// try_files leads to; nullptr when neither does.
+const Scope* passing_scope(const Location& location) {
+  if (pass_of(*location.scope) != nullptr) return location.scope;
+  const Directive* tries = location.scope->own("try_files");
+  const Location* next = tries == nullptr || tries->args.empty()
+                             ? nullptr
+                             : location.server->named(tries->args.back().text);
+  return next == nullptr || pass_of(*next->scope) == nullptr ? nullptr : next->scope;
+}
+
+bool is_closed(const Inspection& in, const Scope& scope) {
+  return return_status(scope) != 0 || scope.incomplete || is_guarded(in, scope);
 }
 
 void check_management(Inspection& in) {
@@ -279,11 +305,13 @@ void check_management(Inspection& in) {
                                                     {"/elasticsearch", Level::kHigh},
                                                     {"/prometheus", Level::kMedium}}};
   for (const Location& location : in.model.locations) {
-    const Scope& scope = *location.scope;
-    if (pass_of(scope) == nullptr || location.internal || location.server->is_local()) continue;
-    if (return_status(scope) != 0 || scope.incomplete || is_guarded(in, scope)) continue;
+    const Scope* to = passing_scope(location);
+    if (to == nullptr || location.internal || location.server->is_local()) continue;
+    if (is_closed(in, *location.scope) || is_closed(in, *to)) continue;
     for (const Endpoint& endpoint : kEndpoints) {
-      if (!passes_endpoint(in, location, endpoint)) continue;
+      const bool passes =
+          passes_endpoint(in, location, endpoint) || leads_to_endpoint(*pass_of(*to), endpoint);
+      if (!passes) continue;
       Finding& finding = in.report(
           "EXP-03", endpoint.level, location.at(),
           fmt::format("{} of the upstream is open to everyone: expected an address list or "

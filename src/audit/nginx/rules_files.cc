@@ -334,8 +334,11 @@ std::string_view key_served_from(const Inspection& in, const Directive& root,
 void check_roots(Inspection& in) {
   std::set<std::string_view> keys;
   for (const Scope& scope : in.model.scopes) {
-    const Directive* key = scope.own("ssl_certificate_key");
-    if (key != nullptr) keys.emplace(key->arg(0));
+    for (const Name name : {Name("ssl_certificate_key"), Name("proxy_ssl_certificate_key"),
+                            Name("grpc_ssl_certificate_key"), Name("uwsgi_ssl_certificate_key")}) {
+      const Directive* key = scope.own(name);
+      if (key != nullptr) keys.emplace(key->arg(0));
+    }
   }
   for (const Scope& scope : in.model.scopes) {
     for (const Name name : {Name("root"), Name("alias")}) {

@@ -250,6 +250,57 @@ void check_passed_addresses(Inspection& in) {
   });
 }
 
+/// Directives of `server` that act on the address of a PROXY line, in its scopes or around them.
+std::vector<const Directive*> believers(const Inspection& in, const Server& server) {
+  constexpr std::array<std::string_view, 7> kIdle = {
+      "log_format", "access_log", "map", "geo", "set", "add_header", "more_set_headers"};
+  const auto claimed = [](std::string_view name) { return name == "proxy_protocol_addr"; };
+  std::vector<const Directive*> out;
+  for (const Scope& scope : in.model.scopes) {
+    if (!scope.is_below(*server.scope) && !server.scope->is_below(scope)) continue;
+    const auto add = [&](const Directive& directive) {
+      if (std::ranges::find(kIdle, directive.name.text) != kIdle.end()) return;
+      const bool reads = std::ranges::any_of(directive.args, [&](const Word& word) {
+        return in.variables.depends_on(word.text, claimed, scope);
+      });
+      if (reads) out.push_back(&directive);
+    };
+    if (scope.block != nullptr) add(*scope.block);
+    for (const Directive* setting : scope.settings) add(*setting);
+  }
+  return out;
+}
+
+/// nginx takes PROXY lines from every peer: set_real_ip_from says whose line changes $remote_addr,
+/// and nothing of $proxy_protocol_addr.
+void check_claimed_address(Inspection& in) {
+  if (!in.variables.is_used("proxy_protocol_addr")) return;
+  if (in.variables.is_used("realip_remote_addr")) return;  // the peer itself is asked about
+  std::map<const Directive*, Finding*> reported;
+  for (const Server& server : in.model.servers) {
+    const auto listen = std::ranges::find_if(server.listens, [](const Listen& one) {
+      const bool inside = distance_of(parse_target(one.address).host) == Distance::kPrivate;
+      return one.proxy_protocol && one.at != nullptr && !one.is_local() && !inside;
+    });
+    if (listen == server.listens.end()) continue;
+    if (server.scope->level_of("set_real_ip_from") == nullptr)
+      continue;  // of this speaks the other
+    for (const Directive* use : believers(in, server)) {
+      const std::string_view name = use->name.text;
+      const bool tells = name.ends_with("_set_header") || name.ends_with("_param");
+      Finding*& finding = reported[use];
+      if (finding == nullptr) {
+        finding = &in.report(
+            "XFF-03", tells ? Level::kMedium : Level::kHigh, *use,
+            "$proxy_protocol_addr is what whoever connects wrote in a PROXY line, be the peer in "
+            "set_real_ip_from or not: expected $remote_addr in its place");
+        finding->trail.push_back({listen->at->mark(), "PROXY lines are taken from everyone here"});
+      }
+      finding->affected.push_back(server.label());
+    }
+  }
+}
+
 void check_proxy_protocol(Inspection& in) {
   for (const Server& server : in.model.servers) {
     for (const Listen& listen : server.listens) {
@@ -259,8 +310,9 @@ void check_proxy_protocol(Inspection& in) {
       const bool believed = in.variables.is_used("proxy_protocol_addr");
       Finding& finding = in.report(
           "XFF-03", believed ? Level::kHigh : Level::kMedium, *listen.at,
-          "whoever connects may send a PROXY line: expected set_real_ip_from with the load "
-          "balancer's addresses");
+          fmt::format("whoever connects may send a PROXY line: expected set_real_ip_from with the "
+                      "load balancer's addresses{}",
+                      believed ? ", and $remote_addr in place of $proxy_protocol_addr" : ""));
       finding.affected.push_back(server.label());
     }
   }
@@ -426,7 +478,7 @@ constexpr RuleEntry kRules[] = {
     {"HST-01", check_host_header},      {"HST-02", check_default_server},
     {"HST-03", check_forwarded_host},   {"XFF-01", check_trusted_proxies},
     {"XFF-02", check_passed_addresses}, {"XFF-03", check_proxy_protocol},
-    {"XFF-04", check_identity_headers},
+    {"XFF-03", check_claimed_address},  {"XFF-04", check_identity_headers},
 };
 
 }  // namespace

@@ -161,5 +161,58 @@ const RuleCase kUnknownHosts[] = {
 INSTANTIATE_TEST_SUITE_P(Nginx, UnknownHosts, testing::ValuesIn(kUnknownHosts),
                          [](const auto& test) { return test.param.name; });
 
+class ClaimedAddresses : public testing::TestWithParam<RuleCase> {};
+
+TEST_P(ClaimedAddresses, OfPeersThatAreNotListedAreTold) {
+  const RuleCase& test = GetParam();
+  EXPECT_EQ(findings_in(test.http, {"XFF-03"}), test.want);
+}
+
+const RuleCase kClaimedAddresses[] = {
+    {"told_to_the_upstream",
+     {},
+     "server { listen 80 proxy_protocol; set_real_ip_from 10.0.0.0/8; real_ip_header "
+     "proxy_protocol; location / { proxy_set_header X-Real-IP $proxy_protocol_addr; proxy_pass "
+     "http://127.0.0.1:1; } }",
+     "XFF-03:medium"},
+    {"a_list",
+     {},
+     "geo $proxy_protocol_addr $in { default 0; 10.0.0.0/8 1; } server { listen 80 proxy_protocol; "
+     "set_real_ip_from 10.0.0.0/8; location / { if ($in = 0) { return 403; } proxy_pass "
+     "http://127.0.0.1:1; } }",
+     "XFF-03:high"},
+    {"the_address_that_nginx_believes",
+     {},
+     "server { listen 80 proxy_protocol; set_real_ip_from 10.0.0.0/8; real_ip_header "
+     "proxy_protocol; location / { proxy_set_header X-Real-IP $remote_addr; proxy_pass "
+     "http://127.0.0.1:1; } }",
+     ""},
+    {"a_log",
+     {},
+     "log_format f $proxy_protocol_addr; server { listen 80 proxy_protocol; set_real_ip_from "
+     "10.0.0.0/8; access_log /l f; root /srv; }",
+     ""},
+    {"a_socket_of_the_inside",
+     {},
+     "server { listen 10.0.0.1:80 proxy_protocol; set_real_ip_from 10.0.0.0/8; location / { "
+     "proxy_set_header X-Real-IP $proxy_protocol_addr; proxy_pass http://127.0.0.1:1; } }",
+     ""},
+    {"the_peer_is_asked_for_too",
+     {},
+     "server { listen 80 proxy_protocol; set_real_ip_from 10.0.0.0/8; if ($realip_remote_addr !~ "
+     "\"^10\\.\") { return 403; } location / { proxy_set_header X-Real-IP $proxy_protocol_addr; "
+     "proxy_pass http://127.0.0.1:1; } }",
+     ""},
+    {"another_server",
+     {},
+     "server { listen 80 proxy_protocol; set_real_ip_from 10.0.0.0/8; root /srv; } server { listen "
+     "81; location / { proxy_set_header X-Real-IP $proxy_protocol_addr; proxy_pass "
+     "http://127.0.0.1:1; } }",
+     ""},
+};
+
+INSTANTIATE_TEST_SUITE_P(Nginx, ClaimedAddresses, testing::ValuesIn(kClaimedAddresses),
+                         [](const auto& test) { return test.param.name; });
+
 }  // namespace
 }  // namespace merlon::audit::nginx

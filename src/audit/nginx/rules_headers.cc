@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <map>
 #include <set>
 
 #include "audit/nginx/directives.h"
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
+#include "audit/words.h"
 #include "base/ascii.h"
 
 namespace merlon::audit::nginx {
@@ -143,7 +145,48 @@ bool serves_files(const Server& server) {
   });
 }
 
-/// Reports a header that is set nowhere, once for all servers it is missing in.
+/// Where a file that is not there leads to: the last word of try_files.
+const Location* fallback_of(const Inspection& in, const Location& location) {
+  const Directive* tries = location.scope->own("try_files");
+  if (tries == nullptr || tries->args.empty()) return nullptr;
+  const std::string_view last = tries->args.back().text;
+  if (last.starts_with('/')) {
+    return in.model.match(*location.server, last.substr(0, last.find_first_of("?$")));
+  }
+  return location.server->named(last);
+}
+
+/// A location that hands out pages: no single file such as robots.txt, no challenge, no refusal.
+bool hands_out_pages(const Location& location) {
+  const bool one_file = location.match == Location::Match::kExact && location.path != "/";
+  return !one_file && !location.internal && location.match != Location::Match::kNamed &&
+         location.path.find(".well-known") == std::string_view::npos &&
+         return_status(*location.scope) == 0 && !is_denied_to_all(*location.scope);
+}
+
+/// True when the pages of a site come with a header that `present` finds: what is answered for "/",
+/// or everything where nothing is.
+bool sends_for_pages(const Inspection& in, const Server& server,
+                     const std::function<bool(const Scope&)>& present) {
+  const auto sends = [&](const Location* location) {
+    return location != nullptr && present(*location->scope);
+  };
+  const Location* root = in.model.match(server, "/");
+  if (root != nullptr && hands_out_pages(*root)) {
+    const Location* script = in.model.match(server, "/index.php");
+    const bool runs = script != nullptr && script->scope->has("fastcgi_pass");
+    return sends(root) || sends(fallback_of(in, *root)) || (runs && sends(script));
+  }
+  bool any = false;
+  for (const Location* location : server.all_locations) {
+    if (!hands_out_pages(*location)) continue;
+    if (!sends(location)) return false;
+    any = true;
+  }
+  return any;
+}
+
+/// Reports a header that pages come without, once for all servers that hand such out.
 void report_absent(Inspection& in, std::string_view rule, std::string_view message,
                    const std::function<bool(const Scope&)>& present, Level for_files,
                    Level for_proxies) {
@@ -151,11 +194,7 @@ void report_absent(Inspection& in, std::string_view rule, std::string_view messa
   std::vector<const Server*> missing;
   for (const Server& server : in.model.servers) {
     if (!serves_content(server) || server.is_local()) continue;
-    bool anywhere = present(*server.scope);
-    for (const Location* location : server.all_locations) {
-      anywhere = anywhere || present(*location->scope);
-    }
-    if (anywhere) continue;
+    if (present(*server.scope) || sends_for_pages(in, server, present)) continue;
     if (scripts_edit_header(server)) {
       in.not_checked(rule, "a script edits the response header, and what it does is not read");
       continue;
@@ -177,46 +216,20 @@ void report_absent(Inspection& in, std::string_view rule, std::string_view messa
   }
 }
 
+/// The value that a field is sent with; "" when it is not: nginx leaves empty ones out.
+std::string_view sent_value(const Scope& scope, std::string_view name) {
+  const Directive* header = sent_header(scope, name);
+  return header == nullptr ? std::string_view{} : header_value(*header, name);
+}
+
 void check_nosniff(Inspection& in) {
   report_absent(
-      in, "HDR-03", "X-Content-Type-Options is set nowhere: expected \"nosniff\"",
-      [](const Scope& s) { return sent_header(s, "X-Content-Type-Options") != nullptr; },
+      in, "HDR-03", "pages come without X-Content-Type-Options: expected \"nosniff\"",
+      [](const Scope& scope) {
+        const std::string_view value = sent_value(scope, "X-Content-Type-Options");
+        return value.find('$') != value.npos || ascii::iequals(ascii::trim_ows(value), "nosniff");
+      },
       Level::kLow, Level::kLow);
-}
-
-/// Browsers know DENY and SAMEORIGIN, and take any other value for none (RFC 7034, HTML 7.7).
-bool is_framing_value(std::string_view value) {
-  value = ascii::trim_ows(value);
-  return value.find('$') != std::string_view::npos || ascii::iequals(value, "DENY") ||
-         ascii::iequals(value, "SAMEORIGIN");
-}
-
-bool sets_frame_ancestors(const Scope& scope) {
-  const Directive* csp = sent_header(scope, "Content-Security-Policy");
-  return csp != nullptr && header_value(*csp, "Content-Security-Policy").find("frame-ancestors") !=
-                               std::string_view::npos;
-}
-
-bool has_frame_ancestors(const Scope& scope) {
-  return sent_header(scope, "X-Frame-Options") != nullptr || sets_frame_ancestors(scope);
-}
-
-void check_framing(Inspection& in) {
-  for (const Scope& scope : in.model.scopes) {
-    for (const auto& [header, name, value] : own_fields(scope, "X-Frame-Options")) {
-      if (value.empty() || is_framing_value(value)) continue;
-      if (sets_frame_ancestors(scope)) continue;  // which browsers prefer
-      in.report(
-            "HDR-04", Level::kLow, *header,
-            fmt::format("X-Frame-Options \"{}\" is no value that browsers know: they ignore it; "
-                        "expected DENY or SAMEORIGIN",
-                        value))
-          .affected.push_back(in.model.route_of(scope));
-    }
-  }
-  report_absent(in, "HDR-04",
-                "neither X-Frame-Options nor a frame-ancestors of Content-Security-Policy is set",
-                has_frame_ancestors, Level::kLow, Level::kInfo);
 }
 
 /// The sources of `directive` in a policy; false when the policy does not have it.
@@ -233,6 +246,56 @@ bool policy_sources(std::string_view policy, std::string_view directive, std::st
     return true;
   }
   return false;
+}
+
+/// Browsers know DENY and SAMEORIGIN, and take any other value for none (RFC 7034, HTML 7.7).
+bool is_framing_value(std::string_view value) {
+  value = ascii::trim_ows(value);
+  return value.find('$') != std::string_view::npos || ascii::iequals(value, "DENY") ||
+         ascii::iequals(value, "SAMEORIGIN");
+}
+
+enum class Framing : std::uint8_t { kUnsaid, kEveryone, kSome };
+
+/// Who may frame a page, as its policy says: browsers heed that, and X-Frame-Options without it.
+Framing frame_ancestors(const Scope& scope) {
+  const std::string_view policy = sent_value(scope, "Content-Security-Policy");
+  std::string_view sources;
+  if (!policy_sources(policy, "frame-ancestors", sources)) {
+    return policy.find("frame-ancestors") == policy.npos ? Framing::kUnsaid : Framing::kSome;
+  }
+  while (!sources.empty()) {
+    const std::size_t end = std::min(sources.find(' '), sources.size());
+    const std::string_view one = sources.substr(0, end);
+    if (one == "*" || one == "http:" || one == "https:") return Framing::kEveryone;
+    sources.remove_prefix(std::min(end + 1, sources.size()));
+  }
+  return Framing::kSome;
+}
+
+bool limits_framing(const Scope& scope) {
+  const Framing framing = frame_ancestors(scope);
+  if (framing != Framing::kUnsaid) return framing == Framing::kSome;
+  return !sent_value(scope, "X-Frame-Options").empty();
+}
+
+void check_framing(Inspection& in) {
+  for (const Scope& scope : in.model.scopes) {
+    for (const auto& [header, name, value] : own_fields(scope, "X-Frame-Options")) {
+      if (value.empty() || is_framing_value(value)) continue;
+      if (frame_ancestors(scope) != Framing::kUnsaid) continue;  // which browsers prefer
+      in.report(
+            "HDR-04", Level::kLow, *header,
+            fmt::format("X-Frame-Options \"{}\" is no value that browsers know: they ignore it; "
+                        "expected DENY or SAMEORIGIN",
+                        value))
+          .affected.push_back(in.model.route_of(scope));
+    }
+  }
+  report_absent(in, "HDR-04",
+                "neither X-Frame-Options nor a frame-ancestors of Content-Security-Policy says who "
+                "may frame a page",
+                limits_framing, Level::kLow, Level::kInfo);
 }
 
 std::string weakness_of_policy(std::string_view policy) {
@@ -294,58 +357,15 @@ void check_referrer(Inspection& in) {
 
 constexpr std::string_view kHsts = "Strict-Transport-Security";
 
-bool sends_hsts(const Location* location) {
-  return location != nullptr && sent_header(*location->scope, kHsts) != nullptr;
-}
-
-/// Where a file that is not there leads to: the last word of try_files.
-const Location* fallback_of(const Inspection& in, const Location& location) {
-  const Directive* tries = location.scope->own("try_files");
-  if (tries == nullptr || tries->args.empty()) return nullptr;
-  const std::string_view last = tries->args.back().text;
-  if (last.starts_with('/')) {
-    return in.model.match(*location.server, last.substr(0, last.find_first_of("?$")));
-  }
-  const auto& all = location.server->all_locations;
-  const auto named = std::ranges::find_if(all, [&](const Location* other) {
-    return other->match == Location::Match::kNamed && other->path == last;
-  });
-  return named == all.end() ? nullptr : *named;
-}
-
-/// A location that hands out pages: no single file such as robots.txt, no challenge, no refusal.
-bool hands_out_pages(const Location& location) {
-  const bool one_file = location.match == Location::Match::kExact && location.path != "/";
-  return !one_file && !location.internal && location.match != Location::Match::kNamed &&
-         location.path.find(".well-known") == std::string_view::npos &&
-         return_status(*location.scope) == 0 && !is_denied_to_all(*location.scope);
-}
-
-/// True when the pages of a site come with HSTS: what is answered for "/", or everything where
-/// nothing is.
-bool sends_hsts_for_pages(const Inspection& in, const Server& server) {
-  const Location* root = in.model.match(server, "/");
-  if (root != nullptr && hands_out_pages(*root)) {
-    const Location* script = in.model.match(server, "/index.php");
-    const bool runs = script != nullptr && script->scope->has("fastcgi_pass");
-    return sends_hsts(root) || sends_hsts(fallback_of(in, *root)) || (runs && sends_hsts(script));
-  }
-  bool any = false;
-  for (const Location* location : server.all_locations) {
-    if (!hands_out_pages(*location)) continue;
-    if (!sends_hsts(location)) return false;
-    any = true;
-  }
-  return any;
-}
-
 void check_hsts_missing(Inspection& in) {
   for (const Server& server : in.model.servers) {
     if (!server.has_tls() || server.is_local() || !serves_content(server)) continue;
     const Directive* verify = server.scope->effective("ssl_verify_client");
     if (verify != nullptr && verify->arg(0) == "on") continue;
     if (sent_header(*server.scope, kHsts) != nullptr) continue;
-    if (sends_hsts_for_pages(in, server)) continue;
+    const bool pages = sends_for_pages(
+        in, server, [](const Scope& scope) { return sent_header(scope, kHsts) != nullptr; });
+    if (pages) continue;
     // Lost by inheritance is HDR-01.
     const Scope* outer = server.scope->parent;
     if (outer != nullptr && sent_header(*outer, kHsts) != nullptr) continue;
@@ -404,17 +424,21 @@ void check_hsts_weak(Inspection& in) {
   }
 }
 
-/// True when proxy_no_cache holds for every request.
+/// True when proxy_no_cache, or that of FastCGI, holds for every request.
 bool stores_nothing(const Scope& scope) {
-  const Directive* no_cache = scope.effective("proxy_no_cache");
+  const Directive* no_cache = scope.effective(scope.has("fastcgi_pass") ? Name("fastcgi_no_cache")
+                                                                        : Name("proxy_no_cache"));
   return no_cache != nullptr && std::ranges::any_of(no_cache->args, [](const Word& word) {
            return !word.text.empty() && word.text != "0" &&
                   word.text.find('$') == std::string_view::npos;
          });
 }
 
-/// True for variables that tell one user from another.
+/// True for variables that tell one user from another. What many users choose alike does not.
 bool names_user(std::string_view variable) {
+  const bool shared = has_word(variable, {"lang*", "locale", "theme", "currency", "country",
+                                          "region", "device", "variant", "consent"});
+  if (variable.starts_with("cookie_") && shared) return false;
   return variable == "http_authorization" || variable == "http_cookie" ||
          variable == "remote_user" || variable.starts_with("cookie_") ||
          variable.starts_with("jwt_") || variable.starts_with("ssl_client");
@@ -432,14 +456,17 @@ bool depends_on_user(const Inspection& in, const Scope& scope, Name name) {
 
 void check_cached_authenticated(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
-    const Directive* cache = scope->effective("proxy_cache");
-    if (cache == nullptr || cache->arg(0) == "off" || !scope->has("proxy_pass")) continue;
+    const bool script = scope->has("fastcgi_pass");
+    if (!script && !scope->has("proxy_pass")) continue;
+    const Directive* cache = scope->effective(script ? Name("fastcgi_cache") : Name("proxy_cache"));
+    if (cache == nullptr || cache->arg(0) == "off") continue;
     if (!has_authentication(in, *scope) || stores_nothing(*scope)) continue;
-    if (depends_on_user(in, *scope, "proxy_cache_key") ||
-        depends_on_user(in, *scope, "proxy_cache_bypass") ||
-        depends_on_user(in, *scope, "proxy_no_cache")) {
-      continue;
-    }
+    const auto by_user = [&](Name name) { return depends_on_user(in, *scope, name); };
+    const bool apart = script ? by_user("fastcgi_cache_key") || by_user("fastcgi_cache_bypass") ||
+                                    by_user("fastcgi_no_cache")
+                              : by_user("proxy_cache_key") || by_user("proxy_cache_bypass") ||
+                                    by_user("proxy_no_cache");
+    if (apart) continue;
     in.report("HDR-09", Level::kMedium, *cache,
               "answers to authenticated requests are cached under a key without the user: one "
               "client may get another's answer")
@@ -447,9 +474,13 @@ void check_cached_authenticated(Inspection& in) {
   }
 }
 
-bool contains_word(std::string_view text, std::string_view word) {
-  for (std::size_t i = 0; i + word.size() <= text.size(); ++i) {
-    if (ascii::iequals(text.substr(i, word.size()), word)) return true;
+/// True when a Set-Cookie has the attribute `name`, behind the cookie itself.
+bool has_attribute(std::string_view cookie, std::string_view name) {
+  for (std::size_t at = cookie.find(';'); at != cookie.npos; at = cookie.find(';', at + 1)) {
+    const std::string_view part = cookie.substr(at + 1, cookie.find(';', at + 1) - at - 1);
+    if (ascii::iequals(ascii::trim_ows(part.substr(0, part.find('='))), name)) return true;
+    // What a variable adds is not known.
+    if (part.find('$') != part.npos && part.find('=') == part.npos) return true;
   }
   return false;
 }
@@ -462,7 +493,7 @@ void check_cookies(Inspection& in) {
       if (header->arg(1).find('$') < header->arg(1).find('=')) continue;
       std::vector<std::string> missing;
       for (const std::string_view flag : {"Secure", "HttpOnly", "SameSite"}) {
-        if (!contains_word(header->arg(1), flag)) missing.emplace_back(flag);
+        if (!has_attribute(header->arg(1), flag)) missing.emplace_back(flag);
       }
       if (missing.empty()) continue;
       in.report("HDR-10", Level::kMedium, *header,
@@ -472,7 +503,7 @@ void check_cookies(Inspection& in) {
     for (const Directive* flags : scope.own_all("proxy_cookie_flags")) {
       for (std::size_t i = 1; i < flags->args.size(); ++i) {
         const std::string_view flag = flags->arg(i);
-        if (flag != "nosecure" && flag != "nohttponly") continue;
+        if (flag != "nosecure" && flag != "nohttponly" && flag != "nosamesite") continue;
         in.report("HDR-10", Level::kMedium, *flags,
                   fmt::format("proxy_cookie_flags takes {} away from the upstream's cookies",
                               flag.substr(2)));

@@ -240,6 +240,9 @@ std::string_view redirect_target(const Directive& directive) {
   }
   for (const SentField& field : fields_of(directive)) {
     if (ascii::iequals(field.name, "Location")) return field.value;
+    if (!ascii::iequals(field.name, "Refresh")) continue;
+    const std::size_t url = field.value.find("url=");
+    if (url != std::string_view::npos) return field.value.substr(url + 4);
   }
   if (!directive.is("rewrite")) return {};
   const std::string_view flag = directive.arg(2);
@@ -298,13 +301,29 @@ bool is_held_to_known_places(const Scope& scope, std::string_view to) {
          keeps_to_known_places(Pattern(condition->value, condition->ignore_case));
 }
 
+/// Who decides where "/$x" or "//$x" leads: without absolute_redirect nginx sends it as it is, and
+/// browsers take what stands behind two slashes for another site.
+Origin slash_origin(const Inspection& in, std::string_view to, const Scope& scope,
+                    const Directive& redirect) {
+  const Directive* absolute = scope.effective("absolute_redirect");
+  const std::vector<VariableUse> uses = variables_in(to);
+  const bool sent = redirect.is("return") || redirect.is("rewrite") || redirect.is("error_page");
+  if (!sent || absolute == nullptr || absolute->arg(0) != "off" || uses.empty()) return {};
+  const std::string_view start = to.substr(0, uses[0].at);
+  if (start != "/" && start != "//") return {};
+  Origin origin = in.variables.origin_of_variable(uses[0].name, scope, redirect);
+  // What is taken from the normalised path does not begin with a slash of its own.
+  const bool slash = is_written_by_client(origin.source) || origin.source == "$request_uri";
+  return start == "//" || slash ? origin : Origin{};
+}
+
 void check_open_redirect(Inspection& in) {
   for (const Scope* scope : request_scopes(in.model)) {
     for (const Directive* directive : scope->settings) {
       const std::string_view to = redirect_target(*directive);
-      if (to.empty() || to.starts_with('/')) continue;
       if (to.find('$') == std::string_view::npos) continue;
-      const Origin origin = host_origin(in, to, *scope, *directive, 0);
+      const Origin origin = to.starts_with('/') ? slash_origin(in, to, *scope, *directive)
+                                                : host_origin(in, to, *scope, *directive, 0);
       if (!origin.client() || (origin.taint & kHostOnly) != 0) continue;
       if (is_held_to_known_places(*scope, to)) continue;
       if (origin.source == "$http_host") {

@@ -154,5 +154,52 @@ const RuleCase kUpgrades[] = {
 INSTANTIATE_TEST_SUITE_P(Nginx, Upgrades, testing::ValuesIn(kUpgrades),
                          [](const auto& test) { return test.param.name; });
 
+class RelativeRedirect : public testing::TestWithParam<RuleCase> {};
+
+TEST_P(RelativeRedirect, LeavesTheSiteWhereNginxSendsItAsItIs) {
+  const RuleCase& test = GetParam();
+  EXPECT_EQ(findings_in(fmt::format("server {{ listen 80; {} }}", test.http), test.only),
+            test.want);
+}
+
+const RuleCase kRelativeRedirect[] = {
+    {"one_slash",
+     {"SSR-03"},
+     "absolute_redirect off; location /a { return 302 /$arg_next; }",
+     "SSR-03:medium"},
+    {"two_slashes",
+     {"SSR-03"},
+     "absolute_redirect off; location /a { return 302 //$arg_next; }",
+     "SSR-03:medium"},
+    {"what_was_asked_for",
+     {"SSR-03"},
+     "absolute_redirect off; location /a { return 302 /$request_uri; }",
+     "SSR-03:medium"},
+    {"a_rewrite",
+     {"SSR-03"},
+     "absolute_redirect off; location /a { rewrite ^ /$arg_next redirect; }",
+     "SSR-03:medium"},
+    {"behind_the_own_host", {"SSR-03"}, "location /a { return 302 /$arg_next; }", ""},
+    {"a_query",
+     {"SSR-03"},
+     "absolute_redirect off; location /a { return 302 /login?next=$arg_next; }",
+     ""},
+    {"a_capture",
+     {"SSR-03"},
+     "absolute_redirect off; location ~ ^/old/(.*)$ { return 301 /$1; }",
+     ""},
+    {"refresh",
+     {"SSR-03"},
+     "location /a { add_header Refresh \"0; url=$arg_u\"; return 200; }",
+     "SSR-03:medium"},
+    {"refresh_of_this_site",
+     {"SSR-03"},
+     "location /a { add_header Refresh \"5; url=/wait?$args\"; return 200; }",
+     ""},
+};
+
+INSTANTIATE_TEST_SUITE_P(Nginx, RelativeRedirect, testing::ValuesIn(kRelativeRedirect),
+                         [](const auto& test) { return test.param.name; });
+
 }  // namespace
 }  // namespace merlon::audit::nginx

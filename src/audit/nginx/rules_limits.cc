@@ -1,12 +1,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 
 #include "audit/nginx/directives.h"
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
+#include "audit/words.h"
 
 namespace merlon::audit::nginx {
 namespace {
@@ -71,7 +73,7 @@ void check_no_rate_limit(Inspection& in) {
 }
 
 void check_unused_zones(Inspection& in) {
-  if (in.model.http == nullptr || !in.model.framed) return;
+  if (!in.model.framed && in.model.stream == nullptr) return;
   std::set<std::string_view> used;
   bool unseen = false;
   for (const Scope& scope : in.model.scopes) {
@@ -80,8 +82,10 @@ void check_unused_zones(Inspection& in) {
     for (const Directive* limit : scope.own_all("limit_conn")) used.insert(used_zone(*limit));
   }
   if (unseen) return;
-  for (const Name name : {Name("limit_req_zone"), Name("limit_conn_zone")}) {
-    for (const Directive* zone : in.model.http->own_all(name)) {
+  for (const Scope* level : {in.model.framed ? in.model.http : nullptr, in.model.stream}) {
+    if (level == nullptr) continue;
+    for (const Directive* zone : level->settings) {
+      if (!zone->is("limit_req_zone") && !zone->is("limit_conn_zone")) continue;
       const std::string_view called = zone_name(*zone);
       if (called.empty() || used.contains(called)) continue;
       in.report(
@@ -96,6 +100,24 @@ bool is_spoofable(std::string_view name) {
   return name.starts_with("http_") || name.starts_with("arg_") || name.starts_with("cookie_") ||
          name == "proxy_add_x_forwarded_for" || name == "args" || name == "query_string" ||
          name == "request_uri" || name == "request";  // "?1", "?2" …
+}
+
+/// Another with every request or connection of one client.
+bool never_repeats(std::string_view name) {
+  constexpr std::array<std::string_view, 6> kNames = {
+      "request_id", "remote_port", "connection", "connection_requests", "msec", "request_length"};
+  return std::ranges::find(kNames, name) != kNames.end();
+}
+
+/// True when a server where zone `name` counts takes requests for any host: clients make names up.
+bool counts_any_host(const Inspection& in, std::string_view name) {
+  return std::ranges::any_of(in.model.scopes, [&](const Scope& scope) {
+    const auto counts = [&](const Directive* limit) { return used_zone(*limit) == name; };
+    const bool here = std::ranges::any_of(scope.own_all("limit_req"), counts) ||
+                      std::ranges::any_of(scope.own_all("limit_conn"), counts);
+    const Server* server = here ? in.model.server_of(scope) : nullptr;
+    return server != nullptr && accepts_any_host(in.model, *server);
+  });
 }
 
 /// The limits of requests that are in force wherever zone `name` is, by their keys.
@@ -125,7 +147,8 @@ std::string spoofable_source(const Inspection& in, const Scope& scope, const Dir
     const Origin origin = in.variables.origin_of_variable(use.name, scope, zone);
     const std::string_view from =
         origin.source.empty() ? std::string_view{} : std::string_view(origin.source).substr(1);
-    if (is_spoofable(use.name)) {
+    if (is_spoofable(use.name) || never_repeats(use.name) ||
+        (use.name == "host" && counts_any_host(in, zone_name(zone)))) {
       source = fmt::format("${}", use.name);
     } else if (!from.empty() && is_spoofable(from)) {
       source = origin.source;
@@ -141,14 +164,18 @@ void check_spoofable_key(Inspection& in) {
       for (const Directive* zone : scope.own_all(name)) {
         const std::string source = spoofable_source(in, scope, *zone);
         if (source.empty()) continue;
-        // A limit for robots that say who they are comes on top of the one for everyone.
-        const bool for_robots = source == "$http_user_agent" && in.model.http != nullptr &&
-                                has_address_limit_beside(in, zone_name(*zone));
-        Finding& finding =
-            in.report("LIM-03", for_robots ? Level::kInfo : Level::kHigh, *zone,
-                      fmt::format("the limit counts by {}, which the client chooses: expected "
-                                  "$binary_remote_addr or a verified identity",
-                                  source));
+        // A limit for robots that say who they are, or for each host, comes on top of the one for
+        // everyone.
+        const bool finer = source == "$http_user_agent" || source == "$host";
+        const bool beside =
+            finer && in.model.http != nullptr && has_address_limit_beside(in, zone_name(*zone));
+        Finding& finding = in.report(
+            "LIM-03", beside ? Level::kInfo : Level::kHigh, *zone,
+            fmt::format("the limit counts by {}, which {}: expected "
+                        "$binary_remote_addr or a verified identity",
+                        source,
+                        never_repeats(std::string_view(source).substr(1)) ? "is another each time"
+                                                                          : "the client chooses"));
         finding.evidence = fmt::format("a new {} with every request is never limited", source);
         finding.affected.emplace_back(zone_name(*zone));
       }
@@ -213,12 +240,10 @@ void check_no_connection_limit(Inspection& in) {
 }
 
 bool is_upload_path(std::string_view path) {
-  for (const std::string_view word :
-       {"upload", "import", "file", "media", "backup", "dav", "/v2/", "blob", "attachment", "photo",
-        "image", "document", "push", "sync", "storage"}) {
-    if (path.find(word) != std::string_view::npos) return true;
-  }
-  return false;
+  return path.find("/v2/") != std::string_view::npos ||
+         has_word(path, {"*upload*", "import", "imports", "importer", "file*", "media", "*backup*",
+                         "*dav", "blob*", "attachment*", "photo*", "image*", "document",
+                         "documents", "push", "sync", "*storage*"});
 }
 
 void check_body_size(Inspection& in) {

@@ -10,6 +10,7 @@
 #include "audit/nginx/pattern.h"
 #include "audit/nginx/regex_syntax.h"
 #include "audit/nginx/rules.h"
+#include "audit/words.h"
 #include "base/ascii.h"
 
 namespace merlon::audit::nginx {
@@ -31,9 +32,11 @@ bool is_credential(std::string_view name) {
     return true;
   }
   if (name.starts_with("cookie_")) {
-    return has_any(name, {"sess", "auth", "token", "jwt", "sid", "csrf", "remember"});
+    return names_secret(name) || speaks_of_authentication(name) ||
+           has_word(name, {"sess*", "*session*", "*sessid*", "*sid", "jwt*", "*jwt", "*csrf*",
+                           "*xsrf*", "remember*"});
   }
-  if (name.starts_with("http_")) return has_any(name, {"token", "secret", "api_key", "password"});
+  if (name.starts_with("http_")) return names_secret(name);
   return !query_credential_in(fmt::format("${}", name)).empty();
 }
 
@@ -176,6 +179,64 @@ const Word* query_in(const Directive& format) {
   return nullptr;
 }
 
+/// A credential that is taken from the query, in the requests of a scope.
+struct QueryCredential {
+  const Scope* scope;
+  const Directive* taken;  ///< where
+};
+
+/// The maps of `uses` by the variables that they define, and by those of maps that read these.
+std::map<std::string_view, const Directive*> maps_of(const Inspection& in,
+                                                     const std::vector<const Directive*>& uses) {
+  constexpr int kRoundsMax = 4;
+  std::map<std::string_view, const Directive*> out;
+  const auto variable = [](const Directive& map) {
+    return map.arg(1).substr(std::min<std::size_t>(1, map.arg(1).size()));
+  };
+  for (const Directive* use : uses) {
+    if (use->is("map")) out.emplace(variable(*use), use);
+  }
+  for (int round = 0; round < kRoundsMax && !out.empty(); ++round) {
+    for (const Directive& map : in.model.tree.directives) {
+      if (!map.is("map")) continue;
+      for (const VariableUse& source : variables_in(map.arg(0))) {
+        if (const auto found = out.find(source.name); found != out.end()) {
+          out.emplace(variable(map), found->second);
+        }
+      }
+    }
+  }
+  return out;
+}
+
+/// The scopes in which requests come to `uses`: where they stand or, of maps, where something reads
+/// what they give.
+std::vector<QueryCredential> query_credentials(const Inspection& in,
+                                               const std::vector<const Directive*>& uses) {
+  std::vector<QueryCredential> out;
+  for (const Directive* use : uses) {
+    const auto found = in.model.scope_of_block.find(use->parent);
+    const bool here = found != in.model.scope_of_block.end() && found->second->context != kHttp;
+    if (here) out.push_back({found->second, use});
+  }
+  const auto maps = maps_of(in, uses);
+  if (maps.empty()) return out;
+  const auto add = [&](const Scope& scope, const Directive& reader) {
+    if (reader.is("access_log") || reader.is("add_header")) return;
+    for (const Word& word : reader.args) {
+      for (const VariableUse& use : variables_in(word.text)) {
+        const auto map = maps.find(use.name);
+        if (map != maps.end()) out.push_back({&scope, map->second});
+      }
+    }
+  };
+  for (const Scope* scope : request_scopes(in.model)) {
+    if (scope->block != nullptr) add(*scope, *scope->block);  // the condition of an `if`
+    for (const Directive* setting : scope->settings) add(*scope, *setting);
+  }
+  return out;
+}
+
 /// Where tokens are taken from the query, a log of the query is a log of tokens.
 void check_logged_query(Inspection& in) {
   std::map<std::string_view, const Directive*> formats;
@@ -183,10 +244,8 @@ void check_logged_query(Inspection& in) {
     for (const Directive* format : scope.own_all("log_format")) formats[format->arg(0)] = format;
   }
   std::set<const Directive*> reported;
-  for (const Directive* use : query_credential_uses(in)) {
-    const auto found = in.model.scope_of_block.find(use->parent);
-    if (found == in.model.scope_of_block.end() || found->second->context == kHttp) continue;
-    for (const Directive* log : found->second->effective_all("access_log")) {
+  for (const auto& [scope, taken] : query_credentials(in, query_credential_uses(in))) {
+    for (const Directive* log : scope->effective_all("access_log")) {
       if (log->arg(0) == "off" || log->arg(0) == "/dev/null") continue;
       const auto format = formats.find(log->arg(1));
       const bool own = format != formats.end();
@@ -198,8 +257,8 @@ void check_logged_query(Inspection& in) {
           in.report("LOG-01", Level::kHigh, *at, *word,
                     "the log records the query, in which tokens are taken: expected a format with "
                     "$uri in place of $request");
-      finding.trail.push_back({use->mark(), "the token is taken from the query here"});
-      finding.affected.push_back(in.model.route_of(*found->second));
+      finding.trail.push_back({taken->mark(), "the token is taken from the query here"});
+      finding.affected.push_back(in.model.route_of(*scope));
     }
   }
 }

@@ -1,6 +1,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+#include <string_view>
+#include <vector>
 
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
@@ -17,18 +20,43 @@ const Scope* limit_except_of(const Scope& scope) {
   return nullptr;
 }
 
-/// An if on the method, in the location or its server, or on a variable that a map makes of it.
-bool tests_method(const Inspection& in, const Scope& scope) {
-  for (const Scope* level = &scope; level != nullptr; level = level->parent) {
-    if (level != &scope && level->context == kLocation) continue;  // its ifs are not inherited
+/// The ifs of `levels` on the method, on what a map makes of it, or on a flag that one of them
+/// sets.
+std::vector<const Directive*> ifs_on_method(const Inspection& in, const Scope& scope,
+                                            const std::vector<const Scope*>& levels) {
+  std::set<std::string_view> flags;
+  const auto on_method = [&](std::string_view name) {
+    return name == "request_method" || flags.contains(name);
+  };
+  std::vector<const Directive*> out;
+  for (const Scope* level : levels) {
     for (const Directive* step : level->rewrites) {
-      if (!step->is("if")) continue;
-      const bool method = in.variables.depends_on(
-          if_variable(*step), [](std::string_view v) { return v == "request_method"; }, scope);
-      if (method) return true;
+      const bool asks =
+          step->is("if") && in.variables.depends_on(if_variable(*step), on_method, scope);
+      if (!asks) continue;
+      out.push_back(step);
+      for (const Directive* set : step->body) {
+        if (set->is("set") && set->arg(0).starts_with('$')) flags.insert(set->arg(0).substr(1));
+      }
     }
   }
-  return false;
+  return out;
+}
+
+/// True when an `if` of the location or its server may turn away a method that nobody knows. One
+/// that looks for a known method does not.
+bool tests_method(const Inspection& in, const Scope& scope) {
+  std::vector<const Scope*> levels;
+  if (const Server* server = in.model.server_of(scope)) levels.push_back(server->scope);
+  if (levels.empty() || levels.back() != &scope) levels.push_back(&scope);
+  RewritePhase phase({.variables = {{"request_method", "MERLON-MADE-UP"}}}, &in.variables);
+  for (const Scope* level : levels) phase.run(*level);
+  return std::ranges::any_of(ifs_on_method(in, scope, levels), [&](const Directive* step) {
+    const bool leads_away = std::ranges::any_of(step->body, [](const Directive* one) {
+      return one->is("rewrite") || (one->is("return") && status_of(*one) >= 300);
+    });
+    return leads_away && phase.enters(*step).value_or(true);
+  });
 }
 
 bool forwards_any_method(const Inspection& in, const Location& location) {

@@ -8,6 +8,7 @@
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
 #include "audit/nginx/upstream_view.h"
+#include "audit/words.h"
 
 // What can be reached through a proxy, and by whom.
 namespace merlon::audit::nginx {
@@ -129,7 +130,7 @@ void check_authentication(Inspection& in) {
         continue;
       }
       if (has_authentication(in, scope) || has_network_acl(scope)) continue;
-      if (is_open_on_purpose(location->path) || scope.incomplete) continue;
+      if (is_open_by_nature(location->path) || scope.incomplete) continue;
       if (first == nullptr) first = pass;
       open.push_back(location->label());
     }

@@ -306,17 +306,12 @@ void check_early_data(Inspection& in) {
   for (const Server& server : in.model.servers) {
     const Directive* early = server.scope->effective("ssl_early_data");
     if (early == nullptr || early->arg(0) != "on" || !server.has_tls()) continue;
-    bool passes = false;
-    bool defended = false;
-    for (const Location* location : server.all_locations) {
-      if (pass_of(*location->scope) == nullptr) continue;
+    const bool passes = std::ranges::any_of(server.all_locations, [](const Location* location) {
       const Directive* header = forwarded_header(*location->scope, "Early-Data");
       const bool tells = header != nullptr && header->arg(1) == "$ssl_early_data";
-      passes |= !tells;
-      defended |= tells;
-    }
-    if (!passes && defended) continue;
-    if (in.variables.is_used("ssl_early_data") && !passes) continue;
+      return pass_of(*location->scope) != nullptr && !tells;
+    });
+    if (!passes) continue;
     in.report("TLS-12", Level::kMedium, *early,
               "early data can be replayed, and the upstream is not told of it: expected "
               "\"proxy_set_header Early-Data $ssl_early_data\" and 425 answers, or off")
@@ -456,6 +451,14 @@ bool tells_strangers(const Inspection& in, const Server& server, const Directive
   return !vouched || vouched != entered("FAILED:self-signed certificate");
 }
 
+/// True when an `if` does no more than to set variables that nothing reads.
+bool comes_to_nothing(const Inspection& in, const Directive& test) {
+  return std::ranges::all_of(test.body, [&](const Directive* one) {
+    const std::string_view name = one->arg(0);
+    return one->is("set") && name.starts_with('$') && !in.variables.is_used(name.substr(1));
+  });
+}
+
 /// True when something that a request to `server` meets reads $ssl_client_verify, through maps and
 /// sets too; of "optional", when an if asks anything about the certificate, for nginx answers one
 /// that fails with 400. Of "optional_no_ca", which lets it in, an if has to tell it from others.
@@ -466,6 +469,7 @@ bool tests_client_certificate(const Inspection& in, const Server& server, bool v
     constexpr std::array<std::string_view, 7> kIdle = {
         "log_format", "access_log", "map", "set", "add_header", "add_trailer", "more_set_headers"};
     if (std::ranges::find(kIdle, directive.name.text) != kIdle.end()) return false;
+    if (directive.is("if") && comes_to_nothing(in, directive)) return false;
     const bool any = verified && directive.is("if");
     const bool idle =
         !verified && directive.is("if") && !tells_strangers(in, server, directive, scope);

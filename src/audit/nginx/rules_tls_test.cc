@@ -167,5 +167,57 @@ TEST(AnyAuthority, IsAskedForThroughAMap) {
   EXPECT_EQ(told("default 0; NONE 1;"), "TLS-16:high");
 }
 
+class EarlyData : public testing::TestWithParam<RuleCase> {};
+
+TEST_P(EarlyData, MattersToUpstreams) {
+  const RuleCase& test = GetParam();
+  EXPECT_EQ(findings_in(fmt::format("server {{ listen 443 ssl; ssl_certificate a.pem; "
+                                    "ssl_certificate_key a.key; ssl_early_data on; {} }}",
+                                    test.http),
+                        test.only),
+            test.want);
+}
+
+const RuleCase kEarlyData[] = {
+    {"files", {"TLS-12"}, "root /srv;", ""},
+    {"an_upstream", {"TLS-12"}, "location / { proxy_pass http://127.0.0.1:1; }", "TLS-12:medium"},
+    {"one_that_is_told",
+     {"TLS-12"},
+     "location / { proxy_set_header Early-Data $ssl_early_data; proxy_pass http://127.0.0.1:1; }",
+     ""},
+};
+
+INSTANTIATE_TEST_SUITE_P(Nginx, EarlyData, testing::ValuesIn(kEarlyData),
+                         [](const auto& test) { return test.param.name; });
+
+class OptionalCertificates : public testing::TestWithParam<RuleCase> {};
+
+TEST_P(OptionalCertificates, AreTestedBySomethingThatIsRead) {
+  const RuleCase& test = GetParam();
+  EXPECT_EQ(
+      findings_in(
+          fmt::format("server {{ listen 443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; "
+                      "ssl_verify_client optional; ssl_client_certificate c.pem; {} }}",
+                      test.http),
+          test.only),
+      test.want);
+}
+
+const RuleCase kOptionalCertificates[] = {
+    {"a_flag_that_nothing_reads",
+     {"TLS-16"},
+     "if ($ssl_client_verify != SUCCESS) { set $bad 1; } location / { proxy_pass "
+     "http://127.0.0.1:1; }",
+     "TLS-16:high"},
+    {"a_flag_that_refuses",
+     {"TLS-16"},
+     "if ($ssl_client_verify != SUCCESS) { set $bad 1; } location / { if ($bad) { return 403; } "
+     "proxy_pass http://127.0.0.1:1; }",
+     ""},
+};
+
+INSTANTIATE_TEST_SUITE_P(Nginx, OptionalCertificates, testing::ValuesIn(kOptionalCertificates),
+                         [](const auto& test) { return test.param.name; });
+
 }  // namespace
 }  // namespace merlon::audit::nginx

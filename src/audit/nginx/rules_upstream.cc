@@ -4,11 +4,13 @@
 #include <array>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "audit/certificate.h"
 #include "audit/nginx/header_view.h"
 #include "audit/nginx/rules.h"
 #include "audit/nginx/upstream_view.h"
+#include "audit/words.h"
 #include "base/ascii.h"
 
 namespace merlon::audit::nginx {
@@ -193,41 +195,85 @@ bool is_placeholder(std::string_view text) {
 bool looks_secret(std::string_view value) {
   constexpr std::size_t kLengthMin = 12;
   constexpr double kEntropyMin = 2.8;
-  return value.size() >= kLengthMin && value.find('$') == std::string_view::npos &&
-         value.find(' ') == std::string_view::npos && value.find('/') != 0 &&
-         !is_placeholder(value) && entropy(value) >= kEntropyMin;
+  const bool address =
+      value.starts_with('/') || value.starts_with("urn:") || value.find("://") != value.npos;
+  return value.size() >= kLengthMin && !address &&
+         value.find_first_of("$ ") == std::string_view::npos && !is_placeholder(value) &&
+         entropy(value) >= kEntropyMin;
 }
 
-void report_secret(Inspection& in, const Directive& at, std::string what, std::string route) {
-  if (is_kept_apart(in, at)) return;
+/// The finding; nullptr when the secret stands in a file of its own.
+Finding* report_secret(Inspection& in, const Directive& at, std::string what, std::string route) {
+  if (is_kept_apart(in, at)) return nullptr;
   Finding& finding = in.report(
       "UPS-07", Level::kHigh, at,
       fmt::format("{} stands in the configuration: expected a file that only nginx reads", what));
   finding.hide_source = true;
   finding.affected.push_back(std::move(route));
+  return &finding;
+}
+
+/// What a header may say, and the directive that its constant part stands in.
+struct Value {
+  const Directive* at;
+  std::string text;
+};
+
+/// Texts that one audit makes of what headers hold: maps can be long, and many headers name them.
+constexpr std::size_t kValuesMax = 200'000;
+
+/// What `header` gives as it is written, and with each of its variables replaced by what `set` and
+/// maps give it; `made` counts them.
+std::vector<Value> values_of(const Inspection& in, const Scope& scope, const Directive& header,
+                             std::size_t& made) {
+  const std::string_view text = header.arg(1);
+  std::vector<Value> out{{&header, std::string(text)}};
+  for (const VariableUse& use : variables_in(text)) {
+    const auto add = [&](const Directive& from, std::string_view inner) {
+      if (++made > kValuesMax) return;
+      out.push_back({&from, fmt::format("{}{}{}", text.substr(0, use.at), inner,
+                                        text.substr(use.at + use.length))});
+    };
+    const Directive* map = in.variables.map_of(use.name);
+    if (map != nullptr && map->is("map")) {
+      for (const Directive* entry : map->body) add(*entry, entry->arg(0));
+    }
+    for (const Variables::SetAt& one : in.variables.sets_before(use.name, scope)) {
+      if (one.set->is("set")) add(*one.set, one.set->arg(1));
+    }
+  }
+  return out;
+}
+
+/// True for "Basic Zm9v…" and its like: a scheme, and behind it what proves who is asking.
+bool is_written_credential(std::string_view value) {
+  constexpr std::size_t kLengthMin = 8;
+  const std::size_t blank = value.find(' ');
+  if (blank == std::string_view::npos) return false;
+  value.remove_prefix(blank + 1);
+  return value.size() >= kLengthMin && value.find('$') == std::string_view::npos &&
+         !is_placeholder(value);
 }
 
 void check_sent_credentials(Inspection& in) {
+  std::set<const Directive*> reported;
+  std::size_t made = 0;
   each_upstream_header(in.model, [&](const Scope& scope, const Directive& header,
                                      std::string_view field) {
-    std::string_view value = header.arg(1);
-    if (field.ends_with("authorization")) {
-      const std::size_t blank = value.find(' ');
-      if (blank == std::string_view::npos) return;
-      value = value.substr(blank + 1);
-      const bool real =
-          value.size() >= 8 && value.find('$') == std::string_view::npos && !is_placeholder(value);
-      if (!real) return;
-      return report_secret(in, header, "a credential for the upstream", in.model.route_of(scope));
+    const bool credential = field.ends_with("authorization");
+    if (!credential && !names_secret(field)) return;
+    for (const Value& value : values_of(in, scope, header, made)) {
+      const bool real = credential ? is_written_credential(value.text) : looks_secret(value.text);
+      if (!real || !reported.insert(value.at).second) continue;
+      Finding* finding = report_secret(in, *value.at,
+                                       credential ? "a credential for the upstream"
+                                                  : fmt::format("the secret of {}", header.arg(0)),
+                                       in.model.route_of(scope));
+      if (finding == nullptr || value.at == &header) continue;
+      finding->trail.push_back({header.mark(), "it is sent from here"});
     }
-    const bool secret =
-        field.find("api-key") != std::string::npos || field.find("apikey") != std::string::npos ||
-        field.find("token") != std::string::npos || field.find("secret") != std::string::npos ||
-        field.find("password") != std::string::npos;
-    if (!secret || !looks_secret(value)) return;
-    report_secret(in, header, fmt::format("the secret of {}", header.arg(0)),
-                  in.model.route_of(scope));
   });
+  if (made > kValuesMax) in.not_checked("UPS-07", "the headers name too many values of maps");
 }
 
 /// if ($http_x_api_key != "…"): the key itself stands there.
@@ -238,12 +284,9 @@ void check_compared_credentials(Inspection& in) {
         condition.args, [](const Word& word) { return word.text == "=" || word.text == "!="; });
     if (!exact) continue;  // a pattern says how a key looks, not what it is
     const std::string_view variable = if_variable(condition);
-    const bool keys = variable.starts_with("$http_") &&
-                      (variable.find("key") != std::string_view::npos ||
-                       variable.find("token") != std::string_view::npos ||
-                       variable.find("secret") != std::string_view::npos ||
-                       variable.find("authorization") != std::string_view::npos);
-    if (!keys) continue;
+    const bool keys =
+        names_secret(variable) || has_word(variable, {"key", "*keys", "authorization"});
+    if (!variable.starts_with("$http_") || !keys) continue;
     for (const Word& word : condition.args) {
       std::string_view value = word.text;
       if (value.ends_with(')')) value.remove_suffix(1);
@@ -289,11 +332,9 @@ void check_credentials(Inspection& in) {
   check_link_secrets(in);
   for (const Directive& map : in.model.tree.directives) {
     if (!map.is("map") || !map.is_block) continue;
-    std::string source(map.arg(0));
-    const bool keys = source.find("api_key") != std::string::npos ||
-                      source.find("apikey") != std::string::npos ||
-                      source.find("http_authorization") != std::string::npos ||
-                      source.find("_token") != std::string::npos;
+    const bool keys = std::ranges::any_of(variables_in(map.arg(0)), [](const VariableUse& use) {
+      return names_secret(use.name) || use.name == "http_authorization";
+    });
     if (!keys) continue;
     for (const Directive* entry : map.body) {
       std::string_view key = entry->name.text;
@@ -306,42 +347,33 @@ void check_credentials(Inspection& in) {
   }
 }
 
-/// The scopes that set `root`, by its folder without a slash at the end.
-std::multimap<std::string_view, const Scope*> served_folders(const Model& model) {
-  std::multimap<std::string_view, const Scope*> out;
-  for (const Scope& scope : model.scopes) {
-    const Directive* root = scope.own("root");
-    if (root == nullptr || root->arg(0).size() < 2) continue;
-    std::string_view folder = root->arg(0);
-    if (folder.ends_with('/')) folder.remove_suffix(1);
-    out.emplace(folder, &scope);
+/// The root and alias directives, by their folders without a slash at the end.
+std::multimap<std::string, const Directive*> served_folders(const Inspection& in) {
+  std::multimap<std::string, const Directive*> out;
+  for (const Scope& scope : in.model.scopes) {
+    for (const Name name : {Name("root"), Name("alias")}) {
+      const Directive* root = scope.own(name);
+      std::string folder = root == nullptr ? std::string{} : named_folder(in, *root);
+      if (folder.ends_with('/')) folder.pop_back();
+      if (!folder.empty()) out.emplace(std::move(folder), root);
+    }
   }
   return out;
 }
 
-/// True when a request for `path` reads the file of that name below the root of `scope`.
-bool is_served(const Inspection& in, const Scope& scope, const std::string& path) {
-  // Debian's own rule and the common one keep names that start with ".ht" or "." away.
-  const Server* server = in.model.server_of(scope);
-  const Location* location = server == nullptr ? nullptr : in.model.match(*server, path);
-  return location == nullptr ||
-         (!is_denied_to_all(*location->scope) && pass_of(*location->scope) == nullptr);
-}
-
 void check_password_file(Inspection& in, const Directive& file,
-                         const std::multimap<std::string_view, const Scope*>& roots) {
+                         const std::multimap<std::string, const Directive*>& roots) {
   const std::string_view name = file.arg(0);
   for (std::size_t end = name.rfind('/'); end != 0 && end != std::string_view::npos;
        end = name.rfind('/', end - 1)) {
-    const std::string path(name.substr(end));
-    const auto [first, last] = roots.equal_range(name.substr(0, end));
+    const auto [first, last] = roots.equal_range(std::string(name.substr(0, end)));
     for (auto at = first; at != last; ++at) {
-      if (!is_served(in, *at->second, path)) continue;
-      const Directive& root = *at->second->own("root");
+      const Directive& root = *at->second;
+      if (!serves_file(in, root, name)) continue;
       Finding& finding = in.report(
           "UPS-07", Level::kHigh, file,
           fmt::format("the password file lies under {}, from which files are served", root.arg(0)));
-      finding.evidence = fmt::format("GET {} reads it", path);
+      if (root.is("root")) finding.evidence = fmt::format("GET {} reads it", name.substr(end));
       finding.trail.push_back({root.mark(), "served from here"});
       return;
     }
@@ -349,7 +381,7 @@ void check_password_file(Inspection& in, const Directive& file,
 }
 
 void check_password_file_place(Inspection& in) {
-  const auto roots = served_folders(in.model);
+  const auto roots = served_folders(in);
   for (const Scope& scope : in.model.scopes) {
     const Directive* file = scope.own("auth_basic_user_file");
     if (file != nullptr && file->arg(0).starts_with('/')) check_password_file(in, *file, roots);

@@ -45,7 +45,46 @@ Upstreams upstreams_of(const Model& model) {
   return out;
 }
 
-void look_up(const Upstreams& upstreams, Hop& hop) {
+/// The servers of an upstream block, into `hop`.
+void add_servers(const Directive& block, Hop& hop) {
+  for (const Directive* server : block.body) {
+    if (!server->is("server")) continue;
+    const Target target = parse_target(server->arg(0));
+    hop.hosts.push_back(target.host);
+    hop.distance = std::max(hop.distance, distance_of(target.host));
+    if (hop.target.port.empty()) hop.target.port = target.port;
+  }
+}
+
+/// A host that is one variable whole, of which a map gives the names of hosts or upstream blocks.
+void look_up_map(const Upstreams& upstreams, const Variables& variables, Hop& hop) {
+  const std::vector<VariableUse> uses = variables_in(hop.target.host);
+  const bool whole = uses.size() == 1 && uses[0].length == hop.target.host.size();
+  const Directive* map = whole ? variables.map_of(uses[0].name) : nullptr;
+  if (map == nullptr || !map->is("map") || hop.target.scheme.empty()) return;
+  hop.resolved = !map->incomplete;
+  for (const Directive* entry : map->body) {
+    const std::string_view value = entry->arg(0);
+    if (value.empty()) continue;  // nothing is asked then, or an option such as "hostnames"
+    const Target target = parse_target(value);
+    if (const auto found = upstreams.find(target.host); found != upstreams.end()) {
+      add_servers(*found->second, hop);
+      hop.resolved = hop.resolved && !found->second->incomplete;
+      continue;
+    }
+    hop.resolved = hop.resolved && !target.has_variable;
+    hop.hosts.push_back(target.host);
+    hop.distance = std::max(hop.distance, distance_of(target.host));
+  }
+  std::ranges::sort(hop.hosts);
+  hop.hosts.erase(std::ranges::unique(hop.hosts).begin(), hop.hosts.end());
+  hop.resolved = hop.resolved && !hop.hosts.empty();
+  if (hop.resolved) return;
+  hop.hosts.clear();
+  hop.distance = Distance::kLoopback;
+}
+
+void look_up(const Upstreams& upstreams, const Variables& variables, Hop& hop) {
   const auto found = upstreams.find(hop.target.host);
   const Directive* block = found == upstreams.end() ? nullptr : found->second;
   const auto reach = [&](const std::string& host) {
@@ -54,6 +93,7 @@ void look_up(const Upstreams& upstreams, Hop& hop) {
   if (block == nullptr) {
     hop.resolved = !hop.target.has_variable && !hop.target.host.empty();
     if (hop.resolved) reach(hop.target.host);
+    if (hop.target.has_variable) look_up_map(upstreams, variables, hop);
     return;
   }
   hop.resolved = !block->incomplete;
@@ -66,13 +106,7 @@ void look_up(const Upstreams& upstreams, Hop& hop) {
     hop.distance = Distance::kSingleLabel;
     return;
   }
-  for (const Directive* server : block->body) {
-    if (!server->is("server")) continue;
-    const Target target = parse_target(server->arg(0));
-    hop.hosts.push_back(target.host);
-    reach(target.host);
-    if (hop.target.port.empty()) hop.target.port = target.port;
-  }
+  add_servers(*block, hop);
 }
 
 /// The socket of this host that a target means: its port, or "unix:/path"; "" for other hosts.
@@ -98,7 +132,7 @@ std::vector<Hop> hops(const Inspection& inspection) {
     hop.target.path = {};  // it would point into `text`
     hop.is_tls = hop.target.scheme == "https" || hop.target.scheme == "grpcs" ||
                  hop.target.scheme == "suwsgi";
-    look_up(upstreams, hop);
+    look_up(upstreams, inspection.variables, hop);
     out.push_back(std::move(hop));
   }
   return out;

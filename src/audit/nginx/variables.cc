@@ -230,12 +230,15 @@ Variables::Variables(const Model& model) : model_(model) {
       if (scope != model.scope_of_block.end()) {
         const Server* server = model.server_of(*scope->second);
         sets_[{variable(0), server}].push_back({&directive, scope->second});
+        bool& only = set_.try_emplace(variable(0), true).first->second;
+        only = only && name == "set" && server != nullptr;
       }
     } else if (name.starts_with("set_") || name.ends_with("_set") || name == "keyval") {
       for (std::size_t i = 0; i < directive.args.size(); ++i) {
         if (!variable(i).empty()) unseen_.emplace(variable(i), &directive);
       }
     }
+    index_groups(directive);
     if (name == "log_format") continue;  // to log a value is not to act on it
     const std::size_t first = name == "set" || name == "auth_request_set" ? 1 : 0;
     for (std::size_t i = first; i < directive.args.size(); ++i) {
@@ -255,6 +258,19 @@ void Variables::index_captures(const Directive& map) {
       captures_.emplace(group, entry);
     }
   }
+}
+
+void Variables::index_groups(const Directive& directive) {
+  for (const Word& word : directive.args) {
+    for (const std::string_view group : group_names(word.text)) groups_.insert(group);
+  }
+}
+
+bool Variables::comes_from_set(std::string_view name) const {
+  const auto found = set_.find(name);
+  return found != set_.end() && found->second && map_of(name) == nullptr &&
+         !unseen_.contains(name) && !captures_.contains(name) && !groups_.contains(name) &&
+         builtin_taint(name) == kUnseen;
 }
 
 const Directive* Variables::map_of(std::string_view name) const {

@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -77,6 +78,9 @@ class Variables {
   /// Of these the ones on the way down to `scope`, with their ifs; all of them when there are none:
   /// an internal redirect could have passed through them.
   [[nodiscard]] std::vector<SetAt> sets_before(std::string_view name, const Scope& scope) const;
+  /// True when `set` in some server gives `name` its values, and nothing else does: no map, module,
+  /// or group of a pattern, and not nginx itself.
+  [[nodiscard]] bool comes_from_set(std::string_view name) const;
   /// True when any value reads `name`, in whatever directive.
   [[nodiscard]] bool is_used(std::string_view name) const { return used_.contains(name); }
   /// True when `text` depends on `name`, through definitions too.
@@ -91,6 +95,7 @@ class Variables {
     std::uint32_t depth = 0;
   };
   void index_captures(const Directive& map);
+  void index_groups(const Directive& directive);
   [[nodiscard]] Origin sets_origin(std::string_view name, const Context& context) const;
   [[nodiscard]] Origin text_origin(std::string_view text, const Context& context) const;
   [[nodiscard]] Origin name_origin(std::string_view name, const Context& context) const;
@@ -117,8 +122,10 @@ class Variables {
   /// set and auth_request_set by variable and server: one server's values never reach another.
   std::map<std::pair<std::string_view, const Server*>, std::vector<SetAt>> sets_;
   std::multimap<std::string_view, const Directive*> captures_;  ///< entries of maps, by group
-  std::map<std::string_view, const Directive*> unseen_;         ///< js_set, perl_set, lua …
+  std::set<std::string_view> groups_;                    ///< names of groups of other patterns
+  std::map<std::string_view, const Directive*> unseen_;  ///< js_set, perl_set, lua …
   std::map<std::string_view, bool> used_;
+  std::map<std::string_view, bool> set_;  ///< true: by `set` alone
 };
 
 /// True for "$arg_…", "$cookie_…" and "$http_…": values that a client writes byte for byte, apart
