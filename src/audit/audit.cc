@@ -426,8 +426,8 @@ void keep_wanted(AuditResult& result, const Options& options) {
 }
 
 void finish(AuditResult& result, const Options& options) {
+  apply_waivers(result, options);  // before: what it covers may be no rule that was asked for
   keep_wanted(result, options);
-  apply_waivers(result, options);
   normalize(result);
   cut_findings(result, options);
   apply_baseline(result, options);

@@ -434,6 +434,26 @@ TEST_F(Folder, BaselineHoldsWhatIsKnown) {
   EXPECT_EQ(exit_code(audit({conf}, options), Level::kLow), 3);
 }
 
+TEST_F(Folder, BaselineKnowsALineByItsWords) {
+  const auto with_server = [](const char* listen, const char* location) {
+    return fmt::format(
+        "events {{}}\nhttp {{\n  server {{\n    listen {};\n    location {} {{ alias /srv/s/; }}\n"
+        "  }}\n}}\n",
+        listen, location);
+  };
+  const std::string conf = write("nginx.conf", with_server("127.0.0.1:8080", "/s"));
+  Options options;
+  options.only_rules = {"PTH-01"};
+  const AuditResult before = audit({conf}, options);
+  ASSERT_EQ(exit_code(before, Level::kHigh), 1);
+  options.baseline_path = write("baseline", render_baseline(before));
+  // What the route is called stands on another line.
+  write("nginx.conf", with_server("127.0.0.1:8081; server_name a.test", " \t /s"));
+  EXPECT_EQ(exit_code(audit({conf}, options), Level::kHigh), 0);
+  write("nginx.conf", with_server("127.0.0.1:8080", "/other"));
+  EXPECT_EQ(exit_code(audit({conf}, options), Level::kHigh), 1);
+}
+
 TEST_F(Folder, BaselineHoldsNoMoreThanWhatWasThere) {
   // The same words again, on another line or in another folder, are findings of their own.
   constexpr const char* kGeo = "geo $%s { default 0;\n  proxy 0.0.0.0/0;\n}\n";
@@ -532,6 +552,41 @@ TEST(OnlyRules, LeavesTheOthersOut) {
       "t.conf", "events {}\nhttp { server_tokens on; underscores_in_headers on; }\n", options);
   ASSERT_EQ(result.findings.size(), 1U);
   EXPECT_EQ(result.findings[0].rule, "INF-01");
+}
+
+constexpr const char* kGateway = R"(version: 1
+listeners: [{{ name: public, address: "0.0.0.0:8080" }}]
+waivers:
+  - {{ rule: cleartext-listener, on: listeners.public, reason: behind the balancer, owner: ops@a.test, expires: 2026-11-01 }}
+upstreams: {{ app: {{ endpoints: ["{}:9000"], timeouts: {{ response: {} }} }} }}
+routes:
+  - {{ name: orders, match: {{ host: a.test, path: /orders/** }}, methods: [GET], auth: none, upstream: app }}
+)";
+
+/// What one error hides is said, and what does not depend on it is shown.
+TEST(OwnConfiguration, ShowsItsWaiversBesideAnError) {
+  Options options;
+  options.now = 1'798'761'600;  // 2027-01-01
+  const auto audited = [&](const char* host, const char* timeout) {
+    return audit_text("merlon.yaml", fmt::format(kGateway, host, timeout), options);
+  };
+  const AuditResult loaded = audited("127.0.0.1", "30s");
+  EXPECT_FALSE(loaded.exposure.empty());
+  EXPECT_TRUE(loaded.not_checked.empty());
+
+  // The upstream could not be read: whether it is spoken to in clear was not judged.
+  const AuditResult refused = audited("10.0.0.9", "2h");
+  ASSERT_EQ(refused.waivers.size(), 1U);
+  EXPECT_EQ(refused.waivers[0].problem, "it expired on 2026-11-01");
+  EXPECT_EQ(refused.gaps.size(), 1U);
+  EXPECT_EQ(exit_code(refused, Level::kHigh), 3);
+
+  // All of it was judged, and only its routes are not shown.
+  const AuditResult violated = audited("10.0.0.9", "30s");
+  EXPECT_TRUE(has(violated, "UPS-01"));
+  EXPECT_EQ(violated.waivers.size(), 1U);
+  EXPECT_TRUE(violated.gaps.empty());
+  EXPECT_EQ(violated.not_checked.size(), 1U);
 }
 
 }  // namespace

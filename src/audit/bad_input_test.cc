@@ -87,6 +87,16 @@ TEST_F(BadInput, OfTextsIsNamed) {
       {"empty.yaml", "", "not recognised"},
       {"prose.txt", "Dear Sir or Madam,\n", "not recognised"},
       {"template.j2", "server {\n  root {{ root }};\n}\n", "template"},
+      // nginx takes these as they stand.
+      {"erb.conf", "server {\n  server_name <%= @name %>;\n  listen 127.0.0.1:8080;\n}\n",
+       "\"<%\""},
+      {"helm.conf", "server {\n  root \"/srv/{{ app }}\";\n  listen 127.0.0.1:8080;\n}\n",
+       "\"{{\""},
+      {"field.conf",
+       "location / {\n  proxy_set_header X \"{{ .Values.x }}\";\n  proxy_pass http://u;\n}\n",
+       "\"{{\""},
+      {"autoconf.conf", "server {\n  server_name @DOMAIN@;\n  listen 127.0.0.1:8080;\n}\n",
+       "\"@DOMAIN@\""},
   };
   for (const Case& one : cases) {
     std::ofstream(root_ / one.file, std::ios::binary) << one.text;

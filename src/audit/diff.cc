@@ -108,7 +108,9 @@ std::string unified_diff(const AuditResult& result) {
   for (auto& [path, edits] : by_file) {
     const Source& file = *edits.front()->file;
     const std::vector<const Edit*> chosen = compatible(std::move(edits));
-    out += fmt::format("--- {}\n+++ {}\n", path, path);
+    // A tab ends a name that has blanks in it.
+    const char* end_of_name = path.find(' ') == std::string::npos ? "" : "\t";
+    out += fmt::format("--- {0}{1}\n+++ {0}{1}\n", path, end_of_name);
     std::int64_t shift = 0;
     for (std::size_t i = 0; i < chosen.size();) {
       std::size_t end = i + 1;

@@ -28,6 +28,14 @@ TEST(UnifiedDiff, EndsInsertedLinesAsTheFileDoes) {
   EXPECT_NE(patch.find("+  server_tokens off;\r\n"), std::string::npos) << patch;
 }
 
+TEST(UnifiedDiff, EndsANameWithBlanksByATab) {
+  Options options;
+  options.only_rules = {"INF-01"};
+  const std::string patch =
+      unified_diff(audit_text("a b.conf", "events {}\nhttp {\n  server_tokens on;\n}\n", options));
+  EXPECT_TRUE(patch.starts_with("--- a b.conf\t\n+++ a b.conf\t\n@@")) << patch;
+}
+
 /// What one fix repeats of an outer level is what another fix makes of it there.
 TEST(UnifiedDiff, RepeatsWhatIsMended) {
   Options options;

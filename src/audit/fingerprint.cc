@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -23,12 +24,18 @@ std::uint64_t hash_of(std::string_view text, std::uint64_t hash) noexcept {
   return (hash ^ 0xff) * 1099511628211ULL;  // a separator, so that "ab","c" is not "a","bc"
 }
 
-std::string_view trimmed(std::string_view line) noexcept {
-  while (!line.empty() && (line.front() == ' ' || line.front() == '\t')) line.remove_prefix(1);
-  while (!line.empty() && (line.back() == ' ' || line.back() == '\t' || line.back() == '\r')) {
-    line.remove_suffix(1);
+/// The words of a line, with one blank between them.
+std::string words_of(std::string_view line) {
+  constexpr std::string_view kBlanks = " \t\r";
+  std::string out;
+  while (true) {
+    line.remove_prefix(std::min(line.find_first_not_of(kBlanks), line.size()));
+    if (line.empty()) return out;
+    const std::string_view word = line.substr(0, line.find_first_of(kBlanks));
+    if (!out.empty()) out += ' ';
+    out += word;
+    line.remove_prefix(word.size());
   }
-  return line;
 }
 
 /// From the root on: "..", "." and the folder's name are one place.
@@ -61,8 +68,7 @@ class Hasher {
     const auto [found, added] =
         places_.try_emplace({finding.rule, finding.at.source.get(), finding.at.line});
     if (added) found->second = of_place(finding);
-    return finding.affected.empty() ? found->second
-                                    : hash_of(finding.affected.front(), found->second);
+    return found->second;
   }
 
  private:
@@ -73,7 +79,7 @@ class Hasher {
     const Source* source = finding.at.source.get();
     hash = hash_of(source == nullptr ? std::string_view{} : name_of(*source), hash);
     if (!finding.at.known()) return hash;
-    return hash_of(trimmed(lines_.line(*source, finding.at.line)), hash);
+    return hash_of(words_of(lines_.line(*source, finding.at.line)), hash);
   }
 
   /// The same wherever the tree lies: files of one name in different folders stay apart.

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <utility>
 
+#include "audit/line_index.h"
 #include "audit/nginx/lexer.h"
 #include "audit/rule_run.h"
 #include "audit/yaml_comments.h"
@@ -21,6 +22,7 @@ namespace merlon::audit {
 namespace {
 
 constexpr std::string_view kMarker = "merlon: waive ";
+constexpr std::size_t kReasonMin = 5;  // fewer say nothing
 
 using Place = std::pair<std::string_view, std::uint32_t>;  ///< file and line
 
@@ -69,8 +71,8 @@ Waiver parse_waiver(Mark at, std::string_view text, std::int64_t now) {
     out.problem = fmt::format("there is no rule \"{}\"", out.rule);
   } else if (end == 0) {
     out.problem = "a waiver ends on a day: \"until YYYY-MM-DD\" must follow the rule";
-  } else if (out.reason.size() < 5) {
-    out.problem = "a waiver needs a reason";
+  } else if (out.reason.size() < kReasonMin) {
+    out.problem = fmt::format("a waiver needs a reason of {} letters or more", kReasonMin);
   } else if (end <= now) {
     out.expired = true;
     out.problem = fmt::format("it expired on {}", out.expires);
@@ -109,6 +111,12 @@ void read_waivers(const std::shared_ptr<const Source>& source, const Options& op
   }
 }
 
+/// True for a comment on a line of its own, which is about the next line.
+bool is_alone(const Mark& at, LineIndex& lines) {
+  const std::string_view before = lines.line(*at.source, at.line).substr(0, at.column - 1);
+  return before.find_first_not_of(" \t") == std::string_view::npos;
+}
+
 bool is_about(const Waiver& waiver, const Finding& finding) {
   if (waiver.rule == finding.rule) return true;
   const config::Rule* rule = config::find_rule(waiver.rule);
@@ -127,10 +135,12 @@ void apply_waivers(AuditResult& result, const Options& options) {
     if (finding.at.source == nullptr) continue;
     findings.emplace(Place{finding.at.source->path, finding.at.line}, &finding);
   }
+  LineIndex lines;
   for (Waiver& waiver : result.waivers) {
     if (!waiver.problem.empty() || waiver.at.source == nullptr) continue;
     const std::string_view path = waiver.at.source->path;
-    const auto last = findings.upper_bound({path, waiver.at.line + 1});
+    const std::uint32_t reach = is_alone(waiver.at, lines) ? 1 : 0;
+    const auto last = findings.upper_bound({path, waiver.at.line + reach});
     for (auto at = findings.lower_bound({path, waiver.at.line}); at != last; ++at) {
       if (!is_about(waiver, *at->second)) continue;
       at->second->waived = waiver.reason;

@@ -41,6 +41,40 @@ TEST(Waivers, CoverTheirLineUntilTheyExpire) {
   }
 }
 
+TEST(Waivers, BehindSomethingAreOfTheirOwnLineOnly) {
+  constexpr const char* kWaiver = "# merlon: waive INF-06 until 2100-12-31 a list of downloads";
+  const auto listing = [&](std::string_view above, std::string_view beside) {
+    return std::string("server {\n  listen 127.0.0.1:8080;\n  root /srv/a;\n  ") +
+           std::string(above) + "\n  location /a { autoindex on; } " + std::string(beside) +
+           "\n  location /b { autoindex on; }\n}\n";
+  };
+  Options options;
+  options.only_rules = {"INF-06"};
+  for (const std::string& text : {listing(kWaiver, ""), listing("", kWaiver)}) {
+    const AuditResult result = audit_text("t.conf", text, options);
+    ASSERT_EQ(result.findings.size(), 2U) << text;
+    EXPECT_FALSE(result.findings[0].waived.empty()) << text;
+    EXPECT_TRUE(result.findings[1].waived.empty()) << text;
+  }
+}
+
+TEST(Waivers, OfRulesThatWereNotAskedForAreNoLessUsed) {
+  Options options;
+  options.only_rules = {"TLS-13"};
+  const AuditResult result = audit_text(
+      "t.conf", with_tokens("# merlon: waive INF-01 until 2100-12-31 shown on purpose"), options);
+  ASSERT_EQ(result.waivers.size(), 1U);
+  EXPECT_TRUE(result.waivers[0].used);
+  EXPECT_TRUE(result.findings.empty());
+}
+
+TEST(Waivers, SayHowLongAReasonIs) {
+  const AuditResult result =
+      audit_text("t.conf", with_tokens("# merlon: waive INF-01 until 2100-12-31 test"));
+  ASSERT_EQ(result.waivers.size(), 1U);
+  EXPECT_EQ(result.waivers[0].problem, "a waiver needs a reason of 5 letters or more");
+}
+
 TEST(Waivers, InTextsAreNone) {
   const AuditResult result = audit_text(
       "t.conf",

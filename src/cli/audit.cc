@@ -155,8 +155,8 @@ void add_audit_command(CLI::App& app, int& exit_code) {
       ->delimiter(',')
       ->allow_extra_args(false);
   command->add_flag("--fix", arguments->fix,
-                    "Print the mechanical changes as a patch; no file is "
-                    "written");
+                    "Print the mechanical changes as a patch for patch -p0, with -d / where the "
+                    "paths begin there; no file is written");
   command->add_option("--baseline", arguments->baseline,
                       "Findings that this file lists are known and do not fail");
   command->add_flag("--write-baseline", arguments->write_baseline,

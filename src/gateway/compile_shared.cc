@@ -29,10 +29,9 @@ std::optional<std::string> read_password(const Located<config::FilePath>& file,
                                          CompileContext& context) {
   const auto status = context.broker.status(file->path);
   if (status && (status->mode & kForbiddenModes) != 0) {
-    context.reader.error(
-        file.at,
-        fmt::format("others can read the password: the mode of the file is {:04o}", status->mode),
-        "chmod 0600, or 0640 with a group of its own");
+    refuse_always(
+        context, "key-permissions", file.at,
+        fmt::format("others can read the password: the mode of the file is {:04o}", status->mode));
     return std::nullopt;
   }
   auto text = context.broker.read_file(file->path, kPasswordBytesMax);

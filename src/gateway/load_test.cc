@@ -666,6 +666,17 @@ TEST_F(WithCertificates, FilesThatSayWhatIsLetThroughMayNotBeWrittenByOthers) {
   }
 }
 
+TEST_F(WithCertificates, APasswordThatOthersReadIsNoSecret) {
+  const std::string password = folder_.write("password", "a-password\n", 0644);
+  const LoadResult result =
+      load(with("", "", "rate_limit: { rate: 10/s, burst: 20, shared: true }",
+                "shared_state: { redis: { address: 127.0.0.1:6379, password_file: " + password +
+                    " }, nodes: 1 }"),
+           kStrict, now());
+  EXPECT_EQ(result.plan, nullptr);
+  EXPECT_TRUE(has_rule(result, "key-permissions", Severity::kError)) << result.diagnostics.render();
+}
+
 TEST_F(WithCertificates, AnUpstreamWhoseAuthoritiesAreGoneIsClosedAndNeverReachedInClear) {
   const std::string upstream = with("", "tls: { ca: /nonexistent.pem, server_name: a.example }");
   EXPECT_EQ(load(upstream, kStrict, now()).plan, nullptr);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "config/waivers.h"
 #include "identity/base64url.h"
 #include "tls/client_context.h"
 
@@ -52,9 +53,9 @@ std::shared_ptr<const Revocations> load_revocations(const Located<config::FilePa
 void judge_mode(const Located<config::FilePath>& file, io::Broker& broker, Diagnostics& out) {
   const auto status = broker.status(file->path);
   if (!status.has_value() || (status->mode & kOpenToOthers) == 0) return;
-  out.error(file.at,
-            fmt::format("others can get at `{}`: its mode is {:04o}", file->written, status->mode),
-            fmt::format("chmod o= {}", file->written));
+  config::refuse_always(
+      out, "key-permissions", file.at,
+      fmt::format("others can get at `{}`: its mode is {:04o}", file->written, status->mode));
 }
 
 std::shared_ptr<const ApiKeys> load_api_keys(const Located<config::FilePath>& file,

@@ -332,7 +332,10 @@ TEST(ApiKey, TheFileIsForItsOwner) {
   FakeFiles files;
   files.files["keys.yaml"] = "keys: []\n";
   files.mode = 0644;
-  EXPECT_EQ(load("{api_keys: {file: keys.yaml}}", files).provider, nullptr);
+  const Loaded open = load("{api_keys: {file: keys.yaml}}", files);
+  EXPECT_EQ(open.provider, nullptr);
+  ASSERT_EQ(open.out.error_count(), 1U);
+  EXPECT_EQ(open.out.all().front().rule, "key-permissions");
   files.mode = 0640;
   EXPECT_NE(load("{api_keys: {file: keys.yaml}}", files).provider, nullptr);
   EXPECT_EQ(load("{api_keys: {file: keys.yaml, header: Cookie}}", files).provider, nullptr);

@@ -129,7 +129,7 @@ def test_the_patch_applies_and_mends(merlon, tmp_path, name, text, rules):
     path = written(tmp_path, name, text)
     assert merlon(path, "--only", rules, "--fail-on", "low").returncode == 1
     patch = merlon(path, "--only", rules, "--fix").stdout
-    subprocess.run(["patch", "-p0", "-s"], input=patch, text=True, check=True, cwd="/")
+    subprocess.run(["patch", "-p0", "-s", "-d", "/"], input=patch, text=True, check=True, cwd=tmp_path)
     after = merlon(path, "--only", rules, "--fail-on", "low")
     assert after.returncode == 0, after.stdout
 

@@ -52,6 +52,11 @@ bool asks_for_tokens(const Message& jwt) {
          });
 }
 
+/// True when a StringMatcher takes every path, as far as samples tell.
+bool takes_every_path(const Message& matcher) {
+  return matches(matcher, "/") == true && matches(matcher, "/7/~sample.X-_") == true;
+}
+
 /// The paths that a RouteMatch takes, when they are all that it asks for.
 struct PathMatch {
   std::string_view text;
@@ -79,7 +84,7 @@ std::optional<PathMatch> only_path(const Message& match) {
 
 /// True when a regular expression takes what begins with `start`, as far as samples tell.
 bool takes_start(std::string_view regex, std::string_view start) {
-  constexpr std::string_view kSamples[] = {"a", "7/~sample.x"};
+  constexpr std::string_view kSamples[] = {"", "a", "7/~sample.x", "-Q_0"};
   return std::ranges::all_of(kSamples, [&](std::string_view end) {
     return matches_whole(regex, fmt::format("{}{}", start, end)).value_or(false);
   });
@@ -88,44 +93,11 @@ bool takes_start(std::string_view regex, std::string_view start) {
 bool regex_takes_all_of(const Message& first, const Message& later) {
   const std::string_view regex = first.message("safe_regex").text("regex");
   if (regex.empty() || first.node()->members().size() != 1) return false;
+  if (later.flag("case_sensitive") == false) return false;
   if (later.has("path")) return matches_whole(regex, later.text("path")).value_or(false);
   if (later.has("prefix")) return takes_start(regex, later.text("prefix"));
   const std::string_view parent = later.text("path_separated_prefix");
   return !parent.empty() && takes_start(regex, fmt::format("{}/", parent));
-}
-
-/// True when whatever `later` takes, `first` takes too.
-bool takes_all_of(const Message& first, const Message& later) {
-  const auto wide = only_path(first);
-  if (!wide) return first && regex_takes_all_of(first, later);
-  if (!wide->exact && wide->text == "/") return true;
-  if (wide->exact ? !later.has("path") : first.has("path_separated_prefix")) {
-    return false;
-  }
-  if (later.flag("case_sensitive") == false && !wide->ignore_case) return false;
-  for (const char* key : {"path", "prefix", "path_separated_prefix"}) {
-    const std::string_view text = later.text(key);
-    if (later.has(key)) return wide->exact ? wide->same(text) : wide->starts(text);
-  }
-  return false;
-}
-
-/// True when a StringMatcher takes `text`; nullopt when it is not known.
-std::optional<bool> matches(const Message& matcher, std::string_view text) {
-  std::string value(text);
-  const bool ignore_case = matcher.is_true("ignore_case");
-  const auto cased = [&](std::string_view key) {
-    std::string out(matcher.text(key));
-    if (ignore_case) std::ranges::transform(out, out.begin(), ascii::lower);
-    return out;
-  };
-  if (ignore_case) std::ranges::transform(value, value.begin(), ascii::lower);
-  if (matcher.has("exact")) return value == cased("exact");
-  if (matcher.has("prefix")) return value.starts_with(cased("prefix"));
-  if (matcher.has("suffix")) return value.ends_with(cased("suffix"));
-  if (matcher.has("contains")) return value.find(cased("contains")) != std::string::npos;
-  const Message regex = matcher.message("safe_regex");
-  return regex ? matches_whole(regex.text("regex"), text) : std::nullopt;
 }
 
 /// True when a permission of RBAC holds for a GET of `path`; nullopt when it is not known.
@@ -212,6 +184,41 @@ std::optional<bool> matches_whole(std::string_view regex, std::string_view text)
   return nginx::Pattern(fmt::format("^(?:{})$", regex), false).search(text, kStepsMax);
 }
 
+std::optional<bool> matches(const Message& matcher, std::string_view text) {
+  std::string value(text);
+  const bool ignore_case = matcher.is_true("ignore_case");
+  const auto cased = [&](std::string_view key) {
+    std::string out(matcher.text(key));
+    if (ignore_case) std::ranges::transform(out, out.begin(), ascii::lower);
+    return out;
+  };
+  if (ignore_case) std::ranges::transform(value, value.begin(), ascii::lower);
+  if (matcher.has("exact")) return value == cased("exact");
+  if (matcher.has("prefix")) return value.starts_with(cased("prefix"));
+  if (matcher.has("suffix")) return value.ends_with(cased("suffix"));
+  if (matcher.has("contains")) return value.find(cased("contains")) != std::string::npos;
+  const Message regex = matcher.message("safe_regex");
+  return regex ? matches_whole(regex.text("regex"), text) : std::nullopt;
+}
+
+bool takes_all_of(const Message& first, const Message& later) {
+  const auto wide = only_path(first);
+  if (!wide) return first && regex_takes_all_of(first, later);
+  const bool parted = first.has("path_separated_prefix");
+  if (!wide->exact && !parted && (wide->text.empty() || wide->text == "/")) return true;
+  if (wide->exact && !later.has("path")) return false;
+  if (later.flag("case_sensitive") == false && !wide->ignore_case) return false;
+  for (const char* key : {"path", "prefix", "path_separated_prefix"}) {
+    if (!later.has(key)) continue;
+    const std::string_view text = later.text(key);
+    if (wide->exact) return wide->same(text);
+    if (!wide->starts(text)) return false;
+    const std::string_view rest = text.substr(wide->text.size());
+    return !parted || rest.starts_with('/') || (rest.empty() && !later.has("prefix"));
+  }
+  return false;
+}
+
 std::optional<bool> takes_path(const Message& match, std::string_view path) {
   const auto want = only_path(match);
   if (!want) return {};
@@ -262,7 +269,7 @@ bool matches_all(const Message& matcher) {
   const Message text = matcher.message("string_match");
   const std::string_view prefix =
       text.has("prefix") ? text.text("prefix") : matcher.text("prefix_match");
-  return ascii::iequals(name, ":path") && prefix == "/";
+  return ascii::iequals(name, ":path") && (prefix == "/" || takes_every_path(text));
 }
 
 bool is_true_for_any(const Message& rule) {
@@ -271,11 +278,26 @@ bool is_true_for_any(const Message& rule) {
     if (is_everywhere(rule.message(key))) return true;
   }
   if (matches_all(rule.message("header"))) return true;
-  if (rule.path("url_path.path").text("prefix") == "/") return true;
+  if (const Message url = rule.path("url_path.path"); url && takes_every_path(url)) return true;
   return one_true(rule.message("or_ids").list("ids")) ||
          one_true(rule.message("or_rules").list("rules")) ||
          all_true(rule.message("and_ids").list("ids")) ||
          all_true(rule.message("and_rules").list("rules"));
+}
+
+bool is_for_everyone(const Message& policy) {
+  const bool conditional = policy.has("condition") || policy.has("checked_condition");
+  return !conditional && one_true(policy.list("permissions")) &&
+         one_true(policy.list("principals"));
+}
+
+bool allows_everyone(const Message& rules) {
+  const EnumWord action = rules.word("action", enums::kRbacAction);
+  const Message policies = rules.message("policies");
+  if (!policies || (!action.empty() && action != "ALLOW")) return false;
+  return std::ranges::any_of(policies.node()->members(), [](const config::Member& one) {
+    return is_for_everyone(Message(one.value));
+  });
 }
 
 bool is_access_kind(std::string_view kind) noexcept {
@@ -285,17 +307,17 @@ bool is_access_kind(std::string_view kind) noexcept {
 }
 
 bool is_idle_override(const Typed& own, const Filter& filter) {
-  if (own.is("RBACPerRoute")) return !decides_rbac(own.config.message("rbac"));
+  if (own.is("RBACPerRoute")) {
+    const Message rbac = own.config.message("rbac");
+    return !decides_rbac(rbac) || (!rbac.has("matcher") && allows_everyone(rbac.message("rules")));
+  }
   return filter.is("jwt_authn") && own.config.has("requirement_name") &&
          is_optional(requirement_named(filter.config, own.config.text("requirement_name")));
 }
 
 bool is_disabled(const Route& route, const Filter& filter) {
   const Typed own = override_of(route, filter);
-  if (own.is("FilterConfig")) {
-    // With `config` and without `disabled` it switches the filter on.
-    return own.config.flag("disabled").value_or(filter.disabled && !own.config.has("config"));
-  }
+  if (own.is("FilterConfig")) return own.config.flag("disabled").value_or(filter.disabled);
   if (own.config) return own.config.is_true("disabled") || is_idle_override(own, filter);
   return filter.disabled;
 }
@@ -308,30 +330,28 @@ bool decides(const Route& route, const Filter& filter) {
   if (!is_access_kind(filter.kind) || is_disabled(route, filter)) return false;
   // What a route says in place of the filter's configuration, is_disabled() has looked at.
   const Typed own = override_of(route, filter);
-  const bool replaced = own.is("RBACPerRoute") || own.config.has("requirement_name") ||
-                        (own.is("FilterConfig") && own.config.has("config"));
+  const bool replaced = own.is("RBACPerRoute") || own.config.has("requirement_name");
   return replaced || decides_when_on(filter);
 }
 
 bool decides(const Route& route, const Filter& filter, std::string_view path) {
   if (!decides(route, filter)) return false;
   if (path.empty()) return true;
-  const Typed own = override_of(route, filter);
   if (filter.is("rbac")) {
-    const Message rbac = own.is("RBACPerRoute") ? own.config.message("rbac") : filter.config;
+    const Message rbac = rbac_of(route, filter);
     const bool by_rules = rbac.has("rules") && !rbac.has("matcher");
     return !by_rules || !leaves_open(rbac.message("rules"), path);
   }
-  const bool jwt = filter.is("jwt_authn") && filter.config && !own.config;
+  const bool jwt = filter.is("jwt_authn") && filter.config && !override_of(route, filter).config;
   return !jwt || asks_for_token(filter.config, path);
 }
 
 bool is_open_by_nature(std::string_view path) {
   constexpr std::string_view kWords[] = {
-      "health",   "ready",   "livez",  "ping",   ".well-known", "live", "login",  "oauth",
-      "callback", "favicon", "status", "public", "static",      "jwks", "signin", "robots.txt"};
-  return std::ranges::any_of(
-      kWords, [&](std::string_view w) { return path.find(w) != std::string_view::npos; });
+      "health", "healthz", "healthcheck", "ready",    "readyz", "readiness", "live",
+      "livez",  "ping",    "login",       "liveness", "signin", "callback",  "oauth",
+      "oauth2", "favicon", "status",      "public",   "static", "jwks",      "robots"};
+  return path.find("/.well-known") != std::string_view::npos || has_word(path, kWords);
 }
 
 bool is_operational(std::string_view path) {

@@ -363,15 +363,16 @@ void Builder::cluster(const Message& at) {
   }
 }
 
-/// Takes what is verified out of the static secret that the context names. One from a server stays
-/// unknown.
+/// Takes what is verified out of the secret that the context names. One from a server stays unknown
+/// unless a dump holds it.
 void find_validation(const Model& model, Tls& tls) {
   const Message combined = tls.common.message("combined_validation_context");
   const Message named =
       (combined ? combined : tls.common).message("validation_context_sds_secret_config");
   const Message source = named.message("sds_config");
-  if (!named || (source && !source.has("path") && !source.has("path_config_source"))) return;
-  for (const Message& secret : model.secrets) {
+  if (!named) return;
+  const bool served = source && !source.has("path") && !source.has("path_config_source");
+  for (const Message& secret : served ? model.served_secrets : model.secrets) {
     const Message found = secret.message("validation_context");
     if (!found || secret.text("name") != named.text("name")) continue;
     // Envoy merges it into the default of a combined context: that one says more, as a rule.

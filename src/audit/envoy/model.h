@@ -143,7 +143,8 @@ struct Model {
   std::deque<FilterChain> chains;
   std::deque<Listener> listeners;
   std::deque<Cluster> clusters;
-  std::vector<Message> secrets;                        ///< static Secret resources
+  std::vector<Message> secrets;                        ///< Secret resources
+  std::vector<Message> served_secrets;                 ///< of these, a server's, out of a dump
   std::map<std::string_view, const Cluster*> by_name;  ///< clusters
   /// Extension types and filter names that are not known here; not judged.
   std::vector<std::string_view> unknown;

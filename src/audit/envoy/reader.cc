@@ -126,6 +126,11 @@ class Reading {
     added.at = at;
     added.message = std::move(message);
   }
+  /// Says of a place that is valid and not followed that it was not judged.
+  void skipped(const Mark& at, std::string what) {
+    finding("CFG-01", Level::kLow, at, what);
+    gap(at, std::move(what));
+  }
   std::shared_ptr<const config::Tree> parse(const std::shared_ptr<const Source>& source);
 
   const std::string& folder_;
@@ -195,13 +200,24 @@ void Reading::dump(const Typed& section) {
     add_resource(model, bootstrap, ResourceKind::kBootstrap);
     return;
   }
+  if (section.is("EcdsConfigDump") || section.is("ScopedRoutesConfigDump")) {
+    // Without an entry there is only the type.
+    if (section.config.node()->members().size() > 1) {
+      skipped(section.config.at(),
+              fmt::format("{} is not read: what it holds is not judged", section.type));
+    }
+    return;
+  }
   for (const char* list : {"dynamic_listeners", "dynamic_active_clusters", "dynamic_route_configs",
-                           "dynamic_endpoint_configs"}) {
+                           "dynamic_endpoint_configs", "dynamic_active_secrets"}) {
     for (const Node& one : section.config.list(list)) {
       const Message active = Message(one).message("active_state");
       const Message holder = active ? active : Message(one);
-      for (const char* key : {"listener", "cluster", "route_config", "endpoint_config"}) {
+      for (const char* key : {"listener", "cluster", "route_config", "endpoint_config", "secret"}) {
         if (holder.has(key)) resource(holder.message(key));
+      }
+      if (const Message secret = holder.message("secret")) {
+        model.served_secrets.push_back(typed(secret).config);
       }
     }
   }
@@ -266,10 +282,6 @@ void Reading::embedded(const Message& config_map) {
 }
 
 void Reading::say_what_was_not_followed() {
-  const auto skipped = [&](const Mark& at, std::string what) {
-    finding("CFG-01", Level::kLow, at, what);
-    gap(at, std::move(what));
-  };
   for (const Hcm& hcm : model.hcms) {
     if (hcm.at.has("rds") && hcm.routes == nullptr) {
       skipped(hcm.at.at("rds"), "its routes come from a server (RDS): they are not judged");
@@ -414,7 +426,8 @@ void audit_file(const std::shared_ptr<const Source>& main, const std::string& fo
   fill_remedies(out, first, Kind::kEnvoy);
   if (reading.from_server) {
     inspection.not_checked(
-        "CFG-02", "some resources come from a management server: they are not in these files");
+        "CFG-02",
+        "some resources come from a management server: only those in these files were read");
   }
   for (const std::string_view name : reading.model.unknown) {
     const std::string shown(name);

@@ -23,7 +23,7 @@ Typed override_in(const Message& holder, const Filter& filter) {
   for (const config::Member& member : all.node()->members()) {
     const std::string_view key = member.key.text();
     if (key != filter.name && filter_kind({}, key) != filter.kind) continue;
-    return typed(Message(member.value));
+    return own_config(Message(member.value));
   }
   return {};
 }
@@ -78,6 +78,12 @@ bool answers_challenges(const Route& route) noexcept {
   return route.path.starts_with("/.well-known/acme-challenge");
 }
 
+Typed own_config(const Message& entry) {
+  const Typed out = typed(entry);
+  const bool wraps = out.is("FilterConfig") && out.config.has("config");
+  return wraps && !out.config.is_true("disabled") ? typed(out.config.message("config")) : out;
+}
+
 Typed override_of(const Route& route, const Filter& filter) {
   Typed out = weighted_exemption(route, filter);
   if (!out.config) out = override_in(route.at, filter);
@@ -86,6 +92,43 @@ Typed override_of(const Route& route, const Filter& filter) {
     out = override_in(route.host->config->at, filter);
   }
   return out;
+}
+
+Message rbac_of(const Route& route, const Filter& filter) {
+  const Typed own = override_of(route, filter);
+  return own.is("RBACPerRoute") ? own.config.message("rbac") : filter.config;
+}
+
+bool is_written_here(const Hcm& hcm, std::string_view name) {
+  return std::ranges::any_of(hcm.filters, [&](const Filter& filter) {
+    if (!filter.config) return false;
+    for (const char* runs_code : {"lua", "wasm", "ext_proc", "golang"}) {
+      if (filter.is(runs_code)) return true;
+    }
+    bool found = false;
+    if (!filter.is("header_mutation")) return false;
+    walk(*filter.config.node(),
+         [&](const Node& node) { found = found || ascii::iequals(node.text(), name); });
+    return found;
+  });
+}
+
+bool is_open_ending(std::string_view name) {
+  if (name.starts_with('.')) name.remove_prefix(1);
+  return !name.empty() && name.find('.') == std::string_view::npos &&
+         !is_private(fmt::format("x.{}", name));
+}
+
+bool has_word(std::string_view path, std::span<const std::string_view> words) {
+  while (!path.empty()) {
+    const auto end = std::ranges::find_if_not(path, ascii::is_alnum);
+    const std::string_view word(path.begin(), end);
+    if (std::ranges::any_of(words, [&](std::string_view w) { return ascii::iequals(w, word); })) {
+      return true;
+    }
+    path.remove_prefix(std::min(word.size() + 1, path.size()));
+  }
+  return false;
 }
 
 std::vector<std::string> sorted(std::vector<std::string> words) {

@@ -73,6 +73,10 @@ void run_rules(Inspection& inspection);
 /// The configuration of filter `kind` on a route, its virtual host or its route table, innermost
 /// first; absent when none. One of its weighted clusters counts when it switches the filter off.
 [[nodiscard]] Typed override_of(const Route& route, const Filter& filter);
+/// What an entry of typed_per_filter_config says, out of the FilterConfig that may be around it.
+[[nodiscard]] Typed own_config(const Message& entry);
+/// The RBAC that holds for the route: its own, or the filter's.
+[[nodiscard]] Message rbac_of(const Route& route, const Filter& filter);
 /// True when the filter does nothing for this route.
 [[nodiscard]] bool is_disabled(const Route& route, const Filter& filter);
 /// True when a filter of this kind decides who may pass.
@@ -85,6 +89,21 @@ void run_rules(Inspection& inspection);
 /// The same for requests of `path`, which the route takes: rules of other paths do not count. ""
 /// is a path that is not known.
 [[nodiscard]] bool decides(const Route& route, const Filter& filter, std::string_view path);
+/// True when a filter may write the request field `name`: it then need not be the client's.
+[[nodiscard]] bool is_written_here(const Hcm& hcm, std::string_view name);
+/// True when whatever the RouteMatch `later` takes, `first` takes too.
+[[nodiscard]] bool takes_all_of(const Message& first, const Message& later);
+/// True when a StringMatcher takes `text`; nullopt when it is not known.
+[[nodiscard]] std::optional<bool> matches(const Message& matcher, std::string_view text);
+/// True when a policy of RBAC holds for every request of everyone.
+[[nodiscard]] bool is_for_everyone(const Message& policy);
+/// True when rules of RBAC allow everyone everything, by one of their policies.
+[[nodiscard]] bool allows_everyone(const Message& rules);
+/// True when anyone may register a name that ends so: "com", and not "example.com" or "internal".
+[[nodiscard]] bool is_open_ending(std::string_view name);
+/// True when `path` holds one of `words`, as a whole between characters that are no letters or
+/// digits.
+[[nodiscard]] bool has_word(std::string_view path, std::span<const std::string_view> words);
 /// True when a RouteMatch takes `path`; nullopt when it asks for more than a path, or for a regular
 /// expression.
 [[nodiscard]] std::optional<bool> takes_path(const Message& match, std::string_view path);
@@ -100,8 +119,8 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] std::optional<bool> matches_whole(std::string_view regex, std::string_view text);
 /// The requirement of that name in a JwtAuthentication's requirement_map.
 [[nodiscard]] Message requirement_named(const Message& jwt, std::string_view name);
-/// True when what a route says of the filter makes it refuse nobody: an empty RBACPerRoute, or a
-/// requirement of jwt_authn that requests without a token meet.
+/// True when what a route says of the filter makes it refuse nobody: an RBACPerRoute that is empty
+/// or allows everyone everything, or a requirement of jwt_authn that requests without a token meet.
 [[nodiscard]] bool is_idle_override(const Typed& own, const Filter& filter);
 /// True for paths that are meant for everyone, by their words: health checks, sign-in, static
 /// files.

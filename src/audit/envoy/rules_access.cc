@@ -24,9 +24,9 @@ bool route_matches_method(const Route& route) {
 
 bool rbac_judges_method(const Hcm& hcm, const Route& route) {
   return std::ranges::any_of(hcm.filters, [&](const Filter& filter) {
-    if (!filter.is("rbac")) return false;
-    const Typed own = override_of(route, filter);
-    return mentions_method(own.config ? own.config : filter.config);
+    if (!filter.is("rbac") || !decides(route, filter)) return false;
+    const Message rbac = rbac_of(route, filter);
+    return mentions_method(rbac.message("rules")) || mentions_method(rbac.message("matcher"));
   });
 }
 
@@ -159,9 +159,12 @@ Mark switched_off_at(const Message& holder, const Filter& filter) {
   for (const config::Member& member : all.node()->members()) {
     const bool same =
         member.key.text() == filter.name || filter_kind({}, member.key.text()) == filter.kind;
-    const Typed own = typed(Message(member.value));
+    const Typed own = own_config(Message(member.value));
     if (!same) continue;
     if (own.config.is_true("disabled")) return own.config.at("disabled");
+    // Where the filter itself refuses nobody, MTH-04 speaks of a policy for everyone.
+    const bool opens = allows_everyone(own.config.path("rbac.rules")) && !decides(filter);
+    if (own.is("RBACPerRoute") && opens) continue;
     if (is_idle_override(own, filter)) {
       return own.config.has("requirement_name") ? own.config.at("requirement_name")
                                                 : member.key.at();

@@ -115,10 +115,15 @@ void check_all(Inspection& in) {
   }
 }
 
+/// What the admin interface writes in place of the bytes of a secret, wherever that came from:
+/// "[redacted]".
+bool is_redacted(std::string_view base64) { return base64 == "W3JlZGFjdGVkXQ=="; }
+
 void check_key_places(Inspection& in) {
   const auto judge = [&](const Message& pair) {
     const Message key = pair.message("private_key");
     const std::string_view text = key.text("inline_string");
+    if (is_redacted(key.text("inline_bytes"))) return;
     if (text.find("PRIVATE KEY") != std::string_view::npos || key.has("inline_bytes")) {
       Finding& finding =
           in.report("CRT-07", Level::kHigh,

@@ -14,6 +14,7 @@ namespace {
 struct Policy {
   Message at;
   std::vector<std::string> affected;
+  bool read = true;  ///< false where no filter of the connection manager reads it
 };
 
 bool is_off(const Message& policy) {
@@ -21,35 +22,68 @@ bool is_off(const Message& policy) {
   return (enabled && *enabled == 0) || policy.flag("enabled") == false;
 }
 
-std::vector<Policy> policies(const Inspection& in) {
-  std::vector<Policy> out;
-  std::set<const Node*> seen;
-  const auto add = [&](const Message& at, std::string label) {
-    if (at && !is_off(at) && seen.insert(at.node()).second) out.push_back({at, {label}});
+/// True when a filter reads the policies of a route table, or may: some are chosen by a match, or
+/// have their configuration elsewhere.
+bool is_read(const RouteConfig* config) {
+  const auto reads = [](const Filter& filter) {
+    return filter.is("cors") || filter.is("composite") || !filter.config;
   };
-  const auto holder = [&](const Message& at, const std::string& label) {
-    add(at.message("cors"), label);
-    const Message all = at.message("typed_per_filter_config");
+  return config == nullptr || config->users.empty() ||
+         std::ranges::any_of(config->users, [&](const Hcm* user) {
+           return std::ranges::any_of(user->filters, reads);
+         });
+}
+
+class Collected {
+ public:
+  std::vector<Policy> policies;
+
+  void add(const Message& at, std::string label, const RouteConfig* config) {
+    if (!at || is_off(at) || !seen_.insert(at.node()).second) return;
+    policies.push_back({at, {std::move(label)}, is_read(config)});
+  }
+  /// Those that a route, a host or a table holds.
+  void add_all_of(const Message& holder, const std::string& label, const RouteConfig* config) {
+    add(holder.message("cors"), label, config);
+    const Message all = holder.message("typed_per_filter_config");
     if (!all) return;
     for (const config::Member& member : all.node()->members()) {
-      const Typed own = typed(Message(member.value));
-      if (own.is("CorsPolicy")) add(own.config, label);
+      const Typed own = own_config(Message(member.value));
+      if (own.is("CorsPolicy")) add(own.config, label, config);
     }
-  };
+  }
+
+ private:
+  std::set<const Node*> seen_;
+};
+
+std::vector<Policy> policies(const Inspection& in) {
+  Collected out;
   for (const Route& route : in.model.routes) {
-    holder(route.at, route.label());
+    const RouteConfig* config = route.host == nullptr ? nullptr : route.host->config;
+    out.add_all_of(route.at, route.label(), config);
     for (const Node& one : route.weighted_clusters()) {
-      holder(Message(one), route.label());
+      out.add_all_of(Message(one), route.label(), config);
     }
-    add(route.action.message("cors"), route.label());
+    out.add(route.action.message("cors"), route.label(), config);
   }
   for (const VirtualHost& host : in.model.hosts) {
-    holder(host.at, std::string(host.domains.empty() ? "" : host.domains.front()));
+    out.add_all_of(host.at, std::string(host.domains.empty() ? "" : host.domains.front()),
+                   host.config);
   }
   for (const RouteConfig& config : in.model.route_configs) {
-    holder(config.at, std::string(config.name));
+    out.add_all_of(config.at, std::string(config.name), &config);
   }
-  return out;
+  return std::move(out.policies);
+}
+
+/// Reports what a policy lets in; where no filter reads it, what it would.
+Finding& report_let_in(Inspection& in, const Policy& policy, std::string_view rule, Level level,
+                       const Mark& at, std::string what) {
+  if (!policy.read) what += " (without effect: no cors filter reads the policy)";
+  Finding& finding = in.report(rule, policy.read ? level : Level::kInfo, at, std::move(what));
+  finding.affected = policy.affected;
+  return finding;
 }
 
 /// The registrable end of a host, "example.com": whoever owns it is meant to be let in.
@@ -116,9 +150,8 @@ bool is_star(const Message& matcher) {
 void judge_matcher(Inspection& in, const Policy& policy, const Message& matcher, bool credentials) {
   const auto report = [&](std::string_view rule, Level level, std::string what,
                           std::string evidence) {
-    Finding& finding = in.report(rule, level, matcher.at(), std::move(what));
-    finding.affected = policy.affected;
-    finding.evidence = std::move(evidence);
+    report_let_in(in, policy, rule, level, matcher.at(), std::move(what)).evidence =
+        std::move(evidence);
   };
   const std::string_view exact = is_star(matcher) ? "*" : matcher.text("exact");
   if (exact == "null") {
@@ -154,8 +187,8 @@ void check_origins(Inspection& in) {
     }
     for (const Node& one : policy.at.list("allow_origin")) {
       if (one.text() != "*" || !credentials) continue;
-      in.report("COR-01", Level::kHigh, one.at(), "every origin is let in, with credentials")
-          .affected = policy.affected;
+      report_let_in(in, policy, "COR-01", Level::kHigh, one.at(),
+                    "every origin is let in, with credentials");
     }
   }
 }
@@ -204,6 +237,7 @@ void check_written_origins(Inspection& in) {
 void check_width(Inspection& in) {
   constexpr std::uint64_t kSecondsMax = 86'400;
   for (const Policy& policy : policies(in)) {
+    if (!policy.read) continue;
     const auto report = [&](const char* key, std::string what) {
       in.report("COR-06", Level::kLow, policy.at.at(key), std::move(what)).affected =
           policy.affected;
@@ -237,7 +271,7 @@ void check_vary(Inspection& in) {
     const Message all = holder.message("typed_per_filter_config");
     if (!all) return;
     for (const config::Member& member : all.node()->members()) {
-      note(typed(Message(member.value)).config, varies);
+      note(own_config(Message(member.value)).config, varies);
     }
   };
   for (const RouteConfig& config : in.model.route_configs) {
@@ -257,7 +291,8 @@ void check_vary(Inspection& in) {
     const bool public_to_all =
         !policy.at.is_true("allow_credentials") &&
         std::ranges::any_of(origins, [](const Node& one) { return is_star(Message(one)); });
-    if (origins.empty() || public_to_all || varied.contains(policy.at.node())) continue;
+    if (origins.empty() || !policy.read || public_to_all || varied.contains(policy.at.node()))
+      continue;
     Finding& finding = in.report(
         "COR-05", Level::kLow, policy.at.at("allow_origin_string_match"),
         "answers name the origin that asked, and Envoy adds no Vary: expected "

@@ -286,6 +286,13 @@ void check_forwarded_host(Inspection& in) {
 void check_host_rewrite(Inspection& in) {
   for (const Route& route : in.model.routes) {
     const Message& action = route.action;
+    const Message by_path = action.message("host_rewrite_path_regex");
+    if (by_path.text("substitution").find('\\') != std::string_view::npos) {
+      Finding& finding = in.report("HST-01", Level::kLow, action.at("host_rewrite_path_regex"),
+                                   "the upstream's Host is what the client writes into the path");
+      finding.affected = {route.label()};
+      finding.confidence = Confidence::kLikely;
+    }
     if (!action.has("host_rewrite_header")) continue;
     const bool dynamic = std::ranges::any_of(clusters_of(route), [&](std::string_view name) {
       const Cluster* cluster = in.model.cluster(name);

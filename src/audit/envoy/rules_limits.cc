@@ -29,10 +29,21 @@ std::vector<std::string> forwarding_labels(const Hcm& hcm) {
   return sorted(std::move(out));
 }
 
+/// True when the filter is on for what some route forwards; the routes of a server are not known.
+bool is_on(const Hcm& hcm, const Filter& filter) {
+  if (hcm.routes == nullptr) return !filter.disabled;
+  return std::ranges::any_of(hcm.all_routes(), [&](const Route* route) {
+    return is_forwarded(route) && !is_disabled(*route, filter);
+  });
+}
+
 void check_rate(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     if (!is_edge(hcm) || !forwards(hcm)) continue;
-    if (std::ranges::any_of(hcm.filters, is_rate_limit)) continue;
+    const auto limits = [&](const Filter& filter) {
+      return is_rate_limit(filter) && is_on(hcm, filter);
+    };
+    if (std::ranges::any_of(hcm.filters, limits)) continue;
     if (std::ranges::any_of(hcm.chain->filters, is_rate_limit)) continue;
     Finding& finding =
         in.report("LIM-01", Level::kMedium, hcm.at.at(), "no filter limits the rate of requests");
@@ -97,8 +108,8 @@ void each_override(const Inspection& in, std::string_view kind, F&& visit) {
     const Message all = at.message("typed_per_filter_config");
     if (!all) return;
     for (const config::Member& member : all.node()->members()) {
-      Typed own = typed(Message(member.value));
-      if (own.is("FilterConfig")) own = typed(own.config.message("config"));
+      const Typed own = own_config(Message(member.value));
+      if (own.is("FilterConfig")) continue;  // it only switches the filter off, or on
       if (filter_kind(own.type, member.key.text()) == kind) visit(own.config, label);
     }
   };
@@ -231,7 +242,10 @@ void check_connections(Inspection& in) {
 void check_body(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     if (!is_edge(hcm) || !forwards(hcm)) continue;
-    if (hcm.find("buffer") != nullptr || hcm.find("file_system_buffer") != nullptr) continue;
+    const auto bounds = [&](const Filter& filter) {
+      return (filter.is("buffer") || filter.is("file_system_buffer")) && is_on(hcm, filter);
+    };
+    if (std::ranges::any_of(hcm.filters, bounds)) continue;
     const bool per_route = std::ranges::any_of(hcm.all_routes(), [](const Route* route) {
       return route->at.has("per_request_buffer_limit_bytes") ||
              route->at.has("request_body_buffer_limit") ||
@@ -302,10 +316,10 @@ bool is_streaming(const Route& route) {
     return ascii::iequals(Message(one).text("name"), "upgrade");
   });
   if (upgrades) return true;
-  constexpr std::string_view kWords[] = {"ws",  "websocket", "stream", "events",
-                                         "sse", "watch",     "grpc"};
-  return std::ranges::any_of(
-      kWords, [&](std::string_view word) { return route.path.find(word) != std::string::npos; });
+  constexpr std::string_view kWords[] = {"ws",    "wss",    "websocket", "websockets",
+                                         "sse",   "stream", "streams",   "streaming",
+                                         "event", "events", "watch",     "grpc"};
+  return has_word(route.path, kWords);
 }
 
 bool has_upgrades(const Inspection& in, const Route& route) {

@@ -139,6 +139,7 @@ void check_taps(Inspection& in) {
   for (const Cluster& cluster : in.model.clusters) walk(*cluster.at.node(), judge);
 }
 
+/// The logs of requests.
 template <class F>
 void each_log(const Inspection& in, F&& visit) {
   for (const Hcm& hcm : in.model.hcms) {
@@ -149,9 +150,20 @@ void each_log(const Inspection& in, F&& visit) {
   }
 }
 
+/// The logs of what goes to upstreams, and of the admin interface.
+template <class F>
+void each_other_log(const Inspection& in, F&& visit) {
+  each_filter(in, "router", [&](const Hcm&, std::size_t, const Message& router) {
+    for (const Node& one : router.list("upstream_log")) visit(Message(one));
+  });
+  for (const Node& one : in.model.bootstrap().message("admin").list("access_log")) {
+    visit(Message(one));
+  }
+}
+
 void check_credentials(Inspection& in) {
   const bool query_tokens = takes_tokens_in_query(in);
-  each_log(in, [&](const Message& log) {
+  const auto judge = [&](const Message& log) {
     const Node* query = nullptr;
     check_added_headers(in, log);
     walk(*log.node(), [&](const Node& node) {
@@ -170,7 +182,9 @@ void check_credentials(Inspection& in) {
               query_tokens ? "the log records the query, in which tokens are taken"
                            : "the log records the query, and what clients put there: "
                              "%PATH(NQ)% leaves it out");
-  });
+  };
+  each_log(in, judge);
+  each_other_log(in, judge);
 }
 
 void check_off(Inspection& in) {

@@ -171,36 +171,24 @@ void check_regexes(Inspection& in) {
   }
 }
 
-bool has_only_path(const Route& route) {
-  for (const char* key : {"headers", "query_parameters", "runtime_fraction", "grpc", "tls_context",
-                          "dynamic_metadata", "cookies", "filter_state"}) {
-    if (route.match.has(key)) return false;
-  }
-  return route.match.flag("case_sensitive") != false;
-}
-
+/// True when no request gets past `first` to `later`. A CONNECT has no path that a route could
+/// take.
 bool covers(const Route& first, const Route& later) {
-  if (!has_only_path(first) || later.match.has("connect_matcher")) return false;
-  const std::string_view later_path = later.match.has("path") ? later.match.text("path")
-                                      : later.match.has("prefix")
-                                          ? later.match.text("prefix")
-                                          : later.match.text("path_separated_prefix");
-  if (first.match.has("path")) {
-    return later.match.has("path") && first.match.text("path") == later_path;
-  }
-  const std::string_view prefix = first.match.text("prefix");
-  if (prefix == "/") return true;
-  return !prefix.empty() && !later_path.empty() && later_path.starts_with(prefix);
+  return !later.match.has("connect_matcher") && takes_all_of(first.match, later.match);
 }
 
 void check_shadowed(Inspection& in) {
   constexpr std::size_t kRoutesMax = 2000;  // each is compared with all before it
+  constexpr std::size_t kPatternsMax = 50'000;
+  std::size_t patterns = 0;
   for (const VirtualHost& host : in.model.hosts) {
     for (std::size_t i = 1; i < std::min(host.routes.size(), kRoutesMax); ++i) {
       const Route& later = *host.routes[i];
       const auto end = host.routes.begin() + static_cast<std::ptrdiff_t>(i);
-      const auto first =
-          std::find_if(host.routes.begin(), end, [&](const Route* r) { return covers(*r, later); });
+      const auto first = std::find_if(host.routes.begin(), end, [&](const Route* r) {
+        if (r->match.has("safe_regex") && ++patterns > kPatternsMax) return false;
+        return covers(*r, later);
+      });
       if (first == end) continue;
       const std::string_view status = later.direct.text("status");
       const bool refuses = (status == "403" || status == "401") && later.path != "/*";
@@ -210,6 +198,9 @@ void check_shadowed(Inspection& in) {
       finding.affected = {later.label()};
       finding.trail.push_back({(*first)->at.at(), "the route that is taken"});
     }
+  }
+  if (patterns > kPatternsMax) {
+    in.not_checked("PTH-10", "too many routes by regular expression to compare each with all");
   }
 }
 
@@ -249,18 +240,35 @@ void check_underscores(Inspection& in) {
   }
 }
 
-bool takes_every_host(const Route& route) {
-  return route.host == nullptr ||
-         std::ranges::any_of(route.host->domains, [](std::string_view d) { return d == "*"; });
+/// True when hosts that anyone may own are among the domains: "*", "*.com" or "api.*".
+bool takes_foreign_hosts(const Route& route) {
+  const auto is_open = [](std::string_view domain) {
+    if (domain.ends_with('*')) return true;
+    return domain.starts_with('*') && is_open_ending(domain.substr(1));
+  };
+  return route.host == nullptr || std::ranges::any_of(route.host->domains, is_open);
+}
+
+/// Whose word the dynamic forward proxy takes for the host that it connects to.
+struct ChosenHost {
+  bool by_client = false;
+  std::string_view header;  ///< "" is the Host of the request
+};
+
+ChosenHost chosen_host(const Hcm& hcm, const Route& route) {
+  const Filter* filter = hcm.find("dynamic_forward_proxy");
+  const Message own = filter == nullptr ? Message{} : override_of(route, *filter).config;
+  if (!own.text("host_rewrite_literal").empty()) return {};
+  if (const std::string_view header = own.text("host_rewrite_header"); !header.empty()) {
+    return {.by_client = true, .header = header};
+  }
+  return {.by_client = takes_foreign_hosts(route), .header = {}};
 }
 
 /// Reports a route whose cluster is the one that a request header names.
 void report_chosen_cluster(Inspection& in, const Hcm& hcm, const Route& route) {
   if (!route.action.has("cluster_header")) return;
-  // A filter that runs code may be the one that writes it.
-  const bool written = std::ranges::any_of(hcm.filters, [](const Filter& f) {
-    return f.is("lua") || f.is("wasm") || f.is("ext_proc") || f.is("golang");
-  });
+  const bool written = is_written_here(hcm, route.action.text("cluster_header"));
   Finding& finding = in.report("SSR-01", written ? Level::kMedium : Level::kHigh,
                                route.action.at("cluster_header"),
                                fmt::format("the client chooses the cluster in the header {}",
@@ -269,32 +277,49 @@ void report_chosen_cluster(Inspection& in, const Hcm& hcm, const Route& route) {
   finding.affected = {route.label()};
 }
 
-/// Reports a route to a cluster that connects to the address, or the host, that a request names.
-void report_chosen_address(Inspection& in, const Route& route, const Cluster& cluster,
-                           bool guarded) {
-  const Message original = cluster.at.message("original_dst_lb_config");
-  const bool named = original.is_true("use_http_header");
-  const bool dynamic = cluster.custom == "dynamic_forward_proxy" && takes_every_host(route);
-  if (!named && !dynamic) return;
-  Finding& finding =
-      in.report("SSR-01", guarded ? Level::kHigh : Level::kCritical, route.at.at(),
-                named ? "the client names the upstream's address in x-envoy-original-dst-host"
-                      : "the client's Host is the upstream: an open forward proxy");
+Finding& report_followed(Inspection& in, const Route& route, const Cluster& cluster, Level level,
+                         std::string what) {
+  Finding& finding = in.report("SSR-01", level, route.at.at(), std::move(what));
   finding.affected = {route.label()};
-  finding.evidence =
-      named ? "x-envoy-original-dst-host: 169.254.169.254:80" : "Host: 169.254.169.254";
   finding.trail.push_back({cluster.at.at(), "the cluster that follows it"});
+  return finding;
+}
+
+/// Reports a route to a cluster that connects to the address, or the host, that a request names.
+void report_chosen_address(Inspection& in, const Hcm& hcm, const Route& route,
+                           const Cluster& cluster, Level level) {
+  if (cluster.at.message("original_dst_lb_config").is_true("use_http_header")) {
+    report_followed(in, route, cluster, level,
+                    "the client names the upstream's address in x-envoy-original-dst-host")
+        .evidence = "x-envoy-original-dst-host: 169.254.169.254:80";
+    return;
+  }
+  if (cluster.custom != "dynamic_forward_proxy") return;
+  const ChosenHost chosen = chosen_host(hcm, route);
+  if (!chosen.by_client) return;
+  if (chosen.header.empty()) {
+    report_followed(in, route, cluster, level,
+                    "the client's Host is the upstream: an open forward proxy")
+        .evidence = "Host: 169.254.169.254";
+    return;
+  }
+  const bool written = is_written_here(hcm, chosen.header);
+  Finding& finding = report_followed(
+      in, route, cluster, written ? Level::kMedium : level,
+      fmt::format("the client names the upstream in {}: an open forward proxy", chosen.header));
+  finding.evidence = fmt::format("{}: 169.254.169.254", chosen.header);
+  finding.confidence = written ? Confidence::kPossible : Confidence::kCertain;
 }
 
 void check_chosen_upstreams(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     if (!is_edge(hcm)) continue;
-    const bool guarded = has_access_control(hcm);
+    const Level level = has_access_control(hcm) ? Level::kHigh : Level::kCritical;
     for (const Route* route : hcm.all_routes()) {
       report_chosen_cluster(in, hcm, *route);
       for (const std::string_view name : clusters_of(*route)) {
         const Cluster* cluster = in.model.cluster(name);
-        if (cluster != nullptr) report_chosen_address(in, *route, *cluster, guarded);
+        if (cluster != nullptr) report_chosen_address(in, hcm, *route, *cluster, level);
       }
     }
   }

@@ -29,11 +29,6 @@ std::vector<std::string> affected(const FilterChain& chain, const Hcm* hcm) {
   return hcm == nullptr ? std::vector{std::string(chain.listener->name)} : labels(*hcm);
 }
 
-bool is_allow(const Message& rules) {
-  const EnumWord action = rules.word("action", enums::kRbacAction);
-  return action.empty() || action == "ALLOW";
-}
-
 template <class F>
 void each_policy(const Message& rules, F&& visit) {
   const Message policies = rules.message("policies");
@@ -41,21 +36,35 @@ void each_policy(const Message& rules, F&& visit) {
   for (const config::Member& one : policies.node()->members()) visit(one.key, Message(one.value));
 }
 
-bool has_any(std::span<const Node> rules) {
-  return std::ranges::any_of(rules, [](const Node& one) { return is_true_for_any(Message(one)); });
+/// Reports what allows everyone everything among the policies of an RBAC.
+void judge_open_policies(Inspection& in, const Message& rbac,
+                         const std::vector<std::string>& affected) {
+  const Message rules = rbac.message("rules");
+  if (!allows_everyone(rules)) return;
+  each_policy(rules, [&](const Node& name, const Message& policy) {
+    if (!is_for_everyone(policy)) return;
+    in.report("MTH-04", Level::kHigh, name.at(),
+              fmt::format("policy {} allows everyone everything", name.text()))
+        .affected = affected;
+  });
+}
+
+/// Routes that bring a policy to a filter that refuses nobody by itself. In place of one that does,
+/// the same is LOC-05.
+void judge_routes(Inspection& in, const Hcm& hcm, const Filter& filter,
+                  std::set<const Node*>& done) {
+  for (const Route* route : hcm.all_routes()) {
+    const Message own = override_of(*route, filter).config.message("rbac");
+    if (!own || !route->action || is_open_by_nature(route->path)) continue;
+    if (done.insert(own.node()).second) judge_open_policies(in, own, {route->label()});
+  }
 }
 
 void check_open_policy(Inspection& in) {
+  std::set<const Node*> done;
   each_rbac(in, [&](const FilterChain& chain, const Hcm* hcm, const Filter& filter) {
-    const Message rules = filter.config.message("rules");
-    if (!is_allow(rules)) return;
-    each_policy(rules, [&](const Node& name, const Message& policy) {
-      if (policy.has("condition") || policy.has("checked_condition")) return;
-      if (!has_any(policy.list("permissions")) || !has_any(policy.list("principals"))) return;
-      in.report("MTH-04", Level::kHigh, name.at(),
-                fmt::format("policy {} allows everyone everything", name.text()))
-          .affected = affected(chain, hcm);
-    });
+    judge_open_policies(in, filter.config, affected(chain, hcm));
+    if (hcm != nullptr && !decides(filter)) judge_routes(in, *hcm, filter, done);
   });
 }
 
@@ -106,18 +115,6 @@ bool is_anchored(const Hcm& hcm, const Message& header) {
   const Message text = header.message("string_match");
   return header.has("exact_match") || header.has("suffix_match") || text.has("exact") ||
          text.has("suffix");
-}
-
-bool is_written_here(const Hcm& hcm, std::string_view name) {
-  return std::ranges::any_of(hcm.filters, [&](const Filter& filter) {
-    if (filter.is("rbac") || !filter.config) return false;
-    if (filter.is("lua") || filter.is("wasm") || filter.is("ext_proc")) return true;
-    bool found = false;
-    if (!filter.is("header_mutation")) return false;
-    walk(*filter.config.node(),
-         [&](const Node& node) { found = found || ascii::iequals(node.text(), name); });
-    return found;
-  });
 }
 
 /// Reports a principal of a policy that is recognised by an address which clients write.

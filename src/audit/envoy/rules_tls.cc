@@ -290,17 +290,30 @@ void check_redirects(Inspection& in) {
   }
 }
 
-/// An RBAC filter that asks for an authenticated principal makes the optional certificate needed.
+bool names_principals(const Message& rbac) {
+  const Message rules = rbac.message("rules");
+  if (!rules) return false;
+  bool found = false;
+  walk(*rules.node(),
+       [&](const Node& node) { found = found || Message(node).has("authenticated"); });
+  return found;
+}
+
+/// An RBAC filter that asks for an authenticated principal makes the optional certificate needed,
+/// if it is on and its rules refuse at all.
 bool demands_principal(const FilterChain& chain) {
   const auto asks = [](const Filter& filter) {
-    if (!filter.is("rbac") || !filter.config.has("rules")) return false;
-    bool found = false;
-    walk(*filter.config.node(),
-         [&](const Node& node) { found = found || Message(node).has("authenticated"); });
-    return found;
+    return filter.is("rbac") && decides(filter) && names_principals(filter.config);
   };
   if (std::ranges::any_of(chain.filters, asks)) return true;
-  return chain.hcm != nullptr && std::ranges::any_of(chain.hcm->filters, asks);
+  if (chain.hcm == nullptr) return false;
+  const auto routes = chain.hcm->all_routes();
+  return std::ranges::any_of(chain.hcm->filters, [&](const Filter& filter) {
+    if (routes.empty()) return asks(filter);
+    return filter.is("rbac") && std::ranges::any_of(routes, [&](const Route* route) {
+             return decides(*route, filter) && names_principals(rbac_of(*route, filter));
+           });
+  });
 }
 
 void check_client_certificates(Inspection& in) {

@@ -65,11 +65,26 @@ void check_cleartext(Inspection& in) {
   }
 }
 
+/// True when an entry takes the names of everyone: a StringMatcher, or one in a
+/// SubjectAltNameMatcher.
+bool takes_any_name(const Node& entry) {
+  const Message at(entry);
+  const Message matcher = at.has("matcher") ? at.message("matcher") : at;
+  return matches(matcher, "x.merlon-sample.invalid") == true ||
+         is_open_ending(matcher.text("suffix"));
+}
+
 bool has_names(const Message& validation) {
-  return validation.has("match_typed_subject_alt_names") ||
-         validation.has("match_subject_alt_names") || validation.has("verify_subject_alt_name") ||
-         validation.has("verify_certificate_spki") || validation.has("verify_certificate_hash") ||
-         validation.has("custom_validator_config");
+  // One entry that fits is enough.
+  for (const char* key : {"match_typed_subject_alt_names", "match_subject_alt_names"}) {
+    const auto entries = validation.list(key);
+    if (!entries.empty() && std::ranges::none_of(entries, takes_any_name)) return true;
+  }
+  for (const char* key :
+       {"verify_subject_alt_name", "verify_certificate_spki", "verify_certificate_hash"}) {
+    if (!validation.list(key).empty()) return true;
+  }
+  return validation.has("custom_validator_config");
 }
 
 bool checks_names_itself(const Cluster& cluster, const Tls& tls) {
@@ -152,11 +167,16 @@ void judge_verification(Inspection& in, const Cluster& cluster, const Tls& tls, 
   const bool sni = tls.at.has("sni") || sends_name_itself(cluster, tls);
   if (names && sni) return;
   if (names && cluster.is_local()) return;
-  in.report("UPS-03", names ? Level::kLow : Level::kMedium, tls.at.at(),
-            names ? fmt::format("{}: no server name is sent", cluster.name)
-                  : fmt::format("{}: any name that the authority signed is accepted: expected "
-                                "match_typed_subject_alt_names",
-                                cluster.name));
+  if (names) {
+    in.report("UPS-03", Level::kLow, tls.at.at(),
+              fmt::format("{}: no server name is sent", cluster.name));
+    return;
+  }
+  constexpr std::string_view kField = "match_typed_subject_alt_names";
+  in.report("UPS-03", Level::kMedium, check.has(kField) ? check.at(kField) : tls.at.at(),
+            fmt::format("{}: any name that the authority signed is accepted: expected {} with the "
+                        "upstream's names",
+                        cluster.name, kField));
 }
 
 void check_verification(Inspection& in) {
@@ -225,7 +245,8 @@ bool is_placeholder(std::string_view text) {
   const std::size_t blank = text.find(' ');  // after "Bearer" or "Basic"
   if (blank != std::string_view::npos) text.remove_prefix(blank + 1);
   if (text.size() < 6) return true;
-  constexpr std::string_view kMarks[] = {"${", "{{", "<", "$("};
+  // The last is what the admin interface writes in place of a secret.
+  constexpr std::string_view kMarks[] = {"${", "{{", "<", "$(", "[redacted]"};
   constexpr std::string_view kWords[] = {"your", "changeme", "example", "placeholder",
                                          "xxxx", "todo",     "replace", "dummy"};
   std::string low(text);
@@ -242,18 +263,30 @@ void report_secret(Inspection& in, const Mark& at, std::string what) {
   finding.remediation = "name a file, or take the secret from SDS";
 }
 
+bool is_credential_field(std::string_view name) {
+  constexpr std::string_view kFields[] = {"authorization", "proxy-authorization", "x-api-key",
+                                          "api-key",       "x-auth-token",        "x-access-token",
+                                          "private-token", "x-vault-token"};
+  return std::ranges::any_of(kFields,
+                             [&](std::string_view one) { return ascii::iequals(one, name); });
+}
+
+void judge_header_credential(Inspection& in, const Message& header) {
+  const std::string_view key = header.text("key");
+  const std::string_view value = header.text("value");
+  const bool format = value.find('%') != std::string_view::npos;
+  if (!is_credential_field(key) || format || is_placeholder(value)) return;
+  report_secret(in, header.at("value"),
+                fmt::format("the credential that goes out as {} stands in the configuration", key));
+}
+
+/// What routes and the filter header_mutation add to requests.
 void check_header_credentials(Inspection& in, const Node& node) {
   for (const Node& one : Message(node).list("request_headers_to_add")) {
-    const Message header = Message(one).message("header");
-    const std::string_view key = header.text("key");
-    const std::string_view value = header.text("value");
-    const bool secret = ascii::iequals(key, "authorization") || ascii::iequals(key, "x-api-key") ||
-                        ascii::iequals(key, "proxy-authorization");
-    const bool format = value.find('%') != std::string_view::npos;
-    if (!secret || format || is_placeholder(value)) continue;
-    report_secret(
-        in, header.at("value"),
-        fmt::format("the credential that goes out as {} stands in the configuration", key));
+    judge_header_credential(in, Message(one).message("header"));
+  }
+  for (const Node& one : Message(node).list("request_mutations")) {
+    judge_header_credential(in, Message(one).path("append.header"));
   }
 }
 

@@ -12,6 +12,7 @@
 #include "audit/certificate.h"
 #include "audit/certificate_verdict.h"
 #include "audit/merlon/measures.h"
+#include "audit/rule_run.h"
 #include "base/units.h"
 #include "config/catalogue.h"
 #include "gateway/load.h"
@@ -39,6 +40,7 @@ class OwnReader {
       : source_(source), loaded_(loaded), now_(now), out_(out) {}
 
   void run() {
+    const std::size_t gaps = out_.gaps.size();
     note_rules();
     if (loaded_.tree != nullptr) {
       for (const auto& part : loaded_.tree->sources()) add_source(part);
@@ -49,9 +51,20 @@ class OwnReader {
     for (const Diagnostic& file : loaded_.bad_files) {
       if (config::find_rule(file.rule) == nullptr) add_unread(file);
     }
-    if (loaded_.plan == nullptr) return;
     add_waivers();
     add_certificates();
+    if (loaded_.plan == nullptr) {
+      add_not_checked(out_, "CFG-01",
+                      "the gateway would not start with this: its routes and measures are shown "
+                      "once the errors are mended");
+      if (!all_read() && out_.gaps.size() == gaps) {
+        out_.gaps.push_back({.at = {},
+                             .path = source_->path,
+                             .what = "what stands around its errors was not judged: mend those "
+                                     "first"});
+      }
+      return;
+    }
     add_routes();
     add_measures(loaded_, out_);
   }
@@ -110,6 +123,19 @@ class OwnReader {
     finding.message = said.message;
     finding.remediation = said.help;
     out_.findings.push_back(std::move(finding));
+  }
+
+  /// False where an item was refused as it was read: what else there is to say of it is not known.
+  [[nodiscard]] bool all_read() const {
+    if (loaded_.tree == nullptr) return false;
+    const config::Node& root = loaded_.tree->root();
+    const gateway::Config& config = loaded_.config;
+    const auto holds = [&](const char* key, std::size_t read) {
+      const config::Node* part = root.find(key);
+      return part == nullptr || part->items().size() + part->members().size() == read;
+    };
+    return holds("listeners", config.listeners.size()) && holds("routes", config.routes.size()) &&
+           holds("upstreams", config.upstreams.size()) && holds("identity", config.identity.size());
   }
 
   /// How bad it is that a rule is violated. A certificate that is still valid is judged by the

@@ -51,6 +51,39 @@ bool is_in_capitals(std::string_view text, const VariableUse& use) {
          std::ranges::none_of(use.name, [](char c) { return c >= 'a' && c <= 'z'; });
 }
 
+/// "@DOMAIN@", as autoconf and its like fill in; "" when the text holds none.
+std::string_view at_placeholder(std::string_view text) {
+  for (std::size_t at = text.find('@'); at != std::string_view::npos; at = text.find('@', at + 1)) {
+    const std::string_view rest = text.substr(at + 1);
+    const std::size_t length =
+        std::min(rest.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"), rest.size());
+    if (length > 0 && length < rest.size() && rest[length] == '@')
+      return text.substr(at, length + 2);
+  }
+  return {};
+}
+
+/// True for directives whose arguments are names, addresses and paths: a mark of a template in them
+/// is nothing else.
+bool takes_plain_words(const Directive& directive) {
+  constexpr std::string_view kNames[] = {"server_name", "root",       "alias",
+                                         "listen",      "proxy_pass", "proxy_set_header"};
+  const std::string_view name = directive.name.text;
+  return std::ranges::find(kNames, name) != std::end(kNames) ||
+         name.find("_certificate") != std::string_view::npos;
+}
+
+/// The mark of a template language that a word was left with; "" when it has none.
+std::string_view template_mark(const Directive& directive, const Word& word) {
+  const bool plain = takes_plain_words(directive);
+  if (word.quoted && !plain) return {};
+  for (const std::string_view mark : {"<%", "{%", "{{"}) {
+    const std::size_t at = word.text.find(mark);
+    if (at == 0 || (plain && at != std::string_view::npos)) return mark;
+  }
+  return plain ? at_placeholder(word.text) : std::string_view{};
+}
+
 }  // namespace
 
 std::vector<Unfilled> unfilled_places(const Model& model) {
@@ -64,6 +97,10 @@ std::vector<Unfilled> unfilled_places(const Model& model) {
     // What is no directive of nginx's may mean anything, and so may a program in quotes.
     if (!directive.known || name.find("_by_") != std::string_view::npos) continue;
     for (const Word& word : directive.args) {
+      const std::string_view mark = template_mark(directive, word);
+      if (!mark.empty() && told.insert(directive.file.get()).second) {
+        out.push_back({&directive, &word, std::string(mark)});
+      }
       for (const VariableUse& use : variables_in(word.text)) {
         const bool is_unfilled =
             directive.is("listen") || (knows_variables && is_in_capitals(word.text, use) &&

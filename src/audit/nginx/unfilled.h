@@ -15,8 +15,9 @@ struct Unfilled {
 };
 
 /// What envsubst and its like were to fill in, the first of each file: a "${NAME}" in capitals that
-/// nothing in the files defines as a variable, and any variable in `listen`, which takes none. A
-/// snippet for the inside of a server or location has none: whoever includes it may define it.
+/// nothing in the files defines as a variable, any variable in `listen`, which takes none, and the
+/// marks of ERB, Jinja and Go and an "@NAME@" where they can be nothing else. A snippet for the
+/// inside of a server or location has none: whoever includes it may define it.
 [[nodiscard]] std::vector<Unfilled> unfilled_places(const Model& model);
 
 }  // namespace merlon::audit::nginx
