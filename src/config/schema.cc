@@ -184,7 +184,7 @@ void report_wrong_kind(const Node& node, const Shape& want, Reader& reader) {
       node.is_scalar() ? shown(node.text()) : std::string(describe(node.kind()));
   reader.error(node.at(), fmt::format("expected {}, found {}", want.name, found),
                node.is_null() && want.form != Shape::Form::kObject
-                   ? fmt::format("{}; leave the key out for its default", such_as(want))
+                   ? fmt::format("{}, or leave the key out", such_as(want))
                    : such_as(want));
 }
 

@@ -108,9 +108,9 @@ class Compiler {
       if (!provider->header().empty()) plan_->credential_fields.insert(provider->header());
       if (provider->is_closed()) plan_->closed.push_back(fmt::format("identity.{}", name));
     }
-    // Its files are not watched.
-    plan_->shared_state = context_.in_force != nullptr ? context_.in_force->shared_state
-                                                       : compile_shared_state(config_, context_);
+    plan_->shared_state = compile_shared_state(config_, context_);
+    if (plan_->shared_state != nullptr && plan_->shared_state->redis->closed)
+      plan_->closed.emplace_back("shared_state");
     judge_upstream_names();
     if (names_.all_listeners_read)
       judge_certificates_asked(config_, certificates_, api_in_clear_, context_);
@@ -433,6 +433,9 @@ RawNames raw_names(const Node& root, const Config& config) {
       const Node* upstream = route.find("upstream");
       if (upstream == nullptr) continue;
       names.used_upstreams.emplace(upstream->text());
+      // What is still to be written may name any.
+      if (upstream->is_null())
+        names.used_upstreams.insert(names.upstreams.begin(), names.upstreams.end());
       // A slip of the pen is one error: the upstream that was meant is no unused one.
       if (!names.upstreams.contains(upstream->text()) && ++unknown <= kSuggestionsMax) {
         names.used_upstreams.emplace(nearest_upstream(names, upstream->text()));

@@ -18,6 +18,8 @@ using config::shown;
 using policy::AuthConfig;
 using policy::claim_pointer;
 
+constexpr std::size_t kSuggestionsMax = 100;  // each compares with every name
+
 struct OwnClaim {
   std::string_view name;
   IdentityField::Source source;
@@ -157,6 +159,28 @@ void judge_shared_sources(const Config& config, const Providers& providers,
   }
 }
 
+std::string_view nearest_identity(std::string_view word, const CompileContext& context) {
+  std::vector<std::string_view> known;
+  if (const config::Node* const all = context.root.find("identity")) {
+    for (const config::Member& member : all->members()) known.push_back(member.key.text());
+  }
+  return nearest(word, known);
+}
+
+/// Those under `identity` that routes name with a slip of the pen: that is one error, and none is
+/// unused.
+std::set<std::string_view> meant_by_slips(const Config& config, const CompileContext& context) {
+  std::set<std::string_view> meant;
+  std::set<std::string_view> unknown;
+  for (const RouteConfig& route : config.routes) {
+    const auto* const named = route.auth.provider();
+    if (named == nullptr || config.identity.contains(**named)) continue;
+    if (unknown.size() == kSuggestionsMax || !unknown.insert(**named).second) continue;
+    meant.insert(nearest_identity(**named, context));
+  }
+  return meant;
+}
+
 }  // namespace
 
 void judge_certificates_asked(const Config& config,
@@ -206,12 +230,14 @@ void judge_certificates_asked(const Config& config,
 Providers compile_providers(const Config& config, const RawNames& names, CompileContext& context) {
   const config::Reader::Step step(context.reader, "identity");
   Providers providers;
+  const std::set<std::string_view> meant = meant_by_slips(config, context);
   for (const auto& [name, from] : config.identity) {
     const config::Reader::Step here(context.reader, name);
     const bool used = std::ranges::any_of(config.routes, [&](const RouteConfig& route) {
       const auto* named = route.auth.provider();
       return named != nullptr && **named == name;
     });
+    if (!used && meant.contains(name)) continue;
     if (!used && !names.all_routes_read) continue;  // one that could not be read may ask for it
     if (!used) {
       context.reader.error(from.at, fmt::format("no route asks for {}", shown(name)),
@@ -247,8 +273,10 @@ void compile_auth(const RouteConfig& config, const Providers& providers, Route& 
   if (found == providers.end()) {
     const config::Node* all = context.root.find("identity");
     if (all != nullptr && all->find(**named) != nullptr) return;  // it could not be read
+    const std::string_view near = nearest_identity(**named, context);
     context.reader.error(named->at,
-                         fmt::format("nothing under `identity` is named {}", shown(**named)));
+                         fmt::format("nothing under `identity` is named {}", shown(**named)),
+                         near.empty() ? "" : fmt::format("did you mean `{}`?", near));
     return;
   }
   if (found->second == nullptr) return;

@@ -24,26 +24,25 @@ bool is_used(const Config& config) {
   });
 }
 
-/// The first line of the file. Nothing, after an error, when it cannot be had.
-std::optional<std::string> read_password(const Located<config::FilePath>& file,
-                                         CompileContext& context) {
-  const auto status = context.broker.status(file->path);
+/// The first line of the file. Nothing, after an error in `out`, when it cannot be had.
+std::optional<std::string> read_password(const Located<config::FilePath>& file, io::Broker& broker,
+                                         Diagnostics& out) {
+  const auto status = broker.status(file->path);
   if (status && (status->mode & kForbiddenModes) != 0) {
-    refuse_always(
-        context, "key-permissions", file.at,
+    config::refuse_always(
+        out, "key-permissions", file.at,
         fmt::format("others can read the password: the mode of the file is {:04o}", status->mode));
     return std::nullopt;
   }
-  auto text = context.broker.read_file(file->path, kPasswordBytesMax);
+  auto text = broker.read_file(file->path, kPasswordBytesMax);
   if (!text) {
-    context.reader.error(file.at,
-                         fmt::format("cannot read {}: {}", shown(file->path), text.error().text()));
+    out.error(file.at, fmt::format("cannot read {}: {}", shown(file->path), text.error().text()));
     return std::nullopt;
   }
   text->resize(std::min(text->find('\n'), text->size()));
   if (text->ends_with('\r')) text->pop_back();
   if (text->empty()) {
-    context.reader.error(file.at, "the first line of the file is empty");
+    out.error(file.at, "the first line of the file is empty");
     return std::nullopt;
   }
   return std::move(*text);
@@ -76,19 +75,55 @@ void judge_exposure(const state::SharedStateConfig& config, CompileContext& cont
   }
 }
 
+/// What connections to Redis have in force; null when nothing of it is to be kept.
+const state::redis::Settings* in_force(const CompileContext& context) {
+  if (context.in_force == nullptr || context.in_force->shared_state == nullptr) return nullptr;
+  const state::redis::Settings& redis = *context.in_force->shared_state->redis;
+  return redis.closed ? nullptr : &redis;
+}
+
+/// False when there is none that can be used, which was reported.
+bool compile_password(const Located<config::FilePath>& file, state::redis::Settings& redis,
+                      CompileContext& context) {
+  Diagnostics findings;
+  auto password = read_password(file, context.broker, findings);
+  pass_on(findings, false, context);
+  if (password.has_value()) {
+    redis.password = Secret(std::move(*password));
+  } else if (const auto* const before = in_force(context)) {
+    redis.password = Secret(std::string(before->password.reveal()));
+  }
+  return !redis.password.empty();
+}
+
 /// False when its files are of no use, which was reported.
 bool compile_redis_tls(const tls::UpstreamTls& from, state::redis::Settings& redis, Digest& digest,
                        CompileContext& context) {
+  const auto* const before = in_force(context);
+  Diagnostics findings;
   redis.tls = tls::ClientContext::load(from, redis.endpoints.front().address.to_string(), false, {},
-                                       context.broker, context.now, context.reader.diagnostics());
-  if (redis.tls == nullptr) return false;
+                                       context.broker, context.now, findings,
+                                       before == nullptr ? nullptr : before->tls.get());
+  pass_on(findings, redis.tls != nullptr, context);
   for (const auto* file : {&from.ca, &from.cert, &from.key}) {
     const auto text = file->has_value() ? context.broker.read_file((*file)->value.path, 1 << 22)
                                         : io::OsResult<std::string>();
     digest.add(text ? *text : "");
   }
   digest.add(from.server_name.has_value() ? **from.server_name : "");
-  return true;
+  return redis.tls != nullptr;
+}
+
+/// As whom Redis is spoken to, and how it shows who it is. Files that cannot be used close it where
+/// none are in force: in clear, or without a password, nobody is connected to.
+void compile_files(const state::RedisConfig& from, state::redis::Settings& redis, Digest& digest,
+                   CompileContext& context) {
+  const Reader::Step step(context.reader, "redis");
+  bool good = true;
+  if (from.password_file.has_value()) good = compile_password(*from.password_file, redis, context);
+  if (from.tls.has_value()) good &= compile_redis_tls(*from.tls, redis, digest, context);
+  redis.closed = !good;
+  digest.add(redis.password.reveal()).add(good ? "" : "closed");
 }
 
 }  // namespace
@@ -114,14 +149,7 @@ std::shared_ptr<const state::SharedSettings> compile_shared_state(const Config& 
   if (from.redis.username.has_value()) redis->username = **from.redis.username;
   redis->timeout = from.redis.timeout;
   Digest digest;
-  if (from.redis.password_file.has_value()) {
-    auto password = read_password(*from.redis.password_file, context);
-    if (!password) return nullptr;
-    digest.add(*password);
-    redis->password = Secret(std::move(*password));
-  }
-  if (from.redis.tls.has_value() && !compile_redis_tls(*from.redis.tls, *redis, digest, context))
-    return nullptr;
+  compile_files(from.redis, *redis, digest, context);
   for (const Endpoint& endpoint : redis->endpoints) digest.add(endpoint.to_string());
   digest.add(redis->master).add(redis->username);
   digest.add(fmt::format("{}/{}/{}/{}", static_cast<int>(redis->topology), from.nodes,

@@ -8,6 +8,7 @@
 #include "http/grpc.h"
 #include "http/status.h"
 #include "identity/provider.h"
+#include "policy/authenticate.h"
 #include "tls/client_auth.h"
 #include "tls/server_context.h"
 #include "tls/tls_stream.h"
@@ -111,7 +112,8 @@ bool carries_credentials(const http::Fields& fields, const Plan& plan) noexcept 
 bool may_redirect(const http::RequestHead& head, const Plan& plan,
                   const Reading& reading) noexcept {
   return (head.method == http::Method::kGet || head.method == http::Method::kHead) &&
-         !carries_credentials(head.fields, plan) && !reading.host.name.empty();
+         !carries_credentials(head.fields, plan) && !policy::has_token_in_query(reading.query) &&
+         !reading.host.name.empty();
 }
 
 bool covers(const policy::MadeUpTls& tls, const Listener& at, std::string_view host) {

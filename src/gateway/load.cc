@@ -279,15 +279,19 @@ bool only_those_in_use_ended(const LoadResult& fresh, const LoadResult& in_force
       if (!fits(*pair, is_same)) return false;
     }
   }
+  const auto client_fits = [&](const auto& fresh_tls, const auto& tls_in_force) {
+    const tls::CertificatePair* const pair = fresh_tls ? fresh_tls->client() : nullptr;
+    const tls::CertificatePair* const used = tls_in_force ? tls_in_force->client() : nullptr;
+    return pair == nullptr || fits(*pair, [&](const tls::CertificatePair& own) {
+             return used != nullptr && tls::same_certificate(*used, own);
+           });
+  };
   for (const auto& upstream : fresh.plan->upstreams) {
-    const tls::CertificatePair* const pair = upstream->tls ? upstream->tls->client() : nullptr;
-    const auto& before = in_force.plan->upstreams[upstream->index];
-    const auto is_same = [&](const tls::CertificatePair& own) {
-      const auto* const used = before->tls ? before->tls->client() : nullptr;
-      return used != nullptr && tls::same_certificate(*used, own);
-    };
-    if (pair != nullptr && !fits(*pair, is_same)) return false;
+    if (!client_fits(upstream->tls, in_force.plan->upstreams[upstream->index]->tls)) return false;
   }
+  const auto& state = fresh.plan->shared_state;
+  if (state != nullptr && !client_fits(state->redis->tls, in_force.plan->shared_state->redis->tls))
+    return false;
   // Of authorities and lists a date is told where nobody could enter by them.
   for (const PolicyFile& file : policy_files(fresh.config)) {
     const bool dated = std::ranges::any_of(fresh.diagnostics.all(), [&](const Diagnostic& found) {

@@ -421,6 +421,49 @@ TEST_P(Refused, WithTheLineAndTheReason) {
 INSTANTIATE_TEST_SUITE_P(Load, Refused, testing::ValuesIn(cases()),
                          [](const auto& test) { return test.param.name; });
 
+TEST(Load, RemediesMendWhatTheyStandBeside) {
+  struct Remedy {
+    std::string text;
+    const char* message;
+    const char* help;
+  };
+  const auto replaced = [](std::string_view from, std::string_view to, const char* rest = "") {
+    std::string text = with("", "", "", rest);
+    text.replace(text.find(from), from.size(), to);
+    return text;
+  };
+  const Remedy remedies[] = {
+      {with("", "protocol: http2"), "found `http2`", "HTTP/2 is `h2`"},
+      {with("", "timeouts: { connect: 60s }"), "the most is 30s",
+       "Give a connection a few seconds"},
+      {with("", "", "", "timeouts: { handshake: 31s }"), "the most is 30s", "a handshake"},
+      {replaced("[GET]", "[GET, CONNECT]"), "tunnel", "Take CONNECT out"},
+      {replaced("auth: none", "auth: { api_key: machine }",
+                "identity: { machines: { api_keys: { file: keys.yaml } } }"),
+       "named `machine`", "did you mean `machines`?"},
+      {replaced("upstream: orders", "upstream:"), "found nothing", "leave the key out"},
+      {replaced("auth: none", "auth: { jwt: staff }",
+                "identity: { staff: { issuer: 'https://id.example', audience: a, jwks_file: k, "
+                "algorithms: [none] } }"),
+       "`none`", "take `none` out"},
+  };
+  for (const Remedy& each : remedies) {
+    const LoadResult result = load(each.text);
+    const auto& all = result.diagnostics.all();
+    EXPECT_TRUE(std::ranges::any_of(all,
+                                    [&](const Diagnostic& d) {
+                                      return d.message.contains(each.message) &&
+                                             d.help.contains(each.help);
+                                    }))
+        << each.message << "\n"
+        << result.diagnostics.render();
+    EXPECT_TRUE(std::ranges::none_of(
+        all, [](const Diagnostic& d) { return d.message.starts_with("no route "); }))
+        << "what was meant is not unused\n"
+        << result.diagnostics.render();
+  }
+}
+
 TEST(Load, WaivedRulesAreLetThrough) {
   const struct {
     std::string text;

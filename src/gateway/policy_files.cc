@@ -41,9 +41,13 @@ void add_unwatched(const Config& config, Collector& files) {
   for (const RouteConfig& route : config.routes) {
     files.add(policy::setting<policy::Body>(route).schema);
   }
-  if (config.shared_state.has_value() && config.shared_state->redis.tls.has_value()) {
-    files.add(config.shared_state->redis.tls->ca);
-  }
+}
+
+/// The `tls` block towards Redis; null without one.
+const tls::UpstreamTls* redis_tls(const Config& config) {
+  if (!config.shared_state.has_value() || !config.shared_state->redis.tls.has_value())
+    return nullptr;
+  return &*config.shared_state->redis.tls;
 }
 
 void add_watched(const Config& config, Collector& files) {
@@ -56,11 +60,14 @@ void add_watched(const Config& config, Collector& files) {
       files.add(pair.client_auth);
     }
   }
+  const auto add_tls = [&](const tls::UpstreamTls& tls) {
+    for (const auto* file : {&tls.ca, &tls.cert, &tls.key}) files.add(*file);
+  };
   for (const auto& [name, upstream] : config.upstreams) {
-    if (!upstream.tls.has_value()) continue;
-    for (const auto* file : {&upstream.tls->ca, &upstream.tls->cert, &upstream.tls->key})
-      files.add(*file);
+    if (upstream.tls.has_value()) add_tls(*upstream.tls);
   }
+  if (const tls::UpstreamTls* const tls = redis_tls(config)) add_tls(*tls);
+  if (config.shared_state.has_value()) files.add(config.shared_state->redis.password_file);
   for (const auto& [name, provider] : config.identity) {
     if (provider.tls.has_value()) files.add(provider.tls->ca);
     if (provider.introspection.has_value()) files.add(provider.introspection->secret_file);
@@ -90,6 +97,7 @@ std::vector<PolicyFile> policy_files(const Config& config) {
     files.add_keys(provider);
   }
   add_unwatched(config, files);
+  if (const tls::UpstreamTls* const tls = redis_tls(config)) files.add(tls->ca);
   return std::move(files).take();
 }
 
@@ -109,14 +117,6 @@ std::vector<PolicyFile> named_files(const Config& config) {
   Collector files;
   add_watched(config, files);
   add_unwatched(config, files);
-  if (config.shared_state.has_value()) {
-    const state::RedisConfig& redis = config.shared_state->redis;
-    files.add(redis.password_file);
-    if (redis.tls.has_value()) {
-      files.add(redis.tls->cert);
-      files.add(redis.tls->key);
-    }
-  }
   return std::move(files).take();
 }
 

@@ -28,7 +28,7 @@ struct PolicyFile {
 /// certificates are renewed, so a half-written one must not be taken.
 [[nodiscard]] std::vector<std::string> unwatched_files(const Config& config);
 /// The files that take effect when they change: certificates, private keys, authorities and
-/// revocation lists, key sets, revocations, API keys, client secrets.
+/// revocation lists, key sets, revocations, API keys, client secrets, the password of Redis.
 [[nodiscard]] std::vector<std::string> watched_files(const Config& config);
 
 /// Every file that the configuration names to be read.

@@ -201,6 +201,14 @@ void Server::tell_started(std::size_t workers, const std::vector<Diagnostic>& ba
     events_->error("closed_at_start",
                    {str("part", part),
                     str("reason", "a file that it needs cannot be used: see bad_file_at_start")});
+  tell_unused_sockets();
+  tell_bad_files("bad_file_at_start", bad_files);
+  tell_descriptors();
+  tell_waivers();
+}
+
+/// Whoever connects to such a socket waits for an answer that nobody gives.
+void Server::tell_unused_sockets() {
   for (const telemetry::ActivatedSocket& socket : activated_) {
     const bool used = socket.listening && std::ranges::any_of(plan_->listeners, [&](const auto& l) {
                         return l.address == socket.local;
@@ -210,9 +218,6 @@ void Server::tell_started(std::size_t workers, const std::vector<Diagnostic>& ba
         "activated_socket_unused",
         {str("name", socket.name), str("address", socket.local ? socket.local->to_string() : "")});
   }
-  tell_bad_files("bad_file_at_start", bad_files);
-  tell_descriptors();
-  tell_waivers();
 }
 
 bool Server::open_logs(const Plan& plan) {

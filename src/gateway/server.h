@@ -48,6 +48,7 @@ class Server {
   /// How many a start has; without a number in the configuration, by what processors there are now.
   [[nodiscard]] static std::size_t workers_for(const Limits& limits) noexcept;
   void tell_started(std::size_t workers, const std::vector<Diagnostic>& bad_files);
+  void tell_unused_sockets();
   void start_workers(std::size_t count);
   [[nodiscard]] bool open_admin(const Plan& plan);
   void start_admin();

@@ -55,6 +55,7 @@ std::string Server::reload() {
   if (problem.empty()) {
     watch_files(loaded);
     answer = take(std::move(loaded), std::move(sockets));
+    tell_unused_sockets();
     tell_descriptors();
     tell_waivers();
   } else {

@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <set>
 #include <string>
 
 #include "config/later_words.h"
+#include "config/shown.h"
 #include "http/host.h"
 
 namespace merlon::gateway {
@@ -67,6 +70,21 @@ Type<std::string> host_to_send() {
        .format = [](const std::string& v) { return config::detail::yaml_scalar(v); }});
 }
 
+/// What others write for HTTP/2 is near to the wrong word by its letters.
+Type<Protocol> protocol() {
+  auto type = config::words<Protocol>({{"http1", Protocol::kHttp1}, {"h2", Protocol::kHttp2}});
+  type.read = [type](const config::Node& node, Protocol& out, config::Reader& reader) {
+    constexpr std::string_view kOthers[] = {"http2", "http/2", "HTTP/2", "h2c", "grpc"};
+    if (!node.is_scalar() || std::ranges::find(kOthers, node.text()) == std::end(kOthers))
+      return type.read(node, out, reader);
+    reader.error(node.at(),
+                 fmt::format("expected {}, found {}", type.shape->name, config::shown(node.text())),
+                 "HTTP/2 is `h2`, over TLS and in clear");
+    return false;
+  };
+  return type;
+}
+
 const Object<UpstreamLimitsConfig>& limits_schema() {
   static const auto schema =
       Object<UpstreamLimitsConfig>("upstream limits", "What an upstream is spared of.")
@@ -123,8 +141,7 @@ const Object<UpstreamConfig>& upstream_schema() {
           .required("endpoints", &UpstreamConfig::endpoints,
                     config::list_of(endpoint_type(), 1, kEndpointsMax), "Where they are.")
           .field(
-              "protocol", &UpstreamConfig::protocol,
-              config::words<Protocol>({{"http1", Protocol::kHttp1}, {"h2", Protocol::kHttp2}}),
+              "protocol", &UpstreamConfig::protocol, protocol(),
               "What they speak: HTTP/1.1, or HTTP/2, which gRPC needs: over TLS by ALPN, in clear "
               "with prior knowledge.")
           .field("host", &UpstreamConfig::host, host_to_send(), "The Host to send.")

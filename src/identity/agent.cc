@@ -101,13 +101,10 @@ void Agent::take_issuer(const std::shared_ptr<const Provider>& provider, std::ve
 void Agent::take_introspection(const std::shared_ptr<const Provider>& provider,
                                std::vector<Told>& told) {
   auto& slot = introspectors_[provider->server_id()];
-  if (slot == nullptr) {
-    slot = std::make_unique<Introspector>(ground_, provider);
-  } else {
-    slot->update(provider);
-  }
-  told.push_back(
-      {.name = provider->name(), .issuer = nullptr, .introspection = slot->shared_figures()});
+  if (slot == nullptr) slot = std::make_unique<Introspector>(ground_, *provider->introspection());
+  told.push_back({.name = provider->name(),
+                  .issuer = nullptr,
+                  .introspection = slot->figures_of(provider->name())});
 }
 
 io::Task<void> Agent::keep_fresh(std::uint64_t id) {

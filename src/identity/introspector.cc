@@ -41,11 +41,14 @@ upstream::Origin::Settings settings_of(const IntrospectionSource& source) {
 
 }  // namespace
 
-Introspector::Introspector(const AgentGround& ground, std::shared_ptr<const Provider> provider)
-    : ground_(ground),
-      provider_(std::move(provider)),
-      origin_(ground.loop, ground.broker, ground.resolver,
-              settings_of(*provider_->introspection())) {}
+Introspector::Introspector(const AgentGround& ground, const IntrospectionSource& server)
+    : ground_(ground), origin_(ground.loop, ground.broker, ground.resolver, settings_of(server)) {}
+
+const std::shared_ptr<IntrospectionFigures>& Introspector::figures_of(const std::string& name) {
+  auto& figures = figures_[name];
+  if (figures == nullptr) figures = std::make_shared<IntrospectionFigures>();
+  return figures;
+}
 
 void Introspector::stop() noexcept {
   stopping_ = true;
@@ -74,7 +77,7 @@ void Introspector::keep(const Key& key, const ErrandAnswer& answer) {
 void Introspector::ask(const Errand& errand, Done done) {
   const Key key{errand.provider->policy_id(), errand.token_digest};
   if (const ErrandAnswer* const known = recall(key)) {
-    figures_->remembered.fetch_add(1, std::memory_order_relaxed);
+    figures_of(errand.provider->name())->remembered.fetch_add(1, std::memory_order_relaxed);
     return done(*known);
   }
   const auto flying = flights_.find(key);
@@ -134,9 +137,8 @@ io::Task<ErrandAnswer> Introspector::ask_server(const Flight& flight) {
       introspection_request(*flight.provider->introspection(), flight.token);
   const Result<upstream::FetchResponse> response =
       co_await origin_.fetch(std::move(request), ground_.loop.now() + kAskTimeout);
-  if (!response) co_return failed(response.error().what);
-  if (response->status != 200) co_return judge_status(response->status);
-  failures_ = 0;
+  if (!response) co_return failed(flight, response.error().what);
+  if (response->status != 200) co_return judge_status(flight, response->status);
   co_return judge(flight, *response, asked_at);
 }
 
@@ -145,37 +147,43 @@ ErrandAnswer Introspector::judge(const Flight& flight, const upstream::FetchResp
   const TokenTime now = token_time(ground_.loop.clock().wall_now());
   auto identity = read_introspection(response.body, flight.provider->rules(), now, document_);
   if (!identity && identity.error().code == code::kIntrospectionFailed) {
-    note_failure(identity.error().what);
+    failed(flight, identity.error().what);
     return failure(identity.error().what);
   }
-  (identity ? figures_->active : figures_->refused).fetch_add(1, std::memory_order_relaxed);
+  failures_ = 0;
+  IntrospectionFigures& figures = *figures_of(flight.provider->name());
+  (identity ? figures.active : figures.refused).fetch_add(1, std::memory_order_relaxed);
   return {.identity = std::move(identity),
           .good_until = asked_at + flight.provider->introspection()->cache};
 }
 
-ErrandAnswer Introspector::judge_status(unsigned status) {
+ErrandAnswer Introspector::judge_status(const Flight& flight, unsigned status) {
   const std::string reason = fmt::format("answered {}", status);
   if (is_about_the_token(status)) {
     failures_ = 0;
-    note_failure(reason);
+    note_failure(flight, reason);
     return {.identity = fail(code::kIntrospectionRefused, Blame::kClient,
                              "the authorisation server does not take this token for one")};
   }
   // Our own credentials are wrong: that mends itself for no token.
   if (status == 401 || status == 403) failures_ = kFailuresMax;
-  return failed(reason);
+  return failed(flight, reason);
 }
 
-void Introspector::note_failure(std::string_view reason) {
-  figures_->failed.fetch_add(1, std::memory_order_relaxed);
+void Introspector::note_failure(const Flight& flight, std::string_view reason) {
+  const Provider& asks = *flight.provider;
+  figures_of(asks.name())->failed.fetch_add(1, std::memory_order_relaxed);
   if (ground_.events == nullptr || stopping_) return;
-  ground_.events->error("introspection_failed",
-                        {str("identity", provider_->name()), str("reason", reason)});
+  const upstream::HttpsUrl& url = asks.introspection()->url;
+  ground_.events->error(
+      "introspection_failed",
+      {str("identity", asks.name()),
+       str("url", fmt::format("https://{}{}", url.authority(), url.path)), str("reason", reason)});
 }
 
 /// Of the server, not of one token.
-ErrandAnswer Introspector::failed(std::string_view reason) {
-  note_failure(reason);
+ErrandAnswer Introspector::failed(const Flight& flight, std::string_view reason) {
+  note_failure(flight, reason);
   failures_ = std::min(failures_ + 1, kFailuresMax);
   if (failures_ == kFailuresMax) broken_until_ = ground_.loop.now() + kBrokenFor;
   return failure("the authorisation server cannot be asked");

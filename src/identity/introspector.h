@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "identity/errand.h"
@@ -19,7 +20,8 @@
 
 namespace merlon::identity {
 
-/// What is told of a server that is asked about tokens; written on the agent's thread, read by any.
+/// What is told of the questions of one entry under `identity`; written on the agent's thread, read
+/// by any.
 struct IntrospectionFigures {
   std::atomic<std::uint64_t> active{0};
   std::atomic<std::uint64_t> refused{0};  ///< not active, or not good here
@@ -35,18 +37,15 @@ class Introspector {
  public:
   using Done = std::function<void(ErrandAnswer)>;
 
-  Introspector(const AgentGround& ground, std::shared_ptr<const Provider> provider);
+  Introspector(const AgentGround& ground, const IntrospectionSource& server);
   Introspector(const Introspector&) = delete;
   Introspector& operator=(const Introspector&) = delete;
 
   void ask(const Errand& errand, Done done);
-  /// New rules for the same server, by a reload.
-  void update(std::shared_ptr<const Provider> provider) { provider_ = std::move(provider); }
   void stop() noexcept;
   [[nodiscard]] bool idle() const noexcept { return tasks_.empty(); }
-  [[nodiscard]] std::shared_ptr<IntrospectionFigures> shared_figures() const noexcept {
-    return figures_;
-  }
+  /// Of the entry of this name: several may ask one server.
+  [[nodiscard]] const std::shared_ptr<IntrospectionFigures>& figures_of(const std::string& name);
 
  private:
   /// A question in progress, with all who wait for its answer.
@@ -69,13 +68,12 @@ class Introspector {
   [[nodiscard]] io::Task<ErrandAnswer> ask_server(const Flight& flight);
   [[nodiscard]] ErrandAnswer judge(const Flight& flight, const upstream::FetchResponse& response,
                                    Instant asked_at);
-  [[nodiscard]] ErrandAnswer judge_status(unsigned status);
-  void note_failure(std::string_view reason);
-  ErrandAnswer failed(std::string_view reason);
+  [[nodiscard]] ErrandAnswer judge_status(const Flight& flight, unsigned status);
+  void note_failure(const Flight& flight, std::string_view reason);
+  ErrandAnswer failed(const Flight& flight, std::string_view reason);
 
   const AgentGround& ground_;
-  std::shared_ptr<const Provider> provider_;
-  std::shared_ptr<IntrospectionFigures> figures_ = std::make_shared<IntrospectionFigures>();
+  std::map<std::string, std::shared_ptr<IntrospectionFigures>, std::less<>> figures_;  ///< by name
   upstream::Origin origin_;
   JsonDocument document_;
   std::map<Key, std::shared_ptr<Flight>> flights_;

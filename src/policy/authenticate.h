@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "identity/provider.h"
 #include "policy/policy.h"

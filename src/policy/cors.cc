@@ -70,10 +70,10 @@ class CorsJudge final : public Policy {
         context.fields.add("Vary", context.preflight ? kPreflightVary : "Origin", FieldId::kVary));
     if (field == nullptr) return Decision::next();
     const std::string_view origin = field->value;
-    if (!allows(origin)) {
-      if (!context.preflight && is_own_origin(origin, context)) return Decision::next();
+    // Whatever others may do: browsers send Origin with a page's own requests, too.
+    if (!context.preflight && is_own_origin(origin, context)) return Decision::next();
+    if (!allows(origin))
       return refuse(code::kForeignOrigin, "the origin is not listed", origins_at_);
-    }
     return context.preflight ? answer(context, origin) : admit(context, origin);
   }
 

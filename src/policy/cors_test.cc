@@ -98,6 +98,24 @@ TEST(Cors, APageOfTheHostItselfIsNotForeign) {
   }
 }
 
+TEST(Cors, APageOfTheHostItselfMayDoWhatIsNotOpenToOthers) {
+  const CompiledPolicies all(
+      "cors: { origins: [\"*\"], methods: [GET] }",
+      "waivers:\n  - { rule: cors-wildcard-credentials, on: routes.r.cors.origins, reason: public "
+      "data for all, owner: web@x.example, expires: 2027-01-20 }\n");
+  const CompiledPolicies listed(
+      "cors: { origins: [https://good.test, http://api.test], methods: [GET] }");
+  for (const CompiledPolicies* open : {&all, &listed}) {
+    ASSERT_TRUE(open->ok()) << open->diagnostics.render();
+    AskedRequest own(request("POST", "http://api.test"));
+    EXPECT_EQ(own.judge(*open).kind, Kind::kNext);
+    EXPECT_EQ(own.response("Vary"), "Origin");
+    EXPECT_TRUE(own.observations().waivers().empty()) << "it needs none";
+    AskedRequest other(request("POST", "https://good.test"));
+    EXPECT_EQ(other.judge(*open).refusal.error.code, code::kCorsMethod);
+  }
+}
+
 TEST(Cors, MethodsThatNeedNoPreflightAreJudgedToo) {
   AskedRequest asked(request("POST", "https://good.test"));
   const Decision decision = asked.judge(route());

@@ -28,7 +28,7 @@ namespace merlon::policy {
 template <class... P>
 struct List {};
 
-using Policies = List<RateLimits, Cors, WebSocket, Quotas, Concurrencies, Body>;
+using Policies = List<RateLimits, Cors, WebSocket, Concurrencies, Quotas, Body>;
 
 /// Where a route's configuration holds what P says.
 template <class P>

@@ -101,7 +101,11 @@ void Quotas::compile(const Member& config, CompileInput& input, Judges& out) {
                          "say where Redis is");
     return;
   }
-  for (const QuotaConfig& quota : config) {
+  Member sorted = config;
+  // The shortest first: what a longer one refuses has then been charged to windows that end sooner,
+  // and what a shorter one refuses to nobody's day or month.
+  std::ranges::sort(sorted, {}, [](const QuotaConfig& quota) { return quota.limit->per; });
+  for (const QuotaConfig& quota : sorted) {
     const Window* window = window_of(*quota.limit);
     if (window == nullptr) continue;
     const std::uint64_t limit = quota.limit->events;

@@ -47,8 +47,11 @@ std::string interval_text(const Gcra& gcra) {
   return fmt::format("{}.{:04}", sixteenths / 16, sixteenths % 16 * 625);
 }
 
-nanoseconds from_us(std::int64_t us) noexcept {
-  return microseconds{std::max<std::int64_t>(us, 0)};
+/// Of a time that Redis answers: beyond any limit's window it means nothing, and would overflow.
+template <class Unit>
+nanoseconds time_from(std::int64_t count) noexcept {
+  constexpr Unit kMost = std::chrono::hours{24 * 400};
+  return std::clamp(Unit{count}, Unit{0}, kMost);
 }
 
 }  // namespace
@@ -229,15 +232,15 @@ io::Task<Result<SharedLimits::Grant>> SharedLimits::ask(const SharedRule& rule, 
   if (!well) co_return fail(code::kStateProtocol, Blame::kUpstream, "Redis answers something else");
   Grant grant{.tokens = static_cast<std::uint32_t>(n[0]), .answer = {}, .window_start = n[3]};
   grant.answer.admitted = grant.tokens > 0;
-  const nanoseconds ahead = from_us(n[1]);
+  const nanoseconds ahead = time_from<microseconds>(n[1]);
   if (rate) {
     grant.answer.remaining = static_cast<std::uint64_t>(
         std::max(rule.gcra.tolerance() - ahead, nanoseconds{0}) / rule.gcra.interval);
-    grant.answer.retry_after = from_us(n[2]);
+    grant.answer.retry_after = time_from<microseconds>(n[2]);
     grant.answer.reset = grant.answer.admitted ? ahead : grant.answer.retry_after;
   } else {
     grant.answer.remaining = static_cast<std::uint64_t>(std::max<std::int64_t>(n[1], 0));
-    grant.answer.reset = milliseconds{std::max<std::int64_t>(n[2], 0)};
+    grant.answer.reset = time_from<milliseconds>(n[2]);
     if (!grant.answer.admitted) grant.answer.retry_after = grant.answer.reset;
   }
   co_return grant;

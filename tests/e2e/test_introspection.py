@@ -150,6 +150,48 @@ def test_a_lying_server_lets_nobody_in(start, server, lie):
     assert eventually(lambda: ask(gateway, "good").status == 200)
 
 
+@pytest.mark.parametrize("lie", [(500, "{}", {}), (200, "<html>", {}), (200, "{}", {})])
+def test_a_server_that_fails_again_and_again_is_left_alone(start, server, lie):
+    server.answers["/introspect"] = lie
+    gateway = start()
+    begun = time.monotonic()
+    assert [ask(gateway, f"token{n}").status for n in range(12)] == [503] * 12
+    # Three in a row, and then one each half second.
+    assert len(server.asked) <= 3 + (time.monotonic() - begun) / 0.5
+    server.answers.clear()
+    assert eventually(lambda: ask(gateway, "good").status == 200)
+
+
+def test_entries_that_ask_one_server_are_counted_each_for_itself(merlon, upstream, server, pki, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text(server.client[1] + "\n")
+    secret.chmod(0o600)
+    asks = {"url": f"{server.url}/introspect", "client_id": server.client[0], "client_secret_file": str(secret)}
+    entry = {"introspection": asks, "tls": {"ca": str(pki.ca)}}
+    server.tokens["good"] = {**GOOD, "aud": ["o", "b"]}
+    routes = [
+        {"name": name, "match": {"host": "*", "path": f"/{name}"}, "methods": ["GET"],
+         "auth": {"introspect": name}, "upstream": "api"}
+        for name in ("orders", "billing")
+    ]  # fmt: skip
+    gateway = merlon(configuration(upstream, routes=routes, listeners=[{"name": "public"}, dict(STATUS)],
+                                   identity={"orders": {**entry, "audience": "o"},
+                                             "billing": {**entry, "audience": "b"}}))  # fmt: skip
+
+    def counted():
+        return [gateway.metric("merlon_introspections_total", identity=name, result="active")
+                for name in ("orders", "billing")]  # fmt: skip
+
+    assert ask(gateway, "good", "/orders").status == 200
+    assert counted() == [1, 0]
+    assert ask(gateway, "good", "/billing").status == 200
+    assert counted() == [1, 1]
+    server.answers["/introspect"] = (500, "", {})
+    assert ask(gateway, "other", "/billing").status == 503
+    assert gateway.told("introspection_failed", identity="billing", url=f"{server.url}/introspect")
+    assert {e["identity"] for e in gateway.events if e["event"] == "introspection_failed"} == {"billing"}
+
+
 def test_a_slow_server_holds_up_nobody_else(start, server):
     server.delay_s = 30.0
     gateway = start()

@@ -549,6 +549,7 @@ def test_a_socket_that_others_hold_is_left_to_them(activated, upstream, how):
             config = activated.config
             activated.reload({**config, "listeners": config["listeners"][:1]})
             assert activated.told("reloaded")
+            assert activated.told("activated_socket_unused", address=config["listeners"][1]["address"])
         time.sleep(0.2)  # until it has let go
         with activated.client("given") as waiting:
             waiting.send(request())

@@ -200,6 +200,22 @@ def test_killed_then_local_then_back(merlon, upstream, redis):
     assert volley([gateway], 20) <= 10
 
 
+def test_a_drop_is_made_good_at_once_also_when_nobody_asked_since_an_outage(merlon, upstream, redis):
+    server = redis()
+    gateway = merlon(shared(upstream, server, mode="exact", on_failure="closed", more={"limits": {"workers": 1}},
+                            limit={"rate": "1/h", "burst": 100, "shared": True}))  # fmt: skip
+    assert gateway.ask(get()).status == 200
+    server.kill()
+    assert eventually(lambda: gateway.metric("merlon_shared_state_servers_down") == 1)
+    time.sleep(2)  # it tries, ever more seldom
+    server.start()
+    assert eventually(lambda: gateway.metric("merlon_shared_state_servers_down") == 0)
+    time.sleep(2.5)  # a sign of life or two
+    server.ask("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert [gateway.ask(get()).status for _ in range(20)] == [200] * 20
+    assert gateway.metric("merlon_shared_state_outages_total") == 1
+
+
 def test_paused_then_bounded_then_back(merlon, upstream, redis):
     server = redis()
     gateway = merlon(shared(upstream, server, nodes=2, timeout="300ms"))
@@ -283,6 +299,30 @@ def test_garbage_is_survived(merlon, upstream, said):
         stop.set()
         thread.join()
         listener.close()
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [(["requirepass one"], "NOAUTH"), (["user default on nopass ~* +@all -role"], "NOPERM")],
+)
+def test_what_redis_refuses_a_new_connection_is_told_in_its_words(merlon, upstream, redis, options, words):
+    server = redis(*options)
+    gateway = merlon(shared(upstream, server, nodes=2))
+    asks = "asks for a password, and there is none" if words == "NOAUTH" else "refuses ROLE"
+    assert gateway.told("shared_state_down", reason=f"Redis {asks}")
+    assert eventually(lambda: any(e["event"] == "shared_state_error" and words in e["text"] for e in gateway.events))
+
+
+def test_numbers_of_redis_beyond_any_time_are_survived(merlon, upstream, redis, tmp_path):
+    server = redis()
+    staff = Staff(tmp_path)
+    gateway = merlon(staff.config(upstream, server, "40/day", mode="exact"))
+    assert gateway.ask(staff.get("ann")).status == 200
+    (key,) = server.ask("KEYS", "merlon:1:*")
+    start = server.ask("GET", key).split(",")[0]
+    server.ask("SET", key, f"{start},5000000000000,1")
+    assert gateway.ask(staff.get("ann")).status in (200, 429)
+    assert gateway.ask(staff.get("ann")).status in (200, 429)
 
 
 def test_an_acl_user_needs_little(merlon, upstream, redis, tmp_path):

@@ -59,6 +59,44 @@ def test_a_failover_costs_one_burst_at_most(merlon, upstream, sentinels):
     assert volley([gateway], 20) <= 10
 
 
+@pytest.mark.parametrize(
+    "options, settings, rule, says",
+    [
+        (["requirepass other"], {"password": "secret"}, None, "a sentinel refuses the user or the password"),
+        (["requirepass other"], {}, None, "a sentinel asks for a password, and there is none"),
+        ([], {"master": "unknown"}, None, "the sentinels know no master of this name"),
+        ([], {"tls": True}, "tls-peer-certificate", None),
+        ([], {"sentinels": ["127.0.0.1:1"]}, "shared-state-connection-lost", "no sentinel answers"),
+        ([], {"sentinels": "master"}, None, "a sentinel answers with an error"),
+    ],
+)  # fmt: skip
+def test_why_sentinels_name_no_master_is_told(
+    merlon, upstream, redis, pki, tmp_path, options, settings, rule, says  # noqa: F811
+):
+    master = redis()
+    port = free_port()
+    if settings.get("tls"):
+        cert, key = pki.issue("redis.internal")
+        options = [f"tls-port {port}", f"tls-cert-file {cert}", f"tls-key-file {key}",
+                   f"tls-ca-cert-file {pki.ca}", "tls-auth-clients no"]  # fmt: skip
+    sentinel = redis(f"sentinel monitor limits 127.0.0.1 {master.port} 1", *options, program="redis-sentinel")
+    where = {**through(sentinel), **settings}
+    if settings.get("sentinels") == "master":
+        where["sentinels"] = [master.address]
+    if settings.get("tls"):
+        where["sentinels"] = [f"127.0.0.1:{port}"]
+        where["tls"] = {"ca": str(pki.ca), "server_name": "other.internal"}
+    if where.pop("password", None):
+        file = tmp_path / "password"
+        file.write_text("secret\n")
+        file.chmod(0o600)
+        where["password_file"] = str(file)
+    gateway = merlon(shared(upstream, None, where=where, nodes=2))
+    assert gateway.told("shared_state_down", **({"reason": says} if says else {}))
+    (told,) = {(e["reason"], e["rule"]) for e in gateway.events if e["event"] == "shared_state_down"}
+    assert rule in (None, told[1])
+
+
 @pytest.fixture
 def cluster(tmp_path, redis):  # noqa: F811
     """Two masters that share the slots."""

@@ -134,10 +134,11 @@ def test_cleartext_is_redirected(merlon, merlon_bin, upstream, pki, tmp_path):
             request(fields=[("DPoP", "x.y.z")]),
             request(fields=[("X-Api-Key", "x")]),
             request("HEAD", fields=[("x-machine-key", "x")]),
+            request("GET", "/a?b=1&access%5Ftoken=x"),
         ):
             assert gateway.ask(data, listener="plain").status == 403, "credentials went in clear"
         refused = [event for event in gateway.events if event["event"] == "cleartext_refused"]
-        assert len(refused) == 7
+        assert len(refused) == 8
     assert upstream.received == b""
 
 

@@ -33,6 +33,13 @@ Client::Client(io::Loop& loop, io::Broker& broker, std::shared_ptr<const Setting
       map_is_old_(loop) {}
 
 void Client::start() {
+  if (settings_->closed) {
+    watcher_.on_down(settings_->endpoints.front(),
+                     {.code = code::kStateLost,
+                      .blame = Blame::kInternal,
+                      .what = "a file that connections to Redis need cannot be used"});
+    return;
+  }
   if (settings_->topology != Topology::kCluster) {
     static_cast<void>(link_to(settings_->endpoints.front()));
     return;
@@ -44,6 +51,7 @@ void Client::start() {
 
 void Client::close() noexcept {
   closed_ = true;
+  if (settings_->closed) watcher_.on_gone(settings_->endpoints.front());
   for (const auto& [node, link] : links_) link->close();
   for (const auto& link : leaving_) link->close();
   map_is_old_.cancel();
@@ -80,6 +88,8 @@ io::Task<Result<Reply>> Client::run(std::size_t script, std::string_view key,
                                     std::span<const std::string_view> arguments) {
   const Instant deadline = loop_.now() + settings_->timeout;
   Link* link = link_for(key);
+  if (link == nullptr)
+    co_return fail(code::kStateLost, Blame::kInternal, "there is no connection to Redis");
   bool asking = false;
   for (int hop = 0; link != nullptr && !closed_; ++hop) {
     Result<Reply> reply = co_await run_once(*link, script, key, asking, arguments, deadline);

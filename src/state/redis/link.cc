@@ -25,39 +25,67 @@ std::unexpected<Error> wrong(std::uint16_t code, const char* what) noexcept {
   return fail(code, Blame::kUpstream, what);
 }
 
-/// What SENTINEL get-master-addr-by-name answers: an address and a port.
-bool names_master(const Reply& reply) {
-  return reply.values().size() == 3 && reply.top().kind == Value::Kind::kArray;
-}
-
-/// nullopt for a host name.
-std::optional<Endpoint> master_of(const Reply& reply) {
+/// What SENTINEL get-master-addr-by-name answers: an address and a port, or nil.
+Result<Endpoint> master_of(const Reply& reply) {
+  if (reply.is_error("NOAUTH"))
+    return wrong(code::kStateAnswer, "a sentinel asks for a password, and there is none");
+  if (reply.is_error()) return wrong(code::kStateAnswer, "a sentinel answers with an error");
+  if (reply.top().kind == Value::Kind::kNil)
+    return wrong(code::kStateAnswer, "the sentinels know no master of this name");
+  if (reply.values().size() != 3 || reply.top().kind != Value::Kind::kArray)
+    return wrong(code::kStateProtocol, "a sentinel answers something else");
   const auto address = IpAddress::parse(reply.text(reply.values()[1]));
   const std::string_view digits = reply.text(reply.values()[2]);
   std::uint16_t port = 0;
   const auto read = std::from_chars(digits.data(), digits.data() + digits.size(), port);
-  if (!address || read.ec != std::errc{} || port == 0) return std::nullopt;
+  // They were told to (`sentinel announce-hostnames yes`), and to look names up here could end with
+  // another server than theirs.
+  if (!address || read.ec != std::errc{} || port == 0)
+    return wrong(code::kStateAnswer,
+                 "the sentinels name the master by a host name, not by its address");
   return Endpoint{.address = *address, .port = port};
 }
 
-/// Logs in, where there is a password.
-io::Task<Result<void>> authenticate(Connection& connection, const Settings& settings) {
+/// True for what a sentinel says, or how TLS with it fails: nearer to the cause than that another
+/// one cannot be reached.
+bool tells_cause(const Error& error) noexcept {
+  return error.code == code::kStateAnswer || error.code == code::kStateProtocol ||
+         is_tls_error(error.code);
+}
+
+/// Whom a connection greets: what is refused is told in the server's own words.
+struct Greeted {
+  Connection& connection;
+  Endpoint server;
+  LinkWatcher& watcher;
+
+  [[nodiscard]] std::unexpected<Error> refuses(const Reply& reply,
+                                               const char* what) const noexcept {
+    watcher.on_error(server, reply.text());
+    return wrong(code::kStateAnswer, what);
+  }
+};
+
+/// Logs in, where there is a password. `refused` says who does not take it.
+io::Task<Result<void>> authenticate(Greeted greeted, const Settings& settings,
+                                    const char* refused) {
   if (settings.password.empty()) co_return Result<void>{};
   const std::string_view user =
       settings.username.empty() ? std::string_view("default") : std::string_view(settings.username);
   const Result<Reply> reply =
-      co_await connection.ask(words({"AUTH", user, settings.password.reveal()}));
+      co_await greeted.connection.ask(words({"AUTH", user, settings.password.reveal()}));
   if (!reply) co_return std::unexpected(reply.error());
-  if (reply->is_error())
-    co_return wrong(code::kStateAnswer, "Redis refuses the user or the password");
+  if (reply->is_error()) co_return greeted.refuses(*reply, refused);
   co_return Result<void>{};
 }
 
 /// Whether the server is one that may be written to.
-io::Task<Result<void>> check_role(Connection& connection) {
-  const Result<Reply> reply = co_await connection.ask(words({"ROLE"}));
+io::Task<Result<void>> check_role(Greeted greeted) {
+  const Result<Reply> reply = co_await greeted.connection.ask(words({"ROLE"}));
   if (!reply) co_return std::unexpected(reply.error());
-  if (reply->is_error()) co_return wrong(code::kStateAnswer, "Redis refuses ROLE");
+  if (reply->is_error("NOAUTH"))
+    co_return greeted.refuses(*reply, "Redis asks for a password, and there is none");
+  if (reply->is_error()) co_return greeted.refuses(*reply, "Redis refuses ROLE");
   const bool master = reply->values().size() > 1 && reply->text(reply->values()[1]) == "master";
   if (!master) co_return wrong(code::kStateRole, "this Redis is no master");
   co_return Result<void>{};
@@ -171,6 +199,8 @@ io::Task<void> Link::serve() {
       const Result<void> ended = co_await changed_.wait(loop_.now() + kHeartbeat);
       if (ended || closed_ || connection_->is_over()) break;
       good = co_await still_good();
+      // It lasted: nothing of earlier failures is left, whether anybody has asked meanwhile or not.
+      if (good && up_) failures_ = 0;
     }
   }
   up_ = false;
@@ -187,10 +217,12 @@ io::Task<void> Link::serve() {
 
 /// What a new connection must answer before it is used.
 io::Task<Result<void>> Link::greet() {
-  const Result<void> known = co_await authenticate(*connection_, *settings_);
+  const Greeted greeted{*connection_, endpoint_, watcher_};
+  const Result<void> known =
+      co_await authenticate(greeted, *settings_, "Redis refuses the user or the password");
   if (!known) co_return known;
   if (settings_->topology != Topology::kCluster) {
-    const Result<void> role = co_await check_role(*connection_);
+    const Result<void> role = co_await check_role(greeted);
     if (!role) co_return role;
   }
   for (const Script& script : scripts_) {
@@ -246,26 +278,20 @@ io::Task<bool> Link::still_good() {
 io::Task<Result<Endpoint>> Link::locate() {
   if (settings_->topology != Topology::kSentinel) co_return endpoint_;
   const std::vector<Endpoint>& sentinels = settings_->endpoints;
-  bool by_name = false;
+  Error why{.code = code::kStateLost, .blame = Blame::kUpstream, .what = "no sentinel answers"};
   for (std::size_t i = 0; i < sentinels.size() && !closed_; ++i) {
     const std::size_t index = (first_sentinel_ + i) % sentinels.size();
-    const Result<Reply> reply = co_await ask_sentinel(sentinels[index]);
-    if (!reply || !names_master(*reply)) continue;
-    by_name = true;
-    if (const std::optional<Endpoint> master = master_of(*reply)) {
+    const Result<Endpoint> master = co_await ask_sentinel(sentinels[index]);
+    if (master) {
       first_sentinel_ = index;
-      co_return *master;
+      co_return master;
     }
+    if (!tells_cause(why) && tells_cause(master.error())) why = master.error();
   }
-  // They were told to (`sentinel announce-hostnames yes`), and to look names up here could end with
-  // another server than theirs.
-  if (by_name)
-    co_return wrong(code::kStateAnswer,
-                    "the sentinels name the master by a host name, not by its address");
-  co_return wrong(code::kStateLost, "no sentinel names the master");
+  co_return std::unexpected(why);
 }
 
-io::Task<Result<Reply>> Link::ask_sentinel(Endpoint sentinel) {
+io::Task<Result<Endpoint>> Link::ask_sentinel(Endpoint sentinel) {
   Result<std::unique_ptr<io::SocketStream>> stream =
       co_await connect(loop_, broker_, sentinel, settings_, loop_.now() + settings_->timeout);
   if (!stream) co_return std::unexpected(stream.error());
@@ -273,18 +299,23 @@ io::Task<Result<Reply>> Link::ask_sentinel(Endpoint sentinel) {
   const auto connection =
       std::make_unique<Connection>(loop_, std::move(*stream), settings_->timeout, ended);
   io::Fork moving(connection->run());
-  Result<Reply> reply =
-      co_await connection->ask(words({"SENTINEL", "get-master-addr-by-name", settings_->master}));
+  const std::string question = words({"SENTINEL", "get-master-addr-by-name", settings_->master});
+  Result<Reply> reply = co_await connection->ask(question);
   if (reply && reply->is_error("NOAUTH")) {
-    const Result<void> known = co_await authenticate(*connection, *settings_);
+    const Greeted greeted{*connection, sentinel, watcher_};
+    const Result<void> known =
+        co_await authenticate(greeted, *settings_, "a sentinel refuses the user or the password");
     if (known) {
-      reply = co_await connection->ask(
-          words({"SENTINEL", "get-master-addr-by-name", settings_->master}));
+      reply = co_await connection->ask(question);
+    } else {
+      reply = std::unexpected(known.error());
     }
   }
   connection->close({.code = code::kStateLost, .what = "closed"});
   co_await moving.join();
-  co_return reply;
+  if (!reply) co_return std::unexpected(reply.error());
+  if (reply->is_error()) watcher_.on_error(sentinel, reply->text());
+  co_return master_of(*reply);
 }
 
 /// Longer with each failure, and not the same for all workers and nodes.

@@ -65,7 +65,7 @@ class Link {
   [[nodiscard]] io::Task<Result<void>> try_scripts();
   [[nodiscard]] io::Task<bool> still_good();
   [[nodiscard]] io::Task<Result<Endpoint>> locate();
-  [[nodiscard]] io::Task<Result<Reply>> ask_sentinel(Endpoint sentinel);
+  [[nodiscard]] io::Task<Result<Endpoint>> ask_sentinel(Endpoint sentinel);
   [[nodiscard]] milliseconds pause() noexcept;
   void note_failure(const Error& why) noexcept;
 

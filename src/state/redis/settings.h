@@ -29,6 +29,7 @@ struct Settings {
   std::string username;                     ///< of an ACL user; empty: the default user
   Secret password;                          ///< empty: none is asked for
   milliseconds timeout{100};                ///< for one answer, and for each step of connecting
+  bool closed = false;  ///< a file that it needs cannot be used: nobody is connected to
 };
 
 /// Scripts that a connection makes known to its server before it is used.
