@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "config/shown.h"
+#include "config/waivers.h"
 #include "gateway/compile_parts.h"
 #include "gateway/digest.h"
 

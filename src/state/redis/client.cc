@@ -66,7 +66,7 @@ std::size_t Client::links_up() const noexcept {
 Link* Client::link_to(const Endpoint& node) {
   if (const auto known = links_.find(node); known != links_.end()) return known->second.get();
   if (links_.size() >= kNodesMax || closed_) return nullptr;
-  auto link = std::make_unique<Link>(loop_, broker_, settings_, scripts_, node, watcher_);
+  auto link = std::make_shared<Link>(loop_, broker_, settings_, scripts_, node, watcher_);
   Link* const made = link.get();
   links_.emplace(node, std::move(link));
   tasks_.spawn(made->run());
@@ -84,10 +84,15 @@ Link* Client::link_for(std::string_view key) noexcept {
   return links_.begin()->second.get();
 }
 
+/// For a question: whoever asks may wait while another answer takes the link away.
+std::shared_ptr<Link> Client::held(Link* link) {
+  return link == nullptr ? nullptr : link->shared_from_this();
+}
+
 io::Task<Result<Reply>> Client::run(std::size_t script, std::string_view key,
                                     std::span<const std::string_view> arguments) {
   const Instant deadline = loop_.now() + settings_->timeout;
-  Link* link = link_for(key);
+  std::shared_ptr<Link> link = held(link_for(key));
   if (link == nullptr)
     co_return fail(code::kStateLost, Blame::kInternal, "there is no connection to Redis");
   bool asking = false;
@@ -109,9 +114,9 @@ io::Task<Result<Reply>> Client::run(std::size_t script, std::string_view key,
     }
     if (!node) break;
     asking = redirection->ask;
-    link = link_to(*node);
+    link = held(link_to(*node));
     if (asking) continue;
-    by_slot_[redirection->slot] = link;
+    by_slot_[redirection->slot] = link.get();
     map_is_old_.notify_one();
   }
   map_is_old_.notify_one();
@@ -163,11 +168,11 @@ io::Task<void> Client::keep_map() {
 
 io::Task<bool> Client::read_map(Instant deadline) {
   constexpr std::string_view kAsk[] = {"CLUSTER", "SLOTS"};
-  std::vector<Link*> candidates;
+  std::vector<std::shared_ptr<Link>> candidates;
   for (const auto& [node, link] : links_) {
-    if (link->is_up()) candidates.push_back(link.get());
+    if (link->is_up()) candidates.push_back(link);
   }
-  for (Link* const link : candidates) {
+  for (const std::shared_ptr<Link>& link : candidates) {
     const Result<Reply> reply = co_await link->ask(command(kAsk), deadline);
     if (closed_) co_return false;
     if (!reply) continue;

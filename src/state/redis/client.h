@@ -49,6 +49,7 @@ class Client {
   [[nodiscard]] io::Task<bool> read_map(Instant deadline);
   [[nodiscard]] Link* link_for(std::string_view key) noexcept;
   Link* link_to(const Endpoint& node);
+  [[nodiscard]] static std::shared_ptr<Link> held(Link* link);
   void take_map(SlotMap map, const Endpoint& told_by);
   /// The node that `to` names, as the answer of `from`; nullopt for a name that is not known.
   [[nodiscard]] std::optional<Endpoint> node_of(const Redirection& to,
@@ -59,8 +60,9 @@ class Client {
   const std::shared_ptr<const Settings> settings_;
   const std::span<const Script> scripts_;
   LinkWatcher& watcher_;
-  std::map<Endpoint, std::unique_ptr<Link>> links_;
-  std::vector<std::unique_ptr<Link>> leaving_;  ///< of nodes that left, until they have ended
+  // Who asks one holds it: the next map may take it away meanwhile.
+  std::map<Endpoint, std::shared_ptr<Link>> links_;
+  std::vector<std::shared_ptr<Link>> leaving_;  ///< of nodes that left, until they have ended
   std::vector<Link*> by_slot_;                  ///< of a cluster; null: not known
   std::map<std::string, IpAddress, std::less<>> names_;  ///< of its nodes, as it tells them
   io::Signal map_is_old_;

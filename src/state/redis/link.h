@@ -28,8 +28,8 @@ class LinkWatcher {
 
 /// Keeps one connection to one server, or to the master that sentinels name: connects, makes itself
 /// known, notices a server that is silent or no master any more, and connects again, at growing
-/// intervals of up to two seconds while that fails. One worker.
-class Link {
+/// intervals of up to two seconds while that fails. One worker. Owned by shared pointers.
+class Link : public std::enable_shared_from_this<Link> {
  public:
   /// All references outlive the link. `endpoint` is asked of the sentinels when the settings name
   /// them.
