@@ -179,7 +179,7 @@ bool covers(const Route& first, const Route& later) {
 
 void check_shadowed(Inspection& in) {
   constexpr std::size_t kRoutesMax = 2000;  // each is compared with all before it
-  constexpr std::size_t kPatternsMax = 50'000;
+  constexpr std::size_t kPatternsMax = 500'000;
   std::size_t patterns = 0;
   for (const VirtualHost& host : in.model.hosts) {
     for (std::size_t i = 1; i < std::min(host.routes.size(), kRoutesMax); ++i) {
