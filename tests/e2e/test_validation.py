@@ -8,7 +8,7 @@ import time
 
 import pytest
 from gateway import STATUS, configuration
-from wire import eventually
+from wire import ConnectionEnded, eventually
 
 SCHEMA = {
     "$schema": "http://json-schema.org/draft-07/schema#",
@@ -246,8 +246,15 @@ def test_a_body_that_is_not_judged_in_time_is_answered(merlon, upstream, tmp_pat
     assert set(statuses) <= {200, 408, 503, 504}
     # Nobody who was refused went on to the upstream; one that did may have been answered too late.
     assert statuses.count(200) <= len(upstream.requests) <= statuses.count(200) + statuses.count(504)
+
+    def served():
+        try:
+            return gateway.ask(post(dear_body(10_000))).status == 200
+        except ConnectionEnded:  # a machine that is busy with all this sheds connections for a while
+            return False
+
     # Those that are not wanted any more are not judged: the next one has its turn.
-    assert eventually(lambda: gateway.ask(post(dear_body(10_000))).status == 200)
+    assert eventually(served)
 
 
 def test_who_leaves_or_is_drained_while_a_body_is_judged(merlon, upstream, tmp_path):
