@@ -159,8 +159,10 @@ void add_audit_command(CLI::App& app, int& exit_code) {
                     "paths begin there; no file is written");
   command->add_option("--baseline", arguments->baseline,
                       "Findings that this file lists are known and do not fail");
-  command->add_flag("--write-baseline", arguments->write_baseline,
-                    "Print a baseline of what is found now");
+  command
+      ->add_flag("--write-baseline", arguments->write_baseline,
+                 "Print a baseline of what is found now")
+      ->excludes("--fix");
   command
       ->add_option("--allow-root", arguments->allow_roots,
                    "A further folder that includes may reach; may be given again")

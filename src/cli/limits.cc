@@ -126,6 +126,7 @@ void add_limits_command(CLI::App& app, int& exit_code) {
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
   command->add_option("--top", arguments->top, "How many of the refused clients are listed")
+      ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
   command->footer(
       "Judges with the code of the gateway, at the times of the log; requests that the log says "

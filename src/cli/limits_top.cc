@@ -108,6 +108,7 @@ void add_limits_top_command(CLI::App& limits, int& exit_code) {
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
   command->add_option("--top", arguments->top, "How many clients are listed")
+      ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
   command->footer(
       "Refusals of the last 10 to 20 seconds by client, route, rule and class, asked of the "

@@ -324,6 +324,7 @@ std::vector<Case> cases() {
       {"track", replaced("[GET]", "[TRACK]"), 13, "TRACK", "trace-forwarded"},
       {"connect", replaced("[GET]", "[CONNECT]"), 13, "tunnel", "connect-enabled"},
       {"method_case", replaced("[GET]", "[get]"), 13, "write `GET`"},
+      {"method_star", replaced("[GET]", "['*']"), 13, "stands for none"},
       {"method_twice", replaced("[GET]", "[GET, GET]"), 13, "listed twice"},
       {"method_token", replaced("[GET]", "['G T']"), 13, "not right as a method"},
       {"no_methods", replaced("[GET]", "[]"), 13, "at least 1 needed"},

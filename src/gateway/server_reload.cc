@@ -77,6 +77,7 @@ std::string Server::take(LoadResult loaded, std::vector<std::vector<io::Fd>> soc
 
 /// Each error for itself: all of them in one text would be cut, and warnings may come first there.
 void Server::tell_refused(const Diagnostics& found, std::string_view problem) {
+  if (problem.ends_with('\n')) problem.remove_suffix(1);
   if (found.ok()) events_->error("reload_refused", {str("reason", problem)});
   for (const Diagnostic& one : found.all()) {
     if (one.severity != Severity::kError) continue;

@@ -201,8 +201,13 @@ const config::Object<CorsConfig>& schema() {
           .field("credentials", &CorsConfig::credentials, config::boolean(),
                  "Whether browsers send cookies and client certificates along.")
           .field("max_age", &CorsConfig::max_age,
-                 config::duration(seconds{1}, std::chrono::hours{24}),
-                 "How long browsers may keep the answer to a preflight.")
+                 config::where<milliseconds>(config::duration(seconds{1}, std::chrono::hours{24}),
+                                             [](const milliseconds& value) {
+                                               return value.count() % 1000 == 0
+                                                          ? ""
+                                                          : "it is counted in whole seconds";
+                                             }),
+                 "How long browsers may keep the answer to a preflight. Whole seconds.")
           .absent("their own few seconds")
           .mark(&CorsConfig::at);
   return schema;

@@ -226,6 +226,7 @@ TEST(Cors, MistakesAreReportedAtTheirPlaces) {
       {"cors: { origins: [https://a.test], expose: [Set-Cookie] }", "no page can read"},
       {"cors: { origins: [https://a.test], max_age: 25h }", "1d"},
       {"cors: { origins: [https://a.test], max_age: 0s }", "1s"},
+      {"cors: { origins: [https://a.test], max_age: 1500ms }", "whole seconds"},
   };
   for (const Case& test : kCases) {
     const CompiledPolicies compiled(test.yaml);

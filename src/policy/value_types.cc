@@ -15,6 +15,7 @@ constexpr std::size_t kFieldValueBytesMax = 4096;
 
 std::string problem_of_method(std::string_view text) {
   if (!ascii::is_token(text)) return "a method is made of letters, digits and a few signs";
+  if (text == "*") return "`*` is no method, and stands for none: list those that are meant";
   if (text.size() > http::kMethodBytesMax) return "no method is that long";
   std::string upper(text);
   for (char& c : upper) {
