@@ -56,35 +56,53 @@ void add_servers(const Directive& block, Hop& hop) {
   }
 }
 
-/// A host that is one variable whole, of which a map gives the names of hosts or upstream blocks.
-void look_up_map(const Upstreams& upstreams, const Variables& variables, Hop& hop) {
-  const std::vector<VariableUse> uses = variables_in(hop.target.host);
-  const bool whole = uses.size() == 1 && uses[0].length == hop.target.host.size();
-  const Directive* map = whole ? variables.map_of(uses[0].name) : nullptr;
-  if (map == nullptr || !map->is("map") || hop.target.scheme.empty()) return;
-  hop.resolved = !map->incomplete;
-  for (const Directive* entry : map->body) {
+/// What the values of maps lead to, by the map: many locations may share a long one.
+using MappedHosts = std::map<const Directive*, Hop>;
+
+/// The hosts that a map names, by themselves or by an upstream block.
+Hop hosts_of(const Upstreams& upstreams, const Directive& map) {
+  Hop out;
+  out.resolved = !map.incomplete;
+  for (const Directive* entry : map.body) {
     const std::string_view value = entry->arg(0);
     if (value.empty()) continue;  // nothing is asked then, or an option such as "hostnames"
     const Target target = parse_target(value);
     if (const auto found = upstreams.find(target.host); found != upstreams.end()) {
-      add_servers(*found->second, hop);
-      hop.resolved = hop.resolved && !found->second->incomplete;
+      add_servers(*found->second, out);
+      out.resolved = out.resolved && !found->second->incomplete;
       continue;
     }
-    hop.resolved = hop.resolved && !target.has_variable;
-    hop.hosts.push_back(target.host);
-    hop.distance = std::max(hop.distance, distance_of(target.host));
+    out.resolved = out.resolved && !target.has_variable;
+    out.hosts.push_back(target.host);
+    out.distance = std::max(out.distance, distance_of(target.host));
   }
-  std::ranges::sort(hop.hosts);
-  hop.hosts.erase(std::ranges::unique(hop.hosts).begin(), hop.hosts.end());
-  hop.resolved = hop.resolved && !hop.hosts.empty();
-  if (hop.resolved) return;
-  hop.hosts.clear();
-  hop.distance = Distance::kLoopback;
+  std::ranges::sort(out.hosts);
+  out.hosts.erase(std::ranges::unique(out.hosts).begin(), out.hosts.end());
+  out.resolved = out.resolved && !out.hosts.empty();
+  return out;
 }
 
-void look_up(const Upstreams& upstreams, const Variables& variables, Hop& hop) {
+/// Looks up a host that is one variable whole, of which a map gives the value.
+void look_up_map(const Upstreams& upstreams, const Variables& variables, MappedHosts& known,
+                 Hop& hop) {
+  constexpr std::size_t kEntriesMax = 500;
+  const std::vector<VariableUse> uses = variables_in(hop.target.host);
+  const bool whole = uses.size() == 1 && uses[0].length == hop.target.host.size();
+  const Directive* map = whole ? variables.map_of(uses[0].name) : nullptr;
+  if (map == nullptr || !map->is("map") || map->body.size() > kEntriesMax) return;
+  if (hop.target.scheme.empty()) return;
+  const auto [found, added] = known.try_emplace(map);
+  if (added) found->second = hosts_of(upstreams, *map);
+  const Hop& all = found->second;
+  if (!all.resolved) return;
+  hop.resolved = true;
+  hop.hosts = all.hosts;
+  hop.distance = all.distance;
+  if (hop.target.port.empty()) hop.target.port = all.target.port;
+}
+
+void look_up(const Upstreams& upstreams, const Variables& variables, MappedHosts& mapped,
+             Hop& hop) {
   const auto found = upstreams.find(hop.target.host);
   const Directive* block = found == upstreams.end() ? nullptr : found->second;
   const auto reach = [&](const std::string& host) {
@@ -93,7 +111,7 @@ void look_up(const Upstreams& upstreams, const Variables& variables, Hop& hop) {
   if (block == nullptr) {
     hop.resolved = !hop.target.has_variable && !hop.target.host.empty();
     if (hop.resolved) reach(hop.target.host);
-    if (hop.target.has_variable) look_up_map(upstreams, variables, hop);
+    if (hop.target.has_variable) look_up_map(upstreams, variables, mapped, hop);
     return;
   }
   hop.resolved = !block->incomplete;
@@ -120,6 +138,7 @@ std::string socket_of(const Target& target) {
 
 std::vector<Hop> hops(const Inspection& inspection) {
   const Upstreams upstreams = upstreams_of(inspection.model);
+  MappedHosts mapped;
   std::vector<Hop> out;
   for (const Scope* scope : request_scopes(inspection.model)) {
     const Directive* pass = pass_of(*scope);
@@ -132,7 +151,7 @@ std::vector<Hop> hops(const Inspection& inspection) {
     hop.target.path = {};  // it would point into `text`
     hop.is_tls = hop.target.scheme == "https" || hop.target.scheme == "grpcs" ||
                  hop.target.scheme == "suwsgi";
-    look_up(upstreams, inspection.variables, hop);
+    look_up(upstreams, inspection.variables, mapped, hop);
     out.push_back(std::move(hop));
   }
   return out;
