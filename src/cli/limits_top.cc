@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <sys/socket.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "base/print_error.h"
+#include "cli/ask_gateway.h"
 #include "cli/diagnostics_output.h"
 #include "cli/limits.h"
 #include "cli/load_or_tell.h"
@@ -35,15 +35,11 @@ std::optional<std::string> ask(const std::string& path, std::string_view command
                 socket.error().text());
     return std::nullopt;
   }
-  std::string answer;
-  if (::send(socket->get(), command.data(), command.size(), MSG_NOSIGNAL) ==
-      static_cast<ssize_t>(command.size())) {
-    char block[4096];
-    for (ssize_t n = 0; (n = ::recv(socket->get(), block, sizeof block, 0)) > 0;)
-      answer.append(block, static_cast<std::size_t>(n));
-  }
-  if (answer.starts_with("ok\n")) return answer.substr(3);
-  print_error("merlon limits top: the gateway does not answer it\n");
+  constexpr seconds kPatience{10};
+  const auto answer = ask_gateway(*socket, command, kPatience);
+  if (answer && answer->starts_with("ok\n")) return answer->substr(3);
+  print_error("merlon limits top: the gateway does not answer it{}\n",
+              answer ? "" : ": it is stopped, or hangs");
   return std::nullopt;
 }
 

@@ -1,14 +1,14 @@
 #include "cli/run.h"
 
 #include <fmt/format.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
 #include <memory>
 #include <string>
 
 #include "base/print_error.h"
+#include "cli/ask_gateway.h"
 #include "cli/load_or_tell.h"
 #include "gateway/server.h"
 
@@ -23,7 +23,13 @@ int run(const std::string& file) {
   return server.run();
 }
 
-int reload(const std::string& file) {
+struct ReloadArguments {
+  std::string file;
+  std::int64_t patience_s = 60;
+};
+
+int reload(const ReloadArguments& arguments) {
+  const std::string& file = arguments.file;
   const std::unique_ptr<io::Broker> broker = io::make_local_broker();
   const gateway::LoadResult loaded = load_or_tell(file, *broker);
   if (loaded.plan == nullptr) {
@@ -42,14 +48,15 @@ int reload(const std::string& file) {
                 loaded.plan->admin_socket, socket.error().text());
     return 4;
   }
-  constexpr std::string_view kCommand = "reload\n";
-  std::string answer;
-  if (::send(socket->get(), kCommand.data(), kCommand.size(), MSG_NOSIGNAL) ==
-      static_cast<ssize_t>(kCommand.size())) {
-    char block[4096];
-    for (ssize_t n = 0; (n = ::recv(socket->get(), block, sizeof block, 0)) > 0;)
-      answer.append(block, static_cast<std::size_t>(n));
+  const auto asked = ask_gateway(*socket, "reload\n", seconds{arguments.patience_s});
+  if (!asked) {
+    print_error(
+        "merlon reload: the gateway behind {} has said nothing for {} s: it is stopped, or hangs; "
+        "whether it reloads is not known\n",
+        loaded.plan->admin_socket, arguments.patience_s);
+    return 4;
   }
+  const std::string& answer = *asked;
   if (answer.starts_with("ok ") && answer != fmt::format("ok {}\n", loaded.plan->hash)) {
     print_error(
         "merlon reload: the gateway behind {} has read its configuration again, but that is not {} "
@@ -75,17 +82,12 @@ int reload(const std::string& file) {
   return 1;
 }
 
-std::shared_ptr<std::string> add_config_option(CLI::App& command) {
-  auto file = std::make_shared<std::string>();
-  command.add_option("-c,--config", *file, "The configuration file")->required();
-  return file;
-}
-
 }  // namespace
 
 void add_run_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("run", "Serves a configuration");
-  const auto file = add_config_option(*command);
+  auto file = std::make_shared<std::string>();
+  command->add_option("-c,--config", *file, "The configuration file")->required();
   command->footer(
       "SIGTERM drains and stops, SIGHUP reloads, SIGUSR1 reopens the logs.\n"
       "Exit codes: 0 stopped, 1 the configuration or a socket is unusable, 2 wrong usage.\n"
@@ -96,14 +98,18 @@ void add_run_command(CLI::App& app, int& exit_code) {
 void add_reload_command(CLI::App& app, int& exit_code) {
   CLI::App* command =
       app.add_subcommand("reload", "Asks a running gateway to read its configuration again");
-  const auto file = add_config_option(*command);
+  auto arguments = std::make_shared<ReloadArguments>();
+  command->add_option("-c,--config", arguments->file, "The configuration file")->required();
+  command->add_option("--timeout", arguments->patience_s, "How many seconds its answer may take")
+      ->check(CLI::Range(1, 3600))
+      ->capture_default_str();
   command->footer(
       "Goes over `admin.socket` of the file. All of the new configuration is taken, or nothing "
       "changes.\n"
       "Exit codes: 0 reloaded, 1 refused, 2 wrong usage, 3 not all workers have it, 4 no gateway "
       "answers.\n"
       "Example: merlon reload -c /etc/merlon/merlon.yaml");
-  command->callback([file, &exit_code] { exit_code = reload(*file); });
+  command->callback([arguments, &exit_code] { exit_code = reload(*arguments); });
 }
 
 }  // namespace merlon::cli

@@ -119,6 +119,16 @@ def test_who_drains_takes_no_configuration_and_says_so(merlon, merlon_bin, upstr
         assert gateway.wait() == 0
 
 
+def test_a_reload_does_not_wait_for_a_gateway_that_is_stopped(merlon, merlon_bin, upstream, tmp_path):
+    gateway = merlon(configuration(upstream, admin={"socket": str(tmp_path / "admin.sock")}))
+    gateway.process.send_signal(signal.SIGSTOP)
+    try:
+        done = command(merlon_bin, "reload", "-c", gateway.file, "--timeout", "1")
+    finally:
+        gateway.process.send_signal(signal.SIGCONT)
+    assert done.returncode == 4 and "it is stopped, or hangs" in done.stderr, done.stderr
+
+
 def test_a_refused_reload_tells_each_error_by_itself(merlon, upstream, pki):
     """Warnings of certificates that end soon once filled the event before the error was named."""
     pairs = [pki.issue(f"{name}.example.com", days=20) for name in "abc"]
