@@ -25,7 +25,7 @@ std::uint64_t hash_of(std::string_view text, std::uint64_t hash) noexcept {
 }
 
 /// The words of a line, with one blank between them.
-std::string words_of(std::string_view line) {
+std::string with_single_blanks(std::string_view line) {
   constexpr std::string_view kBlanks = " \t\r";
   std::string out;
   while (true) {
@@ -79,7 +79,7 @@ class Hasher {
     const Source* source = finding.at.source.get();
     hash = hash_of(source == nullptr ? std::string_view{} : name_of(*source), hash);
     if (!finding.at.known()) return hash;
-    return hash_of(words_of(lines_.line(*source, finding.at.line)), hash);
+    return hash_of(with_single_blanks(lines_.line(*source, finding.at.line)), hash);
   }
 
   /// The same wherever the tree lies: files of one name in different folders stay apart.

@@ -33,8 +33,7 @@ unsigned families_around(const Scope& scope) {
 bool covers(std::string_view outer, std::string_view inner) {
   const auto around = Cidr::parse(outer);
   const auto within = Cidr::parse(inner);
-  return around && within && around->prefix_bits <= within->prefix_bits &&
-         around->contains(within->network);
+  return around && within && around->covers(*within);
 }
 
 }  // namespace

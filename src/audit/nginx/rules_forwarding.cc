@@ -323,7 +323,7 @@ void check_proxy_protocol(Inspection& in) {
 struct Passing {
   Name pass;
   Name setter;
-  Name client_fields;  ///< a flag, on by default; of grpc_pass there is none
+  Name client_fields;  ///< a flag, on by default; nginx has none for gRPC, where it is never off
   bool cgi = false;    ///< fields are parameters, such as HTTP_X_USER
 };
 
