@@ -14,11 +14,19 @@ namespace {
 
 using Family = std::span<const RuleEntry> (*)();
 
-constexpr std::array<Family, 23> kFamilies = {
-    config_rules,  refused_rules,   header_rules,      method_rules,   file_rules,   exposure_rules,
-    tls_rules,     stream_rules,    cors_rules,        limit_rules,    path_rules,   order_rules,
-    belief_rules,  injection_rules, forwarding_rules,  upstream_rules, access_rules, identity_rules,
-    logging_rules, system_rules,    certificate_rules, reach_rules,    secret_rules};
+constexpr std::array<Family, 26> kFamilies = {config_rules,      refused_rules,
+                                              header_rules,      method_rules,
+                                              file_rules,        exposure_rules,
+                                              tls_rules,         stream_rules,
+                                              cors_rules,        limit_rules,
+                                              path_rules,        order_rules,
+                                              belief_rules,      injection_rules,
+                                              forwarding_rules,  upstream_rules,
+                                              access_rules,      identity_rules,
+                                              logging_rules,     system_rules,
+                                              certificate_rules, reach_rules,
+                                              secret_rules,      content_policy_rules,
+                                              cleartext_rules,   client_certificate_rules};
 
 void add_include_trail(const Directive& at, std::vector<TrailStep>& trail) {
   std::vector<TrailStep> steps;

@@ -43,10 +43,13 @@ struct Inspection {
 using RuleEntry = Rule<Inspection>;
 
 [[nodiscard]] std::span<const RuleEntry> header_rules();
+[[nodiscard]] std::span<const RuleEntry> content_policy_rules();
 [[nodiscard]] std::span<const RuleEntry> method_rules();
 [[nodiscard]] std::span<const RuleEntry> file_rules();
 [[nodiscard]] std::span<const RuleEntry> exposure_rules();
 [[nodiscard]] std::span<const RuleEntry> tls_rules();
+[[nodiscard]] std::span<const RuleEntry> cleartext_rules();
+[[nodiscard]] std::span<const RuleEntry> client_certificate_rules();
 [[nodiscard]] std::span<const RuleEntry> certificate_rules();
 [[nodiscard]] std::span<const RuleEntry> cors_rules();
 [[nodiscard]] std::span<const RuleEntry> limit_rules();

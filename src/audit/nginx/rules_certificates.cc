@@ -138,8 +138,7 @@ bool refuses_everyone(const Server& server) {
   const bool fallback = std::ranges::find(server.names, "_") != server.names.end() ||
                         std::ranges::any_of(server.listens, &Listen::default_server);
   if (!fallback) return false;
-  const Directive* reject = server.scope->effective("ssl_reject_handshake");
-  if (reject != nullptr && reject->arg(0) == "on") return true;
+  if (server.scope->flag("ssl_reject_handshake", false)) return true;
   if (return_status(*server.scope) >= 400) return true;
   bool all = false;
   for (const Location* location : server.all_locations) {

@@ -125,9 +125,9 @@ void check_orphan_limits(Inspection& in) {
 void check_missing_certificates(Inspection& in) {
   if (!in.model.framed) return;
   const auto bare = [](const Server& server) {
-    const Directive* reject = server.scope->effective("ssl_reject_handshake");
     return server.scope->effective("ssl_certificate") == nullptr &&
-           (reject == nullptr || reject->arg(0) != "on") && !server.scope->may_inherit_unseen();
+           !server.scope->flag("ssl_reject_handshake", false) &&
+           !server.scope->may_inherit_unseen();
   };
   std::set<const Server*> seen;
   for (const Socket& socket : in.model.sockets) {

@@ -53,8 +53,7 @@ bool rejects(const Inspection& in, const Server& server, const Listen& listen) {
   if (refuses_unknown_hosts(in, server)) return true;
   const bool handing_out = std::ranges::any_of(
       server.all_locations, [](const Location* location) { return hands_out(*location); });
-  const Directive* reject = server.scope->own("ssl_reject_handshake");
-  const bool no_handshake = reject != nullptr && reject->arg(0) == "on";
+  const bool no_handshake = server.scope->flag("ssl_reject_handshake", false);
   // What comes in clear knows no handshake.
   if (no_handshake && (listen.ssl || listen.quic || !handing_out)) return true;
   const auto root = std::ranges::find_if(

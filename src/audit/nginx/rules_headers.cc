@@ -8,6 +8,7 @@
 
 #include "audit/nginx/directives.h"
 #include "audit/nginx/header_view.h"
+#include "audit/nginx/page_headers.h"
 #include "audit/nginx/rules.h"
 #include "audit/words.h"
 #include "base/ascii.h"
@@ -127,101 +128,6 @@ void check_always(Inspection& in) {
   }
 }
 
-/// True when something of the server hands out content of its own or of an upstream.
-bool serves_content(const Server& server) {
-  if (only_redirects(server) || return_status(*server.scope) != 0) return false;
-  const Directive* reject = server.scope->own("ssl_reject_handshake");
-  return reject == nullptr || reject->arg(0) != "on";
-}
-
-bool serves_files(const Server& server) {
-  const auto files = [](const Scope& scope) {
-    return handler_of(scope).kind == Handler::Kind::kStatic &&
-           (scope.effective("root") != nullptr || scope.has("alias"));
-  };
-  if (server.locations.empty()) return files(*server.scope);
-  return std::ranges::any_of(server.all_locations, [&](const Location* location) {
-    return !location->internal && files(*location->scope);
-  });
-}
-
-/// Where a file that is not there leads to: the last word of try_files.
-const Location* fallback_of(const Inspection& in, const Location& location) {
-  const Directive* tries = location.scope->own("try_files");
-  if (tries == nullptr || tries->args.empty()) return nullptr;
-  const std::string_view last = tries->args.back().text;
-  if (last.starts_with('/')) {
-    return in.model.match(*location.server, last.substr(0, last.find_first_of("?$")));
-  }
-  return location.server->named(last);
-}
-
-/// A location that hands out pages: no single file such as robots.txt, no challenge, no refusal.
-bool hands_out_pages(const Location& location) {
-  const bool one_file = location.match == Location::Match::kExact && location.path != "/";
-  return !one_file && !location.internal && location.match != Location::Match::kNamed &&
-         location.path.find(".well-known") == std::string_view::npos &&
-         return_status(*location.scope) == 0 && !is_denied_to_all(*location.scope);
-}
-
-/// True when the pages of a site come with a header that `present` finds: what is answered for "/",
-/// or everything where nothing is.
-bool sends_for_pages(const Inspection& in, const Server& server,
-                     const std::function<bool(const Scope&)>& present) {
-  const auto sends = [&](const Location* location) {
-    return location != nullptr && present(*location->scope);
-  };
-  const Location* root = in.model.match(server, "/");
-  if (root != nullptr && hands_out_pages(*root)) {
-    const Location* script = in.model.match(server, "/index.php");
-    const bool runs = script != nullptr && script->scope->has("fastcgi_pass");
-    return sends(root) || sends(fallback_of(in, *root)) || (runs && sends(script));
-  }
-  bool any = false;
-  for (const Location* location : server.all_locations) {
-    if (!hands_out_pages(*location)) continue;
-    if (!sends(location)) return false;
-    any = true;
-  }
-  return any;
-}
-
-/// Reports a header that pages come without, once for all servers that hand such out.
-void report_absent(Inspection& in, std::string_view rule, std::string_view message,
-                   const std::function<bool(const Scope&)>& present, Level for_files,
-                   Level for_proxies) {
-  Finding* finding = nullptr;
-  std::vector<const Server*> missing;
-  for (const Server& server : in.model.servers) {
-    if (!serves_content(server) || server.is_local()) continue;
-    if (present(*server.scope) || sends_for_pages(in, server, present)) continue;
-    if (scripts_edit_header(server)) {
-      in.not_checked(rule, "a script edits the response header, and what it does is not read");
-      continue;
-    }
-    if (server.scope->level_of("add_header") == nullptr && server.scope->may_inherit_unseen()) {
-      in.not_checked(rule, "the http block, which may set it, is not in the files");
-      continue;
-    }
-    missing.push_back(&server);
-  }
-  for (const Server* server : missing) {
-    const Level level = serves_files(*server) ? for_files : for_proxies;
-    if (finding == nullptr) {
-      finding = &in.report(rule, level, server->at(), std::string(message));
-      finding->confidence = serves_files(*server) ? Confidence::kLikely : Confidence::kPossible;
-    }
-    finding->level = std::max(finding->level, level);
-    finding->affected.push_back(server->label());
-  }
-}
-
-/// The value that a field is sent with; "" when it is not: nginx leaves empty ones out.
-std::string_view sent_value(const Scope& scope, std::string_view name) {
-  const Directive* header = sent_header(scope, name);
-  return header == nullptr ? std::string_view{} : header_value(*header, name);
-}
-
 void check_nosniff(Inspection& in) {
   report_absent(
       in, "HDR-03", "pages come without X-Content-Type-Options: expected \"nosniff\"",
@@ -230,109 +136,6 @@ void check_nosniff(Inspection& in) {
         return value.find('$') != value.npos || ascii::iequals(ascii::trim_ows(value), "nosniff");
       },
       Level::kLow, Level::kLow);
-}
-
-/// The sources of `directive` in a policy; false when the policy does not have it.
-bool policy_sources(std::string_view policy, std::string_view directive, std::string_view& out) {
-  while (!policy.empty()) {
-    const std::size_t end = std::min(policy.find(';'), policy.size());
-    std::string_view part = policy.substr(0, end);
-    policy.remove_prefix(std::min(end + 1, policy.size()));
-    while (!part.empty() && (part.front() == ' ' || part.front() == '\n')) part.remove_prefix(1);
-    if (!part.starts_with(directive)) continue;
-    part.remove_prefix(directive.size());
-    if (!part.empty() && part.front() != ' ') continue;
-    out = part;
-    return true;
-  }
-  return false;
-}
-
-/// Browsers know DENY and SAMEORIGIN, and take any other value for none (RFC 7034, HTML 7.7).
-bool is_framing_value(std::string_view value) {
-  value = ascii::trim_ows(value);
-  return value.find('$') != std::string_view::npos || ascii::iequals(value, "DENY") ||
-         ascii::iequals(value, "SAMEORIGIN");
-}
-
-enum class Framing : std::uint8_t { kUnsaid, kEveryone, kSome };
-
-/// Who may frame a page, as its policy says: browsers heed that, and X-Frame-Options without it.
-Framing frame_ancestors(const Scope& scope) {
-  const std::string_view policy = sent_value(scope, "Content-Security-Policy");
-  std::string_view sources;
-  if (!policy_sources(policy, "frame-ancestors", sources)) {
-    return policy.find("frame-ancestors") == policy.npos ? Framing::kUnsaid : Framing::kSome;
-  }
-  while (!sources.empty()) {
-    const std::size_t end = std::min(sources.find(' '), sources.size());
-    const std::string_view one = sources.substr(0, end);
-    if (one == "*" || one == "http:" || one == "https:") return Framing::kEveryone;
-    sources.remove_prefix(std::min(end + 1, sources.size()));
-  }
-  return Framing::kSome;
-}
-
-bool limits_framing(const Scope& scope) {
-  const Framing framing = frame_ancestors(scope);
-  if (framing != Framing::kUnsaid) return framing == Framing::kSome;
-  return !sent_value(scope, "X-Frame-Options").empty();
-}
-
-void check_framing(Inspection& in) {
-  for (const Scope& scope : in.model.scopes) {
-    for (const auto& [header, name, value] : own_fields(scope, "X-Frame-Options")) {
-      if (value.empty() || is_framing_value(value)) continue;
-      if (frame_ancestors(scope) != Framing::kUnsaid) continue;  // which browsers prefer
-      in.report(
-            "HDR-04", Level::kLow, *header,
-            fmt::format("X-Frame-Options \"{}\" is no value that browsers know: they ignore it; "
-                        "expected DENY or SAMEORIGIN",
-                        value))
-          .affected.push_back(in.model.route_of(scope));
-    }
-  }
-  report_absent(in, "HDR-04",
-                "neither X-Frame-Options nor a frame-ancestors of Content-Security-Policy says who "
-                "may frame a page",
-                limits_framing, Level::kLow, Level::kInfo);
-}
-
-std::string weakness_of_policy(std::string_view policy) {
-  std::string_view sources;
-  if (policy.find('$') != std::string_view::npos) return {};
-  const bool scripts = policy_sources(policy, "script-src", sources) ||
-                       policy_sources(policy, "default-src", sources);
-  if (!scripts) return {};
-  const bool nonce = sources.find("'nonce-") != std::string_view::npos ||
-                     sources.find("'sha256-") != std::string_view::npos ||
-                     sources.find("'strict-dynamic'") != std::string_view::npos;
-  if (!nonce && sources.find("'unsafe-inline'") != std::string_view::npos) return "'unsafe-inline'";
-  if (sources.find("'unsafe-eval'") != std::string_view::npos) return "'unsafe-eval'";
-  for (std::size_t at = sources.find('*'); at != std::string_view::npos;
-       at = sources.find('*', at + 1)) {
-    const bool alone =
-        (at == 0 || sources[at - 1] == ' ') && (at + 1 == sources.size() || sources[at + 1] == ' ');
-    if (alone) return "the wildcard *";
-  }
-  return {};
-}
-
-void check_policy(Inspection& in) {
-  for (const Scope& scope : in.model.scopes) {
-    for (const auto& [header, name, value] : own_fields(scope, "Content-Security-Policy")) {
-      const std::string weakness = weakness_of_policy(value);
-      if (weakness.empty()) continue;
-      in.report(
-            "HDR-05", Level::kLow, *header,
-            fmt::format("the policy lets scripts run by {}: it stops no injected script", weakness))
-          .affected.push_back(in.model.route_of(scope));
-    }
-  }
-  report_absent(
-      in, "HDR-05", "Content-Security-Policy is set nowhere",
-      [](const Scope& s) { return sent_header(s, "Content-Security-Policy") != nullptr; },
-      Level::kLow, Level::kInfo);
 }
 
 void check_referrer(Inspection& in) {
@@ -545,8 +348,6 @@ constexpr RuleEntry kRules[] = {
     {"HDR-01", check_inheritance},
     {"HDR-02", check_always},
     {"HDR-03", check_nosniff},
-    {"HDR-04", check_framing},
-    {"HDR-05", check_policy},
     {"HDR-06", check_referrer},
     {"HDR-07", check_hsts_missing},
     {"HDR-08", check_hsts_weak},

@@ -82,6 +82,7 @@ const RuleCase kPageHeaders[] = {
      "root /srv; location / { add_header X-Content-Type-Options nosniff; } location /a { return "
      "204; }",
      ""},
+    {"no_handshake", {"HDR-03"}, "root /srv; ssl_reject_handshake on;", "HDR-03:low"},
     {"no_framing", {"HDR-04"}, "root /srv; add_header X-Frame-Options DENY;", ""},
     {"no_framing_by_nothing",
      {"HDR-04"},

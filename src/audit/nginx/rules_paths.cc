@@ -260,6 +260,42 @@ void check_passed_path(Inspection& in) {
   }
 }
 
+/// The same of patterns: what a variable of proxy_pass holds, and what a rewrite with break leads
+/// to, is sent as it is.
+void check_captured_pass(Inspection& in) {
+  std::size_t matches = 0;
+  for (const Location& location : in.model.locations) {
+    const Directive* pass = location.scope->own("proxy_pass");
+    if (pass == nullptr || location.scope->has("internal")) continue;
+    const auto judge = [&](const Directive& by, std::string_view folder, const WayOut& way) {
+      if (folder.size() < 2) return;
+      matches += location.server->locations.size();
+      if (matches > kWayMatchesMax) {
+        return in.not_checked("PTH-04", "there are too many locations to match them all");
+      }
+      if (in.model.match(*location.server, way.attack) != &location) return;
+      Finding& finding = in.report(
+          "PTH-04", Level::kMedium, by,
+          fmt::format("what {} captures may start with \"../\": paths outside of {} are asked of "
+                      "the upstream; expected a slash before the group",
+                      by.is("rewrite") ? by.arg(0) : location.path, folder));
+      finding.evidence = fmt::format("GET {} is passed on as {}../secret", way.attack, folder);
+      finding.confidence = Confidence::kLikely;
+      finding.affected.push_back(location.label());
+    };
+    const std::string_view target = pass->arg(0);
+    if (const auto way = way_out_of(target, location)) {
+      judge(*pass, parse_target(way->folder).path, *way);
+    }
+    if (target.find('$') != std::string_view::npos) continue;
+    for (const Directive* rewrite : location.scope->own_all("rewrite")) {
+      if (rewrite->arg(2) != "break") continue;
+      const auto way = way_out_of(rewrite->arg(1), rewrite->arg(0), false);
+      if (way && way->folder.starts_with('/')) judge(*rewrite, way->folder, *way);
+    }
+  }
+}
+
 /// Matching every denied location against all others is bounded: a server of thousands of regular
 /// expressions would take minutes.
 constexpr std::size_t kCaseMatchesMax = 200'000;
@@ -268,17 +304,15 @@ void check_case(Inspection& in) {
   std::size_t matches = 0;
   for (const Location& location : in.model.locations) {
     const bool sensitive = is_prefix(location) || location.match == Location::Match::kRegex;
-    if (!sensitive || location.path == "/" || location.path.find('.') != std::string_view::npos) {
-      continue;
-    }
-    if (location.path.find_first_of("abcdefghijklmnopqrstuvwxyz") == std::string_view::npos)
-      continue;
+    if (!sensitive || location.path.find('.') != std::string_view::npos) continue;
     if (!is_denied_to_all(*location.scope) || is_denied_to_all(*location.server->scope)) continue;
-    std::string upper(location.path);
+    const std::string path =
+        location.is_regex() ? location.pattern->sample() : std::string(location.path);
+    std::string upper = path;
     std::ranges::transform(upper, upper.begin(), [](char c) {
       return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
     });
-    if (location.is_regex()) continue;
+    if (upper == path || !path.starts_with('/')) continue;
     matches += location.server->locations.size();
     if (matches > kCaseMatchesMax) {
       in.not_checked("PTH-05", "there are too many locations to match them all with each other");
@@ -290,7 +324,7 @@ void check_case(Inspection& in) {
     Finding& finding = in.report(
         "PTH-05", Level::kInfo, location.at(),
         fmt::format("{} is denied and {} is proxied: an upstream that ignores case answers it",
-                    location.path, upper));
+                    path, upper));
     finding.confidence = Confidence::kPossible;
     finding.affected.push_back(location.label());
   }

@@ -73,6 +73,67 @@ const RuleCase kCaptures[] = {
 INSTANTIATE_TEST_SUITE_P(Nginx, Captures, testing::ValuesIn(kCaptures),
                          [](const auto& test) { return test.param.name; });
 
+class PassedCaptures : public testing::TestWithParam<RuleCase> {};
+
+TEST_P(PassedCaptures, LeadOutOfAPathWithoutASlash) {
+  const RuleCase& test = GetParam();
+  EXPECT_EQ(findings_in(fmt::format("server {{ listen 80; server_name a.test; {} }}", test.http),
+                        {"PTH-04"}),
+            test.want);
+}
+
+const RuleCase kPassedCaptures[] = {
+    {"in_proxy_pass",
+     {},
+     "location ~ ^/dl(.*)$ { proxy_pass http://127.0.0.1:1/files/$1; }",
+     "PTH-04:medium"},
+    {"in_proxy_pass_behind_a_slash",
+     {},
+     "location ~ ^/dl/(.*)$ { proxy_pass http://127.0.0.1:1/files/$1; }",
+     ""},
+    {"in_proxy_pass_behind_the_root",
+     {},
+     "location ~ ^/dl(.*)$ { proxy_pass http://127.0.0.1:1/$1; }",
+     ""},
+    {"in_a_rewrite",
+     {},
+     "location /rw { rewrite ^/rw(.*)$ /files/$1 break; proxy_pass http://127.0.0.1:1; }",
+     "PTH-04:medium"},
+    {"in_a_rewrite_behind_a_slash",
+     {},
+     "location /rw { rewrite ^/rw/(.*)$ /files/$1 break; proxy_pass http://127.0.0.1:1; }",
+     ""},
+    {"in_a_rewrite_that_another_location_takes",
+     {},
+     "location /rw/ { rewrite ^/rw(.*)$ /files/$1 break; proxy_pass http://127.0.0.1:1; }",
+     ""},
+};
+
+INSTANTIATE_TEST_SUITE_P(Nginx, PassedCaptures, testing::ValuesIn(kPassedCaptures),
+                         [](const auto& test) { return test.param.name; });
+
+class DeniedCase : public testing::TestWithParam<RuleCase> {};
+
+TEST_P(DeniedCase, IsPassedInOtherLetters) {
+  const RuleCase& test = GetParam();
+  EXPECT_EQ(findings_in(fmt::format("server {{ listen 80; location / {{ proxy_pass "
+                                    "http://127.0.0.1:1; }} {} }}",
+                                    test.http),
+                        {"PTH-05"}),
+            test.want);
+}
+
+const RuleCase kDeniedCase[] = {
+    {"of_a_prefix", {}, "location /admin { deny all; }", "PTH-05:info"},
+    {"of_a_pattern", {}, "location ~ ^/(admin|root)/ { deny all; }", "PTH-05:info"},
+    {"of_a_pattern_in_any_case", {}, "location ~* ^/admin/ { deny all; }", ""},
+    {"of_no_letters", {}, "location /42/ { deny all; }", ""},
+    {"of_an_extension", {}, "location ~ \\.bak$ { deny all; }", ""},
+};
+
+INSTANTIATE_TEST_SUITE_P(Nginx, DeniedCase, testing::ValuesIn(kDeniedCase),
+                         [](const auto& test) { return test.param.name; });
+
 class MergeSlashes : public testing::TestWithParam<RuleCase> {};
 
 TEST_P(MergeSlashes, IsWhatReadsThePath) {

@@ -33,80 +33,6 @@ const RuleCase kCiphers[] = {
 INSTANTIATE_TEST_SUITE_P(Nginx, WeakCiphers, testing::ValuesIn(kCiphers),
                          [](const auto& test) { return test.param.name; });
 
-class Cleartext : public testing::TestWithParam<RuleCase> {};
-
-TEST_P(Cleartext, IsToldUnlessAProxyInFrontDecides) {
-  const RuleCase& test = GetParam();
-  EXPECT_EQ(findings_in(test.http, test.only), test.want);
-}
-
-#define MERLON_SITE                                          \
-  "location / { auth_basic x; auth_basic_user_file /etc/h; " \
-  "proxy_pass http://127.0.0.1:1; } }"
-
-const RuleCase kCleartext[] = {
-    {"plain",
-     {"TLS-13", "LOC-06"},
-     "server { listen 80; server_name a.example.com; " MERLON_SITE,
-     "LOC-06:high TLS-13:high"},
-    {"the_field_is_logged",
-     {"TLS-13", "LOC-06"},
-     "log_format m '$http_x_forwarded_proto';"
-     "server { listen 80; server_name a.example.com; access_log /l m; " MERLON_SITE,
-     "LOC-06:high TLS-13:high"},
-    {"a_map_of_it_is_handed_on",
-     {"TLS-13", "LOC-06"},
-     "map $http_x_forwarded_proto $p { default $http_x_forwarded_proto; '' $scheme; }"
-     "server { listen 80; server_name a.example.com; proxy_set_header X-Forwarded-Proto "
-     "$p; " MERLON_SITE,
-     "LOC-06:high TLS-13:high"},
-    {"another_server_redirects_by_it",
-     {"TLS-13", "LOC-06"},
-     "server { listen 80; server_name b.example.com;"
-     " if ($http_x_forwarded_proto = http) { return 301 https://b.example.com; } return 200 b; }"
-     "server { listen 80; server_name a.example.com; " MERLON_SITE,
-     "LOC-06:high TLS-13:high"},
-    {"it_has_tls_of_its_own",
-     {"TLS-13", "LOC-06"},
-     "server { listen 80; listen 443 ssl; server_name a.example.com;"
-     " ssl_certificate a.pem; ssl_certificate_key a.key;"
-     " if ($http_x_forwarded_proto = http) { return 301 https://a.example.com; } " MERLON_SITE,
-     "LOC-06:high TLS-13:high"},
-    {"it_has_tls_and_redirects_what_is_not_told_as_such",
-     {"TLS-13", "LOC-06"},
-     "server { listen 80; listen 443 ssl; server_name a.example.com;"
-     " ssl_certificate a.pem; ssl_certificate_key a.key;"
-     " if ($http_x_forwarded_proto != https) { return 301 https://a.example.com; } " MERLON_SITE,
-     ""},
-    {"it_redirects_by_the_field",
-     {"TLS-13", "LOC-06"},
-     "server { listen 80; server_name a.example.com;"
-     " if ($http_x_forwarded_proto = http) { return 301 https://a.example.com; } " MERLON_SITE,
-     ""},
-    {"it_redirects_by_a_map_of_the_field",
-     {"TLS-13", "LOC-06"},
-     "map $http_x_forwarded_proto $clear { default 0; http 1; }"
-     "server { listen 80; server_name a.example.com;"
-     " if ($clear) { return 301 https://a.example.com; } " MERLON_SITE,
-     ""},
-    {"it_redirects_by_a_flag",
-     {"TLS-13", "LOC-06"},
-     "server { listen 80; server_name a.example.com;"
-     " if ($http_x_forwarded_proto = http) { set $to 1; }"
-     " if ($to) { rewrite ^ https://a.example.com$request_uri permanent; } " MERLON_SITE,
-     ""},
-    {"it_hands_the_field_on",
-     {"TLS-13", "LOC-06"},
-     "server { listen 80; server_name a.example.com;"
-     " proxy_set_header X-Forwarded-Proto $http_x_forwarded_proto; " MERLON_SITE,
-     "LOC-06:medium TLS-13:medium"},
-};
-
-#undef MERLON_SITE
-
-INSTANTIATE_TEST_SUITE_P(Nginx, Cleartext, testing::ValuesIn(kCleartext),
-                         [](const auto& test) { return test.param.name; });
-
 class AnyAuthority : public testing::TestWithParam<RuleCase> {};
 
 TEST_P(AnyAuthority, IsToldUnlessItsVerdictIsAskedFor) {
@@ -188,35 +114,6 @@ const RuleCase kEarlyData[] = {
 };
 
 INSTANTIATE_TEST_SUITE_P(Nginx, EarlyData, testing::ValuesIn(kEarlyData),
-                         [](const auto& test) { return test.param.name; });
-
-class OptionalCertificates : public testing::TestWithParam<RuleCase> {};
-
-TEST_P(OptionalCertificates, AreTestedBySomethingThatIsRead) {
-  const RuleCase& test = GetParam();
-  EXPECT_EQ(
-      findings_in(
-          fmt::format("server {{ listen 443 ssl; ssl_certificate a.pem; ssl_certificate_key a.key; "
-                      "ssl_verify_client optional; ssl_client_certificate c.pem; {} }}",
-                      test.http),
-          test.only),
-      test.want);
-}
-
-const RuleCase kOptionalCertificates[] = {
-    {"a_flag_that_nothing_reads",
-     {"TLS-16"},
-     "if ($ssl_client_verify != SUCCESS) { set $bad 1; } location / { proxy_pass "
-     "http://127.0.0.1:1; }",
-     "TLS-16:high"},
-    {"a_flag_that_refuses",
-     {"TLS-16"},
-     "if ($ssl_client_verify != SUCCESS) { set $bad 1; } location / { if ($bad) { return 403; } "
-     "proxy_pass http://127.0.0.1:1; }",
-     ""},
-};
-
-INSTANTIATE_TEST_SUITE_P(Nginx, OptionalCertificates, testing::ValuesIn(kOptionalCertificates),
                          [](const auto& test) { return test.param.name; });
 
 }  // namespace
