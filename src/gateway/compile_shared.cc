@@ -25,6 +25,17 @@ bool is_used(const Config& config) {
   });
 }
 
+/// A nonce is known to the node that gave it out: a client that meets another one each time would be
+/// asked again and again.
+void judge_nonces(const Config& config, CompileContext& context) {
+  for (const auto& [name, provider] : config.identity) {
+    if (!provider.dpop.has_value() || !provider.dpop->nonce) continue;
+    context.reader.diagnostics().warning(
+        provider.dpop->at, "each node gives out nonces of its own, and takes no other node's",
+        "send a client to the same node each time, or leave `nonce` out");
+  }
+}
+
 /// The first line of the file. Nothing, after an error in `out`, when it cannot be had.
 std::optional<std::string> read_password(const Located<config::FilePath>& file, io::Broker& broker,
                                          Diagnostics& out) {
@@ -130,16 +141,17 @@ void compile_files(const state::RedisConfig& from, state::redis::Settings& redis
 }  // namespace
 
 std::shared_ptr<const state::SharedSettings> compile_shared_state(const Config& config,
+                                                                  const RawNames& names,
                                                                   CompileContext& context) {
   if (!config.shared_state.has_value()) return nullptr;
   const state::SharedStateConfig& from = *config.shared_state;
   const Reader::Step step(context.reader, "shared_state");
   judge_exposure(from, context);
-  const bool all_read = config.routes.size() == context.root.find("routes")->items().size();
-  if (all_read && !is_used(config)) {
+  if (names.all_routes_read && !is_used(config)) {
     context.reader.error(from.at, "no limit is `shared` and there is no quota: nothing uses it",
                          "remove it");
   }
+  if (from.nodes > 1) judge_nonces(config, context);
   auto redis = std::make_shared<state::redis::Settings>();
   for (const auto& endpoint : from.redis.endpoints()) redis->endpoints.push_back(*endpoint);
   if (redis->endpoints.empty()) return nullptr;

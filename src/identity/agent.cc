@@ -98,10 +98,20 @@ void Agent::take_issuer(const std::shared_ptr<const Provider>& provider, std::ve
                   .introspection = nullptr});
 }
 
+std::shared_ptr<IntrospectionFigures> Agent::counted_for(std::string_view name) {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::ranges::find_if(
+      told_, [&](const Told& one) { return one.name == name && one.introspection != nullptr; });
+  return found == told_.end() ? nullptr : found->introspection;
+}
+
 void Agent::take_introspection(const std::shared_ptr<const Provider>& provider,
                                std::vector<Told>& told) {
   auto& slot = introspectors_[provider->server_id()];
   if (slot == nullptr) slot = std::make_unique<Introspector>(ground_, *provider->introspection());
+  // Another secret or URL makes another introspector, and no other counters.
+  if (auto counted = counted_for(provider->name()))
+    slot->count_on(provider->name(), std::move(counted));
   told.push_back({.name = provider->name(),
                   .issuer = nullptr,
                   .introspection = slot->figures_of(provider->name())});

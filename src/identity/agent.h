@@ -55,6 +55,7 @@ class Agent {
   void announce(const std::vector<std::shared_ptr<const Provider>>& providers);
   void take(const std::vector<std::shared_ptr<const Provider>>& providers);
   void take_issuer(const std::shared_ptr<const Provider>& provider, std::vector<Told>& told);
+  [[nodiscard]] std::shared_ptr<IntrospectionFigures> counted_for(std::string_view name);
   void take_introspection(const std::shared_ptr<const Provider>& provider, std::vector<Told>& told);
   [[nodiscard]] io::Task<void> keep_fresh(std::uint64_t id);
   void start(const Errand& errand, std::function<void(ErrandAnswer)> done);

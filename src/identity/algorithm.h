@@ -40,6 +40,7 @@ class AlgorithmSet {
     for (const Algorithm a : all) add(a);
   }
   constexpr void add(Algorithm a) noexcept { bits_ = bits_ | bit(a); }
+  constexpr void add(AlgorithmSet others) noexcept { bits_ = bits_ | others.bits_; }
   [[nodiscard]] constexpr bool contains(Algorithm a) const noexcept {
     return (bits_ & bit(a)) != 0;
   }

@@ -14,6 +14,9 @@ namespace merlon::identity {
 
 /// A proof is good for so long after it was made; clocks may differ by the leeway beyond that.
 inline constexpr std::int64_t kProofAge_s = 60;
+/// What a configuration may have as leeway at most. Proofs are remembered for as long as one that a
+/// reload brings could make them good.
+inline constexpr std::int64_t kLeewayMax_s = 60;
 inline constexpr std::size_t kProofBytesMax = 8UL * 1024;
 
 /// The request that a proof must be for, as the gateway reads it.

@@ -46,6 +46,10 @@ class Introspector {
   [[nodiscard]] bool idle() const noexcept { return tasks_.empty(); }
   /// Of the entry of this name: several may ask one server.
   [[nodiscard]] const std::shared_ptr<IntrospectionFigures>& figures_of(const std::string& name);
+  /// Goes on with what another one counted for the entry of this name.
+  void count_on(const std::string& name, std::shared_ptr<IntrospectionFigures> figures) {
+    figures_[name] = std::move(figures);
+  }
 
  private:
   /// A question in progress, with all who wait for its answer.

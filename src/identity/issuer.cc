@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "identity/discovery.h"
@@ -194,6 +195,10 @@ io::Task<Result<upstream::FetchResponse>> Issuer::get(upstream::HttpsUrl url, bo
 bool Issuer::take_keys(const upstream::FetchResponse& response) {
   const auto read = read_jwks(response.body);
   if (!read.has_value()) return failed("keys", read.error());
+  if (!read->keys->has_key_for(source_->algorithms)) {
+    return failed("keys", "no key is for any of the `algorithms`");
+  }
+  tell_skipped(read->skipped);
   const std::shared_ptr<const KeySet> before = source_->live->keys();
   const bool changed = before == nullptr || !before->same_keys(*read->keys);
   const Instant now = ground_.loop.now();
@@ -216,6 +221,18 @@ bool Issuer::take_keys(const upstream::FetchResponse& response) {
                           num("fresh_s", static_cast<std::uint64_t>(fresh.count()))});
   }
   return true;
+}
+
+/// Tokens of such keys are refused: said once, until it is about others.
+void Issuer::tell_skipped(const std::vector<std::string>& skipped) {
+  if (std::exchange(skipped_, skipped) == skipped || skipped.empty()) return;
+  if (ground_.events == nullptr) return;
+  constexpr std::size_t kTold = 3;
+  const std::span<const std::string> first(skipped.data(), std::min(kTold, skipped.size()));
+  const std::string told = fmt::format("{}", fmt::join(first, "; "));
+  ground_.events->warning("issuer_keys_skipped",
+                          {str("identity", name_), str("url", last_url_),
+                           num("skipped", skipped.size()), str("reasons", told)});
 }
 
 void Issuer::note_gone(const KeySet& before, const KeySet& now) {

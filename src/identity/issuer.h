@@ -75,6 +75,7 @@ class Issuer {
                                                               Instant deadline);
   [[nodiscard]] upstream::Origin* origin_for(const upstream::HttpsUrl& url, bool named);
   bool take_keys(const upstream::FetchResponse& response);
+  void tell_skipped(const std::vector<std::string>& skipped);
   void note_gone(const KeySet& before, const KeySet& now);
   bool failed(std::string_view what, std::string_view reason);
   [[nodiscard]] Instant stale_until() const noexcept { return fresh_until_ + source_->stale_for; }
@@ -91,8 +92,9 @@ class Issuer {
   std::map<std::string, std::unique_ptr<upstream::Origin>, std::less<>> origins_;
   std::optional<upstream::HttpsUrl> discovered_;
   Instant discovered_until_{};
-  std::string last_url_;   ///< what was asked, without a query
-  Instant next_{};         ///< when the next fetch is due
+  std::string last_url_;              ///< what was asked, without a query
+  std::vector<std::string> skipped_;  ///< keys of the last set that cannot be used, and why
+  Instant next_{};                    ///< when the next fetch is due
   Instant fresh_until_{};  ///< of the keys in force; `stale_for` later they are withdrawn
   unsigned failures_ = 0;  ///< in a row
   bool fetching_ = false;

@@ -263,6 +263,11 @@ bool KeySet::contains(std::uint64_t key_id) const noexcept {
   return std::ranges::any_of(keys_, [&](const auto& key) { return key->id() == key_id; });
 }
 
+bool KeySet::has_key_for(AlgorithmSet algorithms) const noexcept {
+  return std::ranges::any_of(
+      keys_, [&](const auto& key) { return !key->algorithms().common_with(algorithms).empty(); });
+}
+
 bool KeySet::same_keys(const KeySet& other) const noexcept {
   return keys_.size() == other.keys_.size() &&
          std::ranges::all_of(keys_, [&](const auto& key) { return other.contains(key->id()); });

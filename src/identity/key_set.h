@@ -79,6 +79,8 @@ class KeySet {
   [[nodiscard]] const std::vector<std::shared_ptr<const PublicKey>>& keys() const noexcept {
     return keys_;
   }
+  /// True when a key is for one of these.
+  [[nodiscard]] bool has_key_for(AlgorithmSet algorithms) const noexcept;
   /// Tells sets apart: equal keys, equal sets.
   [[nodiscard]] bool same_keys(const KeySet& other) const noexcept;
 

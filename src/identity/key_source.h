@@ -20,6 +20,7 @@ namespace merlon::identity {
 /// so. Immutable; part of a provider.
 struct KeySource {
   std::string issuer;
+  AlgorithmSet algorithms;                     ///< a set without a key for any of them is of no use
   std::optional<upstream::HttpsUrl> jwks_uri;  ///< absent: discovery names it
   /// Hosts besides the issuer's own that discovery may name, wherever they stand. Others must be
   /// on the public Internet.
@@ -32,8 +33,8 @@ struct KeySource {
 
   /// True when both ask the same of the same.
   [[nodiscard]] bool same_as(const KeySource& other) const {
-    return issuer == other.issuer && jwks_uri == other.jwks_uri && hosts == other.hosts &&
-           stale_for == other.stale_for && ca_digest == other.ca_digest;
+    return issuer == other.issuer && algorithms == other.algorithms && jwks_uri == other.jwks_uri &&
+           hosts == other.hosts && stale_for == other.stale_for && ca_digest == other.ca_digest;
   }
 };
 

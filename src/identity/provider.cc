@@ -36,10 +36,7 @@ std::shared_ptr<const KeySet> load_keys(const Located<config::FilePath>& file, A
   for (const std::string& skipped : set->skipped) {
     out.warning(file.at, fmt::format("`{}`: {}", file->written, skipped));
   }
-  const bool any = std::ranges::any_of(set->keys->keys(), [&](const auto& key) {
-    return !key->algorithms().common_with(allowed).empty();
-  });
-  if (any) return set->keys;
+  if (set->keys->has_key_for(allowed)) return set->keys;
   out.error(file.at, fmt::format("`{}` has no key for any of the `algorithms`", file->written));
   return nullptr;
 }
@@ -210,6 +207,7 @@ std::shared_ptr<const KeySource> Provider::load_key_source(const ProviderConfig&
                                                            Diagnostics& out) const {
   auto source = std::make_shared<KeySource>();
   source->issuer = rules_.issuer;
+  source->algorithms = rules_.algorithms;
   if (config.jwks_uri.has_value()) source->jwks_uri = **config.jwks_uri;
   for (const auto& host : config.hosts) source->hosts.push_back(*host);
   if (config.stale_for.has_value()) {

@@ -6,6 +6,7 @@
 #include "config/shown.h"
 #include "config/waivers.h"
 #include "http/field_id.h"
+#include "identity/dpop.h"
 
 namespace merlon::identity {
 namespace {
@@ -361,7 +362,7 @@ void add_token_rules(Object<ProviderConfig>& schema) {
                  kAlgorithmCount),
              "How tokens may be signed.")
       .absent("[RS256, ES256]", verifies_tokens)
-      .field("leeway", &ProviderConfig::leeway, whole_seconds(seconds{0}, seconds{60}),
+      .field("leeway", &ProviderConfig::leeway, whole_seconds(seconds{0}, seconds{kLeewayMax_s}),
              "For clocks that differ, on `exp`, `nbf` and `iat`. Whole seconds.")
       .absent("10s", takes_tokens)
       .field("max_lifetime", &ProviderConfig::lifetime_max, whole_seconds(seconds{10}, hours{24}),

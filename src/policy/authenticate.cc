@@ -252,14 +252,14 @@ Result<void> Authenticate::judge_binding(Context& context, const identity::Ident
       identity::judge_proof(fields.value(http::FieldId::kDpop), target_of(context), shown.token,
                             who.dpop_thumbprint(), rules, now, context.identities->proofs);
   if (!proof) return std::unexpected(proof.error());
-  const std::int64_t age_s = identity::kProofAge_s + rules.leeway_s;
+  constexpr std::int64_t kKept_s = identity::kProofAge_s + identity::kLeewayMax_s;
   const state::Taken room = context.tables.proofs_of_keys.take(
-      who.dpop_thumbprint(), seconds{age_s + rules.leeway_s}, context.now);
+      who.dpop_thumbprint(), seconds{kKept_s + rules.leeway_s}, context.now);
   if (!room.admitted) {
     add_retry_after(context.fields, room.retry_after);
     return fail(code::kProofsOfKey, Blame::kClient, "too many proofs of this key");
   }
-  switch (context.tables.proofs.note(proof->known_by, proof->made + age_s, now)) {
+  switch (context.tables.proofs.note(proof->known_by, proof->made + kKept_s, now)) {
     case state::ReplayTable::Seen::kNever:
       return {};
     case state::ReplayTable::Seen::kBefore:

@@ -8,13 +8,11 @@
 namespace merlon::state {
 namespace {
 
-// A value: when the lease ends in milliseconds, whether none is given until then, whether another
-// is being taken, tokens. Time stands in the highest bits, so that what has ended is below the
-// horizon of SlotTable.
+// A value: when the lease ends in milliseconds, whether another is being taken, tokens. Time stands
+// in the highest bits, so that what has ended is below the horizon of SlotTable.
 constexpr unsigned kTimeShift = 24;
 constexpr std::uint64_t kLow = (1ULL << kTimeShift) - 1;
 constexpr std::uint64_t kTaking = 1ULL << 16;
-constexpr std::uint64_t kDistrusted = 1ULL << 17;
 // Longer than Redis is ever waited for: two leases of one client must not be under way at once.
 constexpr seconds kTakingMax{60};
 constexpr std::uint64_t kTokens = LeaseTable::kTokensMax;
@@ -43,9 +41,10 @@ LeaseTable::Spent LeaseTable::spend(std::uint64_t hash, Instant now) noexcept {
 
 bool LeaseTable::begin(std::uint64_t hash, Instant now) noexcept {
   const std::uint64_t horizon = horizon_of(now);
+  if (distrusted_.find(hash, horizon).value_or(0) > horizon) return false;
   bool may_lease = false;
   const auto step = [&](std::uint64_t value) -> std::optional<std::uint64_t> {
-    may_lease = value > horizon && (value & (kTaking | kDistrusted | kTokens)) == 0;
+    may_lease = value > horizon && (value & (kTaking | kTokens)) == 0;
     if (value > horizon && !may_lease) return std::nullopt;
     return may_lease ? time_bits(now + kTakingMax) | kTaking : time_bits(now + kLeaseUsed);
   };
@@ -74,12 +73,11 @@ void LeaseTable::abandon(std::uint64_t hash, Instant now) noexcept {
 }
 
 void LeaseTable::distrust(std::uint64_t hash, Instant now, Instant until) noexcept {
-  // Tokens that came meanwhile are good, and are used up first.
-  const auto step = [&](std::uint64_t value) -> std::optional<std::uint64_t> {
-    const bool in_hand = value > horizon_of(now) && (value & kTokens) != 0;
-    return in_hand ? std::nullopt : std::optional(time_bits(until) | kDistrusted);
+  abandon(hash, now);
+  const auto longest = [&](std::uint64_t value) {
+    return std::optional(std::max(value, time_bits(until)));
   };
-  static_cast<void>(leases_.update(hash, horizon_of(now), step));
+  static_cast<void>(distrusted_.update(hash, horizon_of(now), longest));
 }
 
 std::uint32_t LeaseTable::close(std::uint64_t hash, Instant ends) noexcept {

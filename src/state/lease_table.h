@@ -9,8 +9,8 @@ namespace merlon::state {
 
 /// What the node holds on lease of shared limits: for each limit and client so many requests that
 /// may be admitted without asking Redis. One for the process, shared by all workers without a lock;
-/// fixed size, 122,880 leases in 2 MiB, and twice that for what is told to clients. Where a set is
-/// full nothing is leased: each request asks.
+/// fixed size, 122,880 leases in 2 MiB, as much for what is told to clients, and as much for
+/// clients that get no lease. Where a set is full nothing is leased: each request asks.
 ///
 /// An entry is found by the hash of its limit and client (entry_hash). Times are of the loop's
 /// clock. A lease of which tokens are left is used up before another is asked for, so what a node
@@ -22,7 +22,7 @@ class LeaseTable {
 
   LeaseTable() : LeaseTable(1U << 13) {}
   /// `sets` is a power of two.
-  explicit LeaseTable(std::size_t sets) : leases_(sets), left_(sets) {}
+  explicit LeaseTable(std::size_t sets) : leases_(sets), left_(sets), distrusted_(sets) {}
 
   /// One request out of a lease in hand.
   struct Spent {
@@ -39,17 +39,21 @@ class LeaseTable {
   void grant(std::uint64_t hash, std::uint32_t tokens, Instant ends, std::uint64_t left) noexcept;
   void abandon(std::uint64_t hash, Instant now) noexcept;
   /// Instead of `abandon`, or after a lease was not taken back: what it brought may be lost, so
-  /// this client is given no lease before `until`.
+  /// this client is given no other lease before `until`. One that is in hand is good, and is used
+  /// up.
   void distrust(std::uint64_t hash, Instant now, Instant until) noexcept;
   /// Ends the lease that was to be used before `ends`: the tokens left of it, for the caller to
   /// give back. 0 when it is used up, or another one has taken its place.
   [[nodiscard]] std::uint32_t close(std::uint64_t hash, Instant ends) noexcept;
 
-  [[nodiscard]] std::size_t bytes() const noexcept { return leases_.bytes() + left_.bytes(); }
+  [[nodiscard]] std::size_t bytes() const noexcept {
+    return leases_.bytes() + left_.bytes() + distrusted_.bytes();
+  }
 
  private:
   SlotTable leases_;
   SlotTable left_;
+  SlotTable distrusted_;  ///< until when
 };
 
 }  // namespace merlon::state

@@ -38,7 +38,12 @@ TEST(LeaseTable, WhoseLeaseMayBeLostGetsNoneForAWhile) {
   EXPECT_TRUE(table.begin(kHash, until));
   table.grant(kHash, 3, until + seconds{1}, 0);
   table.distrust(kHash, until, until + seconds{9});
-  EXPECT_TRUE(table.spend(kHash, until).admitted) << "tokens in hand are good";
+  for (int i = 0; i < 3; ++i)
+    EXPECT_TRUE(table.spend(kHash, until).admitted) << "tokens in hand are good";
+  EXPECT_FALSE(table.begin(kHash, until + milliseconds{1})) << "and are followed by none";
+  EXPECT_FALSE(table.begin(kHash, until + seconds{8}));
+  EXPECT_FALSE(table.begin(kHash, until + seconds{9}));  // a stranger by now
+  EXPECT_TRUE(table.begin(kHash, until + seconds{9}));
 }
 
 TEST(LeaseTable, SpendsWhatItHasAndUntilItEnds) {

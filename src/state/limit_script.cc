@@ -130,6 +130,9 @@ end
 return {granted, math.max(limit - count, 0), math.max(left, 0), start}
 )lua";
 
+// The script of rates has it in microseconds.
+static_assert(kLeaseKept == microseconds{2'000'000});
+
 // One token a second, and one given back, so that it writes.
 constexpr std::string_view kProbe[] = {"1000000", "1", "1", "0", "0", "1"};
 

@@ -14,8 +14,8 @@ namespace merlon::state {
 class ReplayTable {
  public:
   enum class Seen : std::uint8_t { kNever, kBefore, kNoRoom };
-  /// 16 bytes each, 16 MiB; made as the parts of the table are first used. Proofs that live for 70
-  /// s come to 12,000 a second.
+  /// 16 bytes each, 16 MiB; made as the parts of the table are first used. Proofs that are kept
+  /// for two minutes come to 8,700 a second.
   static constexpr std::size_t kEntries = 1UL << 20U;
 
   /// Notes what `digest`, a cryptographic hash, stands for until `expires_s`; `now_s` tells which

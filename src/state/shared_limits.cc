@@ -288,7 +288,12 @@ void SharedLimits::end_first_lease() {
   // has to be the higher one, or what comes back here would end its record in Redis.
   const std::uint64_t generation = node_.next_generation();
   const std::uint32_t tokens = node_.leases().close(held.hash, held.ends);
-  if (tokens > 0 && returning_ < kReturnsMax) tasks_.spawn(give_back(held, tokens, generation));
+  if (tokens == 0) return;
+  if (returning_ < kReturnsMax) {
+    tasks_.spawn(give_back(held, tokens, generation));
+  } else if (held.rule.kind != SharedRule::Kind::kRate) {
+    distrust(held.rule, held.hash);  // what is not given back is lost
+  }
 }
 
 /// A node that goes takes nothing along. After a second its leases are over anyway.

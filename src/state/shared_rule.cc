@@ -19,7 +19,7 @@ seconds SharedRule::window() const noexcept {
     case Kind::kDay:
       return std::chrono::hours{24};
     case Kind::kMonth:
-      return std::chrono::hours{24 * 30};
+      return std::chrono::hours{24 * 31};
   }
   return seconds{0};
 }

@@ -28,7 +28,7 @@ struct SharedRule {
   OnFailure on_failure = OnFailure::kLocal;
   std::uint64_t scope = 0;  ///< see scope_of
 
-  /// The window of a quota, at least.
+  /// The window of a quota, at most.
   [[nodiscard]] seconds window() const noexcept;
 };
 

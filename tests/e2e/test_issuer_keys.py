@@ -369,3 +369,23 @@ def test_explain_says_that_keys_are_not_known_to_it(start, issuer, keys, merlon_
     assert "fetched at run time only" in done.stdout
     assert "cannot be told without a running gateway" in done.stdout
     assert done.returncode == 4
+
+
+def test_a_set_without_a_key_for_the_algorithms_replaces_none(start, issuer, keys, tmp_path):
+    """As a file it is refused. Fetched, it took the place of keys that were good."""
+    gateway = start(algorithms=["RS256"])
+    assert ask(gateway, token_of(keys["r1"], issuer)).status == 200
+    issuer.keys = [keys["e1"]]
+    assert ask(gateway, token_of(Key(tmp_path, "r9", "RS256"), issuer)).status == 503
+    assert gateway.told("issuer_fetch_failed", reason="no key is for any of the `algorithms`")
+    assert ask(gateway, token_of(keys["r1"], issuer)).status == 200
+    assert in_use(gateway) == 1
+
+
+def test_keys_that_cannot_be_used_are_told_of(start, issuer, keys):
+    issuer.answers["/jwks"] = (200, json.dumps({"keys": [keys["e1"].jwk(), {"kty": "oct", "kid": "s1"}]}), {})
+    gateway = start()
+    assert ask(gateway, token_of(keys["e1"], issuer)).status == 200
+    assert gateway.told("issuer_keys_skipped", identity="staff", skipped=1)
+    (told,) = [event for event in gateway.events if event["event"] == "issuer_keys_skipped"]
+    assert "s1" in told["reasons"]

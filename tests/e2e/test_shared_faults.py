@@ -10,6 +10,7 @@ import time
 import pytest
 from clock import Clock
 from gateway import Gateway
+from played_redis import PlayedRedis
 from redis_server import Redis, free_port
 from test_shared_limits import Staff, get, redis, shared, volley  # noqa: F401
 from test_shared_topologies import cluster, sentinels, through  # noqa: F401
@@ -320,47 +321,19 @@ def test_a_cluster_by_host_names_is_reached_by_the_addresses_beside_them(
     assert sum(len(keys) for keys in with_keys) == 8
 
 
-def test_a_cluster_that_tells_names_without_addresses_is_told(merlon, upstream, tmp_path):
+def test_a_cluster_that_tells_names_without_addresses_is_told(merlon, upstream):
     """Played by a server that says so: a real one tells the addresses."""
     port = free_port()
     slots = b"*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n$14\r\nredis.internal\r\n:%d\r\n$1\r\na\r\n" % port
-    listener = socket.create_server(("127.0.0.1", port))
-    stop = threading.Event()
-
-    def serve(peer):
-        peer.settimeout(5)
-        try:
-            while not stop.is_set() and (said := peer.recv(65536)):
-                for verb in re.findall(rb"\*\d+\r\n\$\d+\r\n([A-Z]+)\r\n", said):
-                    answers = {b"CLUSTER": slots, b"EVALSHA": b"-MOVED 1 redis.internal:%d\r\n" % port,
-                               b"SCRIPT": b"$1\r\nx\r\n", b"SET": b"+OK\r\n"}  # fmt: skip
-                    peer.sendall(answers.get(verb, b"+PONG\r\n"))
-        except OSError:
-            pass
-        peer.close()
-
-    def accept():
-        listener.settimeout(0.1)
-        while not stop.is_set():
-            try:
-                peer, _ = listener.accept()
-            except OSError:
-                continue
-            threading.Thread(target=serve, args=(peer,), daemon=True).start()
-
-    thread = threading.Thread(target=accept)
-    thread.start()
-    try:
-        where = {"cluster": [f"127.0.0.1:{port}"]}
+    answers = {b"CLUSTER": slots, b"EVALSHA": b"-MOVED 1 redis.internal:%d\r\n" % port,
+               b"SCRIPT": b"$1\r\nx\r\n", b"SET": b"+OK\r\n"}  # fmt: skip
+    with PlayedRedis(lambda words: answers.get(words[0], b"+PONG\r\n"), port) as server:
+        where = {"cluster": [server.address]}
         gateway = merlon(shared(upstream, None, where=where, nodes=2, mode="exact"))
         assert volley([gateway], 12) <= 5
         said = {"event": "shared_state_host_name", "name": "redis.internal"}
         assert eventually(lambda: any(said.items() <= event.items() for event in gateway.events))
         gateway.stop()
-    finally:
-        stop.set()
-        thread.join()
-        listener.close()
 
 
 def test_a_node_starts_while_the_cluster_is_down(merlon, upstream):

@@ -391,7 +391,7 @@ def test_a_quota_follows_an_identity_over_nodes(merlon, upstream, redis, tmp_pat
     # The first node may hold a lease of what the second asks for, for a second.
     assert 40 - 40 // 8 <= passed <= 40
     first, last = answers[0], answers[-1]
-    assert first.get("RateLimit-Policy") == '"quota-month";q=40;w=2592000'
+    assert first.get("RateLimit-Policy") == '"quota-month";q=40;w=2678400'
     assert re.fullmatch(r'"quota-month";r=39;t=\d+', first.get("RateLimit"))
     # Whoever decided, Redis or a lease: until when the window lasts.
     assert all(re.fullmatch(r'"quota-month";r=\d+;t=\d+', a.get("RateLimit")) for a in answers)

@@ -194,3 +194,10 @@ def test_tls_is_verified(merlon, upstream, redis, pki, name, good):  # noqa: F81
         assert volley([gateway], 14) <= 5
         assert gateway.told("shared_state_down", rule="tls-peer-certificate")
         assert not server.ask("KEYS", "merlon:*")
+
+
+def test_a_redis_without_tls_is_told_for_what_it_is(merlon, upstream, redis, pki):  # noqa: F811
+    server = redis()
+    where = {"address": server.address, "tls": {"ca": str(pki.ca), "server_name": "redis.internal"}}
+    gateway = merlon(shared(upstream, server, where=where, mode="exact", nodes=2))
+    assert gateway.told("shared_state_down", reason="Redis cannot be connected to, or does not speak TLS")

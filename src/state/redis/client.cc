@@ -57,11 +57,6 @@ void Client::close() noexcept {
   map_is_old_.cancel();
 }
 
-std::size_t Client::links_up() const noexcept {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(links_, [](const auto& entry) { return entry.second->is_up(); }));
-}
-
 /// The link to a node, begun where there is none; nullptr when there are too many.
 Link* Client::link_to(const Endpoint& node) {
   if (const auto known = links_.find(node); known != links_.end()) return known->second.get();

@@ -37,8 +37,6 @@ class Client {
   /// Redis answered one. Waits for `timeout` at most, whatever it waits for.
   [[nodiscard]] io::Task<Result<Reply>> run(std::size_t script, std::string_view key,
                                             std::span<const std::string_view> arguments);
-  /// Links that are up.
-  [[nodiscard]] std::size_t links_up() const noexcept;
 
  private:
   [[nodiscard]] io::Task<Result<Reply>> run_once(Link& link, std::size_t script,

@@ -53,6 +53,16 @@ bool tells_cause(const Error& error) noexcept {
          is_tls_error(error.code);
 }
 
+/// Why there is no connection. A server that knows no TLS says nothing to a greeting, or hangs up.
+Error unconnected(const Error& error, bool over_tls) noexcept {
+  if (is_tls_error(error.code)) return error;
+  const bool may_be_plain = over_tls && error.code != code::kRefused;
+  return {.code = code::kStateLost,
+          .blame = Blame::kUpstream,
+          .what = may_be_plain ? "Redis cannot be connected to, or does not speak TLS"
+                               : "Redis cannot be connected to"};
+}
+
 /// Whom a connection greets: what is refused is told in the server's own words.
 struct Greeted {
   Connection& connection;
@@ -141,6 +151,8 @@ void Link::note_failure(const Error& why) noexcept {
   up_ = false;
   why_ = why;
   ++failures_;
+  // The sentinel that led here may be cut off from the others, with a master that was.
+  ++first_sentinel_;
   ready_.notify_all();
   if (closed_ || std::exchange(down_told_, true)) return;
   watcher_.on_down(endpoint_, why);
@@ -170,11 +182,7 @@ io::Task<void> Link::run() {
             std::make_unique<Connection>(loop_, std::move(*stream), settings_->timeout, changed_);
         co_await serve();
       } else if (!stream) {
-        note_failure(is_tls_error(stream.error().code)
-                         ? stream.error()
-                         : Error{.code = code::kStateLost,
-                                 .blame = Blame::kUpstream,
-                                 .what = "Redis cannot be connected to"});
+        note_failure(unconnected(stream.error(), settings_->tls != nullptr));
       }
     } else {
       note_failure(found.error());
@@ -187,6 +195,8 @@ io::Task<void> Link::run() {
 
 /// The life of one connection, from its first command on.
 io::Task<void> Link::serve() {
+  const Instant began = loop_.now();
+  worked_ = false;
   io::Fork moving(connection_->run());
   const Result<void> greeted = co_await greet();
   if (greeted) {
@@ -210,9 +220,10 @@ io::Task<void> Link::serve() {
   // Those whose answers failed go on first: they stand on the connection.
   co_await loop_.yield();
   if (closed_) co_return;
-  // A connection that worked and ended is made again at once; one that did not is a failure.
+  // A connection that was of use and ended is made again at once; one that was not is a failure.
   const bool silent = why.code == code::kStateTimeout || why.code == code::kStateProtocol;
-  if (!greeted || silent) note_failure(why);
+  const bool of_use = worked_ || loop_.now() - began >= kHeartbeat;
+  if (!greeted || silent || !of_use) note_failure(why);
 }
 
 /// What a new connection must answer before it is used.

@@ -50,7 +50,10 @@ class Link : public std::enable_shared_from_this<Link> {
   /// still be used is tried before long.
   void doubt(std::string_view error) noexcept;
   /// What was asked did what it should: the next failure is a first one.
-  void worked() noexcept { failures_ = 0; }
+  void worked() noexcept {
+    failures_ = 0;
+    worked_ = true;
+  }
   /// The server cannot be used as it is (its memory is full, it is no master): connects again.
   void failed(Error why) noexcept;
 
@@ -80,9 +83,9 @@ class Link : public std::enable_shared_from_this<Link> {
   std::unique_ptr<Connection> connection_;
   Error why_{};
   std::size_t first_sentinel_ = 0;
-  Instant located_at_{};
   std::uint32_t failures_ = 0;  ///< in a row
   bool up_ = false;
+  bool worked_ = false;  ///< on this connection
   bool down_told_ = false;
   bool doubted_ = false;
   bool closed_ = false;
