@@ -24,6 +24,10 @@ struct Mark {
   std::uint32_t length = 1;  ///< bytes to underline, at least 1
 
   [[nodiscard]] bool known() const noexcept { return source != nullptr && line != 0; }
+  /// True when both stand at the same place of the same text.
+  [[nodiscard]] bool same_place(const Mark& other) const noexcept {
+    return source == other.source && line == other.line && column == other.column;
+  }
   /// "file:line:column", "file:line" or "".
   [[nodiscard]] std::string to_string() const;
   /// "file:line", the form that logs and `explain` use; "" when unknown.

@@ -42,8 +42,6 @@ class ManualClock final : public Clock {
     now_ += by;
     wall_ += by;
   }
-  /// Moves only the wall clock, as an administrator or NTP would.
-  void set_wall(WallTime to) noexcept { wall_ = to; }
 
  private:
   Instant now_{seconds{1}};

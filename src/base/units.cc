@@ -32,7 +32,8 @@ std::string names(const std::array<Unit, N>& units) {
   return out;
 }
 
-/// Digits, without sign, fraction or needless leading zero; nullopt text otherwise.
+/// `digits`, which are nothing else, without a needless leading zero; or what is wrong with
+/// `whole`.
 std::expected<std::uint64_t, std::string> parse_count(std::string_view digits,
                                                       std::string_view whole) {
   if (digits.empty())

@@ -7,11 +7,13 @@
 
 #include <CLI/CLI.hpp>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 
 #include "base/print_error.h"
 #include "cli/run.h"
@@ -32,11 +34,18 @@ struct Free {
 template <class T>
 using Owned = std::unique_ptr<T, Free>;
 
-/// A folder of its own under the system's temporary one; gone with this object.
+/// Where temporary folders are made (POSIX TMPDIR).
+std::string temporary_root() {
+  const char* named = std::getenv("TMPDIR");
+  return named != nullptr && *named != '\0' ? named : "/tmp";
+}
+
+/// A folder of its own under the system's temporary one; gone with this object. Its path is empty
+/// when it could not be made, which errno tells of.
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "merlon-demo-XXXXXX").string();
+    std::string pattern = temporary_root() + "/merlon-demo-XXXXXX";
     if (::mkdtemp(pattern.data()) != nullptr) path_ = pattern;
   }
   ~TemporaryFolder() {
@@ -148,9 +157,13 @@ log: {{ access: {folder}/api.log, level: warning }}
 int run_demo(unsigned port) {
   ::umask(0077);
   const TemporaryFolder folder;
-  if (folder.path().empty() || !make_pki(folder.path())) {
-    print_error("merlon demo: the certificates could not be made in {}\n",
-                std::filesystem::temp_directory_path().string());
+  if (folder.path().empty()) {
+    print_error("merlon demo: no folder can be made in {} ($TMPDIR, or /tmp): {}\n",
+                temporary_root(), std::generic_category().message(errno));
+    return 1;
+  }
+  if (!make_pki(folder.path())) {
+    print_error("merlon demo: the certificates could not be made in {}\n", folder.path());
     return 1;
   }
   const std::unique_ptr<io::Broker> broker = io::make_local_broker();

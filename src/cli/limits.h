@@ -6,7 +6,7 @@ class App;
 
 namespace merlon::cli {
 
-/// `merlon limits simulate`.
+/// `merlon limits simulate`. Leaves in `exit_code` what its --help lists.
 void add_limits_command(CLI::App& app, int& exit_code);
 
 /// `merlon limits top`, below `limits`.

@@ -80,9 +80,9 @@ int main(int argc, char** argv) {
   merlon::cli::add_audit_command(app, exit_code);
   merlon::cli::add_key_command(app, exit_code);
   merlon::cli::add_token_command(app, exit_code);
-  app.add_subcommand("version", "Prints the version")->callback([] {
-    fmt::print("merlon {}\n", MERLON_VERSION);
-  });
+  CLI::App* const version = app.add_subcommand("version", "Prints the version");
+  version->callback([] { fmt::print("merlon {}\n", MERLON_VERSION); });
+  version->footer("Exit codes: 0 printed, 2 wrong usage.\nExample: merlon version");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -38,9 +38,9 @@
 ///       static const auto schema =
 ///           Object<Retry>("retry", "When a failed request is sent again.")
 ///               .field("attempts", &Retry::attempts, integer(1, 5), "How often at most.")
-///               .field("on", &Retry::on, list_of(words<RetryOn>({{"reset", RetryOn::kReset}})),
-///               "…") .field("pause", &Retry::pause, duration(1ms, 1s), "Time between two
-///               attempts.") .required("log", &Retry::log, file(), "Where attempts are written.")
+///               .field("on", &Retry::on, list_of(words<RetryOn>({{"reset", kReset}})), "…")
+///               .field("pause", &Retry::pause, duration(1ms, 1s), "Time between two attempts.")
+///               .required("log", &Retry::log, file(), "Where attempts are written.")
 ///               .later("jitter", "random pauses")
 ///               .mark(&Retry::at)
 ///               .check([](const Retry& r, Reader& reader) {

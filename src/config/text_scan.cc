@@ -33,10 +33,20 @@ Decoded decode(std::string_view text) {
   return {.code = code, .bytes = bytes};
 }
 
-/// What the characters of YAML leave out above ASCII: C1 controls but NEL, and noncharacters. A
-/// byte order mark is allowed as the first character only, and the caller removes that one.
+/// What the characters of YAML leave out above ASCII: C1 controls, and noncharacters. A byte order
+/// mark is allowed as the first character only, and the caller removes that one.
 bool is_allowed(std::uint32_t code) {
-  return code == 0x85 || (code >= 0xA0 && code != 0xFEFF && code != 0xFFFE && code != 0xFFFF);
+  return code >= 0xA0 && code != 0xFEFF && code != 0xFFFE && code != 0xFFFF;
+}
+
+/// Where YAML 1.1, and so libyaml, begins another line, and YAML 1.2 (§5.4) and editors do not:
+/// what they show as the rest of a comment would be in force.
+bool ends_a_hidden_line(std::uint32_t code) {
+  return code == 0x85 || code == 0x2028 || code == 0x2029;
+}
+
+BadByte hidden_line(std::size_t at, std::uint32_t code) {
+  return {at, fmt::format("character U+{:04X} ends a line, which editors do not show", code)};
 }
 
 }  // namespace
@@ -50,11 +60,15 @@ std::optional<BadByte> find_bad_byte(std::string_view text) {
       if ((byte < 0x20 && !blank) || byte == 0x7F) {
         return BadByte{at, fmt::format("control character U+{:04X}", byte)};
       }
+      if (byte == '\r' && (at + 1 == text.size() || text[at + 1] != '\n')) {
+        return hidden_line(at, byte);
+      }
       ++at;
       continue;
     }
     const Decoded decoded = decode(text.substr(at));
     if (decoded.bytes == 0) return BadByte{at, fmt::format("byte 0x{:02x} is not UTF-8", byte)};
+    if (ends_a_hidden_line(decoded.code)) return hidden_line(at, decoded.code);
     if (!is_allowed(decoded.code)) {
       return BadByte{at, fmt::format("character U+{:04X} is not allowed", decoded.code)};
     }

@@ -25,7 +25,11 @@ constexpr Case kCases[] = {
     {"five_bytes", "\xF8\x88\x80\x80\x80", 0},
     {"cut_short", "ab\xE2\x82", 2},
     {"c1_control", "a\xC2\x9B", 1},  // CSI in one character
-    {"next_line", "a\xC2\x85", {}},
+    {"next_line", "# a\xC2\x85", 3},
+    {"line_separator", "# a\xE2\x80\xA8", 3},
+    {"paragraph_separator", "# a\xE2\x80\xA9", 3},
+    {"lone_return", "# a\rb\n", 3},
+    {"lone_return_at_the_end", "a: 1\r", 4},
     {"byte_order_mark_inside", "a\xEF\xBB\xBF", 1},
     {"noncharacter", "\xEF\xBF\xBF", 0},
 };

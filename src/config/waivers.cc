@@ -252,22 +252,6 @@ std::optional<std::size_t> Waivers::counter(std::string_view rule, std::string_v
   return std::nullopt;
 }
 
-std::vector<const Waiver*> Waivers::expired(Date today) const {
-  std::vector<const Waiver*> out;
-  for (const Waiver& waiver : waivers_) {
-    if (waiver.expired(today)) out.push_back(&waiver);
-  }
-  return out;
-}
-
-std::vector<const Waiver*> Waivers::expiring(Date today) const {
-  std::vector<const Waiver*> out;
-  for (const Waiver& waiver : waivers_) {
-    if (waiver.ends_soon(today)) out.push_back(&waiver);
-  }
-  return out;
-}
-
 std::vector<const Waiver*> Waivers::unused() const {
   std::vector<const Waiver*> out;
   for (const Waiver& waiver : waivers_) {

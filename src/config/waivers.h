@@ -81,9 +81,6 @@ class Waivers {
   [[nodiscard]] std::optional<std::size_t> counter(std::string_view rule, std::string_view place);
 
   [[nodiscard]] const std::vector<Waiver>& all() const noexcept { return waivers_; }
-  [[nodiscard]] std::vector<const Waiver*> expired(Date today) const;
-  /// Those that end soon, see Waiver::ends_soon.
-  [[nodiscard]] std::vector<const Waiver*> expiring(Date today) const;
   [[nodiscard]] std::vector<const Waiver*> unused() const;
   /// A waiver that waived nothing is an error: what is accepted is effective.
   void report_unused(Diagnostics& out) const;

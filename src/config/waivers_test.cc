@@ -119,7 +119,7 @@ TEST(Waivers, NeverStopARestart) {
     EXPECT_EQ(r.out.all().size(), 1U);
     EXPECT_TRUE(r.waivers.allows("upstream-cleartext", "upstreams.a"));
   }
-  EXPECT_EQ(read_text(text, ExpiryMode::kWarn).waivers.expired(kToday).size(), 1U);
+  EXPECT_TRUE(read_text(text, ExpiryMode::kWarn).waivers.all().at(0).expired(kToday));
 }
 
 TEST(Waivers, OfTheLongestLifeOutliveAClockThatIsADayOrTwoBehind) {
@@ -143,11 +143,9 @@ TEST(Waivers, WarnFor30DaysBefore) {
       read_text(std::string(kPlaces) + waiver("tls-aes128", "upstreams.a", "2027-01-31"));
   ASSERT_EQ(soon.out.all().size(), 1U);
   EXPECT_EQ(soon.out.all()[0].severity, Severity::kWarning);
-  EXPECT_EQ(soon.waivers.expiring(kToday).size(), 1U);
   const Read later =
       read_text(std::string(kPlaces) + waiver("tls-aes128", "upstreams.a", "2027-02-01"));
   EXPECT_TRUE(later.out.all().empty());
-  EXPECT_TRUE(later.waivers.expiring(kToday).empty());
 }
 
 TEST(Waivers, ThatWaiveNothingAreErrors) {

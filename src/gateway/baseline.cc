@@ -222,13 +222,11 @@ void judge_trust(const Config& config, CompileContext& context) {
   }
 }
 
-void judge_listeners(const Config& config, CompileContext& context) {
+void judge_listeners(const Config& config, const RawNames& names, CompileContext& context) {
   const Reader::Step step(context.reader, "listeners");
   // Of routes that could not be read nothing is known.
-  const config::Node* const routes = context.root.find("routes");
-  const bool all_read = routes != nullptr && config.routes.size() == routes->items().size();
   const bool somebody_looks =
-      !all_read || std::ranges::any_of(config.routes, looks_at_certificates);
+      !names.all_routes_read || std::ranges::any_of(config.routes, looks_at_certificates);
   for (const ListenerConfig& listener : config.listeners) {
     const Reader::Step name(context.reader, listener.name);
     judge_exposure(listener, context);

@@ -95,7 +95,7 @@ class Compiler {
 
   std::shared_ptr<Plan> run() {
     judge_trust(config_, context_);
-    judge_listeners(config_, context_);
+    judge_listeners(config_, names_, context_);
     judge_upstreams(config_, context_);
     judge_admin(config_, context_);
     compile_process();
@@ -108,7 +108,7 @@ class Compiler {
       if (!provider->header().empty()) plan_->credential_fields.insert(provider->header());
       if (provider->is_closed()) plan_->closed.push_back(fmt::format("identity.{}", name));
     }
-    plan_->shared_state = compile_shared_state(config_, context_);
+    plan_->shared_state = compile_shared_state(config_, names_, context_);
     if (plan_->shared_state != nullptr && plan_->shared_state->redis->closed)
       plan_->closed.emplace_back("shared_state");
     judge_upstream_names();

@@ -87,7 +87,7 @@ struct CompiledRoute {
 
 /// Null without `shared_state`, and after an error.
 [[nodiscard]] std::shared_ptr<const state::SharedSettings> compile_shared_state(
-    const Config& config, CompileContext& context);
+    const Config& config, const RawNames& names, CompileContext& context);
 
 // ---- compile_identity.cc ----
 
@@ -126,7 +126,7 @@ void judge_class_networks(const Config& config, CompileContext& context);
 // ---- baseline.cc: the reader stands at the root ----
 
 void judge_trust(const Config& config, CompileContext& context);
-void judge_listeners(const Config& config, CompileContext& context);
+void judge_listeners(const Config& config, const RawNames& names, CompileContext& context);
 void judge_upstreams(const Config& config, CompileContext& context);
 void judge_admin(const Config& config, CompileContext& context);
 /// Hosts of routes that no certificate carries. With a listener that serves the API in clear they

@@ -119,20 +119,13 @@ void judge_websocket(const RouteConfig& config, const Route& route, CompileConte
 
 /// Fields whose absence or value is part of the baseline of every response.
 constexpr std::array kBaselineFields = {
-    FieldId::kXContentTypeOptions,     FieldId::kXFrameOptions,
-    FieldId::kContentSecurityPolicy,   FieldId::kStrictTransportSecurity,
-    FieldId::kReferrerPolicy,          FieldId::kPermissionsPolicy,
-    FieldId::kCrossOriginOpenerPolicy, FieldId::kCrossOriginResourcePolicy,
-    FieldId::kXXssProtection,          FieldId::kAltSvc,
-};
-constexpr std::array kCorsFields = {
-    FieldId::kAccessControlAllowOrigin,
-    FieldId::kAccessControlAllowMethods,
-    FieldId::kAccessControlAllowHeaders,
-    FieldId::kAccessControlAllowCredentials,
-    FieldId::kAccessControlAllowPrivateNetwork,
-    FieldId::kAccessControlExposeHeaders,
-    FieldId::kAccessControlMaxAge,
+    FieldId::kXContentTypeOptions,
+    FieldId::kXFrameOptions,
+    FieldId::kContentSecurityPolicy,
+    FieldId::kStrictTransportSecurity,
+    FieldId::kReferrerPolicy,
+    FieldId::kXXssProtection,
+    FieldId::kAltSvc,
 };
 /// What the gateway itself says about the exchange, or what a body is.
 constexpr std::array kOwnFields = {

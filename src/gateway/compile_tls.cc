@@ -81,29 +81,20 @@ std::optional<tls::ClientAuth> load_clients(const tls::ClientAuthFiles& files,
   return loaded;
 }
 
-/// What of `settings` asks clients for certificates, at `of`; the listener's own without a place.
-const tls::ClientAuth* clients_in(const tls::ServerSettings& settings, const Mark* of = nullptr) {
-  if (of == nullptr) return settings.client_auth.has_value() ? &*settings.client_auth : nullptr;
-  for (std::size_t i = 0; i < settings.own_client_auth.size(); ++i) {
-    if (tls::same_place(settings.own_client_auth_of[i], *of)) return &settings.own_client_auth[i];
-  }
-  return nullptr;
-}
-
 void load_clients(const ListenerConfig& listener, const tls::ServerSettings* in_force,
                   tls::ServerSettings& settings, CompileContext& context) {
   if (listener.tls->client_auth.has_value()) {
-    settings.client_auth = load_clients(
-        *listener.tls->client_auth, in_force == nullptr ? nullptr : clients_in(*in_force), context);
+    const bool had = in_force != nullptr && in_force->client_auth.has_value();
+    settings.client_auth =
+        load_clients(*listener.tls->client_auth, had ? &*in_force->client_auth : nullptr, context);
   }
   for (const tls::CertificateFiles& files : listener.tls->certificates) {
     if (!files.client_auth.has_value()) continue;
-    auto own =
-        load_clients(*files.client_auth,
-                     in_force == nullptr ? nullptr : clients_in(*in_force, &files.at), context);
+    auto own = load_clients(*files.client_auth,
+                            in_force == nullptr ? nullptr : in_force->own_client_auth_of(files.at),
+                            context);
     if (!own.has_value()) continue;
-    settings.own_client_auth.push_back(std::move(*own));
-    settings.own_client_auth_of.push_back(files.at);
+    settings.own_client_auth.push_back({.of = files.at, .auth = std::move(*own)});
   }
 }
 
@@ -160,7 +151,7 @@ void keep_hosts(const std::vector<RouteConfig>& routes, const Pairs& in_force, P
   Diagnostics findings;
   for (auto& pair : pairs) {
     const auto old = std::ranges::find_if(
-        in_force, [&](const auto& one) { return tls::same_place(one->at(), pair->at()); });
+        in_force, [&](const auto& one) { return one->at().same_place(pair->at()); });
     if (old == in_force.end() || !tls::is_in_its_dates(**old, context.now)) continue;
     const std::string* const host = lost_host(**old);
     if (host == nullptr) continue;
@@ -178,8 +169,8 @@ void keep_hosts(const std::vector<RouteConfig>& routes, const Pairs& in_force, P
 const tls::ClientContext* in_force(const UpstreamConfig& upstream, const CompileContext& context) {
   if (context.in_force == nullptr) return nullptr;
   const auto& all = context.in_force->upstreams;
-  const auto found = std::ranges::find_if(
-      all, [&](const auto& one) { return tls::same_place(one->at, upstream.at); });
+  const auto found =
+      std::ranges::find_if(all, [&](const auto& one) { return one->at.same_place(upstream.at); });
   return found == all.end() ? nullptr : (*found)->tls.get();
 }
 
@@ -217,7 +208,7 @@ bool ListenerCertificates::covers(std::string_view host_pattern) const {
 
 bool ListenerCertificates::ask_for(std::string_view host_pattern) const {
   const auto asks = [&](const Mark& of) {
-    return std::ranges::any_of(asking, [&](const Mark& at) { return tls::same_place(at, of); });
+    return std::ranges::any_of(asking, [&](const Mark& at) { return at.same_place(of); });
   };
   return std::ranges::any_of(loaded.pairs,
                              [&](const auto& pair) {

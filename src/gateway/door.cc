@@ -6,6 +6,7 @@
 #include <array>
 #include <chrono>
 #include <iterator>
+#include <optional>
 
 #include "base/ascii.h"
 #include "base/escape.h"
@@ -87,14 +88,6 @@ constexpr FieldId kOwn[] = {FieldId::kXContentTypeOptions, FieldId::kXFrameOptio
                             FieldId::kReferrerPolicy,      FieldId::kStrictTransportSecurity,
                             FieldId::kXRequestId,          FieldId::kXXssProtection};
 
-constexpr FieldId kCors[] = {FieldId::kAccessControlAllowOrigin,
-                             FieldId::kAccessControlAllowMethods,
-                             FieldId::kAccessControlAllowHeaders,
-                             FieldId::kAccessControlAllowCredentials,
-                             FieldId::kAccessControlAllowPrivateNetwork,
-                             FieldId::kAccessControlExposeHeaders,
-                             FieldId::kAccessControlMaxAge};
-
 // Those that the door adds last, Date among them, and a Location that was rewritten before.
 constexpr std::size_t kDoorFields = 8;
 static_assert(http::Fields::kReceivedMax + kSetHeadersMax + policy::ResponseFields::kCapacity +
@@ -136,12 +129,50 @@ bool passes(const http::Field& line, const Route& route) noexcept {
   };
   const bool own = line.id == FieldId::kOther
                        ? is_unknown_leak(line.name)
-                       : is_one_of(kLeaks) || is_one_of(kOwn) || is_one_of(kCors) ||
+                       : is_one_of(kLeaks) || is_one_of(kOwn) || is_one_of(kCorsFields) ||
                              line.id == FieldId::kAltSvc ||
                              line.id == FieldId::kContentSecurityPolicy;
   const auto is_name = [&](std::string_view name) { return ascii::iequals(name, line.name); };
   return !own && std::ranges::none_of(route.remove_headers, is_name) &&
          std::ranges::none_of(route.set_headers, is_name, &HeaderSetting::name);
+}
+
+/// True when a client would take the start of this path for a host: "//host", and what browsers
+/// read so as well (WHATWG URL: a backslash is a slash, and tabs are nothing).
+bool names_a_host(std::string_view path) noexcept {
+  if (!path.starts_with('/')) return false;
+  const std::size_t next = path.find_first_not_of('\t', 1);
+  return next != std::string_view::npos && (path[next] == '/' || path[next] == '\\');
+}
+
+/// What an absolute Location names as its host, where that is `host`, port and all; the port of its
+/// scheme may be left out on either side (RFC 9110 §4.2.3).
+bool is_host(std::string_view named, std::string_view host, std::string_view port) noexcept {
+  const auto without_port = [&](std::string_view authority) {
+    return authority.ends_with(port) ? authority.substr(0, authority.size() - port.size())
+                                     : authority;
+  };
+  return ascii::iequals(without_port(named), without_port(host));
+}
+
+/// The path and what follows it of a Location at the upstream itself; none of one elsewhere. An
+/// absolute URL is the upstream's own when it names the host that was asked.
+std::optional<std::string_view> own_place(std::string_view location, std::string_view host) {
+  if (location.starts_with('/') && !location.starts_with("//")) return location;
+  if (host.empty()) return std::nullopt;
+  struct Start {
+    std::string_view text;
+    std::string_view port;
+  };
+  constexpr Start kStarts[] = {{"http://", ":80"}, {"https://", ":443"}, {"//", ""}};
+  for (const auto& [text, port] : kStarts) {
+    if (!ascii::iequals(location.substr(0, text.size()), text)) continue;
+    location.remove_prefix(text.size());
+    const std::size_t end = std::min(location.find_first_of("/?#"), location.size());
+    if (!is_host(location.substr(0, end), host, port)) return std::nullopt;
+    return end == location.size() ? std::string_view("/") : location.substr(end);
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -157,7 +188,7 @@ bool dress(http::ResponseHead& head, const DoorFacts& facts) noexcept {
   drop_leaks(fields);
   for (const FieldId id : kOwn) fields.drop(id);
   // Cross-origin access is for `cors` to give, not for the upstream.
-  for (const FieldId id : kCors) fields.drop(id);
+  for (const FieldId id : kCorsFields) fields.drop(id);
   // HTTP/3 and other places to go are not what was configured.
   fields.drop(FieldId::kAltSvc);
   const bool keep_csp = facts.route != nullptr && facts.route->html_csp_waived && is_html(fields);
@@ -217,25 +248,18 @@ void make_problem(http::ResponseHead& head, std::string& body, unsigned status,
 std::string rewritten_location(const Route& route, std::string_view location,
                                std::string_view upstream_host) {
   if (route.strip_prefix.empty() && route.add_prefix.empty()) return {};
-  std::string_view path = location;
-  if (!path.starts_with('/') || path.starts_with("//")) {
-    // An absolute URL is the upstream's own only when it names the host that was asked.
-    const std::size_t scheme = path.find("://");
-    if (scheme == std::string_view::npos || upstream_host.empty()) return {};
-    path.remove_prefix(scheme + 3);
-    const std::size_t slash = path.find('/');
-    if (slash == std::string_view::npos || !ascii::iequals(path.substr(0, slash), upstream_host))
-      return {};
-    path.remove_prefix(slash);
-  }
-  if (!path.starts_with(route.add_prefix)) return {};
-  const std::string_view rest = path.substr(route.add_prefix.size());
+  const std::optional<std::string_view> own = own_place(location, upstream_host);
+  if (!own || !own->starts_with(route.add_prefix)) return {};
+  const std::string_view rest = own->substr(route.add_prefix.size());
   if (!route.add_prefix.empty() && !rest.empty() && rest.front() != '/' && rest.front() != '?' &&
       rest.front() != '#')
     return {};
   std::string result = route.strip_prefix;
+  // Of an empty path, RFC 3986 §5.2.2 would have the client keep its own.
+  if (result.empty() && !rest.starts_with('/')) result = "/";
+  if (result.empty() && names_a_host(rest)) result = "/.";
   result += rest;
-  return result.empty() ? std::string("/") : result;
+  return result;
 }
 
 std::string_view upstream_path(const Route& route, std::string_view path, std::string& out) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,6 +16,15 @@ namespace merlon::gateway {
 /// Whether a field of this name tells of products, versions or inner structure: none of an upstream
 /// goes out.
 [[nodiscard]] bool is_leak(std::string_view name) noexcept;
+
+/// What opens a response to pages of other origins: said by `cors` alone.
+inline constexpr std::array kCorsFields = {http::FieldId::kAccessControlAllowOrigin,
+                                           http::FieldId::kAccessControlAllowMethods,
+                                           http::FieldId::kAccessControlAllowHeaders,
+                                           http::FieldId::kAccessControlAllowCredentials,
+                                           http::FieldId::kAccessControlAllowPrivateNetwork,
+                                           http::FieldId::kAccessControlExposeHeaders,
+                                           http::FieldId::kAccessControlMaxAge};
 
 /// What the door needs to know of the request.
 struct DoorFacts {

@@ -55,5 +55,60 @@ TEST(Door, HoldsForTrailersToo) {
   EXPECT_EQ(trailers[1].name, "x-sum");
 }
 
+struct LocationCase {
+  const char* strip;
+  const char* add;
+  const char* given;
+  const char* sent;  ///< "": it stays as it is
+};
+
+class RewrittenLocation : public testing::TestWithParam<LocationCase> {};
+
+TEST_P(RewrittenLocation, IsThePlaceSeenFromOutside) {
+  Route route;
+  route.strip_prefix = GetParam().strip;
+  route.add_prefix = GetParam().add;
+  EXPECT_EQ(rewritten_location(route, GetParam().given, "a.test"), GetParam().sent)
+      << GetParam().given;
+}
+
+const LocationCase kLocations[] = {
+    {"", "", "/x", ""},
+    {"/api", "", "/x", "/api/x"},
+    {"/api", "", "/x?a=/b#c", "/api/x?a=/b#c"},
+    {"/api", "/v2", "/v2/x", "/api/x"},
+    {"/api", "/v2", "/v2", "/api"},
+    {"/api", "/v2", "/v20/x", ""},
+    {"/api", "/v2", "/other", ""},
+    {"", "/v2", "/v2/x", "/x"},
+    {"", "/v2", "/v2", "/"},
+    // An empty path would be the client's own.
+    {"", "/v2", "/v2?x", "/?x"},
+    {"", "/v2", "/v2#f", "/#f"},
+    // A path of the upstream's must not become another host.
+    {"", "/v2", "/v2//evil.test/a", "/.//evil.test/a"},
+    {"", "/v2", "http://a.test/v2//evil.test", "/.//evil.test"},
+    {"", "/v2", "/v2/\\evil.test", "/./\\evil.test"},
+    {"", "/v2", "/v2/\t/evil.test", "/./\t/evil.test"},
+    // Absolute ones are its own where they name its host.
+    {"/api", "", "http://a.test/x", "/api/x"},
+    {"/api", "", "HTTP://A.test/x", "/api/x"},
+    {"/api", "", "https://a.test:443/x", "/api/x"},
+    {"/api", "", "http://a.test:80", "/api/"},
+    {"/api", "", "http://a.test", "/api/"},
+    {"/api", "", "http://a.test?q", "/api?q"},
+    {"/api", "", "//a.test/x", "/api/x"},
+    {"/api", "", "http://a.test:8080/x", ""},
+    {"/api", "", "http://a.test:443/x", ""},
+    {"/api", "", "http://a.test.evil.test/x", ""},
+    {"/api", "", "http://b.test/x", ""},
+    {"/api", "", "//b.test/x", ""},
+    {"/api", "", "ftp://a.test/x", ""},
+    {"/api", "", "javascript://a.test/%0aalert(1)", ""},
+    {"/api", "", "x", ""},
+};
+
+INSTANTIATE_TEST_SUITE_P(Door, RewrittenLocation, testing::ValuesIn(kLocations));
+
 }  // namespace
 }  // namespace merlon::gateway

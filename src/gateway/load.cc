@@ -295,7 +295,7 @@ bool only_those_in_use_ended(const LoadResult& fresh, const LoadResult& in_force
   // Of authorities and lists a date is told where nobody could enter by them.
   for (const PolicyFile& file : policy_files(fresh.config)) {
     const bool dated = std::ranges::any_of(fresh.diagnostics.all(), [&](const Diagnostic& found) {
-      return found.rule == "cert-expired" && tls::same_place(found.at, file.at);
+      return found.rule == "cert-expired" && found.at.same_place(file.at);
     });
     const auto before = in_force.digests.find(file.path);
     const bool same =

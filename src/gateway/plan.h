@@ -184,7 +184,7 @@ struct Timeouts {
   milliseconds drain{30'000};
 };
 
-/// What no route takes, told apart for the answer.
+/// The route of a request; or what kept it from having one, told apart for the answer.
 struct RouteMatch {
   const Route* route = nullptr;  ///< null: see `path_known`
   /// Some route has this host and path, with other methods: 405.

@@ -152,8 +152,7 @@ io::OsResult<std::string> ReadWitness::read_file(const std::string& path, std::s
 
 void ReadWitness::not_taken(const Mark& at, const Digests& in_force) {
   for (const PolicyFile& file : files_) {
-    const bool named =
-        at.source == file.at.source && at.line == file.at.line && at.column == file.at.column;
+    const bool named = at.same_place(file.at);
     if (!named && (at.source == nullptr || at.source->path != file.path)) continue;
     const auto before = in_force.find(file.path);
     digests_[file.path] = before == in_force.end() ? "" : before->second;

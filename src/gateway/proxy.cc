@@ -80,16 +80,19 @@ bool RequestWay::check_endpoints(Refusal& refusal) noexcept {
   return false;
 }
 
+/// Before the first message of a call goes on.
+void RequestWay::bound_messages() noexcept {
+  const Route& route = *t_.route;
+  t_.grpc.bounded = route.grpc_service;
+  t_.grpc.messages.reset(route.body_bytes_max);
+  if (route.upstream->protocol == Protocol::kHttp2)
+    client_.expect_messages(route.upstream->idle_timeout,
+                            t_.grpc.deadline.value_or(Instant::max()));
+}
+
 /// What of the body is here already, in so far as it may go on.
 Result<BodyPart> RequestWay::first_part() noexcept {
   const Route& route = *t_.route;
-  if (t_.grpc.active) {
-    t_.grpc.bounded = route.grpc_service;
-    t_.grpc.messages.reset(route.body_bytes_max);
-    if (route.upstream->protocol == Protocol::kHttp2)
-      client_.expect_messages(route.upstream->idle_timeout,
-                              t_.grpc.deadline.value_or(Instant::max()));
-  }
   const bool held = route.content != nullptr && !t_.held.view().empty();
   Result<BodyPart> first =
       held ? BodyPart{.data = t_.held.view(), .last = true} : client_.buffered_body();
@@ -137,6 +140,7 @@ io::Task<void> RequestWay::proxy() {
   http::RequestHead& head = client_.request();
   t_.outcome.upstream = route.upstream->name;
 
+  if (t_.grpc.active) bound_messages();
   Result<BodyPart> first = first_part();
   const bool whole = first && first->last && !t_.grpc.expired(worker_.loop().now());
   if (!whole) {
@@ -361,7 +365,7 @@ io::Task<Result<void>> RequestWay::exchange_streaming(io::Task<Result<void>> ope
   // A body that went wrong at once found nobody waiting whom it could tell.
   if (pumped_.code == 0) head = co_await upstream_->read_head(head_deadline(deadline));
   if (!head && streaming && head.error().code == code::kUpstreamTimeout &&
-      worker_.loop().now() < deadline)
+      (streams_messages() || worker_.loop().now() < deadline))
     head = co_await await_head_longer(pump, deadline);
   Error failure{};
   if (head) {
@@ -445,6 +449,7 @@ io::Task<void> RequestWay::relay_response(http::ResponseHead& head) {
   Result<BodyPart> first = upstream_->buffered_body();
   if (!first) {
     // The response broke before any of it went out: it can still be told.
+    upstream_counters().failures.add();
     co_await release_upstream();
     co_await refuse(upstream_refusal(upstream_failure(first.error()), route));
     co_return;
@@ -487,6 +492,10 @@ io::Task<void> RequestWay::end_relay(Error failure, bool begun) {
   }
   if (body_failed()) failure = pumped_;
   if (over()) failure = kCutAtEnd;
+  // A call's deadline that passes within the answer says nothing of the upstream.
+  const bool expired =
+      failure.code == code::kUpstreamTimeout && t_.grpc.expired(worker_.loop().now());
+  if (failure.blame == Blame::kUpstream && !expired) upstream_counters().failures.add();
   worker_.counters().refusals.count(failure.code);
   t_.outcome.refusal =
       telemetry::RefusalRecord{.step = "forward", .rule = rule_name(failure.code), .line = {}};
@@ -509,7 +518,7 @@ io::Task<Result<void>> RequestWay::relay_body() {
       // One side of a call may be quiet for as long as the other has something to say.
       const bool quiet = t_.grpc.active && part.error().code == code::kUpstreamTimeout;
       if (quiet && !t_.grpc.expired(now) && now - moved_ < idle) continue;
-      co_return std::unexpected(part.error());
+      co_return std::unexpected(upstream_failure(part.error()));
     }
     moved_ = now;
     // What a fast upstream always has at hand ends with the call's time, too.

@@ -99,13 +99,18 @@ io::Task<void> RequestWay::pump_opened(io::Task<Result<void>> opened, bool last)
   }
 }
 
+/// A call, which both sides may go on with for as long as it is not quiet.
+bool RequestWay::streams_messages() const noexcept {
+  return t_.grpc.active && t_.route->upstream->protocol == Protocol::kHttp2;
+}
+
 /// Follows a wait that ended in a timeout while the request's body was on its way: the upstream
 /// need not have answered, so its time begins anew. A stream of messages may go on for as long as
 /// it is not quiet.
 io::Task<Result<http::ResponseHead*>> RequestWay::await_head_longer(const io::Fork& pump,
                                                                     Instant deadline) {
   const Upstream& upstream = *t_.route->upstream;
-  const bool messages = t_.grpc.active && upstream.protocol == Protocol::kHttp2;
+  const bool messages = streams_messages();
   if (messages) deadline = t_.grpc.deadline.value_or(Instant::max());
   for (;;) {
     const bool streaming = !pump.done();

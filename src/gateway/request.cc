@@ -46,6 +46,7 @@ io::Task<void> RequestWay::answer_broken_head(Error error) {
 void RequestWay::begin_record() {
   t_.started = worker_.loop().now();
   t_.id = worker_.ids().next();
+  t_.trace_id.reset();
   t_.route = nullptr;
   t_.reading = Reading{};
   t_.fields.clear();
@@ -292,10 +293,10 @@ io::Task<void> RequestWay::refuse(Refusal refusal) {
     worker_.limited().note(t_.route->name, rule_name(refusal.error.code), t_.reading.client.address,
                            refusal.limit_class);
   // The text of the line is kept until the record is written.
-  t_.location = refusal.line == nullptr ? std::string() : refusal.line->file_line();
+  t_.refusal_line = refusal.line == nullptr ? std::string() : refusal.line->file_line();
   t_.outcome.refusal = telemetry::RefusalRecord{.step = refusal.step,
                                                 .rule = rule_name(refusal.error.code),
-                                                .line = t_.location,
+                                                .line = t_.refusal_line,
                                                 .limit_class = refusal.limit_class};
   make_refusal(refusal.status, t_.pointer);
   if (refusal.status == 503 && !t_.fields.contains(http::FieldId::kRetryAfter))
@@ -405,6 +406,7 @@ void RequestWay::finish() {
                                   client.is_unspecified() ? connection_.client : client, r);
   r.time = worker_.loop().clock().wall_now();
   r.request_id = t_.id.view();
+  if (t_.trace_id) r.trace_id = {t_.trace_id->data(), t_.trace_id->size()};
   r.listener = listener().name;
   if (route != nullptr) r.route = route->name;
   r.protocol = client_.protocol();

@@ -126,6 +126,7 @@ class RequestWay : private Tunnel::Owner {
   // proxy.cc
   [[nodiscard]] bool check_endpoints(Refusal& refusal) noexcept;
   [[nodiscard]] io::Task<void> proxy();
+  void bound_messages() noexcept;
   [[nodiscard]] Result<http::BodyPart> first_part() noexcept;
   [[nodiscard]] io::Task<bool> prepare_body(Result<http::BodyPart>& first);
   [[nodiscard]] telemetry::UpstreamCounters& upstream_counters() const noexcept;
@@ -168,6 +169,7 @@ class RequestWay : private Tunnel::Owner {
   [[nodiscard]] io::Task<void> pump_opened(io::Task<Result<void>> opened, bool last);
   void note_stuck(const Error& why) noexcept;
   void tell_reader() noexcept;
+  [[nodiscard]] bool streams_messages() const noexcept;
   [[nodiscard]] io::Task<Result<http::ResponseHead*>> await_head_longer(const io::Fork& pump,
                                                                         Instant deadline);
   [[nodiscard]] io::Task<void> stop_pump(bool goes_on = false);

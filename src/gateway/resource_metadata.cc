@@ -59,10 +59,7 @@ void describe(const std::string& name, const identity::ProviderConfig& from, con
   for (const auto& algorithm :
        from.algorithms.value_or(std::vector<Located<identity::Algorithm>>{}))
     out.proofs.add(*algorithm);
-  if (!from.algorithms.has_value()) {
-    out.proofs.add(identity::Algorithm::kRs256);
-    out.proofs.add(identity::Algorithm::kEs256);
-  }
+  if (!from.algorithms.has_value()) out.proofs.add(identity::kDefaultAlgorithms);
   out.dpop_required = out.dpop_required && from.dpop.has_value() && from.dpop->required;
 }
 

@@ -211,7 +211,7 @@ void Server::tell_started(std::size_t workers, const std::vector<Diagnostic>& ba
 void Server::tell_unused_sockets() {
   for (const telemetry::ActivatedSocket& socket : activated_) {
     const bool used = socket.listening && std::ranges::any_of(plan_->listeners, [&](const auto& l) {
-                        return l.address == socket.local;
+                        return find_activated(l.address) == &socket;
                       });
     if (used) continue;
     events_->warning(

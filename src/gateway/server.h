@@ -60,6 +60,8 @@ class Server {
   /// `problem`, when one cannot be had; then nothing stays open.
   [[nodiscard]] bool bind_new(const Plan& plan, std::vector<std::vector<io::Fd>>& sockets,
                               std::string& problem);
+  [[nodiscard]] const telemetry::ActivatedSocket* find_activated(
+      const Endpoint& address) const noexcept;
   [[nodiscard]] bool bind_one(const Listener& listener, std::size_t index,
                               std::vector<std::vector<io::Fd>>& sockets, std::string& problem);
   [[nodiscard]] bool is_free(const Listener& listener, std::string& problem);

@@ -31,12 +31,17 @@ bool Server::is_free(const Listener& listener, std::string& problem) {
   return alone.has_value();
 }
 
+/// Of several for one address the first serves.
+const telemetry::ActivatedSocket* Server::find_activated(const Endpoint& address) const noexcept {
+  const auto given = std::ranges::find_if(activated_, [&](const telemetry::ActivatedSocket& s) {
+    return s.listening && s.local == address;
+  });
+  return given == activated_.end() ? nullptr : &*given;
+}
+
 bool Server::bind_one(const Listener& listener, std::size_t index,
                       std::vector<std::vector<io::Fd>>& sockets, std::string& problem) {
-  const auto given = std::ranges::find_if(activated_, [&](const telemetry::ActivatedSocket& s) {
-    return s.listening && s.local == listener.address;
-  });
-  if (given != activated_.end()) {
+  if (const telemetry::ActivatedSocket* const given = find_activated(listener.address)) {
     io::set_for_connections(given->fd.get());
     for (auto& of_worker : sockets) {
       of_worker[index] = io::Fd(::fcntl(given->fd.get(), F_DUPFD_CLOEXEC, 3));

@@ -26,7 +26,7 @@ std::string Server::reload() {
     return fmt::format("refused\n{}\n", kProblem);
   }
   notifier_.reloading(clock_.now());
-  // A configuration that did not change stays in force whatever the date says (design, promise 8).
+  // A configuration that did not change stays in force whatever the date says.
   LoadResult loaded = source_.load(broker_, clock_.wall_now(), kStrict);
   if (loaded.plan == nullptr) {
     LoadResult same = source_.load(broker_, clock_.wall_now(), kUnchanged);

@@ -121,7 +121,9 @@ void Tunnel::note_last(Flow& flow, const io::Attempt& got) noexcept {
 /// `bytes` are in the scratch: they are sent, or kept, before anything waits.
 io::Task<bool> Tunnel::forward(Flow& flow, std::string_view bytes) {
   using Done = io::Task<bool>;
+  const bool between = flow.frames.may_close();
   if (!flow.frames.advance(bytes)) {
+    flow.cut_between = between;
     stop({.code = code::kWebSocketFrame, .blame = flow.blame, .what = "this is no WebSocket"});
     return Done::ready(false);
   }
@@ -183,9 +185,12 @@ void Tunnel::judge_wait(const Flow& flow, const Error& error) noexcept {
 /// A Close of our own where a frame may begin, and the end of what we say.
 void Tunnel::say_farewell(Flow& flow, bool to_server) noexcept {
   if (flow.ended) return;
-  if (why_.code != 0 && flow.waiting.empty() && flow.frames.may_close()) {
-    const auto code = why_.code == code::kWebSocketFrame ? http::WebSocketClose::kProtocolError
-                                                         : http::WebSocketClose::kGoingAway;
+  const bool between = flow.frames.may_close() || flow.cut_between;
+  if (why_.code != 0 && flow.waiting.empty() && between) {
+    // Whoever broke the rules is told so; the other side has done nothing.
+    const bool offender = why_.code == code::kWebSocketFrame && why_.blame != flow.blame;
+    const auto code =
+        offender ? http::WebSocketClose::kProtocolError : http::WebSocketClose::kGoingAway;
     static_cast<void>(flow.to.try_write(http::make_close_frame(code, to_server).view()));
   }
   flow.to.finish_writing();

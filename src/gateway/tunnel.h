@@ -48,9 +48,10 @@ class Tunnel {
     http::TunnelEnd& from;
     http::TunnelEnd& to;
     http::WebSocketFrames frames;
-    Blame blame;            ///< whose bytes they are
-    std::string waiting{};  ///< what the other side has not taken yet
-    bool ended = false;     ///< nothing more comes, and the other side knows
+    Blame blame;               ///< whose bytes they are
+    std::string waiting{};     ///< what the other side has not taken yet
+    bool ended = false;        ///< nothing more comes, and the other side knows
+    bool cut_between = false;  ///< what came was no frame, and what has passed ends with one
   };
 
   [[nodiscard]] io::Task<void> carry(Flow& flow);

@@ -61,6 +61,7 @@ void RequestWay::prepare_upstream_head(http::RequestHead& out, OwnFields& own) {
   const telemetry::TraceContext trace = parent ? telemetry::child_of(*parent, worker_.ids())
                                                : telemetry::new_trace(t_.id, worker_.ids(), false);
   own.traceparent = telemetry::format_traceparent(trace);
+  if (parent) t_.trace_id = parent->trace_id;
 
   const bool secure = connection_.secure() || t_.reading.client.scheme == http::Scheme::kHttps;
   const http::Scheme scheme = secure ? http::Scheme::kHttps : http::Scheme::kHttp;

@@ -3,6 +3,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -82,6 +83,7 @@ struct Transaction {
   bool shed = false;  ///< taken in for the status pages only: what routes take is answered 503
   telemetry::AccessOutcome outcome;
   telemetry::RequestId id;
+  std::optional<std::array<char, 32>> trace_id;  ///< of the client's trace, which goes on here
   std::shared_ptr<const identity::Identity> identity;  ///< who asks; null: nobody knows
   Reading reading;
   GrpcCall grpc;
@@ -95,7 +97,8 @@ struct Transaction {
   std::string body;           ///< of those
   std::string path;           ///< for the upstream, when it is rewritten
   std::string identity_text;  ///< the values of the fields that tell of `identity`
-  std::string location;
+  std::string location;       ///< where a redirect leads
+  std::string refusal_line;   ///< of the configuration
   std::string observed_line;
   std::string observed_class;
 

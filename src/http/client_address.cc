@@ -218,7 +218,7 @@ std::string_view last_forwarded_host(const Fields& fields) noexcept {
   return comma == std::string_view::npos ? host : ascii::trim_ows(host.substr(comma + 1));
 }
 
-/// Appends to a buffer; once something does not fit, nothing more is and ok() is false.
+/// Appends to a buffer; once something does not fit, nothing more is.
 class Appender {
  public:
   explicit Appender(std::span<char> out) noexcept : out_(out) {}

@@ -113,8 +113,8 @@ class ClientExchange {
   [[nodiscard]] virtual bool reusable() const noexcept = 0;
 };
 
-/// Until when `bytes` must have moved: ten seconds to begin with, then at least 1 KiB/s, so that a
-/// peer that crawls cannot hold a connection (design §5, body at least 1 KiB/s).
+/// Until when `bytes` must have moved: ten seconds to begin with, then at least 1,000 bytes a
+/// second, so that a peer that crawls cannot hold a connection.
 [[nodiscard]] constexpr Instant pace_deadline(Instant since, std::uint64_t bytes) noexcept {
   return since + seconds{10} + milliseconds{static_cast<std::int64_t>(bytes)};
 }

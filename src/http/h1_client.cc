@@ -10,7 +10,7 @@ namespace merlon::http {
 void H1Client::attach(io::Stream& stream, milliseconds idle) noexcept {
   stream_ = &stream;
   idle_ = idle;
-  head_end_ = at_ = end_ = 0;
+  at_ = end_ = 0;
   interim_ = 0;
   tunnelled_ = chunked_out_ = request_done_ = head_done_ = body_done_ = false;
 }
@@ -112,7 +112,7 @@ io::Task<Result<ResponseHead*>> H1Client::read_head(Instant deadline) {
 void H1Client::begin_body(std::size_t head_bytes) noexcept {
   const ResponseHead& head = parser_.head();
   head_done_ = true;
-  head_end_ = at_ = head_bytes;
+  at_ = head_bytes;
   body_done_ = head.framing == Framing::kNone ||
                (head.framing == Framing::kLength && head.content_length == 0);
   if (head.framing == Framing::kChunked) chunks_.reset(Blame::kUpstream);

@@ -50,7 +50,6 @@ class H1Client final : public ClientExchange {
   ResponseParser parser_;
   LengthDecoder length_;
   StreamTunnelEnd tunnel_;
-  std::size_t head_end_ = 0;
   std::size_t at_ = 0;
   std::size_t end_ = 0;
   unsigned interim_ = 0;

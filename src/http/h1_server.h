@@ -21,8 +21,6 @@ class H1Server final : public ServerExchange {
   /// Reads the next head until `deadline`. False: the client closed between two requests. Errors:
   /// grammar; kHeadTooSlow when a head had begun, kTimedOut when not; kClosed inside a head.
   [[nodiscard]] io::Task<Result<bool>> next_head(Instant deadline);
-  /// True when a head has begun: an error deserves an answer.
-  [[nodiscard]] bool head_begun() const noexcept { return parser_.started(); }
   /// Ends the exchange. True when the connection can carry another request; then bytes of it may be
   /// here already (`buffered`).
   [[nodiscard]] bool finish() noexcept;

@@ -49,6 +49,14 @@ void H2Client::note_timeout() noexcept {
   if (silent && loop().now() - asked_at_ >= options_.head_timeout) retire();
 }
 
+void H2Client::set_timeouts(milliseconds head, milliseconds idle) noexcept {
+  if (options_.head_timeout == head && options_.idle_timeout == idle) return;
+  options_.head_timeout = head;
+  options_.idle_timeout = idle;
+  // With streams the reader reckons anew with what comes.
+  if (streams_.empty()) look_again();
+}
+
 void H2Client::retire() noexcept {
   if (retired_ || over_) return;
   retired_ = true;

@@ -125,6 +125,8 @@ class H2Client final : private H2Connection {
   [[nodiscard]] const std::optional<H2Session::GoAway>& goaway() const noexcept {
     return session_.peer_goaway();
   }
+  /// Other timeouts than those of its options, from now on.
+  void set_timeouts(milliseconds head, milliseconds idle) noexcept;
   /// Takes no new streams, and ends with the last one (RFC 9113 §6.8).
   void retire() noexcept;
   using H2Connection::abort;
@@ -153,7 +155,7 @@ class H2Client final : private H2Connection {
   void note_timeout() noexcept;
 
   Owner& owner_;
-  const Options options_;
+  Options options_;
   std::vector<H2ClientStream*> streams_;
   /// What the owner is told of.
   struct Outlook {

@@ -25,12 +25,17 @@ void set_flag(int fd, int level, int option, int value = 1) {
   static_cast<void>(::setsockopt(fd, level, option, &value, sizeof value));
 }
 
+std::int64_t to_ns(const timespec& time) {
+  return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+}
+
 FileStatus to_status(const struct stat& s) {
   return {.size_bytes = static_cast<std::uint64_t>(s.st_size),
           .mode = s.st_mode & 07777U,
           .owner = s.st_uid,
-          .modified_ns =
-              static_cast<std::int64_t>(s.st_mtim.tv_sec) * 1'000'000'000 + s.st_mtim.tv_nsec,
+          .modified_ns = to_ns(s.st_mtim),
+          .changed_ns = to_ns(s.st_ctim),
+          .device = s.st_dev,
           .inode = s.st_ino,
           .regular = S_ISREG(s.st_mode)};
 }

@@ -25,6 +25,10 @@ struct FileStatus {
   std::uint32_t mode = 0;  ///< permission bits
   std::uint32_t owner = 0;
   std::int64_t modified_ns = 0;  ///< since the epoch
+  /// Of its content or of what is known of it, since the epoch. Nobody can set it: an archive that
+  /// is unpacked with its own times, into an inode that was just freed, differs by nothing else.
+  std::int64_t changed_ns = 0;
+  std::uint64_t device = 0;
   std::uint64_t inode = 0;
   bool regular = false;
   bool operator==(const FileStatus&) const = default;
@@ -37,7 +41,7 @@ struct ListenOptions {
 
 /// The only way to files and sockets. Today it is this process itself; a privileged warden can
 /// stand behind it, since nothing else opens anything (tests/unit/test_broker.py holds it). All
-/// sockets are non-blocking and close-on-exec. Thread-safe.
+/// sockets are close-on-exec, and non-blocking but for `connect_unix`. Thread-safe.
 class Broker {
  public:
   virtual ~Broker() = default;
@@ -52,8 +56,8 @@ class Broker {
   virtual OsResult<Fd> connect_unix(const std::string& path) = 0;
   /// A datagram socket connected to `address`, a path or "@name" for an abstract one.
   virtual OsResult<Fd> connect_unix_datagram(const std::string& address) = 0;
-  /// The whole of a regular file of at most `bytes_max` bytes (EFBIG above, EINVAL for what is not
-  /// one).
+  /// The whole of a regular file of at most `bytes_max` bytes. EFBIG above; EISDIR for a directory,
+  /// ESPIPE for what else is no regular file.
   virtual OsResult<std::string> read_file(const std::string& path, std::size_t bytes_max) = 0;
   virtual OsResult<FileStatus> status(const std::string& path) = 0;
   /// Opens for appending, made with mode 0640 when it is not there.

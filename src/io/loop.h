@@ -85,8 +85,8 @@ struct LoopCounters {
 };
 
 /// One thread's event loop: readiness, timers, coroutines that yielded, and messages from other
-/// threads. Everything but `stop`, `send`, `counters` and `take_longest_turn` belongs to the thread
-/// that runs it.
+/// threads. Everything but `stop`, `send`, `counters`, `busy` and `take_longest_turn` belongs to
+/// the thread that runs it.
 class Loop {
  public:
   /// `batch`: what joins the system calls of a turn; null has each made by itself.

@@ -13,7 +13,6 @@
 #include <stdexcept>
 #include <thread>
 
-#include "io/buffer_pool.h"
 #include "io/signal.h"
 #include "io/simulation.h"
 #include "io/socket.h"
@@ -225,17 +224,6 @@ TEST_F(Simulated, AForkIsJoined) {
   run_until_idle(tasks);
   EXPECT_EQ(steps, 3);
   EXPECT_TRUE(joined);
-}
-
-TEST(BufferPool, IsBounded) {
-  BufferPool pool(1024, 2, 1);
-  Buffer a = pool.take();
-  Buffer b = pool.take();
-  EXPECT_TRUE(a && b);
-  EXPECT_FALSE(pool.take());
-  a.reset();
-  EXPECT_TRUE(pool.take());
-  EXPECT_EQ(pool.out(), 1U);
 }
 
 // The same over the kernel's loopback.

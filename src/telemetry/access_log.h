@@ -31,7 +31,7 @@ struct AccessOutcome {
   std::int16_t grpc_status = -1;  ///< of a gRPC call; negative: it is none, or none was seen
   std::uint32_t upstream_attempts = 0;
   microseconds upstream_connect{-1};     ///< negative: no connection was made for it
-  microseconds upstream_first_byte{-1};  ///< request sent to the first byte of the answer
+  microseconds upstream_first_byte{-1};  ///< request sent to the head of the answer
   std::string_view upstream{};
   std::string_view endpoint{};              ///< that answered, or was tried last
   std::string_view tunnel{};                ///< "websocket" once a tunnel opened; static
@@ -44,9 +44,9 @@ struct AccessOutcome {
 ///
 /// What must never be logged has no place here: no field values, no bodies, no query.
 struct AccessRecord {
-  WallTime time{};                ///< when the head was complete
-  std::string_view request_id{};  ///< our own
-  std::string_view trace_id{};    ///< of the trace context that was forwarded
+  WallTime time{};                ///< of the end of the request
+  std::string_view request_id{};  ///< our own; of a trace that begins here, its id as well
+  std::string_view trace_id{};    ///< of the client's trace; empty: it sent none
   std::string_view client{};      ///< address that policies used
   std::string_view peer{};        ///< address and port of the connection
   std::string_view listener{};
@@ -57,7 +57,7 @@ struct AccessRecord {
   std::string_view protocol{};  ///< "HTTP/1.1", "HTTP/2"
   std::uint64_t request_body_bytes = 0;
   std::uint64_t response_body_bytes = 0;
-  microseconds total{0};           ///< first byte of the head to last byte of the answer
+  microseconds total{0};           ///< the head was complete to last byte of the answer
   std::string_view tls_version{};  ///< empty: the connection had no TLS
   std::string_view tls_cipher{};
   std::string_view tls_server_name{};

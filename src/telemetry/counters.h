@@ -181,7 +181,7 @@ struct alignas(64) WorkerCounters {
 
   // Upstreams.
   SlotArray<UpstreamCounters> upstreams;
-  LatencyHistogram upstream_time;  ///< request sent to first byte of the answer
+  LatencyHistogram upstream_time;  ///< request sent to the head of the answer
 
   SlotArray<Counter> waiver_uses;
   SharedCounters shared;

@@ -38,7 +38,7 @@ class Name {
   std::string_view text_;
 };
 
-/// One typed member of an event. Made by `num`, `str` and `dur`; holds views, so use it at once.
+/// One typed member of an event. Made by `num`, `str` and `yes_no`; holds views, so use it at once.
 struct EventField {
   enum class Kind : std::uint8_t { kUnsigned, kSigned, kText, kBoolean };
   Name name;

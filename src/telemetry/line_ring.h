@@ -17,7 +17,7 @@ class LineRing {
 
   /// Producer. False when `line` did not fit: it is dropped whole and counted.
   bool push(std::string_view line) noexcept;
-  /// Producer: true once for each time the ring becomes half full, until `consumed_enough`.
+  /// Producer: true once for each time the ring becomes half full, until `allow_wakeup`.
   [[nodiscard]] bool wants_wakeup() noexcept;
 
   /// Consumer: the oldest bytes in one piece, empty when there are none. What is behind the wrap

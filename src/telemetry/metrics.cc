@@ -262,7 +262,7 @@ void Metrics::collect_upstreams(Families& out) const {
               &UpstreamCounters::connects);
   by_upstream("merlon_upstream_reuses_total",
               "Requests sent on a connection that was open already.", &UpstreamCounters::reuses);
-  by_upstream("merlon_upstream_failures_total", "Attempts that ended without an answer.",
+  by_upstream("merlon_upstream_failures_total", "Attempts that ended without a whole answer.",
               &UpstreamCounters::failures);
   by_upstream("merlon_upstream_retries_total", "Attempts after the first.",
               &UpstreamCounters::retries);

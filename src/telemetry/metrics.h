@@ -21,7 +21,6 @@
 namespace merlon::telemetry {
 
 /// When a certificate in use ends.
-/// A certificate of a listener.
 struct CertificateExpiry {
   std::string listener;
   std::string name;      ///< the first of its names

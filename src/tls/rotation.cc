@@ -29,10 +29,6 @@ bool same_certificate(const CertificatePair& one, const CertificatePair& other) 
   return X509_cmp(one.certificate(), other.certificate()) == 0;
 }
 
-bool same_place(const Mark& one, const Mark& other) noexcept {
-  return one.source == other.source && one.line == other.line && one.column == other.column;
-}
-
 LoadedCertificates keep_in_use(const LoadedCertificates& loaded,
                                const std::vector<CertificateFiles>& files,
                                const std::vector<std::shared_ptr<const CertificatePair>>& in_use,
@@ -40,7 +36,7 @@ LoadedCertificates keep_in_use(const LoadedCertificates& loaded,
   using Pair = std::shared_ptr<const CertificatePair>;
   LoadedCertificates result;
   for (const CertificateFiles& entry : files) {
-    const auto here = [&](const Pair& pair) { return same_place(pair->at(), entry.at); };
+    const auto here = [&](const Pair& pair) { return pair->at().same_place(entry.at); };
     const auto fresh = std::ranges::find_if(loaded.pairs, here);
     const auto old = std::ranges::find_if(in_use, here);
     const bool good = fresh != loaded.pairs.end() && is_in_its_dates(**fresh, now);
@@ -50,7 +46,7 @@ LoadedCertificates keep_in_use(const LoadedCertificates& loaded,
       result.pairs.push_back(*fresh);
     } else {
       std::ranges::copy_if(loaded.failed, std::back_inserter(result.failed),
-                           [&](const auto& failed) { return same_place(failed.at, entry.at); });
+                           [&](const auto& failed) { return failed.at.same_place(entry.at); });
     }
   }
   return result;
@@ -87,17 +83,21 @@ bool FileWatch::due(io::Broker& broker, Instant now) {
     }
     differs |= file.seen != file.in_use;
   }
-  if (!differs) return false;
+  // Files that went back to what was in use are due as well, where others were tried meanwhile:
+  // what was good among those is in force.
+  if (!differs && !tried_) return false;
   if (moved) pause_ = kPauseMin;
   if (!moved && now < again_at_) return false;
   is_again_ = !moved;
   again_at_ = now + pause_;
   pause_ = std::min(pause_ * 2, kPauseMax);
+  tried_ = true;
   return true;
 }
 
 void FileWatch::taken() noexcept {
   for (File& file : files_) file.in_use = file.seen;
+  tried_ = false;
 }
 
 }  // namespace merlon::tls

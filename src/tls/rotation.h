@@ -12,9 +12,6 @@
 /// Certificates and keys that are replaced while they are in use.
 namespace merlon::tls {
 
-/// True when both stand at the same place of the same file.
-[[nodiscard]] bool same_place(const Mark& one, const Mark& other) noexcept;
-
 /// True when the whole chain is.
 [[nodiscard]] bool is_in_its_dates(const CertificatePair& pair, WallTime now);
 
@@ -27,10 +24,9 @@ namespace merlon::tls {
     const LoadedCertificates& loaded, const std::vector<CertificateFiles>& files,
     const std::vector<std::shared_ptr<const CertificatePair>>& in_use, WallTime now);
 
-/// Sees whether files were replaced: compares size, times and inode. Asked every
-/// few seconds by the control thread, which then loads what they hold again. What could not be
-/// taken stays due, ever more seldom, so that a failure that passes (no descriptor is free) loses
-/// no renewal. Not thread-safe.
+/// Sees whether files were replaced, by all of FileStatus. Asked every few seconds by the control
+/// thread, which then loads what they hold again. What could not be taken stays due, ever more
+/// seldom, so that a failure that passes (no descriptor is free) loses no renewal. Not thread-safe.
 class FileWatch {
  public:
   /// From the first pause to the longest between two attempts with the same files.
@@ -65,6 +61,7 @@ class FileWatch {
   seconds pause_ = kPauseMin;
   Instant again_at_{};
   bool is_again_ = false;
+  bool tried_ = false;  ///< since the last `taken`
 };
 
 }  // namespace merlon::tls

@@ -72,6 +72,36 @@ TEST_F(Rotation, AChangeThatCouldNotBeTakenStaysDueAfterGrowingPauses) {
   EXPECT_TRUE(watch.due(*broker_, now)) << "a new change does not wait";
 }
 
+TEST_F(Rotation, AChangeThatKeepsSizeAndTimeIsSeen) {
+  const std::string path = folder_.write("c", "one");
+  const auto time = std::filesystem::last_write_time(path);
+  FileWatch watch({path}, {}, *broker_);
+  const std::int64_t before = broker_->status(path)->changed_ns;
+  while (broker_->status(path)->changed_ns == before) {  // the kernel's clock goes in steps
+    folder_.write("c", "two");
+    std::filesystem::last_write_time(path, time);
+  }
+  EXPECT_TRUE(watch.due(*broker_, Instant{}));
+}
+
+TEST_F(Rotation, WhatIsPutBackAsItWasIsDueWhereItsReplacementWasTried) {
+  const std::filesystem::path first = folder_.write("first", "one");
+  const std::filesystem::path second = folder_.write("second", "bad");
+  const std::filesystem::path current = first.parent_path() / "current";
+  const auto lead_to = [&](const std::filesystem::path& target) {
+    std::filesystem::remove(current);
+    std::filesystem::create_symlink(target, current);
+  };
+  lead_to(first);
+  FileWatch watch({current}, {}, *broker_);
+  lead_to(second);
+  EXPECT_TRUE(watch.due(*broker_, Instant{})) << "of several files, what was good is in force now";
+  lead_to(first);
+  EXPECT_TRUE(watch.due(*broker_, Instant{})) << "at once";
+  watch.taken();
+  EXPECT_FALSE(watch.due(*broker_, Instant{seconds{3600}}));
+}
+
 TEST_F(Rotation, AChangeBetweenReadingAndWatchingIsSeen) {
   const std::string path = folder_.write("c", "one");
   const FileWatch::States read{{path, *broker_->status(path)}};

@@ -158,12 +158,7 @@ class ServerContextBuilder {
   /// What the clients of a certificate are asked for; null: nothing.
   const ClientAuth* client_auth_of(const CertificatePair& pair) const {
     const ServerSettings& settings = context_->settings_;
-    for (std::size_t i = 0; i < settings.own_client_auth.size(); ++i) {
-      const Mark& of = settings.own_client_auth_of[i];
-      const bool same = of.source == pair.at().source && of.line == pair.at().line &&
-                        of.column == pair.at().column;
-      if (same) return &settings.own_client_auth[i];
-    }
+    if (const ClientAuth* const own = settings.own_client_auth_of(pair.at())) return own;
     return settings.client_auth.has_value() ? &*settings.client_auth : nullptr;
   }
 
@@ -246,6 +241,12 @@ std::shared_ptr<const ServerContext> ServerContext::make(
     const ServerSettings& settings, std::span<const std::shared_ptr<const CertificatePair>> pairs,
     std::shared_ptr<TicketKeys> tickets, Diagnostics& out) {
   return ServerContextBuilder(settings, std::move(tickets), out).build(pairs);
+}
+
+const ClientAuth* ServerSettings::own_client_auth_of(const Mark& of) const noexcept {
+  const auto found = std::ranges::find_if(
+      own_client_auth, [&](const OwnClientAuth& one) { return one.of.same_place(of); });
+  return found == own_client_auth.end() ? nullptr : &found->auth;
 }
 
 ServerContext::~ServerContext() {

@@ -27,9 +27,15 @@ struct ServerSettings {
   bool allow_aes128 = false;                  ///< only by a waiver of `tls-aes128`
   std::vector<std::string> alpn{"http/1.1"};  ///< in order of preference
   std::optional<ClientAuth> client_auth{};    ///< absent: no certificate is asked for
-  /// Of certificates that ask for others than the listener does, by CertificatePair::at.
-  std::vector<ClientAuth> own_client_auth{};
-  std::vector<Mark> own_client_auth_of{};
+  /// Of a certificate that asks for others than the listener does, found by CertificatePair::at.
+  struct OwnClientAuth {
+    Mark of;
+    ClientAuth auth;
+  };
+  std::vector<OwnClientAuth> own_client_auth{};
+
+  /// Of the certificate at `of`; null: it asks for what the listener does.
+  [[nodiscard]] const ClientAuth* own_client_auth_of(const Mark& of) const noexcept;
 };
 
 /// What a listener needs to accept TLS: certificates by name, suites, tickets. Immutable; shared by

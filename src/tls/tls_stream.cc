@@ -56,7 +56,7 @@ Attempt TlsStream::read_outcome(int result) noexcept {
   if (closed_by_peer_) return Attempt::end();
   if (const std::uint16_t code = input_failure(); code != 0) return Attempt::error(code);
   if (!input_ended_) return Attempt::would_block();
-  return tolerates_truncation_ ? Attempt::end() : Attempt::error(code::kTlsTruncated);
+  return Attempt::error(code::kTlsTruncated);
 }
 
 Attempt TlsStream::try_read(std::span<char> into) noexcept {
@@ -267,6 +267,14 @@ bool TlsStream::was_asked_as_by(const ServerContext& now, std::string_view host)
 bool TlsStream::was_asked_as_by(const ServerContext& now) const {
   if (!server_name_.empty()) return was_asked_as_by(now, server_name_);
   return !local_ || was_asked_as_by(now, local_->address.to_string());
+}
+
+bool TlsStream::is_permitted_by(const ServerContext& now) const noexcept {
+  const SSL_CIPHER* const suite = ssl_ == nullptr ? nullptr : SSL_get_current_cipher(ssl_);
+  if (suite == nullptr || &now == server_.get()) return true;
+  const ServerSettings& rules = now.settings();
+  if (rules.min_version == MinVersion::kTls13 && SSL_version(ssl_) < TLS1_3_VERSION) return false;
+  return rules.allow_aes128 || SSL_CIPHER_get_bits(suite, nullptr) > 128;
 }
 
 bool TlsStream::resumed() const noexcept {

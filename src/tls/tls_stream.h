@@ -67,9 +67,6 @@ class TlsStream final : public io::SocketStream {
   void finish_with_write() noexcept override;
   bool finish_by_closing() noexcept override;
   void release_idle_memory() noexcept override;
-  /// From now on the end without close_notify reads as an ordinary end: where nothing is expected
-  /// any more, or the framing above tells a cut message by itself.
-  void tolerate_truncation() noexcept { tolerates_truncation_ = true; }
 
   class Handshake final : public Operation {
    public:
@@ -135,6 +132,8 @@ class TlsStream final : public io::SocketStream {
   /// this connection was asked for; of the name that it asked for itself without a host.
   [[nodiscard]] bool was_asked_as_by(const ServerContext& now, std::string_view host) const;
   [[nodiscard]] bool was_asked_as_by(const ServerContext& now) const;
+  /// Server side: whether `now` would still agree on the version and the suite of this connection.
+  [[nodiscard]] bool is_permitted_by(const ServerContext& now) const noexcept;
   [[nodiscard]] bool resumed() const noexcept;
   /// Server side: the certificate that the client presented and that was verified; nullptr when
   /// there is none. Lives with the stream.
@@ -209,7 +208,6 @@ class TlsStream final : public io::SocketStream {
   bool close_notified_ = false;
   bool finishing_ = false;
   bool finished_ = false;
-  bool tolerates_truncation_ = false;
 };
 
 /// Connects, shakes hands and verifies, all before `deadline`. Errors are blamed on the upstream

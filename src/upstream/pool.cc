@@ -132,8 +132,24 @@ void Cluster::update(std::shared_ptr<const Upstream> upstream,
         health_ == nullptr ? nullptr : health_->find(endpoint.address);
     if (std::exchange(endpoint.checked, checked) != checked)
       endpoint.recoveries = checked == nullptr ? 0 : checked->recoveries();
+    apply_timeouts(endpoint);
   }
   place_.notify_all();  // there may be more places now
+}
+
+/// Connections that are there already live by the timeouts that hold now.
+void Cluster::apply_timeouts(EndpointState& endpoint) noexcept {
+  const Instant latest = loop_.now() + upstream_->idle_timeout;
+  for (const auto& idle : endpoint.idle) keep_until(*idle, std::min(idle->idle_until_, latest));
+  for (const auto* list : {&endpoint.shared, &endpoint.greeting}) {
+    for (const auto& connection : *list)
+      connection->client().set_timeouts(upstream_->response_timeout, upstream_->idle_timeout);
+  }
+}
+
+void Cluster::keep_until(Connection& idle, Instant until) noexcept {
+  idle.idle_until_ = until;
+  if (!idle.armed() || idle.expires() > until) loop_.timers().arm(idle, until);
 }
 
 Cluster::~Cluster() {
@@ -393,8 +409,7 @@ void Cluster::park(std::unique_ptr<Connection> connection) noexcept {
   connection->stream().release_idle_memory();
   connection->stream().on_idle_event(&Connection::on_news, connection.get());
   connection->idle_slot_ = endpoint.idle.size();
-  connection->idle_until_ = loop_.now() + upstream_->idle_timeout;
-  if (!connection->armed()) loop_.timers().arm(*connection, connection->idle_until_);
+  keep_until(*connection, loop_.now() + upstream_->idle_timeout);
   endpoint.idle.push_back(std::move(connection));
   place_.notify_one();
 }

@@ -223,6 +223,8 @@ class Cluster : public std::enable_shared_from_this<Cluster> {
   /// help.
   [[nodiscard]] static bool is_own(const Error& error) noexcept;
   void failed(EndpointState& endpoint, const Error& why) noexcept;
+  void apply_timeouts(EndpointState& endpoint) noexcept;
+  void keep_until(Connection& idle, Instant until) noexcept;
   [[nodiscard]] Error note_connect_failure(std::size_t endpoint, const Error& why,
                                            bool blame = true) noexcept;
   void park(std::unique_ptr<Connection> connection) noexcept;

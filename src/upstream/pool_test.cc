@@ -395,5 +395,23 @@ TEST_F(Choosing, AnIdleConnectionGivesItsPlaceToAnotherEndpoint) {
   EXPECT_EQ(cluster->open_connections(), 1U);
 }
 
+TEST_F(Choosing, WhatIsOpenLivesByTheTimeoutsOfTheLastUpdate) {
+  for (const Protocol protocol : {Protocol::kHttp1, Protocol::kHttp2}) {
+    if (protocol == Protocol::kHttp2) broker.greet_with(greeting(100));
+    make(Balance::kRoundRobin, 1, {4, 4}, protocol);
+    std::vector<Lease> held;
+    ask(&held);
+    ask();
+    if (protocol == Protocol::kHttp1) EXPECT_EQ(cluster->idle_connections(), 1U);
+    auto shorter = std::make_shared<Upstream>(cluster->upstream());
+    shorter->idle_timeout = milliseconds{20};
+    cluster->update(std::move(shorter), nullptr);
+    held[0].keep();
+    held.clear();
+    for (int i = 0; i < 500 && cluster->open_connections() > 0; ++i) loop.turn(milliseconds{10});
+    EXPECT_EQ(cluster->open_connections(), 0U) << static_cast<int>(protocol);
+  }
+}
+
 }  // namespace
 }  // namespace merlon::upstream

@@ -18,11 +18,28 @@ from test_operations import events_of
 from wire import ConnectionEnded, eventually, request
 
 
-def command(merlon_bin, *arguments):
+def command(merlon_bin, *arguments, **environment):
     return subprocess.run(
         [merlon_bin, *map(str, arguments)], capture_output=True, text=True, timeout=60,
-        env={**os.environ, "NO_COLOR": "1"},
+        env={**os.environ, "NO_COLOR": "1", **environment},
     )  # fmt: skip
+
+
+def commands_below(merlon_bin, *above):
+    """Every command without commands of its own, as the list of its words."""
+    listed = command(merlon_bin, *above, "--help").stdout.partition("Subcommands:\n")[2]
+    names = re.findall(r"^  ([a-z][a-z-]*)", listed, re.MULTILINE)
+    return [one for name in names for one in commands_below(merlon_bin, *above, name)] or [above]
+
+
+def test_every_command_has_help_with_an_example(merlon_bin):
+    commands = commands_below(merlon_bin)
+    assert {("version",), ("limits", "top"), ("audit",)} <= set(commands)
+    for words in commands:
+        helped = command(merlon_bin, *words, "--help")
+        assert helped.returncode == 0
+        assert "Example: merlon " + " ".join(words) in helped.stdout, words
+        assert "Exit codes: " in helped.stdout, words
 
 
 def test_an_admin_address_that_is_taken_is_told(merlon, merlon_bin, upstream):
@@ -285,6 +302,13 @@ def free_ports():
                 continue
             return port
     raise AssertionError("no two free ports side by side")
+
+
+def test_the_demo_says_where_it_can_make_no_folder(merlon_bin, tmp_path):
+    missing = str(tmp_path / "missing")
+    got = command(merlon_bin, "demo", TMPDIR=missing)
+    assert got.returncode == 1
+    assert "no folder can be made in %s" % missing in got.stderr
 
 
 def test_the_demo_answers_what_it_prints(merlon_bin, tmp_path):

@@ -176,3 +176,18 @@ def test_the_deadline_ends_a_response_whose_client_makes_no_room_for_it(merlon, 
 def test_a_timeout_that_is_none_is_refused(raw, upstream, value):
     assert outcome(raw.wait(raw.call(more=[("grpc-timeout", value)])))[0] == "3"
     assert upstream.calls == []
+
+
+@pytest.mark.parametrize("timeout, response, idle, deadline", [("1s", "2s", "9s", None), ("1s", "1s", "2s", "9S")])
+def test_a_call_lasts_while_its_client_speaks(merlon, upstream, timeout, response, idle, deadline):  # noqa: F811
+    """It ended at the route's timeout, or at the idle one, however busy it was."""
+    upstream.answer = answered
+    timeouts = {"timeouts": {"response": response, "idle": idle}}
+    gateway = merlon(config(upstream, timeouts, routes=[dict(ROUTE, timeout=timeout)]))
+    with RawCalls(gateway.ports["public"]) as calls:
+        stream = calls.call(more=[("grpc-timeout", deadline)] if deadline else [], end=False)
+        for _ in range(10):
+            time.sleep(0.3)
+            calls.say(stream, message(b"more"))
+        calls.say(stream, b"", end=True)
+        assert outcome(calls.wait(stream)) == ("0", None)

@@ -541,6 +541,22 @@ def activated(merlon, upstream):
         )
 
 
+def test_a_second_socket_of_one_address_is_told_of(merlon, upstream):
+    """The kernel gives it a share of the connections, and nobody took them."""
+    with socket.socket() as first, socket.socket() as second:
+        for listener in (first, second):
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(("127.0.0.1", 0) if listener is first else first.getsockname())
+            listener.listen()
+        address = "127.0.0.1:%d" % first.getsockname()[1]
+        shell = f'LISTEN_FDS=2 LISTEN_PID=$$ exec "$@" 3<&{first.fileno()} 4<&{second.fileno()}'
+        gateway = merlon(
+            configuration(upstream, listeners=[{"name": "public"}, {"name": "given", "address": address}]),
+            within=["bash", "-c", shell, "bash"], keeps=[first.fileno(), second.fileno()],
+        )  # fmt: skip
+        assert gateway.told("activated_socket_unused", address=address)
+
+
 @pytest.mark.parametrize("how", ["drain", "reload"])
 def test_a_socket_that_others_hold_is_left_to_them(activated, upstream, how):
     """Who connects to it after the gateway let go of it once met freed memory."""

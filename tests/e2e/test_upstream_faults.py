@@ -109,6 +109,19 @@ def test_answers_before_one_that_breaks_are_not_lost(merlon, upstream):
             client.response()
 
 
+@pytest.mark.parametrize("name", ["length", "large", "chunked-no-body"])
+def test_an_answer_that_breaks_off_is_a_failure_of_its_upstream(merlon, upstream, name):
+    """An upstream that broke every answer showed in no metric of it."""
+    upstream.answer = closing(TRUNCATED[name])
+    gateway = merlon(configuration(upstream, listeners=[{"name": "public"}, dict(STATUS)]))
+    with gateway.client() as client:
+        client.send(request())
+        with contextlib.suppress(ConnectionEnded, OSError):
+            client.response()
+    eventually(lambda: gateway.access_log)
+    assert gateway.metric("merlon_upstream_failures_total", upstream="api") == 1
+
+
 @pytest.mark.parametrize(
     "garbage",
     [

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import pytest
 from gateway import STATUS, configuration, reserve
 from upstream_server import UpstreamServer
-from wire import eventually, request
+from wire import ConnectionEnded, eventually, request
 
 
 def waiver(rule, on, days=20):
@@ -103,6 +103,33 @@ def test_a_waiver_that_goes_takes_the_connections_that_needed_it(merlon, pki):
     assert gateway.told("reloaded")
     assert gateway.ask(request("GET", "/")).status == 502
     upstream.stop()
+
+
+@pytest.mark.parametrize("what", ["suite", "version"])
+def test_what_a_reload_forbids_takes_the_clients_that_agreed_on_it(merlon, upstream, pki, what):
+    """A kept connection went on with a suite, or a version, that no new one gets."""
+    cert, key = pki.issue("a.test")
+    tls = {"certificates": [{"cert": cert, "key": key}]}
+    config = configuration(upstream, listeners=[{"name": "public", "tls": tls}, {"name": "plain"}],
+                           waivers=[waiver("tls-aes128", "listeners.public")])  # fmt: skip
+    gateway = merlon(config)
+    old, new = pki.client(), pki.client()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    if what == "suite":
+        old.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
+        allowed = {**config, "waivers": []}
+    else:
+        listeners = [{**config["listeners"][0], "tls": {**tls, "min_version": "1.3"}}, config["listeners"][1]]
+        allowed = {**config, "listeners": listeners}
+    ask = request("GET", "/", host="a.test")
+    with gateway.client(tls=old, name="a.test") as kept, gateway.client(tls=new, name="a.test") as other:
+        assert (kept.ask(ask).status, other.ask(ask).status) == (200, 200)
+        gateway.reload(allowed)
+        assert gateway.told("reloaded")
+        with pytest.raises((ConnectionEnded, OSError)):
+            kept.ask(ask)
+        if what == "version":
+            assert other.ask(ask).status == 200
 
 
 def test_limits_that_fail_open_count(merlon, upstream):
