@@ -36,7 +36,7 @@ bench:
 	scripts/bench.sh $(BENCH)
 
 fuzz:
-	@scripts/setup.sh build test
+	@scripts/setup.sh build fuzz
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
 fmt:
@@ -51,12 +51,12 @@ lint:
 	run-clang-tidy-19 -quiet -p build/dev '$(CURDIR)/src/.*\.cc$$'
 
 install: build
-	DESTDIR=$(DESTDIR) cmake --install build/release --prefix $(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	DESTDIR='$(DESTDIR)' cmake --install build/release --prefix '$(PREFIX)'
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	sed 's|/usr/bin/merlon|$(PREFIX)/bin/merlon|' packaging/merlon.service \
-	  > $(DESTDIR)$(PREFIX)/lib/systemd/system/merlon.service
-	install -m 644 packaging/merlon.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/merlon.socket
-	install -D -m 644 packaging/merlon.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/merlon.conf
+	  > '$(DESTDIR)$(PREFIX)/lib/systemd/system/merlon.service'
+	install -m 644 packaging/merlon.socket '$(DESTDIR)$(PREFIX)/lib/systemd/system/merlon.socket'
+	install -D -m 644 packaging/merlon.sysusers '$(DESTDIR)$(PREFIX)/lib/sysusers.d/merlon.conf'
 
 clean:
 	rm -rf build

@@ -2,7 +2,7 @@
 #
 # A room is one folder of src/: its sources become a static library merlon_NAME, its *_test.cc one
 # test program merlon_NAME_test, its *_bench.cc one benchmark program, and fuzz/NAME/*_fuzz.cc one
-# libFuzzer program each. An empty room is an interface, so that the order can be stated in full.
+# libFuzzer program each.
 if(MERLON_TESTS)
   enable_testing()
   find_package(GTest REQUIRED)
@@ -24,14 +24,9 @@ function(merlon_room name)
   list(FILTER benches INCLUDE REGEX "_bench\\.cc$")
   list(TRANSFORM ROOM_USES PREPEND merlon_)
 
-  if(sources)
-    add_library(merlon_${name} STATIC ${sources})
-    merlon_flags(merlon_${name})
-    target_link_libraries(merlon_${name} PUBLIC ${ROOM_USES} ${ROOM_LIBS} Threads::Threads)
-  else()
-    add_library(merlon_${name} INTERFACE)
-    target_link_libraries(merlon_${name} INTERFACE ${ROOM_USES} ${ROOM_LIBS})
-  endif()
+  add_library(merlon_${name} STATIC ${sources})
+  merlon_flags(merlon_${name})
+  target_link_libraries(merlon_${name} PUBLIC ${ROOM_USES} ${ROOM_LIBS} Threads::Threads)
 
   if(MERLON_TESTS AND tests)
     add_executable(merlon_${name}_test ${tests})

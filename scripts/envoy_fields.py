@@ -45,8 +45,8 @@ class Parser:
                 self.enum(self.package)
             elif word in ('service', 'extend'):
                 self.skip_block()
-            if word != ';':
-                self.skip_statement() if word in ('syntax', 'import', 'option', 'package') else None
+            if word in ('syntax', 'import', 'option', 'package'):
+                self.skip_statement()
 
     def next(self):
         self.at += 1

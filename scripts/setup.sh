@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that the named groups need and that are missing, and for `test` what the tests use from
-# npm; with all of them there it does nothing. Usage: scripts/setup.sh GROUP… (build, test, bench, lint)
+# npm; with all of them there it does nothing. Usage: scripts/setup.sh GROUP… (build, test,
+# fuzz, bench, lint)
 #
 # Needs root or sudo only when something is missing. Services that come along with a package
 # (nginx, haproxy and their like: tests and benchmarks start their own) are neither started now nor
@@ -10,18 +11,22 @@ set -euo pipefail
 packages_of() {
   case $1 in
     build) echo clang-19 lld-19 ccache ninja-build cmake pkg-config libc6-dev libssl-dev libyaml-dev \
-      libfmt-dev libspdlog-dev libnghttp2-dev nlohmann-json3-dev libcli11-dev prometheus-cpp-dev libvalijson-dev libpcre2-dev libc-ares-dev libhiredis-dev liburing-dev libgtest-dev libgmock-dev ;;
-    test) echo libclang-rt-19-dev python3-pytest python3-pytest-xdist nginx-light openssl curl patch procps python3-h2 python3-grpcio python3-websockets chromium redis-server redis-sentinel haproxy iproute2 libfaketime nghttp2-client ;;
+      libfmt-dev libspdlog-dev libnghttp2-dev nlohmann-json3-dev libcli11-dev prometheus-cpp-dev \
+      libvalijson-dev libpcre2-dev libc-ares-dev libhiredis-dev liburing-dev libgtest-dev libgmock-dev ;;
+    fuzz) echo libclang-rt-19-dev ;;
+    test) echo libclang-rt-19-dev python3-pytest python3-pytest-xdist nginx-light openssl curl patch \
+      procps python3-h2 python3-grpcio python3-websockets chromium redis-server redis-sentinel haproxy \
+      iproute2 libfaketime nghttp2-client ;;
     bench) echo libbenchmark-dev redis-server nginx-light haproxy h2o nghttp2-proxy wrk nghttp2-client openssl ;;
     lint) echo clang-format-19 clang-tidy-19 ;;
     *)
-      echo "setup: there is no group \"$1\": build, test, bench or lint" >&2
+      echo "setup: there is no group \"$1\": build, test, fuzz, bench or lint" >&2
       return 2
       ;;
   esac
 }
 
-[[ $# -gt 0 ]] || { echo "usage: scripts/setup.sh build|test|bench|lint …" >&2; exit 2; }
+[[ $# -gt 0 ]] || { echo "usage: scripts/setup.sh build|test|fuzz|bench|lint …" >&2; exit 2; }
 wanted=()
 for group in "$@"; do
   list=$(packages_of "$group")

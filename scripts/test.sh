@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 # Rooms whose unit tests run threads beside each other.
 shared_rooms=(io telemetry state)
-jobs=2
+jobs=$(nproc)
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 logs=build/test-logs
 mkdir -p $logs
