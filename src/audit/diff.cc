@@ -24,11 +24,14 @@ void put(std::string& out, char sign, std::string_view line, std::string_view en
   out.append(ending);
 }
 
-/// A line of the file as it stands there: patch compares the carriage return before its end, too.
+/// A line of the file as it stands there: patch compares the carriage return before its end, too,
+/// and whether it has an end.
 void put_line(std::string& out, char sign, const Source& file, std::string_view line) {
   const char* end = line.data() + line.size();
-  const bool returns = end < file.text.data() + file.text.size() && *end == '\r';
+  const char* file_end = file.text.data() + file.text.size();
+  const bool returns = end < file_end && *end == '\r';
   put(out, sign, line, returns ? "\r\n" : "\n");
+  if (end == file_end) out += "\\ No newline at end of file\n";
 }
 
 /// How the lines of a file end, going by the first.

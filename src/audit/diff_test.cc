@@ -22,6 +22,12 @@ TEST(UnifiedDiff, KeepsTheEndingsOfLines) {
             "-  server_tokens on;\n+  server_tokens off;\n }\n");
 }
 
+TEST(UnifiedDiff, SaysWhereTheFileHasNoLastLineEnd) {
+  EXPECT_EQ(patch_of("events {}\nhttp {\n  server_tokens on;\n}"),
+            "--- t.conf\n+++ t.conf\n@@ -1,4 +1,4 @@\n events {}\n http {\n"
+            "-  server_tokens on;\n+  server_tokens off;\n }\n\\ No newline at end of file\n");
+}
+
 TEST(UnifiedDiff, EndsInsertedLinesAsTheFileDoes) {
   const std::string patch = patch_of(
       "events {}\r\nhttp {\r\n  server {\r\n    listen 80;\r\n    return 200 x;\r\n  }\r\n}\r\n");

@@ -17,12 +17,14 @@
 
 // Every configuration in tests/audit/nginx and tests/audit/envoy is audited, and what is found must
 // be what its comments expect ("<file>.expect" stands for the comments that JSON has not):
-//   add_header X y;  # expect: HDR-02            on this line
-//   # expect: HDR-02 INF-01:low                  on the next line that is no comment; with its
-//   level # expect: HDR-02@12                          on line 12 add_header X y always;  # clean:
-//   HDR-02      looks like it, and is none: a case of "false" # rules: HDR-01 HDR-02 only these
-//   rules are compared, but all of them # gaps: 1                                    so many places
-//   could not be read
+//
+//   x;  # expect: HDR-02              on this line
+//   # expect: HDR-02 INF-01:low       on the next line that is no comment; with its level
+//   # expect: HDR-02@12               on line 12
+//   x;  # clean: HDR-02               looks like it, and is none: a case of "false"
+//   # rules: HDR-01 HDR-02            only these rules are compared, but all of them
+//   # gaps: 1                         so many places could not be read
+//
 // Files whose names begin with "strict" are audited with that profile.
 namespace merlon::audit {
 namespace {

@@ -111,10 +111,14 @@ void read_waivers(const std::shared_ptr<const Source>& source, const Options& op
   }
 }
 
-/// True for a comment on a line of its own, which is about the next line.
-bool is_alone(const Mark& at, LineIndex& lines) {
+/// Of a comment on a line of its own: how many lines further on is what it is about. Several may
+/// stand above one line.
+std::uint32_t reach_of(const Mark& at, LineIndex& lines) {
   const std::string_view before = lines.line(*at.source, at.line).substr(0, at.column - 1);
-  return before.find_first_not_of(" \t") == std::string_view::npos;
+  if (before.find_first_not_of(" \t") != std::string_view::npos) return 0;
+  std::uint32_t reach = 1;
+  while (ascii::trim_ows(lines.line(*at.source, at.line + reach)).starts_with('#')) ++reach;
+  return reach;
 }
 
 bool is_about(const Waiver& waiver, const Finding& finding) {
@@ -139,8 +143,7 @@ void apply_waivers(AuditResult& result, const Options& options) {
   for (Waiver& waiver : result.waivers) {
     if (!waiver.problem.empty() || waiver.at.source == nullptr) continue;
     const std::string_view path = waiver.at.source->path;
-    const std::uint32_t reach = is_alone(waiver.at, lines) ? 1 : 0;
-    const auto last = findings.upper_bound({path, waiver.at.line + reach});
+    const auto last = findings.upper_bound({path, waiver.at.line + reach_of(waiver.at, lines)});
     for (auto at = findings.lower_bound({path, waiver.at.line}); at != last; ++at) {
       if (!is_about(waiver, *at->second)) continue;
       at->second->waived = waiver.reason;

@@ -41,6 +41,20 @@ TEST(Waivers, CoverTheirLineUntilTheyExpire) {
   }
 }
 
+TEST(Waivers, SeveralMayStandAboveOneLine) {
+  Options options;
+  options.only_rules = {"INF-01", "INF-06"};
+  const AuditResult result =
+      audit_text("t.conf",
+                 with_tokens("# merlon: waive INF-01 until 2100-12-31 shown on purpose\n"
+                             "  # of which nobody minds the\n"
+                             "  # merlon: waive INF-06 until 2100-12-31 list of downloads"),
+                 options);
+  ASSERT_EQ(result.waivers.size(), 2U);
+  EXPECT_TRUE(result.waivers[0].used);
+  EXPECT_FALSE(result.waivers[1].used) << "there is no such finding";
+}
+
 TEST(Waivers, BehindSomethingAreOfTheirOwnLineOnly) {
   constexpr const char* kWaiver = "# merlon: waive INF-06 until 2100-12-31 a list of downloads";
   const auto listing = [&](std::string_view above, std::string_view beside) {

@@ -20,6 +20,15 @@ constexpr std::size_t kListenersMax = 256;
 constexpr std::uint64_t kMiB = 1024ULL * 1024;
 constexpr std::uint64_t kCountMax = 10'000'000;  // beyond what one kernel holds open
 
+config::Type<Endpoint> listener_address() {
+  return config::where<Endpoint>(config::endpoint(), [](const Endpoint& endpoint) {
+    static const Cidr v4 = *Cidr::parse("224.0.0.0/4");
+    static const Cidr v6 = *Cidr::parse("ff00::/8");
+    const bool multicast = v4.contains(endpoint.address) || v6.contains(endpoint.address);
+    return multicast ? "nobody can connect to a multicast address" : "";
+  });
+}
+
 void check_listener(const ListenerConfig& listener, Reader& reader) {
   if (listener.redirect_from.has_value() && !listener.tls.has_value()) {
     reader.error(listener.redirect_from->at,
@@ -128,7 +137,7 @@ const Object<ListenerConfig>& listener_schema() {
   static const auto schema =
       Object<ListenerConfig>("listener", "An address that clients connect to.")
           .required("name", &ListenerConfig::name, config::name(), "Its name in logs and waivers.")
-          .required("address", &ListenerConfig::address, config::endpoint(),
+          .required("address", &ListenerConfig::address, listener_address(),
                     "Where it listens; `0.0.0.0` or `[::]` is every address of the host.")
           .field("redirect_from", &ListenerConfig::redirect_from, config::port(),
                  "A port without TLS on the same address: GET and HEAD without credentials are "

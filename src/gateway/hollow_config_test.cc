@@ -12,7 +12,7 @@ namespace {
 using Json = nlohmann::json;
 
 /// Every section, and no file.
-constexpr const char* kWhole = R"({
+constexpr const char* kWhole = R"json({
   "version": 1,
   "listeners": [
     {"name": "public", "address": "127.0.0.1:8080", "proxy_protocol": true, "allow_from": ["127.0.0.0/8"]},
@@ -30,23 +30,12 @@ constexpr const char* kWhole = R"({
     {"name": "orders", "match": {"host": ["a.example", "b.example"], "path": "/orders/**"},
      "methods": ["GET", "POST"], "auth": {"jwt": "staff", "scopes": ["x"], "claims": {"t": ["y"]}},
      "upstream": "api", "rewrite": {"add_prefix": "/v2"},
-     "headers": {"set": {"X-A": "b", "Permissions-Policy": "geolocation=()"
-}
-, "remove" : ["X-C"]
-}
-, "rate_limit" : {
-  "rate" : "5/s",
-  "burst" : 9,
-  "shared" : true,
-  "classes" : [ {"name" : "near", "networks" : ["127.0.0.0/8"], "rate" : "9/s"} ]
-},
-                 "quota" : {"limit" : "1000/day"},
-                           "concurrency" : {"limit" : 5},
-                                           "cors"
-    : {"origins" : ["https://a.example"], "methods" : ["GET"]},
-      "body" : {"max" : "1MiB", "content_types" : ["application/json"]},
-               "timeout" : "9s"
-},
+     "headers": {"set": {"X-A": "b", "Permissions-Policy": "geolocation=()"}, "remove": ["X-C"]},
+     "rate_limit": {"rate": "5/s", "burst": 9, "shared": true,
+                    "classes": [{"name": "near", "networks": ["127.0.0.0/8"], "rate": "9/s"}]},
+     "quota": {"limit": "1000/day"}, "concurrency": {"limit": 5},
+     "cors": {"origins": ["https://a.example"], "methods": ["GET"]},
+     "body": {"max": "1MiB", "content_types": ["application/json"]}, "timeout": "9s"},
     {"name": "hello", "match": {"host": "a.example", "path": "/"}, "methods": ["GET"], "auth": "none",
      "respond": {"status": 200, "body": "hi"}}],
   "limits": {"workers": 1, "connections_per_client": 50},
@@ -54,7 +43,7 @@ constexpr const char* kWhole = R"({
   "log": {"access": "stdout", "level": "info"},
   "admin": {"address": "127.0.0.1:9901"},
   "waivers": []
-})";
+})json";
 
 bool loads(const Json& config) {
   const auto broker = io::make_local_broker();

@@ -59,7 +59,7 @@ void forbid_core_dumps() {
 sigset_t handled_signals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) sigaddset(&set, number);
+  for (const int number : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1}) sigaddset(&set, number);
   return set;
 }
 
@@ -134,6 +134,7 @@ void Server::take_signals() {
   const sigset_t set = handled_signals();
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   static_cast<void>(::signal(SIGPIPE, SIG_IGN));
+  static_cast<void>(::signal(SIGUSR2, SIG_IGN));  // means something to other servers, nothing here
   signals_ = io::Fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
@@ -434,6 +435,7 @@ void Server::on_signal() {
         break;
       default:
         stopping_ = true;
+        stopped_again_ = true;
     }
   }
 }
@@ -504,12 +506,10 @@ void Server::drain() {
   while (!all_idle() && clock_.now() < deadline) {
     monitor_->tick(clock_.now(), plan_->limits);
     watch(milliseconds{20});
-    signalfd_siginfo info{};
-    if (::read(signals_.get(), &info, sizeof info) != sizeof info) continue;
-    if (info.ssi_signo == SIGUSR1) reopen_logs();
-    if (info.ssi_signo == SIGHUP) static_cast<void>(reload());
+    stopped_again_ = false;
+    on_signal();
     // A second request to stop does not wait any longer.
-    if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) break;
+    if (stopped_again_) break;
   }
   const bool clean = all_idle();
   for (const auto& worker : workers_) worker->stop();

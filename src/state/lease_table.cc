@@ -8,13 +8,17 @@
 namespace merlon::state {
 namespace {
 
-// A value: when the lease ends in milliseconds, whether another is being taken, tokens. Time stands
-// in the highest bits, so that what has ended is below the horizon of SlotTable.
+// A value: until when it is kept in milliseconds, whether it is a lease, whether another is being
+// taken, tokens. Time stands in the highest bits, so that what has ended is below the horizon of
+// SlotTable. A lease is kept for longer than it may be used: its tokens are still to be given back.
 constexpr unsigned kTimeShift = 24;
 constexpr std::uint64_t kLow = (1ULL << kTimeShift) - 1;
 constexpr std::uint64_t kTaking = 1ULL << 16;
+constexpr std::uint64_t kLease = 1ULL << 17;
 // Longer than Redis is ever waited for: two leases of one client must not be under way at once.
 constexpr seconds kTakingMax{60};
+// Longer than a worker is ever late to close its leases.
+constexpr seconds kKeptBeyond{60};
 constexpr std::uint64_t kTokens = LeaseTable::kTokensMax;
 
 std::uint64_t time_bits(Instant time) noexcept {
@@ -28,12 +32,13 @@ std::uint64_t horizon_of(Instant now) noexcept { return time_bits(now) | kLow; }
 }  // namespace
 
 LeaseTable::Spent LeaseTable::spend(std::uint64_t hash, Instant now) noexcept {
-  const std::uint64_t horizon = horizon_of(now);
+  const std::uint64_t ended = horizon_of(now + kKeptBeyond);
   std::uint64_t tokens = 0;
   const auto step = [&](std::uint64_t value) -> std::optional<std::uint64_t> {
-    tokens = value > horizon ? value & kTokens : 0;
+    tokens = (value & kLease) != 0 && value > ended ? value & kTokens : 0;
     return tokens > 0 ? std::optional(value - 1) : std::nullopt;
   };
+  const std::uint64_t horizon = horizon_of(now);
   if (leases_.update(hash, horizon, step) != SlotTable::Outcome::kChanged) return {};
   const std::uint64_t elsewhere = left_.find(hash, horizon).value_or(0);
   return {.admitted = true, .left = tokens - 1 + (elsewhere > horizon ? elsewhere & kLow : 0)};
@@ -42,26 +47,32 @@ LeaseTable::Spent LeaseTable::spend(std::uint64_t hash, Instant now) noexcept {
 bool LeaseTable::begin(std::uint64_t hash, Instant now) noexcept {
   const std::uint64_t horizon = horizon_of(now);
   if (distrusted_.find(hash, horizon).value_or(0) > horizon) return false;
+  const std::uint64_t ended = horizon_of(now + kKeptBeyond);
   bool may_lease = false;
   const auto step = [&](std::uint64_t value) -> std::optional<std::uint64_t> {
-    may_lease = value > horizon && (value & (kTaking | kTokens)) == 0;
-    if (value > horizon && !may_lease) return std::nullopt;
+    may_lease = false;
+    const bool kept = value > horizon;
+    // Tokens of a lease that has ended are still to be given back: none may take their place.
+    if (kept && (value & (kTaking | kTokens)) != 0) return std::nullopt;
+    may_lease = kept && ((value & kLease) == 0 || value > ended);
     return may_lease ? time_bits(now + kTakingMax) | kTaking : time_bits(now + kLeaseUsed);
   };
-  const bool kept = leases_.update(hash, horizon, step) == SlotTable::Outcome::kChanged;
-  return kept && may_lease;
+  const bool changed = leases_.update(hash, horizon, step) == SlotTable::Outcome::kChanged;
+  return changed && may_lease;
 }
 
 void LeaseTable::grant(std::uint64_t hash, std::uint32_t tokens, Instant ends,
                        std::uint64_t left) noexcept {
-  const std::uint64_t time = time_bits(ends);
+  const std::uint64_t lease =
+      time_bits(ends + kKeptBeyond) | kLease | std::min<std::uint64_t>(tokens, kTokens);
   // Whatever stands there is the mark of `begin`, or the entry of one that came after it timed out.
-  const auto step = [&](std::uint64_t value) -> std::optional<std::uint64_t> {
-    if ((value & kTokens) != 0) return std::nullopt;
-    return time | std::min<std::uint64_t>(tokens, kTokens);
+  const auto step = [&](std::uint64_t value) {
+    return (value & kTokens) == 0 ? std::optional(lease) : std::nullopt;
   };
   static_cast<void>(leases_.update(hash, 0, step));
-  const auto keep = [&](std::uint64_t) { return std::optional(time | std::min(left, kLeftMax)); };
+  const auto keep = [&](std::uint64_t) {
+    return std::optional(time_bits(ends) | std::min(left, kLeftMax));
+  };
   static_cast<void>(left_.update(hash, 0, keep));
 }
 
@@ -81,11 +92,11 @@ void LeaseTable::distrust(std::uint64_t hash, Instant now, Instant until) noexce
 }
 
 std::uint32_t LeaseTable::close(std::uint64_t hash, Instant ends) noexcept {
-  const std::uint64_t time = time_bits(ends);
+  const std::uint64_t lease = time_bits(ends + kKeptBeyond) | kLease;
   std::uint64_t tokens = 0;
   const auto step = [&](std::uint64_t value) -> std::optional<std::uint64_t> {
-    tokens = (value & ~kLow) == time && (value & kTaking) == 0 ? value & kTokens : 0;
-    return tokens > 0 ? std::optional(value - tokens) : std::nullopt;
+    tokens = (value & ~kTokens) == lease ? value & kTokens : 0;
+    return tokens > 0 ? std::optional(time_bits(ends)) : std::nullopt;
   };
   static_cast<void>(leases_.update(hash, 0, step));
   return static_cast<std::uint32_t>(tokens);

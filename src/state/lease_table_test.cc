@@ -60,6 +60,22 @@ TEST(LeaseTable, SpendsWhatItHasAndUntilItEnds) {
   EXPECT_EQ(table.close(kHash, ends), 0U);
 }
 
+TEST(LeaseTable, ALeaseThatEndedKeepsItsTokensUntilTheyAreGivenBack) {
+  LeaseTable table(16);
+  const Instant ends = kStart + seconds{1};
+  table.grant(kHash, 9, ends, 0);
+  EXPECT_TRUE(table.spend(kHash, kStart).admitted);
+  for (const int late_ms : {0, 1, 250, 5'000}) {
+    const Instant late = ends + milliseconds{late_ms};
+    EXPECT_FALSE(table.spend(kHash, late).admitted);
+    EXPECT_FALSE(table.begin(kHash, late)) << "it would be forgotten";
+  }
+  EXPECT_EQ(table.close(kHash, ends), 8U);
+  EXPECT_EQ(table.close(kHash, ends), 0U);
+  EXPECT_FALSE(table.begin(kHash, ends + seconds{5}));  // a stranger by now
+  EXPECT_TRUE(table.begin(kHash, ends + seconds{5}));
+}
+
 TEST(LeaseTable, ALeaseThatWasFollowedByAnotherHasNothingToGiveBack) {
   LeaseTable table(16);
   table.grant(kHash, 1, kStart + seconds{1}, 0);

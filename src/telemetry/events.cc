@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/print_error.h"
 #include "telemetry/json_text.h"
 
 namespace merlon::telemetry {
@@ -246,7 +247,10 @@ void EventLog::set_level(Level level) noexcept { impl_->set_level(level); }
 
 void EventLog::reopen() noexcept {
   const io::OsResult<void> done = impl_->reopen();
-  if (!done) error("process_log_reopen_failed", {str("reason", done.error().text())});
+  if (done) return;
+  error("process_log_reopen_failed", {str("reason", done.error().text())});
+  // What it is written to may be a file that nobody finds any more.
+  print_error("merlon: the process log cannot be opened again: {}\n", done.error().text());
 }
 
 std::uint64_t EventLog::dropped() const noexcept { return impl_->dropped(); }

@@ -345,7 +345,11 @@ void Builder::cluster(const Message& at) {
   out.type = at.has("type") ? at.word("type", enums::kDiscoveryType).text : "STATIC";
   if (const Message custom = at.message("cluster_type")) {
     out.type = "custom";
-    out.custom = filter_kind(typed_config(custom).type, custom.text("name"));
+    const auto own = typed_config(custom);
+    out.custom = filter_kind(own.type, custom.text("name"));
+    if (out.custom == "aggregate") {
+      for (const Node& one : own.config.list("clusters")) out.members.push_back(one.text());
+    }
   }
   if (const Message socket = at.message("transport_socket")) {
     out.tls = tls(socket, out.transport_unknown);

@@ -129,7 +129,8 @@ struct Cluster {
   std::vector<const Tls*> contexts;  ///< its own, and those of transport_socket_matches
   Message clear_match;               ///< of those, the one that takes all endpoints in clear
   std::vector<Upstream> endpoints;
-  [[nodiscard]] bool is_local() const;  ///< every endpoint is on this host
+  std::vector<std::string_view> members;  ///< of an aggregate: the clusters that it is made of
+  [[nodiscard]] bool is_local() const;    ///< every endpoint is on this host
 };
 
 struct Model {

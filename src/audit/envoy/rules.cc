@@ -153,6 +153,36 @@ std::vector<std::string_view> clusters_of(const Route& route) {
   return out;
 }
 
+std::vector<std::string_view> clusters_of(const Filter& tcp_proxy) {
+  std::vector<std::string_view> out;
+  if (const std::string_view name = tcp_proxy.config.text("cluster"); !name.empty())
+    out.push_back(name);
+  for (const Node& one : tcp_proxy.config.message("weighted_clusters").list("clusters")) {
+    out.push_back(Message(one).text("name"));
+  }
+  return out;
+}
+
+std::vector<std::string_view> mirrors_of(const Route& route) {
+  std::vector<std::string_view> out;
+  for (const Node& one : route.action.list("request_mirror_policies")) {
+    out.push_back(Message(one).text("cluster"));
+  }
+  return out;
+}
+
+std::vector<const Upstream*> endpoints_behind(const Model& model, const Cluster& cluster) {
+  std::vector<const Upstream*> out;
+  const auto add = [&](const Cluster& one) {
+    for (const Upstream& endpoint : one.endpoints) out.push_back(&endpoint);
+  };
+  add(cluster);
+  for (const std::string_view name : cluster.members) {
+    if (const Cluster* member = model.cluster(name)) add(*member);
+  }
+  return out;
+}
+
 bool removes_header(const Route& route, std::string_view field, std::string_view header) {
   const auto in = [&](const Message& holder) {
     return std::ranges::any_of(holder.list(field),

@@ -139,6 +139,12 @@ void run_rules(Inspection& inspection);
 [[nodiscard]] std::vector<std::string> sorted(std::vector<std::string> words);
 /// Clusters that the action of a route may lead to, by name.
 [[nodiscard]] std::vector<std::string_view> clusters_of(const Route& route);
+/// The same of a tcp_proxy, and of the mirrors of a route.
+[[nodiscard]] std::vector<std::string_view> clusters_of(const Filter& tcp_proxy);
+[[nodiscard]] std::vector<std::string_view> mirrors_of(const Route& route);
+/// The endpoints that requests to a cluster come to; an aggregate has those of its members.
+[[nodiscard]] std::vector<const Upstream*> endpoints_behind(const Model& model,
+                                                            const Cluster& cluster);
 /// Header mutations `field` (request_headers_to_remove, …) of the route, its host and its table.
 [[nodiscard]] bool removes_header(const Route& route, std::string_view field,
                                   std::string_view header);

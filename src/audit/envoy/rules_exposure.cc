@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "audit/envoy/rules.h"
 
@@ -30,10 +31,11 @@ bool is_admin(const Inspection& in, const Cluster& cluster) {
   const Message socket = admin_socket(in);
   const std::uint64_t port = socket.number("port_value").value_or(0);
   const std::string_view pipe = in.model.bootstrap().path("admin.address.pipe").text("path");
-  return std::ranges::any_of(cluster.endpoints, [&](const Upstream& one) {
-    if (!pipe.empty() && one.at.message("pipe").text("path") == pipe) return true;
-    return port != 0 && one.port == port &&
-           (leads_to_this_host(one.host) || one.host == socket.text("address"));
+  const auto behind = endpoints_behind(in.model, cluster);
+  return std::ranges::any_of(behind, [&](const Upstream* one) {
+    if (!pipe.empty() && one->at.message("pipe").text("path") == pipe) return true;
+    return port != 0 && one->port == port &&
+           (leads_to_this_host(one->host) || one->host == socket.text("address"));
   });
 }
 
@@ -63,10 +65,14 @@ void check_admin_routes(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     if (hcm.listener->is_local()) continue;
     for (const Route* route : hcm.all_routes()) {
-      if (is_harmless(*route) || is_guarded(hcm, *route, path_of(*route))) continue;
-      for (const std::string_view name : clusters_of(*route)) {
+      if (is_harmless(*route)) continue;
+      std::vector<std::string_view> names = clusters_of(*route);
+      std::ranges::copy(mirrors_of(*route), std::back_inserter(names));
+      for (const std::string_view name : names) {
         const Cluster* cluster = in.model.cluster(name);
         if (cluster == nullptr || !is_admin(in, *cluster)) continue;
+        // Asked last: a long list of policies is gone through.
+        if (is_guarded(hcm, *route, path_of(*route))) break;
         const std::string_view rewrite = route->action.text("prefix_rewrite");
         const bool stats = route->path.starts_with("/stats") || rewrite.starts_with("/stats");
         const bool narrow =
@@ -93,13 +99,17 @@ void check_admin_tunnels(Inspection& in) {
     if (chain.listener->is_local() || has_mutual_tls(chain)) continue;
     if (std::ranges::any_of(chain.filters, [](const Filter& f) { return decides(f); })) continue;
     for (const Filter& filter : chain.filters) {
-      const Cluster* cluster = in.model.cluster(filter.config.text("cluster"));
-      if (!filter.is("tcp_proxy") || cluster == nullptr || !is_admin(in, *cluster)) continue;
-      Finding& finding = in.report("EXP-01", Level::kCritical, filter.config.at("cluster"),
-                                   fmt::format("{} leads to the admin interface ({})",
-                                               chain.listener->socket(), cluster->name));
-      finding.affected = {std::string(chain.listener->name)};
-      finding.trail.push_back({cluster->at.at(), "the cluster's endpoint is the admin address"});
+      if (!filter.is("tcp_proxy")) continue;
+      for (const std::string_view name : clusters_of(filter)) {
+        const Cluster* cluster = in.model.cluster(name);
+        if (cluster == nullptr || !is_admin(in, *cluster)) continue;
+        const char* const key = filter.config.has("cluster") ? "cluster" : "weighted_clusters";
+        Finding& finding = in.report("EXP-01", Level::kCritical, filter.config.at(key),
+                                     fmt::format("{} leads to the admin interface ({})",
+                                                 chain.listener->socket(), cluster->name));
+        finding.affected = {std::string(chain.listener->name)};
+        finding.trail.push_back({cluster->at.at(), "the cluster's endpoint is the admin address"});
+      }
     }
   }
 }

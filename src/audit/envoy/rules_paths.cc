@@ -265,14 +265,16 @@ ChosenHost chosen_host(const Hcm& hcm, const Route& route) {
   return {.by_client = takes_foreign_hosts(route), .header = {}};
 }
 
-/// Reports a route whose cluster is the one that a request header names.
-void report_chosen_cluster(Inspection& in, const Hcm& hcm, const Route& route) {
-  if (!route.action.has("cluster_header")) return;
-  const bool written = is_written_here(hcm, route.action.text("cluster_header"));
-  Finding& finding = in.report("SSR-01", written ? Level::kMedium : Level::kHigh,
-                               route.action.at("cluster_header"),
-                               fmt::format("the client chooses the cluster in the header {}",
-                                           route.action.text("cluster_header")));
+/// Reports what `holder`, an action or one of its weighted clusters, leaves to a request header: to
+/// which cluster the request goes.
+void report_chosen_cluster(Inspection& in, const Hcm& hcm, const Route& route,
+                           const Message& holder) {
+  const std::string_view header = holder.text("cluster_header");
+  if (header.empty()) return;
+  const bool written = is_written_here(hcm, header);
+  Finding& finding =
+      in.report("SSR-01", written ? Level::kMedium : Level::kHigh, holder.at("cluster_header"),
+                fmt::format("the client chooses the cluster in the header {}", header));
   finding.confidence = written ? Confidence::kPossible : Confidence::kCertain;
   finding.affected = {route.label()};
 }
@@ -316,7 +318,10 @@ void check_chosen_upstreams(Inspection& in) {
     if (!is_edge(hcm)) continue;
     const Level level = has_access_control(hcm) ? Level::kHigh : Level::kCritical;
     for (const Route* route : hcm.all_routes()) {
-      report_chosen_cluster(in, hcm, *route);
+      report_chosen_cluster(in, hcm, *route, route->action);
+      for (const Node& one : route->weighted_clusters()) {
+        report_chosen_cluster(in, hcm, *route, Message(one));
+      }
       for (const std::string_view name : clusters_of(*route)) {
         const Cluster* cluster = in.model.cluster(name);
         if (cluster != nullptr) report_chosen_address(in, hcm, *route, *cluster, level);
@@ -331,15 +336,28 @@ bool is_metadata_service(std::string_view host) {
          host == "metadata.google.internal" || host == "100.100.100.200";
 }
 
-/// True when a route of a listener that other hosts reach leads to the cluster.
+/// True when a route, or a tcp_proxy, of a listener that other hosts reach leads to the cluster.
 bool is_routed_to(const Model& model, const Cluster& cluster) {
-  const auto leads_there = [&](const Route* route) {
-    const auto names = clusters_of(*route);
-    return std::ranges::find(names, cluster.name) != names.end();
+  const auto names_it = [&](const std::vector<std::string_view>& names) {
+    return std::ranges::any_of(names, [&](std::string_view name) {
+      if (name == cluster.name) return true;
+      const Cluster* other = model.cluster(name);
+      return other != nullptr &&
+             std::ranges::find(other->members, cluster.name) != other->members.end();
+    });
   };
-  return std::ranges::any_of(model.hcms, [&](const Hcm& hcm) {
-    return !hcm.listener->is_local() && std::ranges::any_of(hcm.all_routes(), leads_there);
-  });
+  const auto leads_there = [&](const Route* route) { return names_it(clusters_of(*route)); };
+  const auto passes_on = [&](const Filter& filter) {
+    return filter.is("tcp_proxy") && names_it(clusters_of(filter));
+  };
+  return std::ranges::any_of(model.hcms,
+                             [&](const Hcm& hcm) {
+                               return !hcm.listener->is_local() &&
+                                      std::ranges::any_of(hcm.all_routes(), leads_there);
+                             }) ||
+         std::ranges::any_of(model.chains, [&](const FilterChain& chain) {
+           return !chain.listener->is_local() && std::ranges::any_of(chain.filters, passes_on);
+         });
 }
 
 void check_metadata(Inspection& in) {

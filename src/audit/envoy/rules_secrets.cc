@@ -2,31 +2,44 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <set>
 
 #include "audit/envoy/rules.h"
 #include "audit/file_mode.h"
 #include "audit/password.h"
 #include "base/ascii.h"
+#include "base/base64.h"
 
 // How well secrets are kept: passwords that everyone tries, files that everyone reads or writes,
 // and answers whose length tells.
 namespace merlon::audit::envoy {
 namespace {
 
+/// Judges the users of basic_auth, of the filter or of a route's own configuration of it.
+void judge_passwords(Inspection& in, const Message& users, std::vector<std::string> affected) {
+  const char* const key = users.has("inline_bytes") ? "inline_bytes" : "inline_string";
+  std::string text(users.text(key));
+  if (users.has("inline_bytes")) text = base64_decode(text).value_or("");
+  for_each_password(text, [&](std::string_view user, std::string_view field) {
+    if (well_known_password(user, field).empty()) return;
+    Finding& finding =
+        in.report("EXP-04", Level::kCritical, users.at(key),
+                  fmt::format("the password of {} is one that is tried first", user));
+    finding.hide_source = true;
+    finding.affected = affected;
+  });
+}
+
 void check_default_passwords(Inspection& in) {
   for (const Hcm& hcm : in.model.hcms) {
     for (const Filter& filter : hcm.filters) {
       if (!filter.is("basic_auth")) continue;
-      const Message users = filter.config.message("users");
-      for_each_password(
-          users.text("inline_string"), [&](std::string_view user, std::string_view field) {
-            if (well_known_password(user, field).empty()) return;
-            Finding& finding =
-                in.report("EXP-04", Level::kCritical, users.at("inline_string"),
-                          fmt::format("the password of {} is one that is tried first", user));
-            finding.hide_source = true;
-            finding.affected = labels(hcm);
-          });
+      judge_passwords(in, filter.config.message("users"), labels(hcm));
+      std::set<const Node*> judged;  // what a virtual host says holds for all its routes
+      for (const Route* route : hcm.all_routes()) {
+        const Message own = override_of(*route, filter).config.message("users");
+        if (own && judged.insert(own.node()).second) judge_passwords(in, own, {route->label()});
+      }
     }
   }
 }
