@@ -106,7 +106,7 @@ int run(const Arguments& arguments) {
   if (arguments.rules) return list_rules();
   if (!arguments.rule.empty()) return describe_rule(arguments.rule);
   if (arguments.paths.empty()) {
-    print_error("merlon audit: name a file or folder, such as /etc/nginx\n");
+    print_error("merlon audit: name a file or folder to audit, such as /etc/nginx\n");
     return kUsage;
   }
   audit::Level fail_on = audit::Level::kHigh;
@@ -142,33 +142,35 @@ void add_audit_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand(
       "audit", "Finds misconfiguration in nginx, Envoy and Merlon configuration");
   command->add_option("PATH", arguments->paths, "Files or folders to read; - is standard input");
-  command->add_option("--kind", arguments->kind, "nginx, envoy or merlon; found out otherwise");
+  command->add_option("--kind", arguments->kind, "nginx, envoy or merlon; detected by default");
   command
       ->add_option("--format", arguments->format,
-                   "How the report is written: " + audit::report::format_names())
+                   "Format of the report: " + audit::report::format_names())
       ->capture_default_str();
-  command->add_option("--fail-on", arguments->fail_on, "Exit with 1 from this severity on")
+  command
+      ->add_option("--fail-on", arguments->fail_on,
+                   "Exit with 1 if a finding has at least this severity")
       ->capture_default_str();
   command->add_flag("--rules", arguments->rules, "List the rules");
   command->add_option("--rule", arguments->rule, "Explain one rule, by id or slug");
-  command->add_option("--only", arguments->only, "Report these rules only, as ID,ID")
+  command->add_option("--only", arguments->only, "Report only these rules, as ID,ID")
       ->delimiter(',')
       ->allow_extra_args(false);
   command->add_flag("--fix", arguments->fix,
-                    "Print the mechanical changes as a patch for patch -p0, with -d / where the "
-                    "paths begin there; no file is written");
+                    "Print the mechanical fixes as a patch for patch -p0 (with -d / if its paths "
+                    "begin at /); no file is changed");
   command->add_option("--baseline", arguments->baseline,
-                      "Findings that this file lists are known and do not fail");
+                      "A file of known findings, which do not fail the audit");
   command
       ->add_flag("--write-baseline", arguments->write_baseline,
-                 "Print a baseline of what is found now")
+                 "Print the current findings as a baseline")
       ->excludes("--fix");
   command
       ->add_option("--allow-root", arguments->allow_roots,
-                   "A further folder that includes may reach; may be given again")
+                   "Another folder that includes may read; may be repeated")
       ->allow_extra_args(false);
   command->add_flag("--strict", arguments->strict,
-                    "Ask for 256-bit ciphers and for authentication too");
+                    "Also demand 256-bit ciphers and authentication");
   command->footer(
       "Exit codes: 0 clean, 1 findings at or above --fail-on, 2 wrong usage, 3 something could not "
       "be read.\nExample: merlon audit /etc/nginx --fail-on medium");

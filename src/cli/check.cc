@@ -51,8 +51,8 @@ int run(const Arguments& arguments) {
       gateway::load_plan(arguments.config, *broker, SystemClock().wall_now(), gateway::kStrict);
   if (::geteuid() == 0) {
     print_error(
-        "merlon: checked as root, who can read every file: run it as the gateway's user "
-        "(such as `sudo -u merlon`) to find those that it cannot\n");
+        "merlon: checked as root, which can read every file: run it as the gateway's user (such as "
+        "`sudo -u merlon`) to find files that the gateway cannot read\n");
   }
   print(arguments.format == "json" ? json_report(arguments.config, result)
                                    : text_report(arguments.config, result));
@@ -70,7 +70,7 @@ void add_check_command(CLI::App& app, int& exit_code) {
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
   command->footer(
-      "Exit codes: 0 the configuration is right, 1 it has errors, 2 wrong usage.\n"
+      "Exit codes: 0 the configuration is valid, 1 it has errors, 2 wrong usage.\n"
       "Example: merlon check -c /etc/merlon/merlon.yaml");
   command->callback([arguments, &exit_code] { exit_code = run(*arguments); });
 }

@@ -173,7 +173,8 @@ std::string json_report(const Explanation& found) {
 /// Why parts of the configuration are closed: a 503 without that would be a riddle.
 void tell_what_is_closed(const gateway::LoadResult& loaded) {
   if (loaded.plan->closed.empty()) return;
-  print_error("closed, since files cannot be used: {}\n", fmt::join(loaded.plan->closed, ", "));
+  print_error("closed, because their files cannot be used: {}\n",
+              fmt::join(loaded.plan->closed, ", "));
   Diagnostics warnings;
   for (const Diagnostic& said : loaded.diagnostics.all()) {
     if (said.severity == Severity::kWarning) warnings.add(said);
@@ -218,8 +219,8 @@ int explain_one(const Arguments& arguments, const Plan& plan) {
   std::optional<IpAddress> proxy;
   if (!read_proxy(arguments.proxy, *listener, proxy)) {
     return complain(
-        "--proxy is the address of who connects to a listener with `proxy_protocol`; elsewhere it "
-        "is the client itself");
+        "--proxy is the address that connects to a listener with `proxy_protocol`; to other "
+        "listeners the client itself connects");
   }
   const Explanation found = explain_now(plan, {.head = head_of(*line, arguments),
                                                .body = arguments.body,
@@ -245,10 +246,10 @@ bool is_wish(const nlohmann::json& wish) {
 }
 
 int complain_of_line(std::size_t number) {
-  return complain(fmt::format(
-      "line {} of standard input is no request: {{\"head\": \"GET / HTTP/1.1\\r\\n…\"}}, with "
-      "`body`, `client`, `proxy`, `listener` and `server_name` as they are wanted",
-      number));
+  return complain(
+      fmt::format("line {} of standard input is not a request: {{\"head\": \"GET / HTTP/1.1\\r\\n"
+                  "…\"}}, optionally with `body`, `client`, `proxy`, `listener` and `server_name`",
+                  number));
 }
 
 /// Requests as JSON lines from standard input: `head` (the bytes of one, with its empty line), and
@@ -300,35 +301,35 @@ int run(const Arguments& arguments) {
 void add_explain_command(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand(
-      "explain", "Says which step decides a request, why, and by which line of configuration");
+      "explain",
+      "Shows which step decides about a request, why, and by which line of the configuration");
   command->add_option("REQUEST", arguments->request, "A method and a URL, as one argument");
   command->add_option("-c,--config", arguments->config, "The configuration file")->required();
   command->add_option("-H,--header", arguments->fields, "A field of the request, NAME:VALUE")
       ->allow_extra_args(false);
   command->add_option("--body", arguments->body, "The body of the request");
-  command->add_option("--client", arguments->client, "The address that it comes from")
+  command->add_option("--client", arguments->client, "The address of the client")
       ->capture_default_str();
-  command->add_option(
-      "--proxy", arguments->proxy,
-      "Who connects to a listener with `proxy_protocol` and names the client; taken "
-      "as one of `trusted_proxies` otherwise");
+  command->add_option("--proxy", arguments->proxy,
+                      "The address of the proxy, for a listener with `proxy_protocol`; by default "
+                      "one of `trusted_proxies`");
   command->add_option("--listener", arguments->listener,
-                      "The listener that it comes to; found by the URL otherwise");
+                      "The listener that receives it; by default chosen by the URL");
   command->add_option("--format", arguments->format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
   command->add_flag("--batch", arguments->batch,
-                    "Read requests from standard input, one JSON object a line: head, and "
+                    "Read requests from standard input, one JSON object per line: head, and "
                     "optionally body, client, proxy, listener, server_name (of TLS, in lower case; "
-                    "the Host otherwise); answers are JSON lines");
+                    "by default the Host); answers are JSON lines");
   command->footer(
-      "No request is sent and no limit is spent. What the answer does not take into account (load, "
-      "counts of limits, Redis, the upstream) stands at its end.\n"
+      "No request is sent and no limit is used up. The end of the answer lists what it does not "
+      "take into account (load, counts of limits, Redis, the upstream).\n"
       "Exit codes: 0 let through or answered, 1 refused, 2 wrong usage, 3 the configuration has "
-      "errors, 4 only a running gateway could tell, since it has to ask for keys or about a "
-      "token, or sees a client's certificate.\n"
-      "Example: merlon explain -c merlon.yaml 'GET https://api.example.com/orders' -H "
-      "'Origin: https://app.example.com'");
+      "errors, 4 only a running gateway can tell, since it has to fetch keys, ask about a token or "
+      "see a client's certificate.\n"
+      "Example: merlon explain -c merlon.yaml 'GET https://api.example.com/orders' -H 'Origin: "
+      "https://app.example.com'");
   command->callback([arguments, &exit_code] { exit_code = run(*arguments); });
 }
 

@@ -50,7 +50,8 @@ int make_key(const Options& options) {
     return 2;
   }
   if (expires.has_value() && *expires <= identity::token_time(SystemClock().wall_now())) {
-    print_error("merlon: --expires: {} is over, so the key would never be good\n", options.expires);
+    print_error("merlon: --expires: {} is in the past, so the key would never be valid\n",
+                options.expires);
     return 2;
   }
   for (const std::string& network : options.networks) {
@@ -60,7 +61,7 @@ int make_key(const Options& options) {
   }
   const auto key = identity::make_api_key();
   if (!key.has_value()) {
-    print_error("merlon: the system has no randomness to make a key of\n");
+    print_error("merlon: the system has no random bytes for a key\n");
     return 1;
   }
   const std::string entry = entry_of(*key, options);
@@ -84,13 +85,13 @@ void add_key_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("key", "API keys");
   command->require_subcommand(1);
   CLI::App* fresh = command->add_subcommand(
-      "new", "Makes an API key: prints the key, once, and the entry with its hash for the file");
+      "new", "Creates an API key: prints the key, once, and the entry with its hash for the file");
   auto options = std::make_shared<Options>();
-  fresh->add_option("--owner", options->owner, "Who holds it: `sub` of the identity")->required();
-  fresh->add_option("--scope", options->scopes, "What it may do; may be given several times");
-  fresh->add_option("--expires", options->expires, "When it ends, such as 2027-01-31");
+  fresh->add_option("--owner", options->owner, "Its owner: `sub` of the identity")->required();
+  fresh->add_option("--scope", options->scopes, "A scope that it has; may be repeated");
+  fresh->add_option("--expires", options->expires, "When it expires, such as 2027-01-31");
   fresh->add_option("--network", options->networks,
-                    "Where it may come from, such as 10.0.0.0/8; may be given several times");
+                    "A network that it may be used from, such as 10.0.0.0/8; may be repeated");
   fresh->footer(
       "Exit codes: 0 printed, 1 no randomness, 2 wrong usage.\n"
       "Example: merlon key new --owner billing --scope orders.read --expires 2027-01-31");

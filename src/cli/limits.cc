@@ -32,13 +32,13 @@ std::string text_report(const SimulationReport& report, std::size_t top) {
   std::string out =
       fmt::format("{} requests replayed, {} of them refused\n", report.requests, report.refused);
   if (report.unrouted > 0)
-    out += fmt::format("{} requests that no route of the configuration takes\n", report.unrouted);
+    out += fmt::format("{} requests that match no route of the configuration\n", report.unrouted);
   if (report.unreadable > 0)
-    out += fmt::format("{} lines that are no request of an access log\n", report.unreadable);
+    out += fmt::format("{} lines that are not requests of an access log\n", report.unreadable);
   if (report.anonymous > 0) {
     out += fmt::format(
-        "{} requests of which the log does not say who sent them: limits and quotas by identity, "
-        "and concurrency, were not replayed for them\n",
+        "{} requests without an identity in the log: limits and quotas by identity, and "
+        "concurrency, were not replayed for them\n",
         report.anonymous);
   }
   for (const auto& limit : report.limits) {
@@ -114,12 +114,13 @@ int simulate(const Arguments& arguments) {
 }  // namespace
 
 void add_limits_command(CLI::App& app, int& exit_code) {
-  CLI::App* limits = app.add_subcommand("limits", "Who is limited, and who would be");
+  CLI::App* limits = app.add_subcommand("limits", "Shows which clients are limited, or would be");
   limits->require_subcommand(1);
   add_limits_top_command(*limits, exit_code);
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = limits->add_subcommand(
-      "simulate", "Replays access logs: whom would the limits of a configuration have refused?");
+      "simulate",
+      "Replays access logs and shows whom the limits of a configuration would have refused");
   command->add_option("-c,--config", arguments->config, "The configuration file")->required();
   command->add_option("log", arguments->logs, "Merlon's access logs")->required();
   command->add_option("--format", arguments->format, "text or json")
@@ -129,11 +130,13 @@ void add_limits_command(CLI::App& app, int& exit_code) {
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
   command->footer(
-      "Judges with the code of the gateway, at the times of the log; requests that the log says "
-      "were\nrefused are replayed like all others. Limits in shadow mode count as refusing. Shared "
-      "limits and\nquotas are counted over all logs given, as if one node had served them. "
-      "Identities are told\napart by their pseudonyms in the log; where it has none, the report "
-      "says what was left out.\n"
+      "Uses the gateway's own code, and the times of the log. Requests that the log says were "
+      "refused are\n"
+      "replayed like all others. Limits in shadow mode count as refusing. Shared limits and quotas "
+      "are\n"
+      "counted over all given logs, as if one node had served them. Identities are distinguished "
+      "by their\n"
+      "pseudonyms in the log; where it has none, the report says what was left out.\n"
       "Exit codes: 0 replayed, 1 the configuration has errors, 2 wrong usage or an unreadable "
       "log.\n"
       "Example: merlon limits simulate -c new.yaml /var/log/merlon/access.log");

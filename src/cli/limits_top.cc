@@ -31,15 +31,15 @@ std::optional<std::string> ask(const std::string& path, std::string_view command
   const auto broker = io::make_local_broker();
   const io::OsResult<io::Fd> socket = broker->connect_unix(path);
   if (!socket) {
-    print_error("merlon limits top: {}: {}; is the gateway running, and by whom?\n", path,
-                socket.error().text());
+    print_error("merlon limits top: {}: {}; is the gateway running, and may you use its socket?\n",
+                path, socket.error().text());
     return std::nullopt;
   }
   constexpr seconds kPatience{10};
   const auto answer = ask_gateway(*socket, command, kPatience);
   if (answer && answer->starts_with("ok\n")) return answer->substr(3);
-  print_error("merlon limits top: the gateway does not answer it{}\n",
-              answer ? "" : ": it is stopped, or hangs");
+  print_error("merlon limits top: the gateway gave no answer{}\n",
+              answer ? "" : ": it is stopped or hangs");
   return std::nullopt;
 }
 
@@ -76,7 +76,8 @@ std::string report(std::vector<json> lines, const Arguments& arguments) {
                         of_class.empty() ? "" : "  class " + of_class);
   }
   if (all > lines.size()) text += fmt::format("and {} more clients\n", all - lines.size());
-  if (others > 0) text += fmt::format("{:>8}  of clients that there was no room for\n", others);
+  if (others > 0)
+    text += fmt::format("{:>8}  of further clients, which the table had no room for\n", others);
   return text;
 }
 
@@ -98,7 +99,7 @@ int top(const Arguments& arguments) {
 
 void add_limits_top_command(CLI::App& limits, int& exit_code) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = limits.add_subcommand("top", "Who is limited now, on this node");
+  CLI::App* command = limits.add_subcommand("top", "Shows which clients this node limits now");
   command->add_option("-c,--config", arguments->config, "The configuration file")->required();
   command->add_option("--format", arguments->format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))
@@ -107,10 +108,10 @@ void add_limits_top_command(CLI::App& limits, int& exit_code) {
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
   command->footer(
-      "Refusals of the last 10 to 20 seconds by client, route, rule and class, asked of the "
-      "running "
-      "gateway\nover `admin.socket` of the file.\n"
-      "Exit codes: 0 told, 1 the configuration has errors, 2 wrong usage, 4 no gateway answers.\n"
+      "Refusals of the last 10 to 20 seconds by client, route, rule and class. They are requested "
+      "from the\n"
+      "running gateway over `admin.socket` of the file.\n"
+      "Exit codes: 0 shown, 1 the configuration has errors, 2 wrong usage, 4 no gateway answers.\n"
       "Example: merlon limits top -c /etc/merlon/merlon.yaml");
   command->callback([arguments, &exit_code] { exit_code = top(*arguments); });
 }

@@ -33,7 +33,8 @@ int reload(const ReloadArguments& arguments) {
   const std::unique_ptr<io::Broker> broker = io::make_local_broker();
   const gateway::LoadResult loaded = load_or_tell(file, *broker);
   if (loaded.plan == nullptr) {
-    print_error("merlon reload: {} has errors, so the running gateway was not asked\n", file);
+    print_error("merlon reload: {} has errors, so the running gateway was not asked to reload\n",
+                file);
     return 1;
   }
   if (loaded.plan->admin_socket.empty()) {
@@ -44,23 +45,23 @@ int reload(const ReloadArguments& arguments) {
   }
   const io::OsResult<io::Fd> socket = broker->connect_unix(loaded.plan->admin_socket);
   if (!socket) {
-    print_error("merlon reload: {}: {}; is the gateway running, and by whom?\n",
+    print_error("merlon reload: {}: {}; is the gateway running, and may you use its socket?\n",
                 loaded.plan->admin_socket, socket.error().text());
     return 4;
   }
   const auto asked = ask_gateway(*socket, "reload\n", seconds{arguments.patience_s});
   if (!asked) {
     print_error(
-        "merlon reload: the gateway behind {} has said nothing for {} s: it is stopped, or hangs; "
-        "whether it reloads is not known\n",
+        "merlon reload: the gateway behind {} has not answered for {} s: it is stopped or hangs, "
+        "and whether it reloads is not known\n",
         loaded.plan->admin_socket, arguments.patience_s);
     return 4;
   }
   const std::string& answer = *asked;
   if (answer.starts_with("ok ") && answer != fmt::format("ok {}\n", loaded.plan->hash)) {
     print_error(
-        "merlon reload: the gateway behind {} has read its configuration again, but that is not {} "
-        "as it stands: it has the hash {}",
+        "merlon reload: the gateway behind {} has reloaded its configuration, but that is not {} "
+        "as it is now: its hash is {}",
         loaded.plan->admin_socket, file, answer.substr(3));
     return 1;
   }
@@ -70,8 +71,8 @@ int reload(const ReloadArguments& arguments) {
   }
   if (answer.starts_with("late ")) {
     print_error(
-        "merlon reload: the new configuration is in force, but {} workers are held up and "
-        "take it only when they go on; see `plan_not_taken` in the process log\n",
+        "merlon reload: the new configuration is in force, but {} workers are stuck and take it "
+        "only when they continue; see `plan_not_taken` in the process log\n",
         std::string_view(answer).substr(5, answer.find('\n') - 5));
     return 3;
   }
@@ -85,7 +86,7 @@ int reload(const ReloadArguments& arguments) {
 }  // namespace
 
 void add_run_command(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("run", "Serves a configuration");
+  CLI::App* command = app.add_subcommand("run", "Runs the gateway with a configuration");
   auto file = std::make_shared<std::string>();
   command->add_option("-c,--config", *file, "The configuration file")->required();
   command->footer(
@@ -100,12 +101,12 @@ void add_reload_command(CLI::App& app, int& exit_code) {
       app.add_subcommand("reload", "Asks a running gateway to read its configuration again");
   auto arguments = std::make_shared<ReloadArguments>();
   command->add_option("-c,--config", arguments->file, "The configuration file")->required();
-  command->add_option("--timeout", arguments->patience_s, "How many seconds its answer may take")
+  command->add_option("--timeout", arguments->patience_s, "How many seconds to wait for its answer")
       ->check(CLI::Range(1, 3600))
       ->capture_default_str();
   command->footer(
-      "Goes over `admin.socket` of the file. All of the new configuration is taken, or nothing "
-      "changes.\n"
+      "Uses `admin.socket` of the file. Either the whole new configuration takes effect, or "
+      "nothing changes.\n"
       "Exit codes: 0 reloaded, 1 refused, 2 wrong usage, 3 not all workers have it, 4 no gateway "
       "answers.\n"
       "Example: merlon reload -c /etc/merlon/merlon.yaml");

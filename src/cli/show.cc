@@ -68,7 +68,8 @@ int run(const Arguments& arguments) {
 
 void add_show_command(CLI::App& app, int& exit_code) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = app.add_subcommand("show", "Shows what a configuration amounts to");
+  CLI::App* command =
+      app.add_subcommand("show", "Shows the values that a configuration puts in force");
   command->add_option("-c,--config", arguments->config, "The configuration file")->required();
   command->add_flag("--effective", arguments->effective,
                     "Every value in force, with the line or the default that it comes from");

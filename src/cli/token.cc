@@ -87,7 +87,7 @@ void put_claims(std::string& out, identity::JsonValue claims, identity::TokenTim
 /// What the token says of itself, proven or not.
 std::string describe(identity::TokenReader& reader, std::string_view token,
                      identity::TokenTime now) {
-  std::string out = "What the token says, which proves nothing:\n";
+  std::string out = "What the token says, unverified:\n";
   const auto head = reader.read_head(token);
   if (!head) {
     put(out, "unreadable", head.error().what);
@@ -113,21 +113,22 @@ const identity::ProviderConfig* choose(const gateway::Config& config, std::strin
     const bool known = named != config.identity.end();
     if (known && !named->second.api_keys.has_value()) return &named->second;
     print_error("merlon: --identity: {} {}\n", name,
-                known ? "takes API keys, no tokens" : "is no name under `identity`");
+                known ? "takes API keys, not tokens" : "is not a name under `identity`");
     return nullptr;
   }
   const identity::ProviderConfig* found = nullptr;
   for (const auto& [key, provider] : config.identity) {
     if (provider.api_keys.has_value()) continue;
     if (found != nullptr) {
-      print_error("merlon: say with --identity which issuer of the configuration is meant\n");
+      print_error(
+          "merlon: several entries under `identity` take tokens: choose one with --identity\n");
       return nullptr;
     }
     found = &provider;
     name = key;
   }
   if (found == nullptr)
-    print_error("merlon: nothing under `identity` of the configuration takes tokens\n");
+    print_error("merlon: no entry under `identity` of the configuration takes tokens\n");
   return found;
 }
 
@@ -138,7 +139,7 @@ void do_errand(identity::Agent& agent, const std::shared_ptr<identity::Errand>& 
   agent.run(errand,
             [promise](identity::ErrandAnswer found) { promise->set_value(std::move(found)); });
   errand->done = true;
-  errand->answer = fail(code::kKeysUnavailable, Blame::kInternal, "nobody answered in time");
+  errand->answer = fail(code::kKeysUnavailable, Blame::kInternal, "no answer came in time");
   if (answer.wait_for(seconds{10}) != std::future_status::ready) return;
   identity::ErrandAnswer found = answer.get();
   errand->answer = std::move(found.identity);
@@ -198,7 +199,7 @@ int judge(Options options, std::string_view token, std::string& out) {
   const auto identity = judge_by(*provider, agent, token, clock);
   if (identity && provider->dpop_required() && (*identity)->dpop_thumbprint().empty()) {
     out += fmt::format(
-        "{} refuses it: it is bound to no key, and `dpop.required` asks for one ({}).\n",
+        "{} refuses it: it is not bound to a key, which `dpop.required` demands ({}).\n",
         options.identity, rule_name(code::kTokenAsBearer));
     return 1;
   }
@@ -232,10 +233,10 @@ void add_token_command(CLI::App& app, int& exit_code) {
       "neither the token nor its signature, nor the values of claims that may be personal");
   auto options = std::make_shared<Options>();
   inspect_command->add_option("-c,--config", options->config,
-                              "Judge it by an issuer of this configuration");
+                              "Verify it with an issuer of this configuration");
   inspect_command
       ->add_option("--identity", options->identity,
-                   "Which one, by its name under `identity`; not needed when there is one")
+                   "The name of that issuer under `identity`; not needed when there is only one")
       ->needs("--config");
   inspect_command->footer(
       "Exit codes: 0 accepted, or only read; 1 refused, 2 wrong usage or configuration.\n"

@@ -213,7 +213,9 @@ void append_section(std::string& out, const ObjectBase& object, const Objects& o
   out += '\n';
   if (!later.empty()) {
     fmt::format_to(std::back_inserter(out),
-                   "Not built into this version, and refused until it is: {}.\n\n", later);
+                   "Keys that this version rejects because their features are not built yet: {}.\n"
+                   "\n",
+                   later);
   }
 }
 

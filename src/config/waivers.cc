@@ -167,24 +167,25 @@ std::string format_date(Date date) {
 
 const Object<Waiver>& waiver_schema() {
   static const auto schema =
-      Object<Waiver>("waiver", "A named exception: the only way to an insecure state.")
+      Object<Waiver>("waiver",
+                     "A named exception to a rule: the only way to configure anything insecure.")
           .required("rule", &Waiver::rule, rule_type(), "The rule that may be violated.")
           .required("on", &Waiver::on,
                     with_example(text(1, 512), "a dotted place", "upstreams.legacy"),
-                    "Where, as a dotted place in this configuration; nowhere else.")
+                    "The only place where it applies, as a dotted place in this configuration.")
           .required("reason", &Waiver::reason,
                     where<std::string>(with_example(text(1, 1024), "text of 10 to 1024 bytes",
                                                     "TLS lands with PLAT-123"),
                                        problem_of_reason),
-                    "Why, for whoever decides about it next.")
+                    "Why, for whoever reviews it next.")
           .required("owner", &Waiver::owner,
                     where<std::string>(
                         with_example(text(1, 254), "an e-mail address or the name of a team",
                                      "platform@example.com"),
                         problem_of_owner),
-                    "Who answers for it.")
+                    "Who is responsible for it.")
           .required("expires", &Waiver::expires, date_type(),
-                    "The last day (UTC) on which it holds: at most 180 days ahead, 30 for "
+                    "The last day (UTC) on which it is valid: at most 180 days ahead, 30 for "
                     "`policy-observed`.")
           .mark(&Waiver::at);
   return schema;

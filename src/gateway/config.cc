@@ -58,22 +58,21 @@ void check_limits(const LimitsConfig& limits, Reader& reader) {
 
 const Object<LimitsConfig>& limits_schema() {
   static const auto schema =
-      Object<LimitsConfig>("limits", "Bounds of the whole process.")
-          .field("workers", &LimitsConfig::workers, config::integer(1, 1024), "Threads that serve.")
+      Object<LimitsConfig>("limits", "Limits of the whole process.")
+          .field("workers", &LimitsConfig::workers, config::integer(1, 1024), "Worker threads.")
           .absent("one per core")
           .field("connections", &LimitsConfig::connections, config::integer(16, kCountMax),
-                 "Client connections; above it new ones are closed at once.")
+                 "Maximum client connections; further ones are closed at once.")
           .field("connections_per_client", &LimitsConfig::connections_per_client,
                  config::integer(1, kCountMax),
-                 "Connections of one client address (a /64 for IPv6); `trusted_proxies` are "
-                 "exempt, but not those whom they name by the PROXY protocol.")
+                 "Maximum connections from one client address (a /64 for IPv6). `trusted_proxies` "
+                 "are exempt; clients that they name by the PROXY protocol are not.")
           .field("requests_in_flight", &LimitsConfig::requests_in_flight,
-                 config::integer(1, kCountMax), "Requests at a time; 503 above it.")
+                 config::integer(1, kCountMax), "Maximum requests in progress; 503 above it.")
           .field("memory", &LimitsConfig::memory_bytes,
                  config::bytes(64 * kMiB, 1024ULL * 1024 * kMiB),
-                 "Memory that requests in progress may hold together, about 120KiB each; above it "
-                 "new ones are refused with 503. A quarter of it is for bodies that are held "
-                 "until they are judged.")
+                 "Maximum memory for all requests in progress, about 120KiB each; above it new "
+                 "ones get 503. A quarter of it is for bodies that are buffered for validation.")
           .check(check_limits);
   return schema;
 }
@@ -85,45 +84,44 @@ Type<milliseconds> client_time(milliseconds min, milliseconds max) {
 
 const Object<Timeouts>& timeouts_schema() {
   static const auto schema =
-      Object<Timeouts>("timeouts", "How long clients are waited for.")
+      Object<Timeouts>("timeouts", "How long the gateway waits for clients.")
           .field("handshake", &Timeouts::handshake,
                  client_time(milliseconds{100}, kHandshakeTimeMax),
-                 "For a TLS handshake, a PROXY line included.")
+                 "For the TLS handshake, including a PROXY protocol header.")
           .field("head", &Timeouts::head, client_time(milliseconds{100}, minutes{1}),
                  "From the first byte of a request to the end of its head; 408 after it.")
           .field("idle", &Timeouts::idle, client_time(milliseconds{100}, minutes{10}),
-                 "For the next request on a connection.")
+                 "For the next request on an idle connection.")
           .field("drain", &Timeouts::drain, config::duration(milliseconds{100}, hours{1}),
-                 "For exchanges that still run when the gateway stops, or when a reload changes or "
-                 "removes their route.");
+                 "For requests and tunnels still in progress when the gateway stops, or when a "
+                 "reload changes or removes their route.");
   return schema;
 }
 
 const Object<LogConfig>& log_schema() {
-  static const auto schema =
-      Object<LogConfig>("log", "Where is written what happens.")
-          .field("access", &LogConfig::access, config::file(),
-                 "One line for each request; `-` is standard output, `off` is none and takes a "
-                 "waiver of `access-log-off`.")
-          .field("process", &LogConfig::process, config::file(),
-                 "What the gateway says of itself; `-` is standard error.")
-          .field("level", &LogConfig::level,
-                 config::words<LogLevel>({{"error", LogLevel::kError},
-                                          {"warning", LogLevel::kWarning},
-                                          {"info", LogLevel::kInfo},
-                                          {"debug", LogLevel::kDebug}}),
-                 "The least severity that is written to `process`.");
+  static const auto schema = Object<LogConfig>("log", "Log destinations.")
+                                 .field("access", &LogConfig::access, config::file(),
+                                        "One line per request; `-` is standard output. `off` "
+                                        "disables it and needs a waiver of `access-log-off`.")
+                                 .field("process", &LogConfig::process, config::file(),
+                                        "Events of the gateway itself; `-` is standard error.")
+                                 .field("level", &LogConfig::level,
+                                        config::words<LogLevel>({{"error", LogLevel::kError},
+                                                                 {"warning", LogLevel::kWarning},
+                                                                 {"info", LogLevel::kInfo},
+                                                                 {"debug", LogLevel::kDebug}}),
+                                        "The lowest severity that is written to `process`.");
   return schema;
 }
 
 const Object<AdminConfig>& admin_schema() {
   static const auto schema =
-      Object<AdminConfig>("admin", "How the gateway is watched and steered.")
+      Object<AdminConfig>("admin", "Monitoring and control of the gateway.")
           .field(
               "socket", &AdminConfig::socket, config::file(),
-              "A socket in the file system, for its owner only: `merlon reload`, `merlon limits`.")
+              "A Unix socket that only its owner may use, for `merlon reload` and `merlon limits`.")
           .field("address", &AdminConfig::address, config::endpoint(),
-                 "A loopback address that only reads: health, metrics.");
+                 "A loopback address for read-only access: health and metrics.");
   return schema;
 }
 
@@ -138,27 +136,27 @@ const Object<ListenerConfig>& listener_schema() {
       Object<ListenerConfig>("listener", "An address that clients connect to.")
           .required("name", &ListenerConfig::name, config::name(), "Its name in logs and waivers.")
           .required("address", &ListenerConfig::address, listener_address(),
-                    "Where it listens; `0.0.0.0` or `[::]` is every address of the host.")
+                    "Where it listens. `0.0.0.0` or `[::]` means every address of the host.")
           .field("redirect_from", &ListenerConfig::redirect_from, config::port(),
-                 "A port without TLS on the same address: GET and HEAD without credentials are "
-                 "sent to https with 308, anything else is answered 403.")
+                 "A port without TLS on the same address. It redirects GET and HEAD without "
+                 "credentials to https (308) and answers 403 to anything else.")
           .field("proxy_protocol", &ListenerConfig::proxy_protocol, config::boolean(),
-                 "Whether each connection begins with a PROXY line or block; it is believed from "
-                 "`trusted_proxies` only.")
+                 "Whether each connection begins with a PROXY protocol header (version 1 or 2). It "
+                 "is trusted from `trusted_proxies` only.")
           .field("allow_from", &ListenerConfig::allow_from,
                  config::list_of(config::located(config::cidr()), 1, 1024),
-                 "Whose connections are accepted, others are dropped; everyone's without it.")
+                 "Networks that may connect; other connections are dropped. Without it everyone "
+                 "may connect.")
           .field("serve", &ListenerConfig::serve,
                  config::list_of(config::words<Served>({{"api", Served::kApi},
                                                         {"health", Served::kHealth},
                                                         {"metrics", Served::kMetrics}}),
                                  1, 3),
-                 "What it answers with. `health` and `metrics` need `allow_from`, "
-                 "`client_auth` that is required, or a loopback address.")
+                 "What it serves. `health` and `metrics` need `allow_from`, mandatory client "
+                 "certificates (`client_auth`), or a loopback address.")
           .field("tls", &ListenerConfig::tls, config::object(tls::listener_tls_schema()),
-                 "Certificates; where the API is served they may be absent on loopback addresses "
-                 "only, or with a waiver of "
-                 "`cleartext-listener`.")
+                 "TLS. A listener that serves the API may omit it only on a loopback address, or "
+                 "with a waiver of `cleartext-listener`.")
           .mark(&ListenerConfig::at)
           .check(check_listener);
   return schema;
@@ -167,42 +165,42 @@ const Object<ListenerConfig>& listener_schema() {
 const Object<Config>& config_schema() {
   static const auto schema =
       Object<Config>("configuration",
-                     "The whole file. Nothing in it is ever inert: what cannot "
-                     "take effect is an error.")
+                     "The whole file. A setting that cannot take effect is an error.")
           .required("version", &Config::version, config::integer(1, 1),
-                    "The version of this language.")
+                    "The version of the configuration language.")
           .required("listeners", &Config::listeners,
                     config::named_list(config::object(listener_schema()), 1, kListenersMax),
                     "Where clients connect.")
           .field("trusted_proxies", &Config::trusted_proxies,
                  config::list_of(config::located(config::cidr()), 1, 1024),
-                 "Whose X-Forwarded-For and PROXY lines are believed. Never everyone.")
+                 "Networks of proxies whose X-Forwarded-For fields and PROXY protocol headers are "
+                 "trusted. They may not cover every address.")
           .field("limits", &Config::limits, config::object(limits_schema()),
-                 "Bounds of the whole process.")
+                 "Limits of the whole process.")
           .field("timeouts", &Config::timeouts, config::object(timeouts_schema()),
-                 "How long clients are waited for.")
+                 "How long the gateway waits for clients.")
           .field(
               "identity", &Config::identity,
               config::map_of(config::name(), config::object(identity::provider_schema()), 0, 256),
-              "Who says who callers are, by name.")
+              "Authentication providers, by name.")
           .field("upstreams", &Config::upstreams,
                  config::map_of(config::name(), config::object(upstream_schema())),
                  "Servers that requests are forwarded to, by name.")
           .field("routes", &Config::routes, config::named_list(config::object(route_schema())),
-                 "What is forwarded. A request that no route matches is answered 404.")
+                 "Which requests are served, and how. A request that matches no route gets 404.")
           .field("log", &Config::log, config::object(log_schema()), "Where logs go.")
           .field("admin", &Config::admin, config::object(admin_schema()),
-                 "How the gateway is watched and steered.")
+                 "Monitoring and control of the gateway.")
           .read_apart("waivers", config::waiver_list(),
-                      "Exceptions: the only way to an insecure state.")
+                      "Named exceptions to rules: the only way to configure anything insecure.")
           .field("shared_state", &Config::shared_state,
                  config::object(state::shared_state_schema()),
-                 "Where nodes count together what limits and quotas let through.")
+                 "Where nodes keep the common counts of limits and quotas.")
           .read_apart(std::string(config::kIncludeKey), config::include_list(),
                       std::string(config::kIncludeDoc))
           .later("snmp", "SNMP")
           .later("firewall", "firewall rules")
-          .later("user", "giving up root");
+          .later("user", "dropping root privileges");
   return schema;
 }
 

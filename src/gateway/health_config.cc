@@ -71,26 +71,28 @@ void check_between(const HealthConfig& health, config::Reader& reader) {
 const Object<HealthConfig>& health_schema() {
   static const auto schema =
       Object<HealthConfig>("health",
-                           "Active health checks: each endpoint is asked again and again, and has "
-                           "no requests while its answers are bad. `docs/health-checks.md`.")
+                           "Active health checks: each endpoint is probed at intervals, and gets "
+                           "no requests while its checks fail. See `docs/health-checks.md`.")
           .field("path", &HealthConfig::path, path_to_ask(),
-                 "What to GET; good is an answer of class 2xx. This or `grpc`.")
-          .field("grpc", &HealthConfig::grpc, only_true(),
-                 "Ask by grpc.health.v1.Health/Check; good is SERVING. Needs `protocol: h2`.")
+                 "The path to GET; a 2xx response is a success. Either this or `grpc`.")
+          .field(
+              "grpc", &HealthConfig::grpc, only_true(),
+              "Check with grpc.health.v1.Health/Check; SERVING is a success. Needs `protocol: h2`.")
           .field("service", &HealthConfig::service, config::text(1, kServiceBytesMax),
-                 "The service of gRPC to ask about.")
+                 "The gRPC service to ask about.")
           .absent("the server as a whole")
           .field("interval", &HealthConfig::interval,
                  config::duration(milliseconds{100}, std::chrono::minutes{10}),
-                 "From one check to the next, one tenth more or less.")
-          .field("timeout", &HealthConfig::timeout,
-                 config::duration(milliseconds{10}, std::chrono::minutes{1}),
-                 "Of one check, from the connection to the end of the answer; at most `interval`.")
+                 "Time from one check to the next, varied by up to 10 %.")
+          .field(
+              "timeout", &HealthConfig::timeout,
+              config::duration(milliseconds{10}, std::chrono::minutes{1}),
+              "Time for one check, from connecting to the end of the response; at most `interval`.")
           .field("unhealthy_after", &HealthConfig::unhealthy_after, config::integer(1, kInARowMax),
-                 "Failed checks in a row that take an endpoint out of use. The very first check "
-                 "decides alone.")
+                 "Failed checks in a row after which an endpoint gets no more requests. The very "
+                 "first check decides alone.")
           .field("healthy_after", &HealthConfig::healthy_after, config::integer(1, kInARowMax),
-                 "Good checks in a row that bring it back.")
+                 "Successful checks in a row that bring it back.")
           .mark(&HealthConfig::at)
           .check(&check_between);
   return schema;

@@ -61,11 +61,11 @@ policy::AuthConfig public_route() {
 
 const Object<MatchConfig>& match_schema() {
   static const auto schema =
-      Object<MatchConfig>(
-          "match",
-          "Which requests a route is for. The most specific host pattern that fits decides alone: "
-          "the exact name, then the longest `*.` pattern, then `*`. Its paths are then compared "
-          "segment by segment: a literal goes before `{name}`, that before `/**`.")
+      Object<MatchConfig>("match",
+                          "Which requests a route applies to. Only the most specific host pattern "
+                          "that fits is used: the exact name, then the longest `*.` pattern, then "
+                          "`*`. Its paths are then compared segment by segment: a literal has "
+                          "priority over `{name}`, and `{name}` over `/**`.")
           .required("host", &MatchConfig::hosts,
                     config::one_or_list(config::located(judged("a host pattern", "api.example.com",
                                                                problem_of_host_pattern)),
@@ -74,8 +74,8 @@ const Object<MatchConfig>& match_schema() {
                     "front, or `*`.")
           .required("path", &MatchConfig::path,
                     judged("a path pattern", "/api/v1/**", problem_of_path),
-                    "Exact, with `{name}` for one segment that is not empty, or ending in `/**`, "
-                    "which also fits the path before it.");
+                    "An exact path, in which `{name}` stands for one segment that is not empty. A "
+                    "final `/**` matches everything below, and also the path before it.");
   return schema;
 }
 
@@ -93,11 +93,11 @@ const Object<RewriteConfig>& rewrite_schema() {
   static const auto prefix = [] { return judged("a path prefix", "/users", problem_of_prefix); };
   static const auto schema =
       Object<RewriteConfig>("rewrite",
-                            "How the path changes on its way to the upstream. A Location that the "
-                            "upstream answers with is rewritten back.")
+                            "How the path changes on its way to the upstream. A Location in the "
+                            "upstream's response is rewritten back.")
           .field("strip_prefix", &RewriteConfig::strip_prefix, prefix(),
-                 "Segments that are taken off; every path of the route starts with them.")
-          .field("add_prefix", &RewriteConfig::add_prefix, prefix(), "Segments put in front.")
+                 "Leading segments to remove; every path of the route must start with them.")
+          .field("add_prefix", &RewriteConfig::add_prefix, prefix(), "Segments to put in front.")
           .mark(&RewriteConfig::at)
           .check([](const RewriteConfig& rewrite, Reader& reader) {
             if (rewrite.strip_prefix.has_value() || rewrite.add_prefix.has_value()) return;
@@ -110,37 +110,37 @@ const Object<RewriteConfig>& rewrite_schema() {
 const Object<HeadersConfig>& headers_schema() {
   static const auto schema =
       Object<HeadersConfig>("headers",
-                            "Changes to the fields of responses. Fields that belong to the "
-                            "baseline, to framing or to a connection cannot be changed.")
+                            "Changes to the header fields of responses. Fields of the baseline, of "
+                            "framing and of the connection cannot be changed.")
           .field("set", &HeadersConfig::set,
                  config::map_of(field_name(),
                                 config::located(judged("the value of a field", "no-store",
                                                        problem_of_field_value)),
                                 1, kSetHeadersMax),
-                 "Fields that every response of the route carries, in place of the upstream's; a "
-                 "405 is of none, and refusals stay `Cache-Control: no-store`.")
+                 "Fields of every response of the route, in place of the upstream's. A 405 belongs "
+                 "to no route, and refusals keep `Cache-Control: no-store`.")
           .field("remove", &HeadersConfig::remove,
                  config::list_of(config::located(field_name()), 1, kSetHeadersMax),
-                 "Fields of the upstream that clients do not get.");
+                 "Fields of the upstream's responses to remove.");
   return schema;
 }
 
 const Object<ForwardConfig>& forward_schema() {
   static const auto schema =
-      Object<ForwardConfig>("forward", "What the upstream learns of the client.")
+      Object<ForwardConfig>("forward", "What the upstream learns about the client.")
           .field("authorization", &ForwardConfig::authorization, config::boolean(),
-                 "Whether the client's Authorization goes on to the upstream.")
+                 "Whether the client's Authorization field is forwarded to the upstream.")
           .field("identity", &ForwardConfig::identity,
                  config::list_of(config::located(judged("the name of a claim", "sub",
                                                         problem_of_forwarded_claim)),
                                  1, kIdentityFieldsMax),
-                 "Claims of the caller that the upstream gets, each as X-Merlon-Identity-NAME: "
-                 "`sub`, `client_id`, `scope`, and of tokens any other. Bytes that are not visible "
-                 "ASCII, `%` and `,` are percent-encoded; the items of a list are separated by "
-                 "commas. Nobody else can set these fields.")
+                 "Claims of the caller to send to the upstream, each as X-Merlon-Identity-NAME: "
+                 "`sub`, `client_id`, `scope`, and any other claim of a token. Bytes that are not "
+                 "visible ASCII, `%` and `,` are percent-encoded; the items of a list are "
+                 "separated by commas. Nobody else can set these fields.")
           .field("client_cert", &ForwardConfig::client_cert, config::boolean(),
-                 "Whether the upstream gets the certificate that the client showed, as Client-Cert "
-                 "(RFC 9440). Nobody else can set that field.")
+                 "Whether the client's certificate is sent to the upstream as Client-Cert (RFC "
+                 "9440). Nobody else can set that field.")
           .mark(&ForwardConfig::at);
   return schema;
 }
@@ -198,33 +198,32 @@ void check_target(const RouteConfig& route, Reader& reader) {
 const Object<RouteConfig>& route_schema() {
   static const auto schema = [] {
     auto keys =
-        Object<RouteConfig>("route", "Requests of one kind: where they go and what they must be.")
+        Object<RouteConfig>("route", "One kind of request: what it must be and where it goes.")
             .required("name", &RouteConfig::name, config::name(), "Its name in logs and waivers.")
             .required("match", &RouteConfig::match, config::object(match_schema()),
-                      "Which requests it is for.")
+                      "Which requests it applies to.")
             .required("methods", &RouteConfig::methods,
                       config::list_of(config::located(policy::method()), 1, kMethodsMax),
-                      "The methods that are let through, 405 for the others. HEAD comes with GET.")
+                      "The allowed methods; 405 for others. GET includes HEAD.")
             .required("auth", &RouteConfig::auth,
                       config::word_or<policy::AuthConfig>(
                           "none", public_route(), config::object(policy::auth_schema()),
                           [](const policy::AuthConfig& auth) { return auth.none; }),
-                      "Who may use it. It has no default: a public route says `none`.")
+                      "Who may use it. There is no default: write `none` for a public route.")
             .field("rewrite", &RouteConfig::rewrite, config::object(rewrite_schema()),
-                   "How the path changes on its way.")
+                   "How the path changes on its way to the upstream.")
             .field("headers", &RouteConfig::headers, config::object(headers_schema()),
-                   "Changes to the fields of responses.")
+                   "Changes to the header fields of responses.")
             .field("forward", &RouteConfig::forward, config::object(forward_schema()),
-                   "What the upstream learns of the client.")
-            .field(
-                "timeout", &RouteConfig::timeout,
-                config::waivable(config::duration(milliseconds{10}, kRouteTimeMax),
-                                 config::duration(milliseconds{10}, hours{24}),
-                                 "upstream-timeout-infinite"),
-                "For the request's body, and until the head of the response; after it 504, or 408 "
-                "where the body is not here. Of the response's body only silence is bounded, by "
-                "the upstream's `timeouts.idle`.")
-            .field("upstream", &RouteConfig::upstream, config::name(), "Who answers.")
+                   "What the upstream learns about the client.")
+            .field("timeout", &RouteConfig::timeout,
+                   config::waivable(config::duration(milliseconds{10}, kRouteTimeMax),
+                                    config::duration(milliseconds{10}, hours{24}),
+                                    "upstream-timeout-infinite"),
+                   "Time for the request body and until the response head; after it 504, or 408 if "
+                   "the request body has not arrived. The response body has no total limit: only "
+                   "pauses in it are limited, by the upstream's `timeouts.idle`.")
+            .field("upstream", &RouteConfig::upstream, config::name(), "The upstream that answers.")
             .field("respond", &RouteConfig::respond, config::object(respond_schema()),
                    "A fixed answer in place of an upstream.")
             .mark(&RouteConfig::at)

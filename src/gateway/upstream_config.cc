@@ -40,7 +40,7 @@ Type<Endpoint> endpoint_address() {
 const Object<EndpointConfig>& endpoint_schema() {
   static const auto schema =
       Object<EndpointConfig>("endpoint", "One server of an upstream.")
-          .required("address", &EndpointConfig::address, endpoint_address(), "Where it is.")
+          .required("address", &EndpointConfig::address, endpoint_address(), "Its address.")
           .field("weight", &EndpointConfig::weight, config::integer(1, 100),
                  "Its share of the requests, relative to the other endpoints.");
   return schema;
@@ -87,11 +87,11 @@ Type<Protocol> protocol() {
 
 const Object<UpstreamLimitsConfig>& limits_schema() {
   static const auto schema =
-      Object<UpstreamLimitsConfig>("upstream limits", "What an upstream is spared of.")
+      Object<UpstreamLimitsConfig>("upstream limits", "Limits on the load sent to an upstream.")
           .field("connections", &UpstreamLimitsConfig::connections, config::integer(1, 65'535),
-                 "Connections to it, for each worker.")
+                 "Maximum connections to it, per worker.")
           .field("pending", &UpstreamLimitsConfig::pending, config::integer(1, 65'535),
-                 "Requests that wait for a connection, for each worker; more are answered 503.");
+                 "Maximum requests that wait for a connection, per worker; 503 above it.");
   return schema;
 }
 
@@ -102,16 +102,17 @@ Type<milliseconds> upstream_time(milliseconds min, milliseconds max) {
 
 const Object<UpstreamTimeoutsConfig>& timeouts_schema() {
   static const auto schema =
-      Object<UpstreamTimeoutsConfig>("upstream timeouts", "How long an upstream is waited for.")
+      Object<UpstreamTimeoutsConfig>("upstream timeouts",
+                                     "How long the gateway waits for an upstream.")
           .field("connect", &UpstreamTimeoutsConfig::connect,
                  upstream_time(milliseconds{10}, kConnectTimeMax),
-                 "For a connection, TLS included; 504 after it.")
+                 "For connecting, TLS included; 504 after it.")
           .field("response", &UpstreamTimeoutsConfig::response,
                  upstream_time(milliseconds{10}, kResponseTimeMax),
-                 "From the request to the end of the head of its response; 504 after it.")
+                 "From the request to the end of the response head; 504 after it.")
           .field("idle", &UpstreamTimeoutsConfig::idle,
                  upstream_time(milliseconds{100}, minutes{10}),
-                 "Between two parts of a body, and for a connection that is kept for reuse.");
+                 "Between two parts of a body, and for an idle connection that is kept for reuse.");
   return schema;
 }
 
@@ -137,14 +138,14 @@ void check_health(const UpstreamConfig& upstream, config::Reader& reader) {
 
 const Object<UpstreamConfig>& upstream_schema() {
   static const auto schema =
-      Object<UpstreamConfig>("upstream", "Servers that answer alike.")
+      Object<UpstreamConfig>("upstream", "A group of interchangeable servers.")
           .required("endpoints", &UpstreamConfig::endpoints,
-                    config::list_of(endpoint_type(), 1, kEndpointsMax), "Where they are.")
-          .field(
-              "protocol", &UpstreamConfig::protocol, protocol(),
-              "What they speak: HTTP/1.1, or HTTP/2, which gRPC needs: over TLS by ALPN, in clear "
-              "with prior knowledge.")
-          .field("host", &UpstreamConfig::host, host_to_send(), "The Host to send.")
+                    config::list_of(endpoint_type(), 1, kEndpointsMax),
+                    "The addresses of the servers.")
+          .field("protocol", &UpstreamConfig::protocol, protocol(),
+                 "The protocol of the servers: HTTP/1.1, or HTTP/2, which gRPC needs. HTTP/2 is "
+                 "negotiated by ALPN over TLS, and used with prior knowledge without TLS.")
+          .field("host", &UpstreamConfig::host, host_to_send(), "The Host field to send.")
           .absent("the client's, as authorised")
           .field("balance", &UpstreamConfig::balance,
                  with_later_words(config::words<Balance>({
@@ -153,16 +154,16 @@ const Object<UpstreamConfig>& upstream_schema() {
                                   }),
                                   {{.word = "p2c", .part = "the better of two random endpoints"},
                                    {.word = "hash", .part = "balance by a hash"}}),
-                 "Which endpoint a request goes to.")
+                 "How the endpoint for a request is chosen.")
           .field("tls", &UpstreamConfig::tls, config::object(tls::upstream_tls_schema()),
-                 "Encryption towards it; may be absent for loopback addresses only, or with a "
-                 "waiver of `upstream-cleartext`.")
+                 "TLS; may be omitted only for loopback addresses, or with a waiver of "
+                 "`upstream-cleartext`.")
           .field("limits", &UpstreamConfig::limits, config::object(limits_schema()),
-                 "What it is spared of.")
+                 "Limits on the load sent to it.")
           .field("timeouts", &UpstreamConfig::timeouts, config::object(timeouts_schema()),
-                 "How long it is waited for.")
+                 "How long the gateway waits for it.")
           .field("health", &UpstreamConfig::health, config::object(health_schema()),
-                 "How the endpoints are asked whether they are well; without it nobody asks.")
+                 "Active health checks of the endpoints; without it there are none.")
           .later("outlier", "outlier detection")
           .later("retry", "retries")
           .mark(&UpstreamConfig::at)

@@ -109,10 +109,10 @@ const Object<ApiKeysConfig>& api_keys_schema() {
   static const auto schema =
       Object<ApiKeysConfig>("api keys", "API keys, kept as hashes in a file.")
           .required("file", &ApiKeysConfig::file, config::secret_file(),
-                    "YAML: a list `keys` of entries that `merlon key new` prints.")
+                    "YAML file: a list `keys` of entries as `merlon key new` prints them.")
           .field("header", &ApiKeysConfig::header,
                  plain("the name of a field", "X-Api-Key", parse_header),
-                 "Where clients send the key.")
+                 "The request field in which clients send the key.")
           .mark(&ApiKeysConfig::at);
   return schema;
 }
@@ -151,43 +151,44 @@ std::expected<std::string, std::string> parse_host(std::string_view text) {
 }
 
 const Object<IdentityTls>& tls_schema() {
-  static const auto schema =
-      Object<IdentityTls>("identity tls",
-                          "How those are verified that the gateway itself asks. There is no way to "
-                          "leave it out.")
-          .field("ca", &IdentityTls::ca, config::file(), "The authorities that are trusted, PEM.")
-          .absent("those of the system")
-          .mark(&IdentityTls::at);
+  static const auto schema = Object<IdentityTls>("identity tls",
+                                                 "How the servers that the gateway itself calls "
+                                                 "are verified. Verification cannot be disabled.")
+                                 .field("ca", &IdentityTls::ca, config::file(),
+                                        "PEM file: the trusted certificate authorities.")
+                                 .absent("the system's")
+                                 .mark(&IdentityTls::at);
   return schema;
 }
 
 const Object<IntrospectionConfig>& introspection_schema() {
   static const auto schema =
       Object<IntrospectionConfig>("introspection",
-                                  "An authorisation server that is asked about each token "
-                                  "(RFC 7662). While it cannot be asked its routes answer 503.")
+                                  "An authorisation server that is asked about each token (RFC "
+                                  "7662). While it is unavailable, its routes answer 503.")
           .required("url", &IntrospectionConfig::url, url("https://id.example.com/introspect"),
-                    "Where it is asked.")
+                    "Its introspection endpoint.")
           .required("client_id", &IntrospectionConfig::client_id, config::text(1, 256),
-                    "Who the gateway is to it.")
+                    "The gateway's client ID at this server.")
           .required("client_secret_file", &IntrospectionConfig::secret_file, config::secret_file(),
-                    "The secret that proves it, in one line.")
+                    "File with the client secret, on one line.")
           .field("cache", &IntrospectionConfig::cache, whole_seconds(seconds{1}, seconds{300}),
-                 "How long an answer is used: a token that was revoked is refused at the latest "
-                 "after this. Whole seconds.")
+                 "How long an answer is reused. A revoked token is refused after this time at the "
+                 "latest. Whole seconds.")
           .mark(&IntrospectionConfig::at);
   return schema;
 }
 
 const Object<DpopConfig>& dpop_schema() {
   static const auto schema =
-      Object<DpopConfig>("dpop",
-                         "Tokens that are bound to a key (RFC 9449) are good with a proof of that "
-                         "key and never as bearers, also without this block, which asks for more.")
+      Object<DpopConfig>(
+          "dpop",
+          "Tokens that are bound to a key (RFC 9449) always need a proof of that key and are never "
+          "accepted as bearer tokens, even without this block. The block adds stricter rules.")
           .field("required", &DpopConfig::required, config::boolean(),
-                 "Tokens that are not bound by DPoP are refused.")
+                 "Whether tokens that are not bound by DPoP are refused.")
           .field("nonce", &DpopConfig::nonce, config::boolean(),
-                 "Proofs must show a nonce that the gateway gave out in the last minutes.")
+                 "Whether proofs must contain a nonce that the gateway issued in the last minutes.")
           .mark(&DpopConfig::at)
           .check([](const DpopConfig& dpop, Reader& reader) {
             if (!dpop.required && !dpop.nonce) reader.error(dpop.at, "this block asks for nothing");
@@ -331,25 +332,24 @@ void add_issuer(Object<ProviderConfig>& schema) {
   schema
       .field("issuer", &ProviderConfig::issuer,
              never_in_clear(plain("an https URL", "https://id.example.com/", parse_issuer)),
-             "Who signs the tokens; `iss` must equal it byte by byte.")
+             "The issuer of the tokens; `iss` must equal it byte for byte.")
       .field("audience", &ProviderConfig::audiences,
              config::one_or_list(config::located(config::text(1, 512)), 1, kAudiencesMax),
-             "Whom tokens must be for; `aud` must have one of these.")
+             "The audience of the tokens; `aud` must contain one of these.")
       .field("jwks_file", &ProviderConfig::jwks_file, config::file(),
-             "The public keys of the issuer, a JWK Set (RFC 7517). Read again when it changes.")
+             "The issuer's public keys, a JWK Set (RFC 7517). Read again when it changes.")
       .field("jwks_uri", &ProviderConfig::jwks_uri, url("https://id.example.com/jwks"),
-             "Where its public keys are fetched, ahead of their end and when a token names one "
-             "that is not known yet.")
+             "URL of the issuer's public keys. They are fetched before they expire, and when a "
+             "token names an unknown key.")
       .field(
           "hosts", &ProviderConfig::hosts,
           config::list_of(config::located(plain("a host", "keys.example.com", parse_host)), 1, 16),
-          "Hosts besides the issuer's own that its metadata may name, wherever they stand. "
-          "Any other must have an address on the public Internet.")
+          "Further hosts that the issuer's metadata may name, whatever their address. Any other "
+          "host, except the issuer's own, must have a public Internet address.")
       .field("tls", &ProviderConfig::tls, config::object(tls_schema()),
-             "Of connections to the issuer.")
+             "TLS of connections to the provider.")
       .field("stale_for", &ProviderConfig::stale_for, whole_seconds(seconds{0}, hours{24 * 7}),
-             "How long keys stay in use that could not be renewed. Afterwards 503. Whole "
-             "seconds.")
+             "How long keys stay in use when they cannot be renewed; 503 after it. Whole seconds.")
       .absent("1h", fetches_keys);
 }
 
@@ -360,44 +360,44 @@ void add_token_rules(Object<ProviderConfig>& schema) {
              config::list_of(
                  config::located(never_without_key(config::words<Algorithm>(algorithm_words()))), 1,
                  kAlgorithmCount),
-             "How tokens may be signed.")
+             "The signature algorithms that are accepted.")
       .absent("[RS256, ES256]", verifies_tokens)
       .field("leeway", &ProviderConfig::leeway, whole_seconds(seconds{0}, seconds{kLeewayMax_s}),
-             "For clocks that differ, on `exp`, `nbf` and `iat`. Whole seconds.")
+             "Tolerated clock difference for `exp`, `nbf` and `iat`. Whole seconds.")
       .absent("10s", takes_tokens)
       .field("max_lifetime", &ProviderConfig::lifetime_max, whole_seconds(seconds{10}, hours{24}),
-             "How long a token may live from `iat` to `exp`. Whole seconds.")
+             "Maximum lifetime of a token, from `iat` to `exp`. Whole seconds.")
       .absent("1d", verifies_tokens)
       .field("type", &ProviderConfig::type,
              config::words<TokenType>({{"at+jwt", TokenType::kAccessToken}}),
-             "Only tokens of this `typ`, with the claims that RFC 9068 requires. Without it "
-             "`at+jwt`, `JWT` and none are accepted.")
+             "Accept only tokens of this `typ`, with the claims that RFC 9068 requires. Without "
+             "this key a `typ` of `at+jwt` or `JWT` is accepted, and a token without `typ`.")
       .field("revocations", &ProviderConfig::revocations, config::file(),
-             "YAML: a list `revoked` of tokens that are refused before they expire, by `jti`, "
-             "`sub` or `issued_before`. Read again when it changes.");
+             "YAML file: a list `revoked` of tokens to refuse before they expire, by `jti`, `sub` "
+             "or `issued_before`. Read again when it changes.");
 }
 
 Object<ProviderConfig> make_provider_schema() {
   Object<ProviderConfig> schema(
       "identity",
-      "Someone who says who callers are: an issuer of tokens (JWT, RFC 9068), an "
-      "authorisation server that is asked about them, or a file of API keys. Routes name it "
-      "in `auth`. Of an issuer without `jwks_file` and `jwks_uri` the keys are found by its "
-      "metadata (OpenID Connect Discovery, RFC 8414).");
+      "An authentication provider: an issuer of tokens (JWT, RFC 9068), an authorisation server "
+      "that introspects tokens, or a file of API keys. Routes name it in `auth`. Without "
+      "`jwks_file` and `jwks_uri`, an issuer's keys are found through its metadata (OpenID Connect "
+      "Discovery, RFC 8414).");
   add_issuer(schema);
   add_token_rules(schema);
   schema
       .field("api_keys", &ProviderConfig::api_keys, config::object(api_keys_schema()),
-             "API keys in place of tokens.")
+             "API keys instead of tokens.")
       .field("introspection", &ProviderConfig::introspection,
              config::object(introspection_schema()),
-             "Tokens without content of their own, asked about one by one.")
+             "Opaque tokens: an authorisation server is asked about each.")
       .field("dpop", &ProviderConfig::dpop, config::object(dpop_schema()),
-             "Stricter rules for tokens that are bound to a key of the client.")
-      .field("resource", &ProviderConfig::resource, resource(),
-             "What the tokens open, as clients name it: its metadata (RFC 9728) is served at "
-             "`/.well-known/oauth-protected-resource` of this host, and challenges point "
-             "there.")
+             "Stricter rules for tokens that are bound to a client's key.")
+      .field(
+          "resource", &ProviderConfig::resource, resource(),
+          "URL of the protected resource, as clients write it. Its metadata (RFC 9728) is served "
+          "at `/.well-known/oauth-protected-resource` of this host, and challenges point there.")
       .mark(&ProviderConfig::at)
       .check(check_provider);
   return schema;

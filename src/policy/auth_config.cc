@@ -64,24 +64,23 @@ std::string problem_of_issuer(const std::string& text) {
 const Object<ClientCertConfig>& client_cert_schema() {
   static const auto schema =
       Object<ClientCertConfig>("client cert",
-                               "Whose certificate is let through, of those that the listener's "
-                               "`client_auth` verified: by their names, by who issued them, or by "
-                               "both.")
+                               "Which of the certificates that the listener's `client_auth` "
+                               "verified are accepted: by name, by issuer, or by both.")
           .field("san", &ClientCertConfig::names,
                  config::list_of(config::located(config::where<std::string>(config::text(1, 512),
                                                                             problem_of_name)),
                                  1, 256),
-                 "Names of which the certificate must have one (subject alternative name): a URI "
-                 "such as `spiffe://example.org/orders`, an e-mail address, or a DNS name. Each is "
-                 "compared with names of its kind only, and whole.")
+                 "The certificate must have one of these subject alternative names: a URI such as "
+                 "`spiffe://example.org/orders`, an e-mail address, or a DNS name. Names are "
+                 "compared whole, and only with names of the same kind.")
           .field("issuer", &ClientCertConfig::issuers,
                  config::list_of(config::located(config::where<std::string>(config::text(1, 1024),
                                                                             problem_of_issuer)),
                                  1, 64),
-                 "Who must have issued it, one of these: the distinguished name as RFC 4514 writes "
-                 "it, such as `CN=Partners,O=Example`, compared whole, or `sha256:` and the 64 "
-                 "hexadecimal digits of the issuing certificate's digest. It is that of the chain "
-                 "which was verified.")
+                 "One of these must have issued the certificate. Write its distinguished name as "
+                 "in RFC 4514, such as `CN=Partners,O=Example`, which is compared whole, or "
+                 "`sha256:` and the 64 hexadecimal digits of the issuing certificate's digest. The "
+                 "issuer is taken from the verified chain.")
           .mark(&ClientCertConfig::at)
           .check([](const ClientCertConfig& asked, Reader& reader) {
             if (asked.names.empty() && asked.issuers.empty()) {
@@ -123,28 +122,29 @@ void check_auth(const AuthConfig& auth, Reader& reader) {
 const Object<AuthConfig>& auth_schema() {
   static const auto schema =
       Object<AuthConfig>("auth",
-                         "Who may use a route. Without credentials, or with wrong ones, 401; with "
-                         "good ones that do not suffice, 403.")
+                         "Who may use a route. Missing or invalid credentials get 401; valid ones "
+                         "that do not suffice get 403.")
           .field("jwt", &AuthConfig::jwt, config::name(),
-                 "An issuer under `identity`: a token of it in `Authorization: Bearer`.")
+                 "An issuer under `identity`; clients send its token in `Authorization: Bearer`.")
           .field("api_key", &AuthConfig::api_key, config::name(),
-                 "API keys under `identity`: one of them in the field that it names.")
+                 "API keys under `identity`; clients send one in the field that the entry names.")
           .field("scopes", &AuthConfig::scopes,
                  config::list_of(config::located(scope()), 1, kScopesMax),
-                 "Scopes that the caller must have, all of them.")
+                 "Scopes that the caller must have; all are required.")
           .field("claims", &AuthConfig::claims,
                  config::map_of(
                      claim_name(),
                      config::one_or_list(config::located(config::text(1, 512)), 1, kClaimValuesMax),
                      1, kClaimsMax),
-                 "Claims that the token must have, each with one of the values. A name, or for "
-                 "nested ones a JSON Pointer such as `/realm_access/roles`. Of a claim that is a "
-                 "list, one item must be among the values.")
+                 "Claims that the token must have, each with one of the values. A nested claim is "
+                 "named by a JSON Pointer such as `/realm_access/roles`. If a claim is a list, one "
+                 "of its items must be among the values.")
           .field("introspect", &AuthConfig::introspect, config::name(),
-                 "An entry under `identity` with `introspection`: a token that its server calls "
-                 "active, in `Authorization: Bearer`.")
+                 "An entry under `identity` with `introspection`; clients send a token in "
+                 "`Authorization: Bearer` that its server reports as active.")
           .field("client_cert", &AuthConfig::client_cert, config::object(client_cert_schema()),
-                 "A client certificate; beside `jwt` or `api_key` both are asked for.")
+                 "A client certificate. With `jwt`, `introspect` or `api_key` beside it, both are "
+                 "required.")
           .mark(&AuthConfig::at)
           .check(check_auth);
   return schema;

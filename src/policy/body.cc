@@ -108,27 +108,28 @@ class BodyJudge final : public Policy {
 
 const config::Object<BodyConfig>& schema() {
   static const auto schema =
-      config::Object<BodyConfig>("body", "What the body of a request must be.")
-          .field("max", &BodyConfig::max,
-                 config::waivable(config::bytes(0, kBodyBytesMax),
-                                  config::bytes(0, 1024 * 1024 * kMiB), "body-size-unlimited"),
-                 "Its largest size; 413 above it. Bodies stream, and cost no memory, unless their "
-                 "content is judged. On the route of a gRPC service it is the size of one message.")
+      config::Object<BodyConfig>("body", "Requirements on request bodies.")
+          .field(
+              "max", &BodyConfig::max,
+              config::waivable(config::bytes(0, kBodyBytesMax),
+                               config::bytes(0, 1024 * 1024 * kMiB), "body-size-unlimited"),
+              "Maximum size; 413 above it. Bodies are streamed and need no memory, unless their "
+              "content is validated. On the route of a gRPC service it is the size of one message.")
           .field("content_types", &BodyConfig::content_types,
                  config::list_of(config::located(judged("a media type", "application/json",
                                                         problem_of_essence)),
                                  1, kTypesMax),
-                 "Its types, 415 for others; any without it. A body without Content-Type is of "
-                 "none of them.")
+                 "Accepted media types; 415 for others. Without it any type is accepted. A body "
+                 "without Content-Type matches none of them.")
           .field("json_depth", &BodyConfig::json_depth, config::integer(1, JsonChecker::kDepthMax),
-                 "It must be well-formed JSON that nests at most so deep (`[]` is 1); 422 for "
-                 "others. It is held in memory until it is judged: `max` is at most 64MiB, and "
+                 "The body must be well-formed JSON, nested at most this deep (`[]` is 1); 422 "
+                 "otherwise. It is buffered in memory for validation: `max` is at most 64MiB, and "
                  "`content_types` is `application/json` unless it lists others that end in "
-                 "`+json`. Compressed bodies are refused with 415.")
+                 "`+json`. Compressed bodies get 415.")
           .field("schema", &BodyConfig::schema, config::file(),
-                 "A JSON Schema (draft 7) that it must fit; 422 for others, with a JSON pointer "
-                 "for authenticated callers. A schema with keywords that are not known is an "
-                 "error. `max` is at most 4MiB, `json_depth` at most 128 and 32 without it.")
+                 "A JSON Schema (draft 7) that the body must match; 422 otherwise, with a JSON "
+                 "pointer for authenticated callers. A schema with unknown keywords is an error. "
+                 "`max` is at most 4MiB, and `json_depth` at most 128, by default 32.")
           .mark(&BodyConfig::at);
   return schema;
 }

@@ -30,7 +30,7 @@ struct Body {
   using Config = BodyConfig;
   using Member = BodyConfig;
   static constexpr std::string_view kKey = "body";
-  static constexpr std::string_view kDoc = "What the body of a request must be.";
+  static constexpr std::string_view kDoc = "Requirements on request bodies.";
   static constexpr std::string_view kExample =
       "{ max: 64KiB, content_types: [application/json], json_depth: 32 }";
   static constexpr Step kStep = Step::kValidate;

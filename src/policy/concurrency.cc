@@ -22,12 +22,11 @@ const Object<ConcurrencyConfig>& schema() {
           "concurrency",
           "How many requests may be in progress at a time; 429 with Retry-After above it.")
           .required("limit", &ConcurrencyConfig::limit, config::integer(1, kLimitMax),
-                    "Requests at a time, counted over all workers exactly.")
-          .field(
-              "per", &ConcurrencyConfig::per, limit_per_type(),
-              "Whose requests are counted together: those of a `client` (an IPv4 address, or "
-              "the /64 of an IPv6 one), those of an `identity`, wherever it comes from, or all of "
-              "the `route`.")
+                    "Maximum requests in progress, counted exactly over all workers.")
+          .field("per", &ConcurrencyConfig::per, limit_per_type(),
+                 "Which requests are counted together: those of a `client` (an IPv4 address, or "
+                 "the /64 of an IPv6 address), those of an `identity` from any address, or all of "
+                 "the `route`.")
           .mark(&ConcurrencyConfig::at);
   return schema;
 }

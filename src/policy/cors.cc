@@ -180,26 +180,28 @@ const config::Object<CorsConfig>& schema() {
   static const auto schema =
       config::Object<CorsConfig>(
           "cors",
-          "Which pages of other origins may use a route. A preflight is answered by the gateway, "
-          "before authentication; a request from an origin that is not listed is refused with 403, "
-          "one from the route's own origin is an ordinary request. What the upstream says of "
-          "cross-origin access never reaches clients.")
+          "Which pages of other origins may use a route. The gateway answers preflights itself, "
+          "before authentication. A request from an origin that is not listed gets 403; one from "
+          "the route's own origin is an ordinary request. The upstream's CORS fields never reach "
+          "clients.")
           .required("origins", &CorsConfig::origins,
                     config::list_of(config::located(judged("an origin", "https://app.example.com",
                                                            problem_of_origin)),
                                     1, kOriginsMax),
                     "Exact origins as browsers write them: scheme, host, and the port unless it is "
-                    "the scheme's own. `*` takes a waiver of `cors-wildcard-credentials`; `null` "
-                    "is refused.")
+                    "the scheme's default. `*` needs a waiver of `cors-wildcard-credentials`; "
+                    "`null` is refused.")
           .field("methods", &CorsConfig::methods,
                  config::list_of(config::located(method()), 1, kNamesMax),
-                 "Which of the route's methods these pages may use; all of them without it.")
-          .field("headers", &CorsConfig::headers, names(),
-                 "Fields that these pages may send besides those that every page may.")
-          .field("expose", &CorsConfig::expose, names(),
-                 "Fields of responses that these pages may read besides the usual ones.")
+                 "Which of the route's methods these pages may use; by default all.")
+          .field(
+              "headers", &CorsConfig::headers, names(),
+              "Request fields that these pages may send, besides those that every page may send.")
+          .field(
+              "expose", &CorsConfig::expose, names(),
+              "Response fields that these pages may read, besides those that every page may read.")
           .field("credentials", &CorsConfig::credentials, config::boolean(),
-                 "Whether browsers send cookies and client certificates along.")
+                 "Whether browsers send cookies and client certificates with these requests.")
           .field("max_age", &CorsConfig::max_age,
                  config::where<milliseconds>(config::duration(seconds{1}, std::chrono::hours{24}),
                                              [](const milliseconds& value) {
@@ -207,8 +209,8 @@ const config::Object<CorsConfig>& schema() {
                                                           ? ""
                                                           : "it is counted in whole seconds";
                                              }),
-                 "How long browsers may keep the answer to a preflight. Whole seconds.")
-          .absent("their own few seconds")
+                 "How long browsers may cache the answer to a preflight. Whole seconds.")
+          .absent("the browser's own few seconds")
           .mark(&CorsConfig::at);
   return schema;
 }

@@ -32,7 +32,7 @@ struct Cors {
   using Member = std::optional<CorsConfig>;
   static constexpr std::string_view kKey = "cors";
   static constexpr std::string_view kDoc =
-      "Which pages of other origins may use it; none without it.";
+      "Which pages of other origins may use it; without it none may.";
   static constexpr std::string_view kExample =
       "{ origins: [https://app.example.com], headers: [authorization], max_age: 10min }";
   static constexpr Step kStep = Step::kCors;

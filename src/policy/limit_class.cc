@@ -37,21 +37,22 @@ const Object<LimitClassConfig>& schema() {
   static const auto schema =
       Object<LimitClassConfig>(
           "limit class",
-          "An exception to a rate limit: those who are of the class are counted by its rate and "
-          "burst in place of the limit's, apart from all others. The first class that fits counts. "
-          "With both `networks` and `identities`, a request has to be of both.")
+          "An exception to a rate limit. Requests of the class are counted separately from all "
+          "others, with its rate and burst in place of the limit's. The first class that fits "
+          "applies. With both `networks` and `identities`, a request must match both.")
           .required("name", &LimitClassConfig::name, config::name(),
-                    "For the access log, `merlon explain` and `merlon limits`; clients do not see "
-                    "it.")
+                    "Its name in the access log, `merlon explain` and `merlon limits`; clients do "
+                    "not see it.")
           .field("networks", &LimitClassConfig::networks,
                  config::list_of(config::located(config::cidr()), 1, kNetworksMax),
-                 "Where its clients come from; their addresses as `trusted_proxies` tell them.")
+                 "Networks of its clients; behind `trusted_proxies`, of the client addresses that "
+                 "these report.")
           .field("identities", &LimitClassConfig::identities,
                  config::list_of(config::located(config::text(1, 256)), 1, kIdentitiesMax),
-                 "Subjects (`sub` of a token, the subject of an API key or a certificate) that are "
-                 "of it. Only for a limit `per: identity`.")
+                 "Subjects that belong to it: `sub` of a token, or the subject of an API key or a "
+                 "certificate. Only for a limit `per: identity`.")
           .required("rate", &LimitClassConfig::rate, config::rate(),
-                    "As for the limit. There is no class without one.")
+                    "As for the limit. Every class has one.")
           .field("burst", &LimitClassConfig::burst, config::integer(1, kBurstMax),
                  "As for the limit.")
           .mark(&LimitClassConfig::at)

@@ -46,16 +46,15 @@ void check_one(const QuotaConfig& quota, Reader& reader) {
 
 const Object<QuotaConfig>& schema() {
   static const auto schema =
-      Object<QuotaConfig>("quota",
-                          "How many requests an identity has in an hour, a day or a month of UTC; "
-                          "429 with Retry-After above it. Counted over all nodes in "
-                          "`shared_state`, by the clock of Redis.")
+      Object<QuotaConfig>(
+          "quota",
+          "How many requests an identity may make in an hour, a day or a month (UTC); 429 with "
+          "Retry-After above it. Counted over all nodes in `shared_state`, by the clock of Redis.")
           .required("limit", &QuotaConfig::limit, config::rate(kQuotaMax),
-                    "Such as `100000/day`; it begins anew with each hour, day or month.")
+                    "Such as `100000/day`; the count starts again with each hour, day or month.")
           .field("per", &QuotaConfig::per,
                  config::words<LimitPer>({{"identity", LimitPer::kIdentity}}),
-                 "Whose requests are counted together: those of an identity, wherever it comes "
-                 "from.")
+                 "Which requests are counted together: those of an identity, from any address.")
           .mark(&QuotaConfig::at)
           .check(check_one);
   return schema;

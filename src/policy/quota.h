@@ -26,7 +26,7 @@ struct Quotas {
   using Member = Config;
   static constexpr std::string_view kKey = "quota";
   static constexpr std::string_view kDoc =
-      "How many requests an identity has in an hour, a day or a month; one quota or several. "
+      "How many requests an identity may make in an hour, a day or a month; one quota or several. "
       "Counted in `shared_state`.";
   static constexpr std::string_view kExample = "{ limit: 100000/day, per: identity }";
   static constexpr Step kStep = Step::kIdentityLimit;

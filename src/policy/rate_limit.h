@@ -95,7 +95,7 @@ struct RateLimits {
   using Member = Config;
   static constexpr std::string_view kKey = "rate_limit";
   static constexpr std::string_view kDoc =
-      "How many requests are let through in a time; one limit or several.";
+      "How many requests are allowed per unit of time; one limit or several.";
   static constexpr std::string_view kExample = "{ rate: 10/s, burst: 20, per: client }";
   static constexpr Step kStep = Step::kClientLimit;
   static constexpr bool kObservable = true;

@@ -111,31 +111,29 @@ void check_one(const RateLimitConfig& limit, Reader& reader) {
 
 const Object<RateLimitConfig>& schema() {
   static const auto schema =
-      Object<RateLimitConfig>(
-          "rate limit",
-          "How many requests are let through in a time; 429 with Retry-After above it. Counted "
-          "over all workers exactly; preflights and requests that are refused further on count.")
+      Object<RateLimitConfig>("rate limit",
+                              "How many requests are allowed per unit of time; 429 with "
+                              "Retry-After above it. The count is exact over all workers. "
+                              "Preflights, and requests that a later step refuses, count too.")
           .required("rate", &RateLimitConfig::rate, config::rate(),
-                    "The rate in the long run, at most 1000000/s.")
+                    "The sustained rate, at most 1000000/s.")
           .field("burst", &RateLimitConfig::burst, config::integer(1, kBurstMax),
-                 "How many may come at once. Over any time, `burst` and what the rate gives in "
-                 "that time are let through.")
-          .field(
-              "per", &RateLimitConfig::per, limit_per_type(),
-              "Whose requests are counted together: those of a `client` (an IPv4 address, or "
-              "the /64 of an IPv6 one), those of an `identity`, wherever it comes from, or all of "
-              "the `route`.")
+                 "How many requests may come at once. In any period, `burst` plus what the rate "
+                 "allows in that period is let through.")
+          .field("per", &RateLimitConfig::per, limit_per_type(),
+                 "Which requests are counted together: those of a `client` (an IPv4 address, or "
+                 "the /64 of an IPv6 address), those of an `identity` from any address, or all of "
+                 "the `route`.")
           .field("delay", &RateLimitConfig::delay, config::boolean(),
-                 "Requests of a burst wait for their turn, one at a time at the rate, in place of "
-                 "going on at once; for at most 30 s, which the route's `timeout` does not count. "
-                 "What "
-                 "is beyond the burst is refused.")
+                 "Whether requests of a burst are queued and let through one at a time at the "
+                 "rate, instead of at once. They wait for at most 30 s, which does not count "
+                 "towards the route's `timeout`. Requests beyond the burst are refused.")
           .field("shared", &RateLimitConfig::shared, config::boolean(),
-                 "Whether all nodes count together, in `shared_state`; else each node enforces the "
-                 "limit by itself.")
+                 "Whether all nodes count together, in `shared_state`. Otherwise each node "
+                 "enforces the limit by itself.")
           .field("classes", &RateLimitConfig::classes, limit_classes_type(),
-                 "Exceptions by network or identity, each with a rate and burst of its own; the "
-                 "first that fits counts.")
+                 "Exceptions by network or identity, each with its own rate and burst; the first "
+                 "that fits applies.")
           .mark(&RateLimitConfig::at)
           .check(check_one);
   return schema;

@@ -20,13 +20,14 @@ constexpr std::uint32_t kTunnelsMax = 10'000;
 
 const Object<WebSocketConfig>& schema() {
   static const auto schema =
-      Object<WebSocketConfig>("websocket", "Bounds on the tunnels that handshakes open.")
+      Object<WebSocketConfig>("websocket", "Limits on WebSocket tunnels.")
           .field("idle_timeout", &WebSocketConfig::idle_timeout,
                  config::duration(seconds{1}, kIdleMax),
-                 "A tunnel ends when nothing has passed for so long, either way.")
+                 "A tunnel is closed after this time without data in either direction.")
           .field("tunnels_per_client", &WebSocketConfig::tunnels_per_client,
                  config::integer(1, kTunnelsMax),
-                 "How many a client may have open on this route; 429 with Retry-After above it.")
+                 "How many tunnels a client may have open on this route; 429 with Retry-After "
+                 "above it.")
           .mark(&WebSocketConfig::at);
   return schema;
 }

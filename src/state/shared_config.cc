@@ -54,7 +54,7 @@ void check_redis(const RedisConfig& redis, Reader& reader) {
 
 const Object<RedisConfig>& redis_schema() {
   static const auto schema =
-      Object<RedisConfig>("redis", "Redis 7 or newer, and how it is reached.")
+      Object<RedisConfig>("redis", "How Redis (7 or newer) is reached.")
           .field("address", &RedisConfig::address,
                  config::where<Endpoint>(config::endpoint(),
                                          [](const Endpoint& e) {
@@ -64,19 +64,19 @@ const Object<RedisConfig>& redis_schema() {
                                          }),
                  "A single server.")
           .field("sentinels", &RedisConfig::sentinels, servers(),
-                 "Sentinels, which name the master.")
+                 "Sentinels, which tell the address of the master.")
           .field("master", &RedisConfig::master, config::name(),
                  "The name under which sentinels know the master.")
           .field("cluster", &RedisConfig::cluster, servers(),
                  "Some nodes of a cluster; the others are found through them.")
           .field("tls", &RedisConfig::tls, config::object(tls::upstream_tls_schema()),
-                 "Encryption towards it; may be absent for loopback addresses only, or with a "
-                 "waiver of `upstream-cleartext`.")
+                 "TLS; may be omitted only for loopback addresses, or with a waiver of "
+                 "`upstream-cleartext`.")
           .field("username", &RedisConfig::username, config::text(1, 256), "An ACL user.")
           .absent("default")
           .field("password_file", &RedisConfig::password_file, config::secret_file(),
-                 "A file with the password on its first line; may be absent for loopback addresses "
-                 "only, or with a waiver of `redis-unauthenticated`.")
+                 "A file with the password on its first line; may be omitted only for loopback "
+                 "addresses, or with a waiver of `redis-unauthenticated`.")
           .field("timeout", &RedisConfig::timeout,
                  config::duration(milliseconds{5}, milliseconds{2'000}),
                  "How long a request waits for Redis before `on_failure` decides.")
@@ -95,26 +95,25 @@ std::vector<Located<Endpoint>> RedisConfig::endpoints() const {
 
 const Object<SharedStateConfig>& shared_state_schema() {
   static const auto schema =
-      Object<SharedStateConfig>(
-          "shared state",
-          "Where nodes count together what limits with `shared: true`, and quotas, let through. "
-          "docs/shared-limits.md says what they guarantee.")
+      Object<SharedStateConfig>("shared state",
+                                "Where nodes keep the common counts of quotas and of limits with "
+                                "`shared: true`. docs/shared-limits.md says what they guarantee.")
           .required("redis", &SharedStateConfig::redis, config::object(redis_schema()),
-                    "Where it is kept.")
+                    "The Redis that keeps the counts.")
           .field("mode", &SharedStateConfig::leased,
                  config::words<bool>({{"leased", true}, {"exact", false}}),
-                 "`leased`: a node takes requests of a limit in advance, and gives back within a "
-                 "second what it does not use. `exact`: each request asks Redis.")
+                 "`leased`: a node reserves requests of a limit in advance, and returns unused "
+                 "ones within a second. `exact`: every request asks Redis.")
           .required("nodes", &SharedStateConfig::nodes, config::integer(1, kNodesMax),
-                    "How many nodes share the limits at most. Leases, and what each node enforces "
-                    "alone, are divided by it.")
+                    "Maximum number of nodes that share the limits. Leases, and the limits that "
+                    "each node enforces alone, are divided by it.")
           .field("on_failure", &SharedStateConfig::on_failure,
                  config::words<OnFailure>({{"local", OnFailure::kLocal},
                                            {"closed", OnFailure::kClosed},
                                            {"open", OnFailure::kOpen}}),
-                 "What decides while Redis does not answer. `closed`: 503. `local`: each node "
-                 "enforces the limit divided by `nodes`. `open`: nothing, which takes a waiver of "
-                 "`limit-fail-open`.")
+                 "What happens while Redis does not answer. `closed`: 503. `local`: each node "
+                 "enforces the limit divided by `nodes`. `open`: everything is let through, which "
+                 "needs a waiver of `limit-fail-open`.")
           .mark(&SharedStateConfig::at);
   return schema;
 }

@@ -48,17 +48,17 @@ const config::Object<ClientAuthFiles>& client_auth_schema() {
   static const auto schema =
       config::Object<ClientAuthFiles>(
           "client auth",
-          "Certificates that clients present (mTLS). Chain, purpose, dates and revocation are "
-          "verified; routes say with `auth: {client_cert: …}` whose are let through. Sessions are "
-          "not resumed: each connection proves itself.")
+          "Client certificates (mTLS). Chain, purpose, dates and revocation are verified; routes "
+          "choose with `auth: {client_cert: …}` which certificates they accept. TLS sessions are "
+          "not resumed: every connection does a full handshake.")
           .required("ca", &ClientAuthFiles::ca, config::file(),
-                    "PEM file: the authorities that are trusted.")
+                    "PEM file: the trusted certificate authorities.")
           .field("crl", &ClientAuthFiles::crl, config::file(),
-                 "PEM file: the revocation list of each authority. With it a certificate whose "
-                 "authority has no list, or an old one, is refused.")
+                 "PEM file: the revocation list of each authority. If it is given, a certificate "
+                 "whose authority has no list, or an expired one, is refused.")
           .field("required", &ClientAuthFiles::required, config::boolean(),
-                 "Whether clients without a certificate are refused in the handshake. `false` "
-                 "leaves it to the routes.")
+                 "Whether the handshake fails for clients without a certificate. With `false` the "
+                 "routes decide.")
           .mark(&ClientAuthFiles::at);
   return schema;
 }
@@ -73,8 +73,8 @@ const config::Object<CertificateFiles>& certificate_files_schema() {
           .later("acme", "certificates by ACME")
           .field("client_auth", &CertificateFiles::client_auth,
                  config::object(client_auth_schema()),
-                 "Certificates that clients of its names present, in place of what the listener "
-                 "asks for.")
+                 "Client certificates for the names of this certificate, in place of the "
+                 "listener's `client_auth`.")
           .mark(&CertificateFiles::at);
   return schema;
 }
@@ -93,19 +93,19 @@ const config::Object<ListenerTls>& listener_tls_schema() {
       config::Object<ListenerTls>(
           "listener tls",
           "TLS towards clients: 1.2 with ECDHE and 1.3, AES-256-GCM and ChaCha20-Poly1305. The "
-          "certificate is chosen by the name that the client asks for; a name without a "
-          "certificate is refused. A client that sends no name is served only where a certificate "
+          "certificate is chosen by the server name (SNI) that the client sends; a name without a "
+          "certificate is refused. A client that sends no name is served only if a certificate "
           "carries the IP address it connected to.")
           .required(
               "certificates", &ListenerTls::certificates,
               config::list_of(config::object(certificate_files_schema()), 1, kCertificatesMax),
-              "The certificates. An RSA and an ECDSA one may carry the same name.")
+              "The certificates. An RSA and an ECDSA certificate may carry the same name.")
           .field(
               "min_version", &ListenerTls::min_version,
               config::words<MinVersion>({{"1.2", MinVersion::kTls12}, {"1.3", MinVersion::kTls13}}),
-              "The lowest version of TLS that is accepted.")
+              "The lowest TLS version that is accepted.")
           .field("client_auth", &ListenerTls::client_auth, config::object(client_auth_schema()),
-                 "Certificates that clients present.")
+                 "Client certificates (mTLS).")
           .mark(&ListenerTls::at);
   return schema;
 }
@@ -116,8 +116,8 @@ const config::Object<UpstreamTls>& upstream_tls_schema() {
           "upstream tls",
           "TLS towards endpoints. Their certificates are always verified, chain and name.")
           .field("ca", &UpstreamTls::ca, config::file(),
-                 "PEM file: the authorities that are trusted.")
-          .absent("those of the system")
+                 "PEM file: the trusted certificate authorities.")
+          .absent("the system's")
           .field("cert", &UpstreamTls::cert, config::file(),
                  "PEM file: the client certificate that is presented, then its intermediates.")
           .field("key", &UpstreamTls::key, config::secret_file(),

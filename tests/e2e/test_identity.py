@@ -397,7 +397,7 @@ def test_token_inspect_says_why_and_shows_no_secret(guarded, merlon_bin, keys):
     code, said = inspect(good[:-4] + "AAAA", *judged, "--identity", "staff")
     assert code == 1 and "token-signature" in said
     code, said = inspect(good, *judged, "--identity", "nobody")
-    assert code == 2 and said.endswith("merlon: --identity: nobody is no name under `identity`\n")
+    assert code == 2 and said.endswith("merlon: --identity: nobody is not a name under `identity`\n")
     assert inspect("not a token")[0] == 0
     code, said = inspect(keys["e1"].token(claims(iss="\u001b[31m")), *judged)
     assert code == 1 and "\u001b" not in said

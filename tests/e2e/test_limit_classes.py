@@ -195,7 +195,7 @@ def test_an_identity_has_its_class_and_the_log_is_replayed_with_it(
         ("rate-limited", 4), ("rate-limited", 2), ("quota-exceeded", 2)
     ], limits  # fmt: skip
     run = tool(merlon_bin, "limits", "simulate", "-c", gateway.file, log)
-    assert "1 requests of which the log does not say who sent them" in run.stdout
+    assert "1 requests without an identity in the log" in run.stdout
 
 
 @pytest.mark.parametrize(
