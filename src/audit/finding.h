@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -157,6 +158,7 @@ struct AuditResult {
   std::vector<Waiver> waivers;
   std::vector<std::string> unknown_directives;  ///< distinct names, sorted
   std::vector<std::shared_ptr<const Source>> sources;
+  std::set<std::string> own_files;  ///< paths of Merlon's: its `waivers` waive, and no comment does
   std::vector<std::string> rules_judged;  ///< ids of the rules that were evaluated, sorted
   Counts counts;
 };

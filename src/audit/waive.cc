@@ -132,7 +132,8 @@ bool is_about(const Waiver& waiver, const Finding& finding) {
 void apply_waivers(AuditResult& result, const Options& options) {
   std::set<std::string> seen;
   for (const auto& source : result.sources) {
-    if (seen.insert(source->path).second) read_waivers(source, options, result.waivers);
+    if (!seen.insert(source->path).second || result.own_files.contains(source->path)) continue;
+    read_waivers(source, options, result.waivers);
   }
   std::multimap<Place, Finding*> findings;
   for (Finding& finding : result.findings) {

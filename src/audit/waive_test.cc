@@ -41,6 +41,19 @@ TEST(Waivers, CoverTheirLineUntilTheyExpire) {
   }
 }
 
+TEST(Waivers, OfMerlonsOwnConfigurationAreNoComments) {
+  const AuditResult result = audit_text(
+      "merlon.yaml",
+      "version: 1\nlisteners: [{ name: a, address: 127.0.0.1:8080, proxy_protocol: true }]\n"
+      "# merlon: waive XFF-01 until 2100-12-31 reason only reachable from the office\n"
+      "trusted_proxies: [0.0.0.0/0]\n"
+      "routes: [{ name: r, match: { host: a.test, path: / }, methods: [GET], auth: none, "
+      "respond: { status: 204 } }]\n",
+      {});
+  EXPECT_TRUE(result.waivers.empty());
+  EXPECT_NE(exit_code(result, Level::kLow), 0);
+}
+
 TEST(Waivers, SeveralMayStandAboveOneLine) {
   Options options;
   options.only_rules = {"INF-01", "INF-06"};

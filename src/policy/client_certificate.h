@@ -30,6 +30,8 @@ class CertificateCheck final : public Policy {
   [[nodiscard]] Step step() const noexcept override { return Step::kAuthenticate; }
   [[nodiscard]] const Mark& at() const noexcept override { return at_; }
   [[nodiscard]] Decision check(Context& context) const noexcept override;
+  /// True when not every certificate that the listener takes is let in.
+  [[nodiscard]] bool picks() const noexcept { return !names_.empty() || !issuers_.empty(); }
 
  private:
   struct Name {

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "policy/client_certificate.h"
+
 namespace merlon::audit::own {
 namespace {
 
@@ -115,6 +117,15 @@ bool has_step(const Route& route, policy::Step step) {
   });
 }
 
+/// True when some of those who are known are let in, and others are not.
+bool authorizes(const Route& route) {
+  return has_step(route, policy::Step::kAuthorize) ||
+         std::ranges::any_of(route.policies, [](const auto& policy) {
+           const auto* check = dynamic_cast<const policy::CertificateCheck*>(policy.get());
+           return check != nullptr && check->picks();
+         });
+}
+
 Measure measure(std::string what, std::string how, std::string owasp, std::string nist) {
   Measure out;
   out.what = std::move(what);
@@ -164,7 +175,7 @@ void add_measures(const gateway::LoadResult& loaded, AuditResult& out) {
   add_by_route(out, plan,
                measure("Authorisation", "by scopes, claims or names of certificates", "API1,API5",
                        "AC-3,AC-6"),
-               [](const Route& r) { return has_step(r, policy::Step::kAuthorize); });
+               authorizes);
   add_by_route(
       out, plan,
       but_for(measure("Rate limits", "counted exactly over all workers", "API4,API6", "SC-5"),

@@ -80,6 +80,7 @@ class OwnReader {
 
   void add_source(const std::shared_ptr<const Source>& source) {
     out_.sources.push_back(source);
+    out_.own_files.insert(source->path);
     ++out_.counts.files;
     out_.counts.lines += static_cast<std::uint64_t>(std::ranges::count(source->text, '\n'));
   }
@@ -144,20 +145,32 @@ class OwnReader {
                                               const config::Rule& rule) const {
     const auto usual = static_cast<Level>(rule.severity);
     if (rule.id != "CRT-01" || said.severity != Severity::kWarning) return usual;
-    for (const gateway::ListenerConfig& listener : loaded_.config.listeners) {
-      if (!listener.tls.has_value()) continue;
-      for (const tls::CertificateFiles& files : listener.tls->certificates) {
-        const Mark& at = files.cert.at;
-        if (at.line != said.at.line || at.column != said.at.column) continue;
-        std::optional<Level> worst;
-        for (const Certificate& one : chain_of(files)) {
-          const std::optional<Level> level = level_of_dates(one);
-          if (level.has_value() && (!worst.has_value() || *level > *worst)) worst = level;
-        }
-        return worst;
+    for (const config::Located<config::FilePath>* file : certificate_files()) {
+      if (file->at.line != said.at.line || file->at.column != said.at.column) continue;
+      std::optional<Level> worst;
+      for (const Certificate& one : chain_of(*file)) {
+        const std::optional<Level> level = level_of_dates(one);
+        if (level.has_value() && (!worst.has_value() || *level > *worst)) worst = level;
       }
+      return worst;
     }
     return usual;
+  }
+
+  /// The files of certificates that the gateway shows, to clients, upstreams and Redis.
+  [[nodiscard]] std::vector<const config::Located<config::FilePath>*> certificate_files() const {
+    std::vector<const config::Located<config::FilePath>*> out;
+    for (const gateway::ListenerConfig& listener : loaded_.config.listeners) {
+      if (!listener.tls.has_value()) continue;
+      for (const tls::CertificateFiles& files : listener.tls->certificates)
+        out.push_back(&files.cert);
+    }
+    const auto add = [&](const std::optional<tls::UpstreamTls>& tls) {
+      if (tls.has_value() && tls->cert.has_value()) out.push_back(&*tls->cert);
+    };
+    for (const auto& [name, upstream] : loaded_.config.upstreams) add(upstream.tls);
+    if (loaded_.config.shared_state.has_value()) add(loaded_.config.shared_state->redis.tls);
+    return out;
   }
 
   [[nodiscard]] std::optional<Level> level_of_dates(const Certificate& certificate) const {
@@ -169,8 +182,8 @@ class OwnReader {
     return std::nullopt;
   }
 
-  static std::vector<Certificate> chain_of(const tls::CertificateFiles& files) {
-    const auto text = io::make_local_broker()->read_file(files.cert->path, kCertificateBytesMax);
+  static std::vector<Certificate> chain_of(const config::Located<config::FilePath>& file) {
+    const auto text = io::make_local_broker()->read_file(file->path, kCertificateBytesMax);
     return text.has_value() ? parse_certificates(*text) : std::vector<Certificate>{};
   }
 
