@@ -17,7 +17,8 @@ using Text = std::expected<std::string, std::string>;
 /// Why a name may not be included; "" when it may.
 std::string_view problem_of_name(std::string_view name) {
   if (name.empty() || name.size() > kIncludedNameBytesMax) return "a file name has 1 to 255 bytes";
-  if (name.front() == '/') return "only files beside the main file can be included";
+  if (name.front() == '/')
+    return "only files in or below the directory of the main file can be included";
   for (const char c : name) {
     if (static_cast<unsigned char>(c) < 0x20 || c == '\\') return "this character is not allowed";
   }
@@ -157,9 +158,10 @@ class Loader {
       entry.members.insert(entry.members.end(), members.begin(), members.end());
       entry.merged = true;
     } else {
-      builder_.error(more.key.at(), fmt::format("{} is given in two files", shown(more.key.text())),
-                     fmt::format("the first is at {}; only lists and mappings can be continued",
-                                 entry.first.key.at().to_string()));
+      builder_.error(
+          more.key.at(), fmt::format("{} is given in two files", shown(more.key.text())),
+          fmt::format("the first is at {}; only lists and mappings can be split over files",
+                      entry.first.key.at().to_string()));
     }
   }
 

@@ -87,7 +87,7 @@ const Refusal kRefusals[] = {
      {{"m.yaml", "include: [/etc/passwd]\n"}},
      "m.yaml:1:11",
      "cannot be included",
-     "beside the main file"},
+     "below the directory of the main file"},
     {"same_file_by_another_name",
      {{"m.yaml", "include: [./m.yaml]\n"}},
      "m.yaml:1:11",

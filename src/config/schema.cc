@@ -23,7 +23,7 @@ void Reader::error(const Mark& at, std::string message, std::string help) {
   if (!full()) out_->error(at, std::move(message), std::move(help));
   if (!full() || said_full_) return;
   said_full_ = true;
-  out_->error(at, "too many errors: the rest of the file is not judged");
+  out_->error(at, "too many errors: the rest of the file is not checked");
 }
 
 bool Reader::full() const noexcept { return out_->error_count() >= kErrorsMax; }

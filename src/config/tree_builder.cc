@@ -244,7 +244,7 @@ void TreeBuilder::judge_properties(const Node& node, const unsigned char* anchor
   }
   if (tag != nullptr && !options_.allow_tags) {
     error(node.at(), fmt::format("tags are not part of the language: {}", shown(view(tag))),
-          "remove it: each key knows its type");
+          "remove it: each key has its own type");
   }
 }
 
@@ -445,7 +445,7 @@ void TreeBuilder::report_syntax(const yaml_parser_t& parser) {
     error(mark(position), std::string(advice.message), where + std::string(advice.help));
     return;
   }
-  error(mark(position), fmt::format("not YAML: {}", problem), where + "mend the syntax here");
+  error(mark(position), fmt::format("not YAML: {}", problem), where + "fix the syntax here");
 }
 
 std::shared_ptr<const Tree> TreeBuilder::finish(std::vector<Node> documents) {

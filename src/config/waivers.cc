@@ -117,7 +117,7 @@ void judge_dates(const Waiver& waiver, Date today, ExpiryMode mode, Diagnostics&
   if (waiver.expired(today)) {
     say(fmt::format("the waiver of `{}` on `{}` expired on {}", waiver.rule, waiver.on,
                     format_date(waiver.expires)),
-        fmt::format("mend what it waives, or have {} decide anew", waiver.owner));
+        fmt::format("fix what it waives, or ask {} to decide again", waiver.owner));
   } else if (left > life_max(waiver).count()) {
     // Not one more day passes by waiting: but for a clock that is behind, a little or far, the date
     // is a mistake.
@@ -211,7 +211,7 @@ Waivers Waivers::read(const Node& root, Date today, ExpiryMode mode, Diagnostics
     if (!waiver_schema().read(item, waiver, reader)) continue;
     const bool known = place_exists ? place_exists(waiver.on) : resolve(root, waiver.on) != nullptr;
     if (!known) {
-      reader.error(item.find("on")->at(), fmt::format("nothing is at {}", shown(waiver.on)),
+      reader.error(item.find("on")->at(), fmt::format("there is nothing at {}", shown(waiver.on)),
                    "name a place of this configuration, such as `routes.orders`");
     }
     if (const Waiver* first = result.find(waiver.rule, waiver.on)) {

@@ -60,7 +60,8 @@ struct Mistake {
 const Mistake kMistakes[] = {
     {"unknown_rule", waiver("upstream-clear-text", "upstreams.a", "2027-02-01"),
      "did you mean `upstream-cleartext`"},
-    {"unknown_place", waiver("upstream-cleartext", "upstreams.c", "2027-02-01"), "nothing is at"},
+    {"unknown_place", waiver("upstream-cleartext", "upstreams.c", "2027-02-01"),
+     "there is nothing at"},
     {"short_reason", waiver("upstream-cleartext", "upstreams.a", "2027-02-01", "later"),
      "at least 10 characters"},
     {"blank_reason", waiver("upstream-cleartext", "upstreams.a", "2027-02-01", "              x"),

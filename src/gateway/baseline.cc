@@ -26,7 +26,7 @@ void judge_overlaps(const std::vector<Located<Cidr>>& blocks, CompileContext& co
       if (i == j || !blocks[j]->covers(*blocks[i])) continue;
       if (*blocks[j] == *blocks[i] && j > i) continue;
       context.reader.error(blocks[i].at,
-                           fmt::format("{} changes nothing: {} holds it already",
+                           fmt::format("{} changes nothing: {} contains it already",
                                        blocks[i]->to_string(), blocks[j]->to_string()),
                            "remove it");
       break;
@@ -37,7 +37,7 @@ void judge_overlaps(const std::vector<Located<Cidr>>& blocks, CompileContext& co
 void judge_allow_from(const ListenerConfig& listener, CompileContext& context) {
   if (is_everyone(listener.allow_from)) {
     context.reader.error(listener.allow_from.front().at,
-                         "`allow_from` holds every address, so it limits nothing",
+                         "`allow_from` covers every address, so it limits nothing",
                          "leave it out, or name the networks that may connect");
   }
   judge_overlaps(listener.allow_from, context);
@@ -52,8 +52,8 @@ void judge_proxies_allowed(const ListenerConfig& listener,
     });
     if (may_hold_one) continue;
     context.reader.error(block.at,
-                         fmt::format("{} lets nobody in: it has none of `trusted_proxies`, whom "
-                                     "alone `proxy_protocol` believes",
+                         fmt::format("{} lets nobody in: it contains none of `trusted_proxies`, "
+                                     "and `proxy_protocol` trusts no others",
                                      block->to_string()),
                          "name the addresses of the proxies in both");
   }
@@ -98,7 +98,7 @@ void judge_optional_certificates(const ListenerConfig& listener, bool somebody_l
     if (!asked.has_value() || asked->required) return;
     static_cast<void>(context.reader.require_waived(
         "mtls-optional", asked->at,
-        "client certificates are asked for, need not be shown, and no route looks at them"));
+        "client certificates are requested but optional, and no route looks at them"));
   };
   const Reader::Step step(context.reader, "tls");
   {
@@ -208,14 +208,14 @@ void refuse_always(CompileContext& context, std::string_view slug, const Mark& a
 void judge_trust(const Config& config, CompileContext& context) {
   if (is_everyone(config.trusted_proxies)) {
     refuse_always(context, "realip-trust-all", config.trusted_proxies.front().at,
-                  "`trusted_proxies` holds every address, so anyone could claim to be any client");
+                  "`trusted_proxies` covers every address, so anyone could claim to be any client");
   }
   judge_overlaps(config.trusted_proxies, context);
   for (const ListenerConfig& listener : config.listeners) {
     if (!*listener.proxy_protocol) continue;
     if (context.root.find("trusted_proxies") == nullptr) {
       refuse_always(context, "proxy-protocol-untrusted", listener.proxy_protocol.at,
-                    "`proxy_protocol` without `trusted_proxies` believes nobody");
+                    "`proxy_protocol` without `trusted_proxies` trusts nobody");
     } else if (!config.trusted_proxies.empty()) {
       judge_proxies_allowed(listener, config.trusted_proxies, context);
     }
@@ -264,9 +264,10 @@ void judge_admin(const Config& config, CompileContext& context) {
   const Reader::Step access(context.reader, "access");
   const std::string file = std::filesystem::path(config.log.access->path).lexically_normal();
   if (file == "/dev/null" || file == "/dev/zero") {
-    context.reader.error(config.log.access.at,
-                         fmt::format("{} keeps no line: the access log would be off", shown(file)),
-                         "write `off`, which takes a waiver of `access-log-off`");
+    context.reader.error(
+        config.log.access.at,
+        fmt::format("{} discards every line: the access log would be off", shown(file)),
+        "write `off`, which takes a waiver of `access-log-off`");
   }
   if (config.log.access->written == "off") {
     static_cast<void>(context.reader.require_waived("access-log-off", config.log.access.at,

@@ -256,7 +256,7 @@ class Compiler {
     reader().error(from.health->at,
                    fmt::format("more than {} endpoints would be checked, over all upstreams",
                                kCheckedEndpointsMax),
-                   "leave `health` out where failures of requests tell enough");
+                   "leave `health` out where failing requests are enough to detect failures");
   }
 
   void compile_routes() {
@@ -286,8 +286,8 @@ class Compiler {
     }
     for (const Route* route : builder.unreachable()) {
       reader().error(config_.routes[route->index].match.path.at,
-                     fmt::format("no request reaches the route {}: more specific paths take all "
-                                 "that it matches",
+                     fmt::format("no request reaches the route {}: more specific paths take "
+                                 "everything that it matches",
                                  shown(route->name)));
     }
     plan_->router = builder.build();
@@ -383,7 +383,7 @@ class Compiler {
     const bool serves_api = api_in_clear_ || !certificates_.empty();
     if (!serves_api && !config_.routes.empty()) {
       reader().error(config_.routes.front().at, "no listener serves the API, so no route is used",
-                     "a listener with `serve: [api]` does");
+                     "give a listener `serve: [api]`");
     }
     if (serves_api && config_.routes.empty() && names_.all_routes_read) {
       reader().error(config_.listeners.front().at,

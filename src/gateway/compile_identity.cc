@@ -146,7 +146,7 @@ void judge_shared_sources(const Config& config, const Providers& providers,
     if (source.same_as(*first->key_source())) continue;
     Diagnostics finding;
     finding.error(config.identity.at(name).at,
-                  fmt::format("{} has the same issuer, and other `tls`, `hosts` or `stale_for`",
+                  fmt::format("{} has the same issuer, but different `tls`, `hosts` or `stale_for`",
                               shown(first->name())),
                   "make them the same: its keys are fetched once for both");
     // Two copies of one file of authorities are not replaced at the same moment: no reason to take
@@ -265,7 +265,7 @@ void compile_auth(const RouteConfig& config, const Providers& providers, Route& 
   if (named == nullptr) {
     if (!config.forward.identity.empty()) {
       context.reader.error(config.forward.identity.front().at,
-                           "nobody is known on this route: `auth` asks for nothing");
+                           "there is no identity on this route: `auth` asks for nothing");
     }
     return;
   }
@@ -287,7 +287,7 @@ void compile_auth(const RouteConfig& config, const Providers& providers, Route& 
   }
   if (config.forward.authorization && !provider.takes_tokens()) {
     context.reader.error(config.forward.at,
-                         "this route is for API keys, which never go on to the upstream");
+                         "this route uses API keys, which are never forwarded to the upstream");
   }
   route.provider = provider.name();
   route.policies.push_back(std::make_unique<policy::Authenticate>(found->second, named->at));

@@ -49,10 +49,11 @@ bool judge_place(const config::Located<std::uint32_t>& limit, bool of_client, co
   const auto open = open_for_client(plan);
   if (!of_client || !open.has_value() || *limit <= *open) return false;
   context.reader.error(
-      limit.at, fmt::format("this limit limits nothing: the {} connections that "
-                            "`limits.connections_per_client` lets a client have carry {} requests "
-                            "and tunnels at a time",
-                            plan.limits.connections_per_client, *open));
+      limit.at,
+      fmt::format(
+          "this limit limits nothing: the {} connections that `limits.connections_per_client` "
+          "allows a client carry at most {} requests and tunnels at a time",
+          plan.limits.connections_per_client, *open));
   return true;
 }
 
@@ -79,10 +80,11 @@ void judge_time(const Upstream& upstream, std::string_view key, milliseconds tim
                 milliseconds longest, CompileContext& context) {
   const Node* const at = written(context, {"upstreams", upstream.name, "timeouts", key});
   if (at == nullptr || time <= longest) return;
-  context.reader.error(at->at(),
-                       fmt::format("`{}` ends nothing: every route to {} gives up after {} at most",
-                                   key, shown(upstream.name), format_duration(longest)),
-                       "give a route a longer `timeout`, or shorten this one");
+  context.reader.error(
+      at->at(),
+      fmt::format("`{}` has no effect: every route to {} times out after {} at most", key,
+                  shown(upstream.name), format_duration(longest)),
+      "give a route a longer `timeout`, or shorten this one");
 }
 
 bool overlap(const Cidr& a, const Cidr& b) { return a.covers(b) || b.covers(a); }
@@ -110,8 +112,7 @@ void judge_networks(const policy::LimitClassConfig& config, const std::vector<Ci
       continue;
     context.reader.error(network.at,
                          fmt::format("nobody connects from {}: no listener that serves the API "
-                                     "has an address of that kind, or lets any of it in by "
-                                     "`allow_from`",
+                                     "accepts any of it, by its address family and `allow_from`",
                                      network->to_string()));
   }
 }
@@ -144,8 +145,8 @@ void judge_held_size(const Route& route, const Plan& plan, CompileContext& conte
   const std::uint64_t most = plan.limits.memory_bytes / kHeldShare;
   if (route.content == nullptr || route.body_bytes_max <= most) return;
   context.reader.error(route.body_at,
-                       fmt::format("no body of this size is held until it is judged: {}, a quarter "
-                                   "of `limits.memory`, is what all of them may take",
+                       fmt::format("no body of this size can be buffered for validation: all of "
+                                   "them together may take {}, a quarter of `limits.memory`",
                                    format_bytes(most)),
                        "lower it, or give `limits.memory` more");
 }
@@ -157,7 +158,7 @@ void judge_handshake_time(const Config& config, CompileContext& context) {
   });
   if (time == nullptr || used) return;
   context.reader.error(time->at(),
-                       "`handshake` ends nothing: no listener has `tls` or `proxy_protocol`",
+                       "`handshake` has no effect: no listener has `tls` or `proxy_protocol`",
                        "remove it");
 }
 
@@ -223,7 +224,7 @@ void judge_peers(const Config& config, CompileContext& context) {
     if (listener.allow_from.empty() || std::ranges::any_of(listener.allow_from, connects)) continue;
     context.reader.error(
         listener.allow_from.front().at,
-        fmt::format("nobody can connect: {} is an address of {}, and all of `allow_from` is of {}",
+        fmt::format("nobody can connect: {} is an {} address, and all of `allow_from` is {}",
                     address.to_string(), address.is_v6() ? "IPv6" : "IPv4",
                     address.is_v6() ? "IPv4" : "IPv6"));
   }

@@ -81,14 +81,14 @@ std::vector<Case> cases() {
       {"more_than_the_proxies", proxied("10.0.0.0/7"), ""},
 
       {"connect_time", with("", "timeouts: { connect: 2s }", "timeout: 1s"),
-       "`connect` ends nothing: every route to `orders` gives up after 1s at most"},
+       "`connect` has no effect: every route to `orders` times out after 1s at most"},
       {"connect_time_that_counts", with("", "timeouts: { connect: 1s }", "timeout: 1s"), ""},
       {"connect_time_of_many_requests",
        with("", "protocol: h2\n    timeouts: { connect: 2s }", "timeout: 1s"), ""},
 
       {"held_body_beyond_the_memory",
        with("", "", "body: { max: 17MiB, json_depth: 4 }", "limits: { memory: 64MiB }"),
-       "no body of this size is held until it is judged: 16MiB"},
+       "no body of this size can be buffered for validation: all of them together may take 16MiB"},
       {"held_body_that_takes_all_of_it",
        with("", "", "body: { max: 16MiB, json_depth: 4 }", "limits: { memory: 64MiB }"), ""},
       {"streamed_body_beyond_the_memory",
@@ -107,7 +107,8 @@ std::vector<Case> cases() {
                "would it refuse, owner: a@b.example, expires: 2027-01-20 }"),
        ""},
 
-      {"places_beyond_the_connections", places("201", kFew), "carry 200 requests and tunnels"},
+      {"places_beyond_the_connections", places("201", kFew),
+       "carry at most 200 requests and tunnels"},
       {"places_within_the_connections", places("200", kFew), ""},
       {"places_of_clients_behind_proxies",
        places("201", std::string(kFew) + "trusted_proxies: [10.0.0.0/8]"), ""},
@@ -140,7 +141,7 @@ std::vector<Case> cases() {
       {"class_of_a_family_of_both",
        replaced(classes("", "2001:db8::/32", ""), "127.0.0.1:8080", "'[::1]:8080'"), ""},
       {"peers_of_another_family", with("allow_from: ['2001:db8::/32']"),
-       "nobody can connect: 127.0.0.1 is an address of IPv4"},
+       "nobody can connect: 127.0.0.1 is an IPv4 address"},
       {"peers_of_both_families", with("allow_from: ['2001:db8::/32', 10.0.0.0/8]"), ""},
 
       {"quota_that_the_rate_outdoes", quota("1000/h", "rate: 1/min, burst: 5, per: identity"),

@@ -37,7 +37,7 @@ void judge_methods(const RouteConfig& config, CompileContext& context) {
     } else if (*method == "TRACE" || *method == "TRACK") {
       refuse_always(
           context, "trace-forwarded", method.at,
-          fmt::format("{} shows credentials to whoever can make a client send it", *method));
+          fmt::format("{} reveals credentials to anyone who can make a client send it", *method));
     } else if (*method == "CONNECT") {
       refuse_always(context, "connect-enabled", method.at,
                     "CONNECT would make a tunnel through the gateway");
@@ -82,7 +82,7 @@ void judge_rewrite(const RouteConfig& config, const PathPattern& path, CompileCo
   context.reader.error(
       strip->at,
       fmt::format("not every path of {} starts with {}", shown(*config.match.path), shown(**strip)),
-      "strip what stands in the pattern itself, in whole segments");
+      "strip only whole segments with which the pattern itself begins");
 }
 
 void judge_hosts(const RouteConfig& config, CompileContext& context) {
@@ -155,12 +155,12 @@ bool one_of(std::span<const FieldId> set, FieldId id) {
 std::string_view reason_to_keep(std::string_view name) {
   FieldId id = http::field_id(name);
   if (id == FieldId::kOther) id = http::aliased_field(name);
-  if (is_leak(name)) return "tells what software runs and is always removed";
+  if (is_leak(name)) return "reveals what software runs, and is always removed";
   if (id == FieldId::kOther) return {};
   if (http::has_trait(id, FieldTrait::kHopByHop)) return "belongs to the connection";
   if (one_of(kBaselineFields, id)) return "is part of the baseline, which stays";
   if (one_of(kCorsFields, id)) return "opens a route to other origins, which `cors` is for";
-  if (one_of(kOwnFields, id)) return "is the gateway's own to say, or that of the body's author";
+  if (one_of(kOwnFields, id)) return "is set by the gateway, or by whoever wrote the body";
   return {};
 }
 
@@ -195,11 +195,11 @@ void judge_exposed(const RouteConfig& config, CompileContext& context) {
   if (!cors.has_value()) return;
   for (const Located<std::string>& name : cors->expose) {
     if (!is_leak(*name)) continue;
-    context.reader.error(name.at,
-                         fmt::format("no page gets {}: it tells what software runs and is always "
-                                     "removed",
-                                     shown(*name)),
-                         "remove it");
+    context.reader.error(
+        name.at,
+        fmt::format("no page gets {}: it reveals what software runs, and is always removed",
+                    shown(*name)),
+        "remove it");
   }
 }
 

@@ -76,7 +76,7 @@ void judge_exposure(const state::SharedStateConfig& config, CompileContext& cont
     if (far != endpoints.end() && !config.redis.password_file.has_value()) {
       static_cast<void>(reader.require_waived(
           "redis-unauthenticated", far->at,
-          fmt::format("Redis at {} asks nobody for a password", (*far)->to_string())));
+          fmt::format("Redis at {} is used without a password", (*far)->to_string())));
     }
   }
   if (*config.on_failure == state::OnFailure::kOpen) {

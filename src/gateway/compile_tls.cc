@@ -56,9 +56,10 @@ std::optional<std::string> host_to_verify(const UpstreamConfig& upstream, Compil
     return endpoint.address->address == first;
   });
   if (same || upstream.tls->server_name.has_value()) return first.to_string();
-  context.reader.error(upstream.tls->at,
-                       "the endpoints have several addresses: name what their certificates carry",
-                       "such as `server_name: orders.internal`");
+  context.reader.error(
+      upstream.tls->at,
+      "the endpoints have several addresses: give the name that their certificates carry",
+      "such as `server_name: orders.internal`");
   return std::nullopt;
 }
 

@@ -52,7 +52,7 @@ io::Task<void> RequestWay::serve_grpc_health() {
     co_await refuse({.status = 404,
                      .error = {.code = code::kNoRoute,
                                .blame = Blame::kClient,
-                               .what = "of health, Check and Watch are served"},
+                               .what = "only Check and Watch of the health service are served"},
                      .step = "route",
                      .line = &listener().at});
     co_return;
@@ -96,7 +96,7 @@ io::Task<void> RequestWay::watch_health(bool known) {
     co_await refuse({.status = 429,
                      .error = {.code = code::kOverloaded,
                                .blame = Blame::kClient,
-                               .what = "too many watch the gateway's health"},
+                               .what = "too many clients watch the gateway's health"},
                      .step = "route",
                      .line = &listener().at});
     co_return;

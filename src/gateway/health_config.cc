@@ -46,23 +46,25 @@ Type<std::string> path_to_ask() {
 
 Type<bool> only_true() {
   return config::where<bool>(config::boolean(), [](const bool& on) {
-    return std::string(on ? "" : "it is not asked for where the key is absent: leave it out");
+    return std::string(on ? "" : "it is off without this key: leave it out");
   });
 }
 
 void check_between(const HealthConfig& health, config::Reader& reader) {
   if (health.path.has_value() == health.grpc)
-    reader.error(health.at,
-                 health.grpc ? "`path` is asked for over plain HTTP, and `grpc` over gRPC: one of "
-                               "the two"
-                             : "nothing is said of what to ask the endpoints",
-                 "write `path: /healthz`, or `grpc: true` for the health protocol of gRPC");
+    reader.error(
+        health.at,
+        health.grpc
+            ? "`path` is checked over plain HTTP, and `grpc` over gRPC: give only one of them"
+            : "it does not say how to check the endpoints",
+        "write `path: /healthz`, or `grpc: true` for the health protocol of gRPC");
   if (health.service.has_value() && !health.grpc)
-    reader.error(health.service->at, "`service` names a service of gRPC, and nothing asks for it",
+    reader.error(health.service->at,
+                 "`service` names a gRPC service, and the check does not use gRPC",
                  "write `grpc: true` beside it, or leave it out");
   if (*health.timeout > health.interval)
     reader.error(health.timeout.at.known() ? health.timeout.at : health.at,
-                 "a check may take longer than the `interval` between two of them",
+                 "a check may take longer than the `interval` between checks",
                  "make `timeout` the shorter of the two");
 }
 

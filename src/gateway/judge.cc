@@ -76,7 +76,8 @@ Result<void> check_credential_names(const http::Fields& fields, const Plan& plan
     for (const http::Field& field : fields) {
       if (field.id == http::FieldId::kOther && http::same_when_aliased(field.name, name) &&
           !ascii::iequals(field.name, name))
-        return fail(code::kAliasedField, Blame::kClient, "field name can be taken for a key's");
+        return fail(code::kAliasedField, Blame::kClient,
+                    "the field name can be taken for that of an API key");
     }
   }
   return {};

@@ -47,9 +47,9 @@ TEST(Load, TimesThatEndNothingAreRefused) {
         << loaded.diagnostics.render();
   };
   refused(with("", "timeouts: { response: 31s }"),
-          "`response` ends nothing: every route to `orders` gives up after 30s at most");
+          "`response` has no effect: every route to `orders` times out after 30s at most");
   EXPECT_NE(load(with("", "timeouts: { response: 31s }", "timeout: 31s")).plan, nullptr);
-  refused(with("", "", "", "timeouts: { handshake: 5s }"), "`handshake` ends nothing");
+  refused(with("", "", "", "timeouts: { handshake: 5s }"), "`handshake` has no effect");
   EXPECT_NE(load(with("proxy_protocol: true", "", "",
                       "timeouts: { handshake: 5s }\ntrusted_proxies: [127.0.0.1/32]"))
                 .plan,
@@ -219,14 +219,14 @@ std::vector<Case> cases() {
       {"shared_without_store", route("rate_limit: { rate: 9/s, shared: true }"), kRouteLine,
        "`shared_state`"},
       {"websocket_false", route("websocket: false"), kRouteLine, "leave it out"},
-      {"health_empty", upstream("health: {}"), kUpstreamLine, "nothing is said of what to ask"},
+      {"health_empty", upstream("health: {}"), kUpstreamLine, "does not say how to check"},
       {"health_both", upstream("protocol: h2\n    health: { path: /, grpc: true }"),
-       kUpstreamLine + 1, "one of the two"},
+       kUpstreamLine + 1, "give only one of them"},
       {"health_grpc_false", upstream("health: { path: /, grpc: false }"), kUpstreamLine,
        "leave it out"},
       {"health_grpc_http1", upstream("health: { grpc: true }"), kUpstreamLine, "gRPC needs HTTP/2"},
       {"health_service", upstream("health: { path: /, service: a.B }"), kUpstreamLine,
-       "`service` names a service of gRPC"},
+       "`service` names a gRPC service"},
       {"health_slow", upstream("health: { path: /, interval: 1s, timeout: 2s }"), kUpstreamLine,
        "longer than the `interval`"},
       {"health_slow_default", upstream("health: { path: /, interval: 900ms }"), kUpstreamLine,
@@ -254,7 +254,7 @@ std::vector<Case> cases() {
       {"cleartext", replaced("127.0.0.1:8080", "0.0.0.0:8080"), 3, "without TLS",
        "cleartext-listener"},
       {"redirect_without_tls", listener("redirect_from: 80"), kListenerLine, "has no `tls`"},
-      {"proxy_protocol_alone", listener("proxy_protocol: true"), kListenerLine, "believes nobody",
+      {"proxy_protocol_alone", listener("proxy_protocol: true"), kListenerLine, "trusts nobody",
        "proxy-protocol-untrusted"},
       {"allow_everyone", listener("allow_from: [0.0.0.0/0]"), kListenerLine, "limits nothing"},
       {"allow_overlap", listener("allow_from: [10.0.0.0/8, 10.1.0.0/16]"), kListenerLine,
@@ -275,11 +275,11 @@ std::vector<Case> cases() {
        "given twice"},
       {"admin_on_listener", rest("admin: { address: 127.0.0.1:8080 }"), kRestLine, "is taken"},
       // ---- trust, limits, log, admin ----
-      {"trust_everyone", rest("trusted_proxies: [0.0.0.0/0]"), kRestLine, "holds every address",
+      {"trust_everyone", rest("trusted_proxies: [0.0.0.0/0]"), kRestLine, "covers every address",
        "realip-trust-all"},
       {"trust_everyone_in_halves", rest("trusted_proxies: [0.0.0.0/1, 128.0.0.0/1]"), kRestLine,
-       "holds every address", "realip-trust-all"},
-      {"trust_everyone_v6", rest("trusted_proxies: ['::/0']"), kRestLine, "holds every address",
+       "covers every address", "realip-trust-all"},
+      {"trust_everyone_v6", rest("trusted_proxies: ['::/0']"), kRestLine, "covers every address",
        "realip-trust-all"},
       {"host_bits", rest("trusted_proxies: [10.0.0.1/8]"), kRestLine, "zero"},
       {"workers", rest("limits: { workers: 1025 }"), kRestLine, "the most is 1024"},
@@ -324,7 +324,7 @@ std::vector<Case> cases() {
       {"track", replaced("[GET]", "[TRACK]"), 13, "TRACK", "trace-forwarded"},
       {"connect", replaced("[GET]", "[CONNECT]"), 13, "tunnel", "connect-enabled"},
       {"method_case", replaced("[GET]", "[get]"), 13, "write `GET`"},
-      {"method_star", replaced("[GET]", "['*']"), 13, "stands for none"},
+      {"method_star", replaced("[GET]", "['*']"), 13, "`*` is not a method"},
       {"method_twice", replaced("[GET]", "[GET, GET]"), 13, "listed twice"},
       {"method_token", replaced("[GET]", "['G T']"), 13, "not right as a method"},
       {"no_methods", replaced("[GET]", "[]"), 13, "at least 1 needed"},
@@ -366,7 +366,7 @@ std::vector<Case> cases() {
       {"set_framing", route("headers: { set: { Transfer-Encoding: chunked } }"), kRouteLine,
        "belongs to the connection"},
       {"set_length", route("headers: { set: { Content-Length: '5' } }"), kRouteLine,
-       "the gateway's own"},
+       "is set by the gateway"},
       {"set_cors", route("headers: { set: { Access-Control-Allow-Origin: '*' } }"), kRouteLine,
        "`cors` is for"},
       {"set_and_remove", route("headers: { set: { X-A: b }, remove: [x-a] }"), kRouteLine,
@@ -399,7 +399,7 @@ std::vector<Case> cases() {
            .replace(with().find("/**"), 3, ""),
        kRestLine + 1, "waives nothing"},
       {"waiver_nowhere", rest(waiver("csp-html", "routes.other")), kRestLine + 1,
-       "nothing is at `routes.other`"},
+       "there is nothing at `routes.other`"},
       {"aes128_in_clear", rest(waiver("tls-aes128", "listeners.public")), kRestLine + 1,
        "waives nothing"},
   };
@@ -562,7 +562,7 @@ TEST(Load, MistakesDoNotHideEachOther) {
                                       "methods: [TRACE], auth: none, upstream: nowhere }\n"
                                       "trusted_proxies: [0.0.0.0/0]\nfirewall: {}"));
   std::string messages = result.diagnostics.render();
-  for (const char* part : {"`firewall`", "holds every address", "TRACE", "named `nowhere`", "soon",
+  for (const char* part : {"`firewall`", "covers every address", "TRACE", "named `nowhere`", "soon",
                            "expected the name of a file"}) {
     EXPECT_NE(messages.find(part), std::string::npos) << part << "\n" << messages;
   }

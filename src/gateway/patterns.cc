@@ -37,7 +37,7 @@ std::string problem_of_literals(const std::string& path, http::PathOddities& odd
   if (!canonical.has_value()) return canonical.error().what;
   oddities = canonical->oddities;
   if (canonical->text == path) return {};
-  return "no request has this form of it: write `" + std::string(canonical->text) + "`";
+  return "requests never have this form of the path: write `" + std::string(canonical->text) + "`";
 }
 
 /// Reads one segment into `pattern`; "" or what is wrong.
@@ -60,7 +60,7 @@ std::string read_segment(std::string_view segment, PathPattern& pattern,
     return "`{name}` stands for a whole segment";
   }
   if (segment.find('*') != std::string_view::npos) {
-    return "`*` stands only in a final `/**`; `{name}` is one segment";
+    return "`*` is allowed only in a final `/**`; `{name}` is one segment";
   }
   pattern.segments.push_back({.literal = std::string(segment), .parameter = false});
   return {};
@@ -118,7 +118,7 @@ std::string problem_of_host_pattern(std::string_view text) {
   if (!canonical.has_value()) return canonical.error().what;
   if (canonical->port != 0) return "the port is no part of a host: leave it out";
   if (canonical->name != name) {
-    return "write it as requests are read, in lower case and without a final dot";
+    return "write it in lower case and without a final dot";
   }
   return {};
 }
@@ -126,7 +126,7 @@ std::string problem_of_host_pattern(std::string_view text) {
 std::string problem_of_prefix(std::string_view text) {
   if (text.empty() || text.front() != '/') return "a path begins with `/`";
   if (text.size() > kPatternBytesMax) return "it is longer than 2048 bytes";
-  if (text.ends_with('/')) return "it ends at a segment: leave the final slash out";
+  if (text.ends_with('/')) return "leave out the final slash";
   if (text.find_first_of("{}*") != std::string_view::npos) return "it is a path, not a pattern";
   http::PathOddities oddities;
   const std::string problem = problem_of_literals(std::string(text), oddities);

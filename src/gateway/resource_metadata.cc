@@ -117,7 +117,7 @@ void add_resource_metadata(Config& config, Diagnostics& out) {
       made.push_back(route_of(one));
     } else {
       out.error(one.resource.at, "no route names the host of this resource",
-                "the `match` of its routes must say it");
+                "the `match` of its routes must name it");
     }
   }
   std::ranges::move(made, std::back_inserter(config.routes));

@@ -13,7 +13,7 @@ std::unique_ptr<ShedAnswer> shed_request(Worker& worker, const ConnectionFacts& 
   const bool overload = why == code::kOverloaded;
   const bool by_monitor = worker.shared().shed.load(std::memory_order_relaxed) == Shed::kRequests;
   if (overload) {
-    worker.note_shed(by_monitor ? "what the event `overload` says"
+    worker.note_shed(by_monitor ? "see the event `overload`"
                                 : "limits.requests_in_flight or limits.memory");
   }
   auto shed = std::make_unique<ShedAnswer>();

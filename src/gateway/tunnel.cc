@@ -114,7 +114,7 @@ void Tunnel::note_last(Flow& flow, const io::Attempt& got) noexcept {
   if (got.status == io::Attempt::Status::kEnd || flow.frames.closed()) {
     note_end(flow);
   } else {
-    stop({.code = got.code, .blame = flow.blame, .what = "a side of the tunnel broke"});
+    stop({.code = got.code, .blame = flow.blame, .what = "one side of the tunnel failed"});
   }
 }
 
@@ -130,7 +130,7 @@ io::Task<bool> Tunnel::forward(Flow& flow, std::string_view bytes) {
   const io::Attempt put = flow.to.try_write(bytes);
   const bool broken = put.status == io::Attempt::Status::kError;
   if (broken) {
-    stop({.code = put.code, .blame = flow.blame, .what = "a side of the tunnel broke"});
+    stop({.code = put.code, .blame = flow.blame, .what = "one side of the tunnel failed"});
     return Done::ready(false);
   }
   if (put.n == bytes.size()) return Done::ready(true);
@@ -152,7 +152,7 @@ bool Tunnel::note_written(const Result<void>& written) noexcept {
   } else {
     stop({.code = written.error().code,
           .blame = written.error().blame,
-          .what = "a side of the tunnel takes nothing"});
+          .what = "one side of the tunnel does not read"});
   }
   return written.has_value();
 }
@@ -177,7 +177,7 @@ void Tunnel::judge_wait(const Flow& flow, const Error& error) noexcept {
       stop({.code = code::kWebSocketIdle, .blame = flow.blame, .what = "nothing has passed"});
     }
   } else if (error.code != code::kCancelled) {
-    stop({.code = error.code, .blame = flow.blame, .what = "a side of the tunnel broke"});
+    stop({.code = error.code, .blame = flow.blame, .what = "one side of the tunnel failed"});
   }
   // Cancelled: the deadline has moved.
 }

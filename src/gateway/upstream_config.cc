@@ -130,7 +130,7 @@ void check_endpoints(const UpstreamConfig& upstream, config::Reader& reader) {
 void check_health(const UpstreamConfig& upstream, config::Reader& reader) {
   if (!upstream.health.has_value() || !upstream.health->grpc) return;
   if (upstream.protocol == Protocol::kHttp2) return;
-  reader.error(upstream.health->at, "gRPC needs HTTP/2, and this upstream is spoken to by HTTP/1.1",
+  reader.error(upstream.health->at, "gRPC needs HTTP/2, and this upstream uses HTTP/1.1",
                "write `protocol: h2`, or ask for a `path`");
 }
 

@@ -137,12 +137,12 @@ void Agent::start(const Errand& errand, std::function<void(ErrandAnswer)> done) 
     const auto found = issuers_.find(errand.provider->key_source()->live->id());
     if (found != issuers_.end()) return found->second.issuer->ask(errand.subject, std::move(done));
     return done({.identity = fail(code::kKeysUnavailable, Blame::kInternal,
-                                  "nobody fetches the issuer's keys any more")});
+                                  "the issuer's keys are no longer fetched")});
   }
   const auto found = introspectors_.find(errand.provider->server_id());
   if (found != introspectors_.end()) return found->second->ask(errand, std::move(done));
   done({.identity = fail(code::kIntrospectionFailed, Blame::kInternal,
-                         "nobody asks the authorisation server any more")});
+                         "the authorisation server is no longer asked")});
 }
 
 std::vector<telemetry::IdentityFigures> Agent::status() const {

@@ -87,7 +87,7 @@ const Object<KeyConfig>& key_schema() {
                                                  .parse = parse_id,
                                                  .format = written}),
                     "Its public part.")
-          .required("owner", &KeyConfig::owner, config::text(1, 128), "Who holds it.")
+          .required("owner", &KeyConfig::owner, config::text(1, 128), "Its owner.")
           .required("hash", &KeyConfig::hash, config::text(1, 256),
                     "The SHA-256 of its secret part.")
           .field("scopes", &KeyConfig::scopes,
@@ -96,10 +96,10 @@ const Object<KeyConfig>& key_schema() {
                                                               .parse = parse_scope,
                                                               .format = written}),
                                  1, 64),
-                 "What it may do.")
-          .field("expires", &KeyConfig::expires, date(), "When it ends.")
+                 "Its scopes.")
+          .field("expires", &KeyConfig::expires, date(), "When it expires.")
           .field("networks", &KeyConfig::networks, config::list_of(config::cidr(), 1, 64),
-                 "Where it may come from; everywhere without it.");
+                 "Networks that it may be used from; without it any.");
   return schema;
 }
 
@@ -175,7 +175,7 @@ Result<std::shared_ptr<const Identity>> ApiKeys::authenticate(std::string_view k
                                                               TokenTime now, Hasher& hasher) const {
   static const Key kNobody{};
   const auto unknown = [] {
-    return fail(code::kApiKeyUnknown, Blame::kClient, "no key is known by this");
+    return fail(code::kApiKeyUnknown, Blame::kClient, "the API key is unknown");
   };
   const bool shaped = key.size() == kPrefix.size() + kIdBytes + 1 + kSecretBytes &&
                       key.starts_with(kPrefix) && key[kPrefix.size() + kIdBytes] == '_';
@@ -191,7 +191,7 @@ Result<std::shared_ptr<const Identity>> ApiKeys::authenticate(std::string_view k
     return fail(code::kApiKeyExpired, Blame::kClient, "the key has expired");
   }
   if (!held.networks.empty() && !contains_any(held.networks, client)) {
-    return fail(code::kApiKeyNetwork, Blame::kClient, "the key may not come from this address");
+    return fail(code::kApiKeyNetwork, Blame::kClient, "the key may not be used from this address");
   }
   return held.identity;
 }

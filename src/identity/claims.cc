@@ -42,7 +42,7 @@ Result<void> judge_audience(JsonValue audience, const TokenRules& rules) {
   if (!audience) return bad("the token has no `aud`");
   if (audience.is(JsonKind::kString)) {
     if (is_wanted(audience.text(), rules)) return {};
-    return fail(code::kTokenAudience, Blame::kClient, "the token is for someone else");
+    return fail(code::kTokenAudience, Blame::kClient, "the token is for another audience");
   }
   if (!audience.is(JsonKind::kArray)) return bad("`aud` is neither a text nor a list");
   bool wanted = false;
@@ -53,7 +53,7 @@ Result<void> judge_audience(JsonValue audience, const TokenRules& rules) {
     wanted = wanted || is_wanted(one.text(), rules);
   }
   if (wanted) return {};
-  return fail(code::kTokenAudience, Blame::kClient, "the token is for someone else");
+  return fail(code::kTokenAudience, Blame::kClient, "the token is for another audience");
 }
 
 /// ID tokens, logout tokens and security events are signed by the same keys (RFC 8725 §2.8).
@@ -259,7 +259,7 @@ Result<std::shared_ptr<const Identity>> judge_introspected(JsonValue answer,
   const bool says_dpop = ascii::iequals(answer.find("token_type").text(), "DPoP");
   if (says_dpop && !answer.find("cnf").find("jkt")) {
     return fail(code::kTokenBinding, Blame::kClient,
-                "the token is bound to a key, and not to which");
+                "the token is bound to a key, but does not say which");
   }
   const JsonValue issuer = answer.find("iss");
   if (!rules.issuer.empty() && issuer && issuer.text() != rules.issuer) {

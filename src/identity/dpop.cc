@@ -95,12 +95,12 @@ Result<void> judge_claims_of_proof(JsonValue claims, const ProofTarget& target,
   const auto made = claims.find("iat").integer();
   if (!made.has_value() || *made > now + rules.leeway_s ||
       *made < now - kProofAge_s - rules.leeway_s) {
-    return invalid("the proof is not of now");
+    return invalid("the proof has no current `iat`");
   }
   const std::string_view id = text_of(claims, "jti");
   if (id.empty() || id.size() > kTokenIdBytesMax) return invalid("the proof has no `jti`");
   if (rules.nonces != nullptr && !rules.nonces->accepts(text_of(claims, "nonce"), now)) {
-    return fail(code::kProofNonce, Blame::kClient, "the proof has no nonce of ours");
+    return fail(code::kProofNonce, Blame::kClient, "the proof has no valid nonce of the gateway");
   }
   return {};
 }

@@ -30,7 +30,7 @@ std::shared_ptr<const KeySet> load_keys(const Located<config::FilePath>& file, A
   if (!text.has_value()) return nullptr;
   auto set = read_jwks(*text);
   if (!set.has_value()) {
-    out.error(file.at, fmt::format("`{}` is no key set: {}", file->written, set.error()));
+    out.error(file.at, fmt::format("`{}` is not a key set: {}", file->written, set.error()));
     return nullptr;
   }
   for (const std::string& skipped : set->skipped) {
@@ -50,9 +50,9 @@ std::shared_ptr<const Revocations> load_revocations(const Located<config::FilePa
 void judge_mode(const Located<config::FilePath>& file, io::Broker& broker, Diagnostics& out) {
   const auto status = broker.status(file->path);
   if (!status.has_value() || (status->mode & kOpenToOthers) == 0) return;
-  config::refuse_always(
-      out, "key-permissions", file.at,
-      fmt::format("others can get at `{}`: its mode is {:04o}", file->written, status->mode));
+  config::refuse_always(out, "key-permissions", file.at,
+                        fmt::format("other users have access to `{}`: its mode is {:04o}",
+                                    file->written, status->mode));
 }
 
 std::shared_ptr<const ApiKeys> load_api_keys(const Located<config::FilePath>& file,
@@ -70,8 +70,8 @@ std::optional<std::string> load_secret(const Located<config::FilePath>& file, io
   if (!secret.has_value()) return std::nullopt;
   while (secret->ends_with('\n') || secret->ends_with('\r')) secret->pop_back();
   if (!secret->empty() && secret->size() <= 1024 && !secret->contains('\n')) return secret;
-  out.error(file.at,
-            fmt::format("`{}` is no secret in one line of up to 1024 bytes", file->written));
+  out.error(file.at, fmt::format("`{}` does not hold a secret on one line of up to 1024 bytes",
+                                 file->written));
   return std::nullopt;
 }
 
@@ -349,7 +349,8 @@ Result<std::shared_ptr<const Identity>> Provider::recall_token(
     std::string_view token, ThreadState& thread, TokenTime now, Instant at,
     std::shared_ptr<Errand>& errand) const {
   if (introspection_ == nullptr) {
-    return fail(code::kIntrospectionFailed, Blame::kInternal, "nobody can be asked about tokens");
+    return fail(code::kIntrospectionFailed, Blame::kInternal,
+                "the authorisation server cannot be asked");
   }
   if (token.size() > kTokenBytesMax || !is_bearer_token(token)) {
     return fail(code::kTokenMalformed, Blame::kClient, "this is no token");

@@ -80,7 +80,7 @@ Type<T> never_in_clear(const Type<T>& type) {
                            ascii::iequals(written.substr(0, kClear.size()), kClear);
         return clear ? "jwks-over-http" : "";
       },
-      " is not https: whoever stands in between could say who callers are");
+      " is not https: anyone in between could decide who callers are");
 }
 
 /// Algorithms that no public key verifies have no words here; who writes one learns why.
@@ -92,7 +92,7 @@ Type<Algorithm> never_without_key(const Type<Algorithm>& type) {
         const bool hmac = written.size() > 2 && ascii::iequals(written.substr(0, 2), "HS");
         return hmac ? "jwt-weak-alg" : "";
       },
-      " is no signature by a key that only the issuer has");
+      " is not a signature with a key that only the issuer has");
 }
 
 Type<std::string> plain(
@@ -260,11 +260,11 @@ void check_key_source(const ProviderConfig& config, Reader& reader) {
     return;
   }
   if (config.jwks_uri.has_value()) {
-    Inert(reader, "a `jwks_uri`, which nobody else names").refuse(config.hosts, "hosts");
+    Inert(reader, "a `jwks_uri`, which is not looked up in metadata").refuse(config.hosts, "hosts");
     return;
   }
   if (!upstream::parse_https_url(**config.issuer).has_value()) {
-    reader.error(config.issuer->at, "no metadata can be asked for at this URL",
+    reader.error(config.issuer->at, "metadata cannot be fetched from this URL",
                  "name a `jwks_uri` or a `jwks_file`");
   }
 }
@@ -275,7 +275,8 @@ void check_resource(const ProviderConfig& config, Reader& reader) {
   const upstream::HttpsUrl& url = (*config.resource)->url;
   if (url.has_query || url.path.find_first_of("*{}%;") != std::string::npos ||
       url.path.contains("//")) {
-    reader.error(config.resource->at, "a resource is named without query and special characters");
+    reader.error(config.resource->at,
+                 "the URL of a resource has no query and no special characters");
   }
 }
 
@@ -304,18 +305,18 @@ void check_provider(const ProviderConfig& config, Reader& reader) {
   if (!config.issuer.has_value() && (config.jwks_file.has_value() || config.jwks_uri.has_value())) {
     config::refuse_always(
         reader.diagnostics(), "jwt-no-audience-issuer", config.at,
-        "keys need an `issuer`: without one whatever they sign would be accepted");
+        "keys need an `issuer`: without one anything that they sign would be accepted");
     return;
   }
   if (!config.issuer.has_value()) {
-    reader.error(config.at, "it names nobody to believe",
+    reader.error(config.at, "it names no source of identities",
                  "name `issuer`, `introspection` or `api_keys`");
     return;
   }
   if (config.audiences.empty()) {
     config::refuse_always(reader.diagnostics(), "jwt-no-audience-issuer", config.at,
-                          "an issuer needs an `audience`: without one its tokens for others would "
-                          "be accepted");
+                          "an issuer needs an `audience`: without one its tokens for other "
+                          "audiences would be accepted");
   }
   check_key_source(config, reader);
   check_twice(config, reader);

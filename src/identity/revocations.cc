@@ -28,7 +28,7 @@ struct RevocationFile {
 void check(const Revoked& entry, Reader& reader) {
   if (entry.token_id.has_value() &&
       (entry.subject.has_value() || entry.issued_before.has_value())) {
-    reader.error(entry.at, "`jti` names one token: nothing else belongs to it");
+    reader.error(entry.at, "`jti` names one token: give nothing else with it");
   } else if (!entry.token_id.has_value() && !entry.subject.has_value() &&
              !entry.issued_before.has_value()) {
     reader.error(entry.at, "it revokes nothing", "name `jti`, `sub` or `issued_before`");

@@ -27,7 +27,7 @@ Result<void> judge_extensions(JsonValue head) {
   if (head.find("crit")) return malformed("the token has critical extensions");
   if (head.find("b64")) return malformed("an unencoded payload is no token (RFC 7797 §7)");
   if (head.find("enc") || head.find("zip")) {
-    return malformed("an encrypted token proves nobody's word");
+    return malformed("an encrypted token does not prove who wrote it");
   }
   return {};
 }

@@ -84,7 +84,7 @@ const Object<ClientCertConfig>& client_cert_schema() {
           .mark(&ClientCertConfig::at)
           .check([](const ClientCertConfig& asked, Reader& reader) {
             if (asked.names.empty() && asked.issuers.empty()) {
-              reader.error(asked.at, "whoever has a certificate would get in",
+              reader.error(asked.at, "anyone with a certificate would get in",
                            "name `san`, `issuer` or both");
             }
           });

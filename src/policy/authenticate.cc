@@ -235,14 +235,15 @@ Result<void> Authenticate::judge_binding(Context& context, const identity::Ident
   if (!shown.dpop) {
     if (who.dpop_thumbprint().empty() && !provider_->dpop_required()) return {};
     // As a bearer it would be worth more than its issuer gave it.
-    return fail(code::kTokenAsBearer, Blame::kClient, "the token is good with a DPoP proof only");
+    return fail(code::kTokenAsBearer, Blame::kClient,
+                "the token is accepted only with a DPoP proof");
   }
   if (who.dpop_thumbprint().empty()) {
     return fail(code::kTokenBinding, Blame::kClient, "the token is not bound to the key shown");
   }
   const http::Fields& fields = context.head.fields;
   if (fields.count(http::FieldId::kDpop) != 1) {
-    return fail(code::kProofMissing, Blame::kClient, "one proof has to come with the token");
+    return fail(code::kProofMissing, Blame::kClient, "exactly one proof must come with the token");
   }
   const identity::ProofRules rules{
       .algorithms = provider_->rules().algorithms,
@@ -274,7 +275,7 @@ Authenticate::Who Authenticate::authenticate(Context& context) const {
   const identity::TokenTime now = identity::token_time(context.wall);
   if (!provider_->takes_tokens()) return authenticate_key(context, now);
   if (context.reading.has_query && has_token_in_query(context.reading.query)) {
-    return fail(code::kCredentialsInQuery, Blame::kClient, "a token does not belong into a URL");
+    return fail(code::kCredentialsInQuery, Blame::kClient, "a token must not be in the URL");
   }
   const Result<Credentials> shown = shown_token(context.head);
   if (!shown) return std::unexpected(shown.error());

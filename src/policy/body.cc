@@ -83,7 +83,7 @@ class BodyJudge final : public Policy {
     if (content_ != nullptr && fields.contains(FieldId::kContentEncoding)) {
       static_cast<void>(
           context.fields.add("Accept-Encoding", "identity", FieldId::kAcceptEncoding));
-      return refuse(code::kContentEncoding, "what is judged must not be compressed");
+      return refuse(code::kContentEncoding, "a body that is validated must not be compressed");
     }
     return Decision::next();
   }
@@ -144,7 +144,7 @@ void judge_types(const BodyConfig& config, CompileInput& input) {
     }
     if (judges_json && !is_json(*type)) {
       input.reader.error(type.at,
-                         fmt::format("{} is no JSON, which this route judges", shown(*type)),
+                         fmt::format("{} is not JSON, and this route validates JSON", shown(*type)),
                          "give such bodies a route of their own");
     }
   }
@@ -154,19 +154,19 @@ void judge_size(const BodyConfig& config, CompileInput& input) {
   const bool judges_json = config.json_depth.has_value() || config.schema.has_value();
   const bool judges = judges_json || !config.content_types->empty();
   if (judges && *config.max == 0) {
-    input.reader.error(config.max.at, "`max` lets no body through, so nothing of it is judged");
+    input.reader.error(config.max.at, "`max` allows no body, so there is nothing to validate");
   }
   const std::uint64_t most = config.schema.has_value() ? kSchemaBodyBytesMax : kHeldBytesMax;
   if (judges_json && *config.max > most) {
-    input.reader.error(config.max.at,
-                       fmt::format("bodies whose content is judged are held in memory: the most "
-                                   "is {} here",
-                                   format_bytes(most)));
+    input.reader.error(
+        config.max.at,
+        fmt::format("bodies that are validated are buffered in memory: the maximum here is {}",
+                    format_bytes(most)));
   }
   if (config.schema.has_value() && config.json_depth.has_value() &&
       **config.json_depth > kSchemaDepthMax) {
     input.reader.error(config.json_depth->at,
-                       fmt::format("with a schema the most is {}", kSchemaDepthMax));
+                       fmt::format("with a schema the maximum is {}", kSchemaDepthMax));
   }
 }
 

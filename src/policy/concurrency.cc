@@ -49,7 +49,7 @@ void check_concurrency(const std::vector<ConcurrencyConfig>& limits, Reader& rea
       if (outdoes(limits[i], limits[j]) && i < j) continue;
       reader.error(
           limits[i].at,
-          fmt::format("this limit limits nothing: {} per {} at a time lets no more through",
+          fmt::format("this limit limits nothing: {} per {} at a time is at least as strict",
                       *limits[j].limit, limit_per_name(*limits[j].per)),
           fmt::format("the other is at {}", limits[j].at.to_string()));
       break;

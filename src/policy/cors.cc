@@ -289,7 +289,7 @@ void judge_origins(const CorsConfig& config, CompileInput& input) {
   for (const auto& origin : *config.origins) {
     if (*origin == kNull) {
       config::refuse_always(input.reader.diagnostics(), "cors-null-origin", origin.at,
-                            "`null` is the origin of whatever hides where it comes from");
+                            "`null` is the origin of everything that hides where it comes from");
     }
     if (*origin != kWildcard) continue;
     if (*config.credentials) {
@@ -313,7 +313,7 @@ void judge_names(const CorsConfig& config, CompileInput& input) {
   const auto no_wildcard = [&](const std::vector<Located<std::string>>& names) {
     for (const auto& name : names) {
       if (*name != kWildcard) continue;
-      input.reader.error(name.at, "`*` would open every field, those of tomorrow too",
+      input.reader.error(name.at, "`*` would allow every field, including future ones",
                          "name the fields");
     }
   };
@@ -349,7 +349,8 @@ std::string problem_of_origin(std::string_view text) {
   if (authority.find('/') != std::string_view::npos)
     return "an origin ends with its host or port: no path, no final slash";
   if (authority.find('*') != std::string_view::npos)
-    return "origins are exact: list each, a pattern would open names that are not known today";
+    return "origins are exact: list each, since a pattern would also allow names that do not exist "
+           "yet";
   std::array<char, http::kHostBytesMax> scratch;
   const auto host = http::canonical_host(authority, scratch);
   if (!host) return host.error().what;

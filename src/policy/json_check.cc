@@ -91,7 +91,7 @@ const char* JsonChecker::begin_value(const char* at) noexcept {
 
 const char* JsonChecker::close(const char* at, bool object) noexcept {
   if (depth_ == 0 || in_object() != object) {
-    fail_with("a bracket of the JSON text closes nothing");
+    fail_with("a bracket of the JSON text has no opening one");
   } else {
     --depth_;
     state_ = State::kAfterValue;

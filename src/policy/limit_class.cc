@@ -25,10 +25,10 @@ constexpr std::uint32_t kBurstMax = 1'000'000;
 void check_one(const LimitClassConfig& each, Reader& reader) {
   if (has_everyone(values_of(each.networks))) {
     reader.error(each.networks.front().at,
-                 "everyone is of these networks: that is the limit itself");
+                 "these networks cover everyone: that is the limit itself");
   }
   if (each.networks.empty() && each.identities.empty()) {
-    reader.error(each.at, "it does not say who is of this class",
+    reader.error(each.at, "it does not say who belongs to this class",
                  "name `networks`, `identities` or both");
   }
 }
@@ -106,7 +106,7 @@ void check_entries(const std::vector<LimitClassConfig>& classes, std::size_t at,
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const auto& entry = entries[i];
     if (is_named_twice(entries, i)) {
-      reader.error(entry.at, fmt::format("{} is named in this class already", text_of(*entry)));
+      reader.error(entry.at, fmt::format("{} is already listed in this class", text_of(*entry)));
       continue;
     }
     std::vector<T> taken;
@@ -116,8 +116,8 @@ void check_entries(const std::vector<LimitClassConfig>& classes, std::size_t at,
       std::ranges::copy(values_of(before.*list), std::back_inserter(taken));
       if (!(before.*list).empty() && !holds(taken, *entry)) continue;
       reader.error(entry.at,
-                   fmt::format("{} is of the class {} already, which comes first", text_of(*entry),
-                               shown(before.name)),
+                   fmt::format("{} belongs to the class {} already, which comes first",
+                               text_of(*entry), shown(before.name)),
                    fmt::format("the other is at {}", before.at.to_string()));
       break;
     }

@@ -80,17 +80,17 @@ constexpr Refused kRefused[] = {
     {"everyone", "[{ name: a, networks: [0.0.0.0/0], rate: 9/s }]", "everyone"},
     {"host_bits", "[{ name: a, networks: [10.0.0.1/8], rate: 9/s }]", "networks"},
     {"network_twice", "[{ name: a, networks: [10.0.0.0/8, 10.0.0.0/8], rate: 9/s }]",
-     "in this class already"},
+     "listed in this class"},
     {"network_in_another", "[{ name: a, networks: [10.1.0.0/16, 10.0.0.0/8], rate: 9/s }]",
-     "`10.1.0.0/16` is named in this class already"},
+     "`10.1.0.0/16` is already listed in this class"},
     {"shadowed",
      "[{ name: a, networks: [10.0.0.0/8], rate: 9/s }, { name: b, networks: [10.1.0.0/16], rate: "
      "8/s }]",
-     "`10.1.0.0/16` is of the class `a` already"},
+     "`10.1.0.0/16` belongs to the class `a` already"},
     {"shadowed_in_part",
      "[{ name: a, networks: [10.0.0.0/8], rate: 9/s }, { name: b, networks: [11.0.0.0/8, "
      "10.0.0.0/8], rate: 8/s }]",
-     "`10.0.0.0/8` is of the class `a` already"},
+     "`10.0.0.0/8` belongs to the class `a` already"},
     {"as_the_limit", "[{ name: a, networks: [10.0.0.0/8], rate: 5/s }]", "changes nothing"},
     {"identity_of_a_client", "[{ name: a, identities: [ann], rate: 9/s }]", "per: identity"},
     {"unknown_key", "[{ name: a, networks: [10.0.0.0/8], rate: 9/s, per: route }]", "per"},
@@ -111,15 +111,16 @@ TEST(LimitClassConfig, AnIdentityIsOfOneClass) {
                 first + " }, { name: b, rate: 8/s, " + second + " }] }")
         .second;
   };
-  EXPECT_NE(both("identities: [ann, bob]", "identities: [bob]").find("`bob` is of the class `a`"),
-            std::string::npos);
-  EXPECT_NE(both("identities: [ann, ann]", "identities: [bob]").find("in this class already"),
+  EXPECT_NE(
+      both("identities: [ann, bob]", "identities: [bob]").find("`bob` belongs to the class `a`"),
+      std::string::npos);
+  EXPECT_NE(both("identities: [ann, ann]", "identities: [bob]").find("listed in this class"),
             std::string::npos);
   // Whoever is of the second is of the first before.
   EXPECT_NE(both("identities: [bob]", "identities: [bob], networks: [10.0.0.0/8]").find("already"),
             std::string::npos);
   EXPECT_NE(both("networks: [10.0.0.0/8]", "identities: [bob], networks: [10.1.0.0/16]")
-                .find("`10.1.0.0/16` is of the class `a` already"),
+                .find("`10.1.0.0/16` belongs to the class `a` already"),
             std::string::npos);
   // The narrower one comes first: each has requests of its own.
   EXPECT_EQ(both("identities: [bob], networks: [10.0.0.0/8]", "identities: [bob]"), "");

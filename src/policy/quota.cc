@@ -78,7 +78,7 @@ void check_quotas(const std::vector<QuotaConfig>& quotas, Reader& reader) {
       const bool same_window = one.per == other.per;
       const bool outdone = !same_window && most_in_window_of(one, other) <= one.events;
       if (!outdone && !(same_window && j < i)) continue;
-      reader.error(quotas[i].at, "this quota limits nothing: another one lets no more through",
+      reader.error(quotas[i].at, "this quota limits nothing: another one is at least as strict",
                    fmt::format("the other is at {}", quotas[j].at.to_string()));
       break;
     }

@@ -66,7 +66,7 @@ void check_bounds(const Bounds& bounds, const RateLimitConfig& limit, Reader& re
   const auto span = static_cast<double>(gcra.interval.count()) * *bounds.burst;
   if (span > static_cast<double>(Gcra::kHorizonMax.count())) {
     reader.error(bounds.burst.at.known() ? bounds.burst.at : bounds.at,
-                 "at this rate it takes more than 32 days until such a burst is free again",
+                 "at this rate it takes more than 32 days until such a burst is available again",
                  "lower `burst`, or use a higher rate");
     return;
   }
@@ -86,8 +86,8 @@ void check_classes(const RateLimitConfig& limit, Reader& reader) {
   for (const LimitClassConfig& each : limit.classes) {
     check_bounds(bounds_of(each), limit, reader);
     if (!each.identities.empty() && *limit.per != LimitPer::kIdentity) {
-      reader.error(each.identities.front().at, "a class by identity takes a limit `per: identity`",
-                   "limits by client and route are counted before it is known who asks");
+      reader.error(each.identities.front().at, "a class by identity needs a limit `per: identity`",
+                   "limits by client and route are counted before the identity is known");
     }
   }
   // One that another follows may keep what the other would take; and of a route it is another
@@ -183,11 +183,12 @@ void check_rate_limits(const std::vector<RateLimitConfig>& limits, Reader& reade
       if (i == j || !outdoes(limits[j], limits[i])) continue;
       // Of two that are the same, the later one is too much.
       if (outdoes(limits[i], limits[j]) && i < j) continue;
-      reader.error(limits[i].at,
-                   fmt::format("this limit limits nothing: {} lets no more through, and a request "
-                               "passes both",
-                               describe(limits[j])),
-                   fmt::format("the other is at {}", limits[j].at.to_string()));
+      reader.error(
+          limits[i].at,
+          fmt::format(
+              "this limit limits nothing: {} is at least as strict, and requests must pass both",
+              describe(limits[j])),
+          fmt::format("the other is at {}", limits[j].at.to_string()));
       break;
     }
   }

@@ -254,7 +254,7 @@ class Preparer {
   }
 
   void reference(const json& schema, const std::string& at) {
-    if (schema.size() > 1) return say(at, "draft 7 ignores what stands beside `$ref`");
+    if (schema.size() > 1) return say(at, "draft 7 ignores other keywords beside `$ref`");
     const json& value = schema["$ref"];
     if (!value.is_string() || !value.get<std::string>().starts_with('#'))
       return say(at, "references stay in the file: `#` or `#/definitions/…`");
@@ -310,14 +310,14 @@ class Preparer {
     if (!problem_.empty()) return 0;
     const auto [seen, is_new] = chains.try_emplace(place, 0);
     if (!is_new) {
-      if (seen->second == 0) say(std::string(place), "its references lead back to it for ever");
+      if (seen->second == 0) say(std::string(place), "its references form a loop");
       return seen->second;
     }
     unsigned longest = 0;
     for (const std::string& next : edges_.find(std::string(place))->second)
       longest = std::max(longest, chain_from(next, chains));
     if (longest >= kChainMax)
-      say(std::string(place), "it judges one value through too long a chain");
+      say(std::string(place), "it checks one value through too long a chain of references");
     return chains[place] = longest + 1;
   }
 

@@ -15,14 +15,14 @@ constexpr std::size_t kFieldValueBytesMax = 4096;
 
 std::string problem_of_method(std::string_view text) {
   if (!ascii::is_token(text)) return "a method is made of letters, digits and a few signs";
-  if (text == "*") return "`*` is no method, and stands for none: list those that are meant";
+  if (text == "*") return "`*` is not a method: list the methods";
   if (text.size() > http::kMethodBytesMax) return "no method is that long";
   std::string upper(text);
   for (char& c : upper) {
     if (c >= 'a' && c <= 'z') c = static_cast<char>(c - ('a' - 'A'));
   }
   const bool known = http::method_of(upper) != http::Method::kOther;
-  if (upper != text && known) return "methods are told apart by case: write `" + upper + "`";
+  if (upper != text && known) return "methods are case-sensitive: write `" + upper + "`";
   return {};
 }
 

@@ -109,7 +109,7 @@ bool asks_for_websocket(const http::RequestHead& head) noexcept {
 
 config::Type<WebSocketConfig> WebSocket::type() {
   const auto only_true = config::where<bool>(config::boolean(), [](bool on) {
-    return std::string(on ? "" : "it is closed where the key is absent: leave it out");
+    return std::string(on ? "" : "WebSocket is off without this key: leave it out");
   });
   return config::scalar_or<WebSocketConfig>(
       config::converted<WebSocketConfig, Located<bool>>(

@@ -28,13 +28,13 @@ void check_redis(const RedisConfig& redis, Reader& reader) {
   if (ways != 1) {
     reader.error(redis.at,
                  ways == 0 ? "it does not say where Redis is"
-                           : "Redis is in one place or another, not in several",
+                           : "only one of `address`, `sentinels` and `cluster` may be given",
                  "name one of `address`, `sentinels` or `cluster`");
   }
   if (redis.sentinels.empty() == redis.master.has_value()) {
     reader.error(redis.master.has_value() ? redis.master->at : redis.at,
-                 redis.master.has_value() ? "`master` is a name that sentinels know"
-                                          : "`sentinels` need the name of the `master`");
+                 redis.master.has_value() ? "`master` needs `sentinels`"
+                                          : "`sentinels` need the key `master`");
   }
   if (redis.username.has_value() && !redis.password_file.has_value())
     reader.error(redis.username->at, "`username` without `password_file`");
@@ -46,8 +46,7 @@ void check_redis(const RedisConfig& redis, Reader& reader) {
   }
   if (redis.tls.has_value() && !redis.address.has_value() && !redis.tls->server_name.has_value()) {
     reader.error(redis.tls->at,
-                 "the servers have several addresses: name what their certificates "
-                 "carry",
+                 "the servers have several addresses: give the name that their certificates carry",
                  "such as `server_name: redis.internal`");
   }
 }

@@ -294,9 +294,10 @@ class PairLoader {
   void judge_key_file() {
     const auto status = broker_.status(files_.key->path);
     if (!status || (status->mode & kForbiddenKeyModes) == 0) return;
-    unfit(files_.key.at, "key-permissions",
-          fmt::format("others can get at the private key: its mode is {:04o}", status->mode),
-          "chmod 0600, or 0640 with a group of its own");
+    unfit(
+        files_.key.at, "key-permissions",
+        fmt::format("other users have access to the private key: its mode is {:04o}", status->mode),
+        "chmod 0600, or 0640 with a group of its own");
   }
 
   void judge_chain(bool needs_names) {

@@ -29,7 +29,7 @@ std::optional<std::string> read(const config::Located<config::FilePath>& file, i
   if (text.has_value()) return std::move(*text);
   out.error(file.at,
             fmt::format("cannot read {}: {}", json_quoted(file->path), text.error().text()),
-            "without it nobody could be told from anybody");
+            "without it no client can be verified");
   return std::nullopt;
 }
 
@@ -143,15 +143,16 @@ void judge_authorities(const Authorities& all, const Mark& at, std::time_t now, 
   const auto anchors = [](const X509Ptr& one) { return is_anchor(one.get()); };
   const auto first = std::ranges::find_if(all, anchors);
   if (first == all.end()) {
-    add_finding(out, at, "no client can enter: none of the certificates is of an authority",
-                "name the authority that issues to clients, not what it issued");
+    add_finding(
+        out, at, "no client can authenticate: none of the certificates is of an authority",
+        "name the authority that issues client certificates, not a certificate that it issued");
     return;
   }
   const bool any_good = std::ranges::any_of(
       all, [&](const X509Ptr& one) { return anchors(one) && age(one) == Age::kGood; });
   if (any_good) return;
   add_finding(out, at,
-              fmt::format("no client can enter: the authority {} {}",
+              fmt::format("no client can authenticate: the authority {} {}",
                           subject_of(X509_get_subject_name(first->get())),
                           age(*first) == Age::kTooOld ? "has expired" : "is not valid yet"),
               "renew it, or check the clock of this host", kDates);
@@ -175,16 +176,17 @@ void judge_lists(const Authorities& all, const Lists& lists, const Mark& at, std
     }
   }
   if (out_of_date == nullptr) {
-    add_finding(out, at, "no client can enter: no list is of an authority in `ca`",
+    add_finding(out, at,
+                "no client can authenticate: no revocation list is of an authority in `ca`",
                 "name the lists of those authorities");
     return;
   }
   const bool over = age_of(X509_CRL_get0_lastUpdate(out_of_date),
                            X509_CRL_get0_nextUpdate(out_of_date), now) == Age::kTooOld;
   add_finding(out, at,
-              fmt::format("no client can enter: the list of {} {}",
+              fmt::format("no client can authenticate: the revocation list of {} {}",
                           subject_of(X509_CRL_get_issuer(out_of_date)),
-                          over ? "has ended" : "does not count yet"),
+                          over ? "has expired" : "is not valid yet"),
               "fetch a new one, or check the clock of this host", kDates);
 }
 

@@ -190,10 +190,10 @@ TEST(ClientAuthFiles, ByWhichNobodyCanEnterAreErrors) {
        false},
       {"expired", dated(-9, -2), "", "\"CN=dated\" has expired", true},
       {"to_come", dated(2, 9), "", "\"CN=dated\" is not valid yet", true},
-      {"list_of_another", pki.root_pem(), empty_list_of(other), "no list is of an authority",
-       false},
+      {"list_of_another", pki.root_pem(), empty_list_of(other),
+       "no revocation list is of an authority", false},
       {"list_that_ended", pki.root_pem(), empty_list_of(pki, -1),
-       "the list of \"CN=clients\" has ended", true},
+       "the revocation list of \"CN=clients\" has expired", true},
   };
   const auto broker = io::make_local_broker();
   const test::Folder folder;

@@ -136,11 +136,10 @@ class ServerContextBuilder {
  private:
   void add(Pairs& group, const Pair& pair, const std::string& name) {
     if (!group.empty() && !asks_alike(*group.front(), *pair)) {
-      out_.error(pair->at(),
-                 fmt::format("the name {} has another certificate that asks clients for something "
-                             "else",
-                             name),
-                 "one name asks for one thing: give both the same `client_auth`");
+      out_.error(
+          pair->at(),
+          fmt::format("another certificate for the name {} asks clients for something else", name),
+          "give both the same `client_auth`");
       return;
     }
     const auto same_type = std::ranges::find_if(
