@@ -13,8 +13,8 @@ namespace merlon::config {
 /// reads it, so that schemas have it by `Object::read_apart`.
 inline constexpr std::string_view kIncludeKey = "include";
 inline constexpr std::string_view kIncludeDoc =
-    "Other configuration files of this directory. Their lists are appended and their mappings "
-    "merged; any other key may be given only once.";
+    "Other configuration files, in or below this directory. Their lists are appended and their "
+    "mappings merged; any other key may be given only once.";
 inline constexpr std::size_t kIncludedMax = 256;
 inline constexpr std::size_t kIncludedNameBytesMax = 255;
 

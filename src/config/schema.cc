@@ -98,7 +98,8 @@ void ObjectBase::report_unknown(const Node& key, Reader& reader) const {
   if (!near.empty()) {
     help = fmt::format("did you mean `{}`?", near);
   } else {
-    help = fmt::format("{} knows {}", name_, names.empty() ? "no keys" : "");
+    help = names.empty() ? fmt::format("{} has no keys", name_)
+                         : fmt::format("the keys of {} are ", name_);
     for (std::size_t i = 0; i < names.size(); ++i) {
       fmt::format_to(std::back_inserter(help), "{}`{}`", i == 0 ? "" : ", ", names[i]);
     }
@@ -190,7 +191,7 @@ void report_wrong_kind(const Node& node, const Shape& want, Reader& reader) {
 
 void report_value(const Node& node, const Shape& want, std::string_view problem, Reader& reader) {
   reader.error(node.at(),
-               fmt::format("{} is not right as {}: {}", shown(node.text()), want.name, problem),
+               fmt::format("{} is not valid as {}: {}", shown(node.text()), want.name, problem),
                such_as(want));
 }
 

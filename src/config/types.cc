@@ -34,8 +34,8 @@ Parsed<T> parse_quantity(std::string_view text, Parse parse, T min, T max, Forma
   }
   Parsed<T> value = parse(text);
   if (!value.has_value()) return value;
-  if (*value < min) return std::unexpected(fmt::format("the least is {}", format(min)));
-  if (*value > max) return std::unexpected(fmt::format("the most is {}", format(max)));
+  if (*value < min) return std::unexpected(fmt::format("the minimum is {}", format(min)));
+  if (*value > max) return std::unexpected(fmt::format("the maximum is {}", format(max)));
   return value;
 }
 
@@ -201,7 +201,7 @@ Type<Rate> rate(std::uint64_t events_max) {
     }
     Parsed<Rate> parsed = parse_rate(value);
     if (parsed.has_value() && parsed->events > events_max) {
-      return std::unexpected(fmt::format("the most is {} events", events_max));
+      return std::unexpected(fmt::format("the maximum is {} events", events_max));
     }
     return parsed;
   };

@@ -91,35 +91,35 @@ class Walk {
 
   void list_not_simulated() {
     const auto add = [&](std::string what) { out_.not_simulated.push_back(std::move(what)); };
-    add("load: a gateway at the bounds of `limits`, or that is draining, closes or answers 503");
+    add("load: a gateway that is draining, or at its `limits`, closes connections or answers 503");
     if (at_.proxy_protocol && !peer_.has_value())
       add("PROXY: the connection is taken as one of a trusted proxy that names this client");
     if (at_.tls != nullptr)
       add(facts_.certificate_open
-              ? "TLS: the handshake is taken as done, and what client certificates show is open"
+              ? "TLS: the handshake is taken as done, and the client's certificate is not known"
               : "TLS: the handshake is taken as done");
     if (route_ == nullptr) return;
     const http::RequestHead& head = parser_.head();
     if (head.framing == http::Framing::kLength && head.content_length != request_.body.size())
-      add("the body: the head declares another length than what is given here, which is judged");
+      add("the body: the head declares another length than that of the body given here, which is "
+          "judged");
     if (head.fields.contains(http::FieldId::kGrpcTimeout))
-      add("grpc-timeout: the request is one of HTTP/1.1; as a call of gRPC it would be refused "
-          "with 400 for one that is no timeout");
+      add("grpc-timeout: the request is one of HTTP/1.1; a gRPC call with an invalid one would be "
+          "refused with 400");
     if (has_policy("rate_limit") || has_policy("quota") || has_policy("concurrency")) {
       add(plan_.shared_state == nullptr
-              ? "what limits have counted: each is asked as if this were the first request"
-              : "what limits have counted, here and in Redis: each is asked as if this were the "
+              ? "counts of limits: each limit is asked as if this were the first request"
+              : "counts of limits, here and in Redis: each limit is asked as if this were the "
                 "first request");
     }
     const bool authenticates = std::ranges::any_of(route_->policies, [](const auto& policy) {
       return policy->step() == policy::Step::kAuthenticate;
     });
-    if (authenticates) add("failed authentications of this client before, which may answer 429");
+    if (authenticates) add("earlier failed authentications of this client, which may lead to 429");
     if (out_.upstream.empty()) return;
-    add("the upstream: whether it is reached, in time, and what it answers");
+    add("the upstream: whether it is reached in time, and what it answers");
     if (route_->upstream->health.has_value())
-      add("health checks: nobody is asked here; where every endpoint fails them, the answer is "
-          "503");
+      add("health checks: none are made here; if every endpoint fails them, the answer is 503");
   }
 
   bool connect() {
@@ -130,7 +130,7 @@ class Walk {
     if (peer_.has_value() && !at_.allow_from.empty() && !holds(at_.allow_from))
       return drop("the listener drops connections of this network");
     if (peer_.has_value() && at_.proxy_protocol && !holds(plan_.trusted_proxies))
-      return drop("the listener drops connections of who is no trusted proxy",
+      return drop("the listener drops connections from addresses that are not trusted proxies",
                   code::kBadProxyHeader);
     const std::string& name = request_.server_name;
     if (at_.tls != nullptr && !name.empty() && at_.tls->find(name) == nullptr)
@@ -288,7 +288,7 @@ class Walk {
     Result<void> fits = judge.take(request_.body);
     if (fits) fits = judge.finish(request_.body, nullptr);
     if (fits) {
-      say("validation", "the content is as it must be", &route_->content->at());
+      say("validation", "the content is valid", &route_->content->at());
     } else if (route_->content->observed_by().has_value()) {
       say("validation", fmt::format("would refuse, and only observes: {}", fits.error().what),
           rules.refusal(fits.error()).line);
@@ -305,11 +305,11 @@ class Walk {
     }
     if (hops_left(parser_.head()) == 0U) {
       out_.status = 204;
-      return say("respond", "answers with 204: OPTIONS that may not go on (Max-Forwards)",
+      return say("respond", "answers with 204: OPTIONS that may not be forwarded (Max-Forwards)",
                  &route_->at);
     }
     if (const auto& health = route_->upstream->health; health.has_value())
-      say("health", fmt::format("goes to endpoints that {} finds well", shown(describe(*health))),
+      say("health", fmt::format("goes to endpoints that pass {}", shown(describe(*health))),
           &health->at);
     std::string rewritten;
     out_.upstream = route_->upstream->name;

@@ -75,7 +75,7 @@ const Object<MatchConfig>& match_schema() {
           .required("path", &MatchConfig::path,
                     judged("a path pattern", "/api/v1/**", problem_of_path),
                     "An exact path, in which `{name}` stands for one segment that is not empty. A "
-                    "final `/**` matches everything below, and also the path before it.");
+                    "final `/**` matches everything below the path before it, and that path too.");
   return schema;
 }
 
