@@ -171,10 +171,11 @@ const Object<Config>& config_schema() {
           .required("listeners", &Config::listeners,
                     config::named_list(config::object(listener_schema()), 1, kListenersMax),
                     "Where clients connect.")
-          .field("trusted_proxies", &Config::trusted_proxies,
-                 config::list_of(config::located(config::cidr()), 1, 1024),
-                 "Networks of proxies whose X-Forwarded-For fields and PROXY protocol headers are "
-                 "trusted. They may not cover every address.")
+          .field(
+              "trusted_proxies", &Config::trusted_proxies,
+              config::list_of(config::located(config::cidr()), 1, 1024),
+              "Networks of proxies whose Forwarded and X-Forwarded-For fields and PROXY protocol "
+              "headers are trusted. They may not cover every address.")
           .field("limits", &Config::limits, config::object(limits_schema()),
                  "Limits of the whole process.")
           .field("timeouts", &Config::timeouts, config::object(timeouts_schema()),

@@ -176,15 +176,17 @@ Result<void> ChunkedDecoder::end_trailer_line() noexcept {
   if (colon == line.size() || !ascii::is_token(name)) {
     return bad(code::kBadTrailer, "trailer line is not name and value");
   }
+  state_ = State::kTrailer;
+  trailer_line_ = trailer_end_;
   const FieldId id = field_id(name);
   if (has_trait(id, FieldTrait::kNeverInTrailers) || aliased_field(name) != FieldId::kOther) {
+    // A response is not worth less for it (RFC 9112 §7.1.2): over HTTP/2 it is left out as well.
+    if (blame_ == Blame::kUpstream) return {};
     return bad(code::kBadTrailer, "field must not come in a trailer");
   }
   if (trailer_count_ == kTrailersMax) return bad(code::kBadTrailer, "too many trailers");
   trailers_[trailer_count_++] =
       Field{.name = name, .value = ascii::trim_ows(line.substr(colon + 1)), .id = id};
-  trailer_line_ = trailer_end_;
-  state_ = State::kTrailer;
   return {};
 }
 

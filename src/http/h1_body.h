@@ -50,8 +50,8 @@ class ChunkedDecoder {
 
   /// Trailer fields, complete when done(). Views into storage of this decoder: valid until reset()
   /// or destruction, and not after a copy or move. Fields that must not come in a trailer (RFC 9110
-  /// §6.5.1: framing, routing, authentication, content, and whatever the gateway judges) are
-  /// refused, so these may be forwarded as trailers, never merged into the head.
+  /// §6.5.1: framing, routing, authentication, content, and whatever the gateway judges) are left
+  /// out of responses and refused in requests: these may be forwarded, never merged into the head.
   [[nodiscard]] std::span<const Field> trailers() const noexcept {
     return {trailers_.data(), trailer_count_};
   }

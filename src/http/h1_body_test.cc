@@ -140,6 +140,16 @@ TEST(ChunkedDecoder, HandsOutDataInPlace) {
   EXPECT_EQ(step->data.size(), 5U);
 }
 
+TEST(ChunkedDecoder, LeavesOutWhatMustNotComeInAnUpstreamsTrailers) {
+  ChunkedDecoder decoder(Blame::kUpstream);
+  const Decoded got =
+      decode(decoder, "0\r\nX-A: 1\r\nContent-Length: 5\r\nExpires: 0\r\nX-B: 2\r\n\r\n", 7);
+  EXPECT_EQ(got.rule, "none");
+  ASSERT_EQ(decoder.trailers().size(), 2U);
+  EXPECT_EQ(decoder.trailers()[0].name, "X-A");
+  EXPECT_EQ(decoder.trailers()[1].name, "X-B");
+}
+
 TEST(ChunkedDecoder, KeepsTrailersUntilReset) {
   ChunkedDecoder decoder(Blame::kUpstream);
   decode(decoder, "0\r\nX-Checksum:  abc \r\ngrpc-status: 0\r\n\r\n", 3);
