@@ -6,6 +6,14 @@
 #include "http/h1_write_out.h"
 
 namespace merlon::http {
+namespace {
+
+/// True for methods that anticipate content.
+bool expects_content(Method method) noexcept {
+  return method == Method::kPost || method == Method::kPut || method == Method::kPatch;
+}
+
+}  // namespace
 
 void H1Client::attach(io::Stream& stream, milliseconds idle) noexcept {
   stream_ = &stream;
@@ -35,7 +43,11 @@ io::Task<Result<void>> H1Client::send_head(const RequestHead& head, std::string_
   }
   chunked_out_ = head.framing == Framing::kChunked;
   if (chunked_out_) out.field("Transfer-Encoding", "chunked");
-  if (head.framing == Framing::kLength) out.field("Content-Length", head.content_length);
+  if (head.framing == Framing::kLength) {
+    out.field("Content-Length", head.content_length);
+  } else if (head.framing == Framing::kNone && expects_content(head.method)) {
+    out.field("Content-Length", "0");  // RFC 9110 §8.6; some servers answer 411 without it
+  }
   if (!out.end())
     return io::Task<Result<void>>::ready(
         fail(code::kHeadTooLarge, Blame::kInternal, "the request's head does not fit"));

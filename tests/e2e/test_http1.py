@@ -269,6 +269,14 @@ def test_bodies_pass_whole(proxied, upstream):
     assert upstream.requests[0].body == body
 
 
+def test_a_request_without_content_says_so_where_some_is_expected(proxied, upstream):
+    """RFC 9110 §8.6: some servers answer 411 without a length."""
+    for method in ("POST", "GET"):
+        assert proxied.ask(request(method)).status == 200
+    lengths = [message.get("Content-Length") for message in upstream.requests]
+    assert lengths == ["0", None]
+
+
 def test_chunked_bodies_pass_both_ways(proxied, upstream):
     upstream.answer = lambda *_: [
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
