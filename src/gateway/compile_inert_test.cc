@@ -198,7 +198,7 @@ TEST(Load, WhatIsWrittenIsNothingThatIsRead) {
   };
   EXPECT_EQ(said_of("log: { access: access.log, process: process.log }"), "");
   EXPECT_EQ(said_of("log: { process: /dev/null }"), "");
-  EXPECT_NE(said_of("log: { access: /dev/../dev/null }").find("`/dev/null` keeps no line"),
+  EXPECT_NE(said_of("log: { access: /dev/../dev/null }").find("`/dev/null` discards every line"),
             std::string::npos);
   EXPECT_NE(said_of("log: { access: one.log, process: one.log }").find("both logs go to"),
             std::string::npos);

@@ -73,7 +73,7 @@ TEST(HollowConfig, IsReadWhole) { EXPECT_TRUE(loads(Json::parse(kWhole))); }
 TEST(HollowConfig, LacksAnyPartWithoutACrash) {
   const Json whole = Json::parse(kWhole);
   std::vector<Json::json_pointer> places;
-  collect(whole, {}, places);
+  collect(whole, Json::json_pointer(), places);
   ASSERT_GT(places.size(), 80U);
   const std::vector<Json> others = {nullptr, Json::array(), Json::object(), "x", -1, true};
   for (const Json::json_pointer& place : places) {

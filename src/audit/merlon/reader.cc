@@ -229,7 +229,7 @@ class OwnReader {
       if (!listener.tls.has_value()) continue;
       for (const tls::CertificateFiles& files : listener.tls->certificates) {
         if (!seen.insert(files.cert->path).second) continue;
-        const auto chain = chain_of(files);
+        const auto chain = chain_of(files.cert);
         if (chain.empty()) continue;  // the loader has said so
         const Certificate& leaf = chain.front();
         out_.certificates.push_back({.at = files.at,

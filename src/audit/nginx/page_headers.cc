@@ -37,8 +37,13 @@ bool hands_out_pages(const Location& location) {
          return_status(*location.scope) == 0 && !is_denied_to_all(*location.scope);
 }
 
-/// True when the pages of a site come with a header that `present` finds: what is answered for "/",
-/// or everything where nothing is.
+}  // namespace
+
+bool serves_content(const Server& server) {
+  if (only_redirects(server) || return_status(*server.scope) != 0) return false;
+  return server.has_cleartext() || !server.scope->flag("ssl_reject_handshake", false);
+}
+
 bool sends_for_pages(const Inspection& in, const Server& server,
                      const std::function<bool(const Scope&)>& present) {
   const auto sends = [&](const Location* location) {
@@ -57,13 +62,6 @@ bool sends_for_pages(const Inspection& in, const Server& server,
     any = true;
   }
   return any;
-}
-
-}  // namespace
-
-bool serves_content(const Server& server) {
-  if (only_redirects(server) || return_status(*server.scope) != 0) return false;
-  return server.has_cleartext() || !server.scope->flag("ssl_reject_handshake", false);
 }
 
 void report_absent(Inspection& in, std::string_view rule, std::string_view message,

@@ -10,6 +10,11 @@ namespace merlon::audit::nginx {
 /// True when something of the server hands out content of its own or of an upstream.
 [[nodiscard]] bool serves_content(const Server& server);
 
+/// True when the pages of a site come with a header that `present` finds: what is answered for "/",
+/// or everything where nothing is.
+[[nodiscard]] bool sends_for_pages(const Inspection& in, const Server& server,
+                                   const std::function<bool(const Scope&)>& present);
+
 /// The value that a field is sent with; "" when it is not: nginx leaves empty ones out.
 [[nodiscard]] std::string_view sent_value(const Scope& scope, std::string_view name);
 

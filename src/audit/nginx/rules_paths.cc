@@ -463,9 +463,9 @@ void check_php(Inspection& in) {
 constexpr RuleEntry kRules[] = {
     {"PTH-01", check_alias},         {"PTH-01", check_captured_alias},
     {"PTH-01", check_captured_file}, {"PTH-02", check_merge_slashes},
-    {"PTH-04", check_passed_path},   {"PTH-05", check_case},
-    {"PTH-07", check_loose_regex},   {"PTH-08", check_redos},
-    {"PTH-09", check_php},
+    {"PTH-04", check_passed_path},   {"PTH-04", check_captured_pass},
+    {"PTH-05", check_case},          {"PTH-07", check_loose_regex},
+    {"PTH-08", check_redos},         {"PTH-09", check_php},
 };
 
 }  // namespace
