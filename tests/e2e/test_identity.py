@@ -329,7 +329,7 @@ def test_an_api_key_is_good_from_its_networks_only(machines, merlon_bin):
     assert wrong.returncode == 2 and "--network" in wrong.stderr
     over = subprocess.run([merlon_bin, "key", "new", "--owner", "o", "--expires", "2020-01-31"],
                           capture_output=True, text=True)  # fmt: skip
-    assert over.returncode == 2 and "2020-01-31 is over" in over.stderr and not over.stdout
+    assert over.returncode == 2 and "2020-01-31 is in the past" in over.stderr and not over.stdout
 
 
 def test_other_api_keys_are_refused(machines, upstream):

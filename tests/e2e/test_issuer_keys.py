@@ -379,7 +379,7 @@ def test_a_set_without_a_key_for_the_algorithms_replaces_none(start, issuer, key
     assert ask(gateway, token_of(Key(tmp_path, "r9", "RS256"), issuer)).status == 503
     assert gateway.told("issuer_fetch_failed", reason="no key is for any of the `algorithms`")
     assert ask(gateway, token_of(keys["r1"], issuer)).status == 200
-    assert in_use(gateway) == 1
+    assert in_use(gateway) == 2
 
 
 def test_keys_that_cannot_be_used_are_told_of(start, issuer, keys):

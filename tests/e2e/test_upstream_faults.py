@@ -111,7 +111,6 @@ def test_answers_before_one_that_breaks_are_not_lost(merlon, upstream):
 
 @pytest.mark.parametrize("name", ["length", "large", "chunked-no-body"])
 def test_an_answer_that_breaks_off_is_a_failure_of_its_upstream(merlon, upstream, name):
-    """An upstream that broke every answer showed in no metric of it."""
     upstream.answer = closing(TRUNCATED[name])
     gateway = merlon(configuration(upstream, listeners=[{"name": "public"}, dict(STATUS)]))
     with gateway.client() as client:
