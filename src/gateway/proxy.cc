@@ -85,7 +85,7 @@ void RequestWay::bound_messages() noexcept {
   const Route& route = *t_.route;
   t_.grpc.bounded = route.grpc_service;
   t_.grpc.messages.reset(route.body_bytes_max);
-  if (route.upstream->protocol == Protocol::kHttp2)
+  if (streams_messages())
     client_.expect_messages(route.upstream->idle_timeout,
                             t_.grpc.deadline.value_or(Instant::max()));
 }

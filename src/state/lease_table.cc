@@ -19,6 +19,8 @@ constexpr std::uint64_t kLease = 1ULL << 17;
 constexpr seconds kTakingMax{60};
 // Longer than a worker is ever late to close its leases.
 constexpr seconds kKeptBeyond{60};
+constexpr std::uint64_t kBeyondBits = std::uint64_t{milliseconds{kKeptBeyond}.count()}
+                                      << kTimeShift;
 constexpr std::uint64_t kTokens = LeaseTable::kTokensMax;
 
 std::uint64_t time_bits(Instant time) noexcept {
@@ -36,7 +38,9 @@ LeaseTable::Spent LeaseTable::spend(std::uint64_t hash, Instant now) noexcept {
   std::uint64_t tokens = 0;
   const auto step = [&](std::uint64_t value) -> std::optional<std::uint64_t> {
     tokens = (value & kLease) != 0 && value > ended ? value & kTokens : 0;
-    return tokens > 0 ? std::optional(value - 1) : std::nullopt;
+    if (tokens == 0) return std::nullopt;
+    // With the last one nothing is left to give back.
+    return tokens > 1 ? value - 1 : (value & ~kLow) - kBeyondBits;
   };
   const std::uint64_t horizon = horizon_of(now);
   if (leases_.update(hash, horizon, step) != SlotTable::Outcome::kChanged) return {};
@@ -47,14 +51,11 @@ LeaseTable::Spent LeaseTable::spend(std::uint64_t hash, Instant now) noexcept {
 bool LeaseTable::begin(std::uint64_t hash, Instant now) noexcept {
   const std::uint64_t horizon = horizon_of(now);
   if (distrusted_.find(hash, horizon).value_or(0) > horizon) return false;
-  const std::uint64_t ended = horizon_of(now + kKeptBeyond);
   bool may_lease = false;
   const auto step = [&](std::uint64_t value) -> std::optional<std::uint64_t> {
-    may_lease = false;
-    const bool kept = value > horizon;
     // Tokens of a lease that has ended are still to be given back: none may take their place.
-    if (kept && (value & (kTaking | kTokens)) != 0) return std::nullopt;
-    may_lease = kept && ((value & kLease) == 0 || value > ended);
+    may_lease = value > horizon && (value & (kTaking | kTokens)) == 0;
+    if (value > horizon && !may_lease) return std::nullopt;
     return may_lease ? time_bits(now + kTakingMax) | kTaking : time_bits(now + kLeaseUsed);
   };
   const bool changed = leases_.update(hash, horizon, step) == SlotTable::Outcome::kChanged;
