@@ -97,10 +97,17 @@ std::uint32_t LeaseTable::close(std::uint64_t hash, Instant ends) noexcept {
   std::uint64_t tokens = 0;
   const auto step = [&](std::uint64_t value) -> std::optional<std::uint64_t> {
     tokens = (value & ~kTokens) == lease ? value & kTokens : 0;
-    return tokens > 0 ? std::optional(time_bits(ends)) : std::nullopt;
+    return tokens > 0 ? std::optional(time_bits(ends + kTakingMax) | kTaking) : std::nullopt;
   };
   static_cast<void>(leases_.update(hash, 0, step));
   return static_cast<std::uint32_t>(tokens);
+}
+
+void LeaseTable::returned(std::uint64_t hash, Instant now) noexcept {
+  const auto step = [&](std::uint64_t value) -> std::optional<std::uint64_t> {
+    return (value & kTaking) != 0 ? std::optional(time_bits(now)) : std::nullopt;
+  };
+  static_cast<void>(leases_.update(hash, horizon_of(now), step));
 }
 
 }  // namespace merlon::state

@@ -43,8 +43,10 @@ class LeaseTable {
   /// up.
   void distrust(std::uint64_t hash, Instant now, Instant until) noexcept;
   /// Ends the lease that was to be used before `ends`: the tokens left of it, for the caller to
-  /// give back. 0 when it is used up, or another one has taken its place.
+  /// give back. 0 when it is used up, or another one has taken its place. Until they are given
+  /// back (`returned`), or taken for lost (`distrust`), no other lease may be taken.
   [[nodiscard]] std::uint32_t close(std::uint64_t hash, Instant ends) noexcept;
+  void returned(std::uint64_t hash, Instant now) noexcept;
 
   [[nodiscard]] std::size_t bytes() const noexcept {
     return leases_.bytes() + left_.bytes() + distrusted_.bytes();

@@ -72,8 +72,11 @@ TEST(LeaseTable, ALeaseThatEndedKeepsItsTokensUntilTheyAreGivenBack) {
   }
   EXPECT_EQ(table.close(kHash, ends), 8U);
   EXPECT_EQ(table.close(kHash, ends), 0U);
-  EXPECT_FALSE(table.begin(kHash, ends + seconds{5}));  // a stranger by now
-  EXPECT_TRUE(table.begin(kHash, ends + seconds{5}));
+  for (int i = 0; i < 2; ++i)
+    EXPECT_FALSE(table.begin(kHash, ends + seconds{5})) << "they may be lost on their way";
+  table.returned(kHash, ends + seconds{6});
+  EXPECT_FALSE(table.begin(kHash, ends + seconds{6}));  // a stranger by now
+  EXPECT_TRUE(table.begin(kHash, ends + seconds{6}));
 }
 
 TEST(LeaseTable, ALeaseThatWasFollowedByAnotherHasNothingToGiveBack) {

@@ -291,7 +291,7 @@ void SharedLimits::end_first_lease() {
   if (tokens == 0) return;
   if (returning_ < kReturnsMax) {
     tasks_.spawn(give_back(held, tokens, generation));
-  } else if (held.rule.kind != SharedRule::Kind::kRate) {
+  } else {
     distrust(held.rule, held.hash);  // what is not given back is lost
   }
 }
@@ -313,7 +313,8 @@ io::Task<void> SharedLimits::give_back(Held held, std::uint32_t tokens, std::uin
       co_await ask(held.rule, held.key, 0, generation, tokens, held.window_start);
   if (done) {
     counters_.returned.add(tokens);
-  } else if (held.rule.kind != SharedRule::Kind::kRate) {
+    node_.leases().returned(held.hash, loop_.now());
+  } else {
     distrust(held.rule, held.hash);
   }
   --returning_;
