@@ -1,6 +1,9 @@
 #include "audit/content_policy.h"
 
 #include <algorithm>
+#include <initializer_list>
+#include <optional>
+#include <vector>
 
 #include "base/ascii.h"
 
@@ -31,8 +34,8 @@ bool is_nonce_or_hash(std::string_view source) {
   });
 }
 
-}  // namespace
-
+/// The sources that `directive` lists in `policy`; nullopt when the policy does not have it.
+/// Browsers heed the first directive of a name, in any case of letters (CSP 2.2.1).
 std::optional<std::vector<std::string_view>> policy_sources(std::string_view policy,
                                                             std::string_view directive) {
   while (!policy.empty()) {
@@ -45,6 +48,8 @@ std::optional<std::vector<std::string_view>> policy_sources(std::string_view pol
   }
   return std::nullopt;
 }
+
+}  // namespace
 
 std::string_view script_weakness(std::string_view policy) {
   auto sources = policy_sources(policy, "script-src");

@@ -1,17 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string_view>
-#include <vector>
 
 /// What a Content-Security-Policy lets a browser do (CSP Level 3).
 namespace merlon::audit {
-
-/// The sources that `directive` lists in `policy`; none when the policy does not have it. Browsers
-/// heed the first directive of a name, in any case of letters (CSP 2.2.1).
-[[nodiscard]] std::optional<std::vector<std::string_view>> policy_sources(
-    std::string_view policy, std::string_view directive);
 
 /// The source by which a script that somebody injected runs in spite of the policy, such as
 /// "'unsafe-inline'"; "" when there is none. Beside a nonce, a hash or 'strict-dynamic' browsers

@@ -155,8 +155,8 @@ bool is_host(std::string_view named, std::string_view host, std::string_view por
   return ascii::iequals(without_port(named), without_port(host));
 }
 
-/// The path and what follows it of a Location at the upstream itself; none of one elsewhere. An
-/// absolute URL is the upstream's own when it names the host that was asked.
+/// The path, query and fragment of a Location at the upstream itself; nullopt when it leads
+/// elsewhere. An absolute URL is the upstream's own when it names the host that was asked.
 std::optional<std::string_view> own_place(std::string_view location, std::string_view host) {
   if (location.starts_with('/') && !location.starts_with("//")) return location;
   if (host.empty()) return std::nullopt;

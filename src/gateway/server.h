@@ -120,7 +120,7 @@ class Server {
   Instant tell_waivers_at_{};
   std::atomic<bool> ready_{false};
   bool stopping_ = false;
-  bool stopped_again_ = false;  ///< asked to stop while it does
+  bool stopped_again_ = false;  ///< asked to stop since `drain` last looked
 };
 
 }  // namespace merlon::gateway

@@ -15,7 +15,8 @@ namespace {
 
 // Leases beyond are not taken: each request asks. They end within a second.
 constexpr std::size_t kHeldMax = 65'536;
-// What is given back at a time; tokens beyond are lost, which only makes limits stricter.
+// What is given back at a time; tokens beyond are lost, and their clients get no other lease for a
+// while.
 constexpr std::size_t kReturnsMax = 1'024;
 constexpr std::chrono::hours kIdle{1};
 
@@ -284,13 +285,10 @@ io::Task<void> SharedLimits::give_back_in_time() {
 void SharedLimits::end_first_lease() {
   const Held held = held_.front();
   held_.pop_front();
-  // Before the lease is closed: another worker may take the next one from then on, and its number
-  // has to be the higher one, or what comes back here would end its record in Redis.
-  const std::uint64_t generation = node_.next_generation();
   const std::uint32_t tokens = node_.leases().close(held.hash, held.ends);
   if (tokens == 0) return;
   if (returning_ < kReturnsMax) {
-    tasks_.spawn(give_back(held, tokens, generation));
+    tasks_.spawn(give_back(held, tokens, node_.next_generation()));
   } else {
     distrust(held.rule, held.hash);  // what is not given back is lost
   }

@@ -90,7 +90,7 @@ std::vector<Redirect> redirects_of(const Scope& scope) {
   std::vector<Redirect> out;
   for (const Directive* one : scope.rewrites) {
     if (one->is("return") && status_of(*one) / 100 == 3) {
-      out.push_back({one, one->args.back().text, status_of(*one)});
+      out.push_back({one, one->arg(one->args.size() - 1), status_of(*one)});
     }
     if (one->is("rewrite") && one->arg(1).starts_with("http")) {
       out.push_back({one, one->arg(1), one->arg(2) == "permanent" ? 301U : 302U});
@@ -133,8 +133,7 @@ std::string fault_of(const Redirect& redirect, const Server& server) {
   if (!temporary || !keeps_path(redirect)) return {};
   return fmt::format(
       "the redirect to HTTPS is temporary ({}): browsers ask in clear again each time; expected "
-      "301 "
-      "or 308",
+      "301 or 308",
       redirect.status);
 }
 
