@@ -25,8 +25,8 @@ bool is_used(const Config& config) {
   });
 }
 
-/// A nonce is known to the node that gave it out: a client that meets another one each time would be
-/// asked again and again.
+/// A nonce is known to the node that gave it out: a client that meets another one each time would
+/// be asked again and again.
 void judge_nonces(const Config& config, CompileContext& context) {
   for (const auto& [name, provider] : config.identity) {
     if (!provider.dpop.has_value() || !provider.dpop->nonce) continue;

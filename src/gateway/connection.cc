@@ -100,8 +100,8 @@ void ClientConnection::compare_with_plan() noexcept {
   if (facts_.outdated || !worker_.plan().has_door(door_)) return;
   const Listener& now = worker_.plan().listener(door_);
   const bool other_terms =
-      now.tls != nullptr && (tls_ == nullptr || !tls_->was_asked_as_by(*now.tls) ||
-                             !tls_->is_permitted_by(*now.tls));
+      now.tls != nullptr &&
+      (tls_ == nullptr || !tls_->was_asked_as_by(*now.tls) || !tls_->is_permitted_by(*now.tls));
   // What a header of the PROXY protocol said counts while its sender is trusted.
   const auto& trusted = worker_.plan().plan().trusted_proxies;
   const bool disbelieved = proxied_ && !contains_any(trusted, facts_.peer.address);

@@ -230,7 +230,8 @@ void Metrics::collect_requests(Families& out) const {
     if (n != 0) observed.add(n, {{"rule", rule}});
   }
   Family(out, "merlon_request_duration_seconds",
-         "Time from the complete head of a request to the last byte of its answer.", MetricType::Histogram)
+         "Time from the complete head of a request to the last byte of its answer.",
+         MetricType::Histogram)
       .add(merge(workers_, &WorkerCounters::request_time));
   Family(out, "merlon_received_bytes_total", "Body bytes received from clients.",
          MetricType::Counter)
